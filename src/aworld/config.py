@@ -1,0 +1,277 @@
+"""The schema of a run's configuration, and how YAML files and the command line fill it.
+
+`load(["recipe=demo", "site=local", "training.lr=1e-3"])` starts from `configs/recipe/demo.yaml`, adds the files that
+its `defaults` name (one per group), then the `key=value` words in order. The result is a plain dataclass.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from aworld.errors import InputError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+GROUPS = ("site", "model", "tasks")
+
+
+@dataclass
+class Site:
+    """Where jobs run. One file per machine or cluster: `configs/site/`."""
+
+    name: str = MISSING
+    executor: str = "local"  # submitit's cluster: local
+    rollout_workers: int = 2  # processes, each with a vLLM shard of its own
+    gather_ranks: int = 2  # MPI ranks
+    train_processes: int = 2  # Megatron ranks: tensor × pipeline × context × data parallel
+    cpus_per_worker: int = 1
+    sandbox: str = "auto"  # auto | apptainer | bubblewrap | subprocess
+    image: str = ""  # environment.sif, for sandbox: apptainer
+    wait_seconds: float = 3600.0  # longest wait for a policy or for trajectories without any progress
+
+
+@dataclass
+class Architecture:
+    """Qwen3, dense; the names of its HF config.json."""
+
+    vocab_size: int = MISSING
+    hidden_size: int = MISSING
+    intermediate_size: int = MISSING
+    num_hidden_layers: int = MISSING
+    num_attention_heads: int = MISSING
+    num_key_value_heads: int = MISSING
+    head_dim: int = MISSING
+    max_position_embeddings: int = MISSING
+    tie_word_embeddings: bool = False
+    rope_theta: float = 1e6
+    rms_norm_eps: float = 1e-6
+
+
+@dataclass
+class Parallel:
+    """Megatron's layout of the trainer; data parallelism takes what is left of the processes."""
+
+    tensor_model_parallel_size: int = 1
+    pipeline_model_parallel_size: int = 1
+    context_parallel_size: int = 1
+
+
+@dataclass
+class Shard:
+    """One vLLM server."""
+
+    tensor_parallel_size: int = 1
+    max_model_len: int = 2048  # tokens, prompt and response
+    max_num_seqs: int = 32
+    kv_cache_gb: float = 0.25  # CPU only; on a GPU vLLM takes what is free
+    startup_seconds: float = 600.0
+
+
+@dataclass
+class Model:
+    """The policy's architecture and how it is laid out. `configs/model/`."""
+
+    name: str = MISSING
+    path: str | None = None  # HF checkpoint folder; none: made from the architecture with random weights
+    dtype: str = "float32"
+    architecture: Architecture = field(default_factory=Architecture)
+    parallel: Parallel = field(default_factory=Parallel)
+    shard: Shard = field(default_factory=Shard)
+
+
+@dataclass
+class Tasks:
+    """What is asked. `configs/tasks/`."""
+
+    source: str = MISSING
+    seed: int = 0  # of the generator
+    train: int = 512  # tasks per split
+    held_out: int = 200
+
+
+@dataclass
+class Environment:
+    """The world of an episode."""
+
+    servers: list[str] = field(default_factory=lambda: ["python", "files", "search"])
+    slots: int = 8  # warm sandboxes per worker = episodes that run at once
+    reuse: str = "never"  # never: a new sandbox per episode | reset: same server, fresh scratch and interpreter
+    call_seconds: float = 10.0  # limit of one tool call
+    start_seconds: float = 60.0  # limit of a sandbox's start
+    scratch_mb: int = 64  # size cap of a file a tool writes
+    memory_mb: int = 2048  # address space of a tool process
+    result_chars: int = 2000  # longer results are cut, and say so
+
+
+@dataclass
+class Agent:
+    """The loop around the policy."""
+
+    system_prompt: str = MISSING
+    max_turns: int = 8
+    max_tokens: int = 1024  # sampled tokens per episode
+    episode_seconds: float = 300.0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = -1
+    turn_tokens: int = 512  # sampled tokens per turn
+
+
+@dataclass
+class Rollout:
+    tasks_per_round: int = 32
+    group_size: int = 8  # attempts per task
+    lease_seconds: float = 120.0  # a claim not renewed for so long is free again
+    infra_retries: int = 2  # per episode
+
+
+@dataclass
+class ColdStart:
+    """Round 0: supervised training on episodes a scripted expert solved. tasks = 0 leaves it out."""
+
+    tasks: int = 0
+    epochs: int = 1
+    batch_size: int = 64  # episodes per optimizer step
+    lr: float = 1e-3
+
+
+@dataclass
+class Training:
+    algorithm: str = "grpo"
+    lr: float = 6e-6
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.95
+    adam_eps: float = 1e-8
+    clip_grad: float = 1.0
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    ratio_cap: float = 2.0  # truncated importance correction: the ratio to the sampling policy never exceeds it
+    batch_size: int = 128  # episodes per optimizer step
+    micro_batch_size: int = 8  # episodes per forward pass
+    epochs: int = 1  # passes over a round's trajectories
+    cold_start: ColdStart = field(default_factory=ColdStart)
+
+
+@dataclass
+class Evaluation:
+    attempts: int = 2  # per held-out task
+    temperature: float = 1.0
+
+
+@dataclass
+class Pipeline:
+    rounds: int = 5
+    max_lag: int = 0  # rollout of round r may use policy r-1-max_lag
+    max_restarts: int = 3  # of one job without progress
+
+
+@dataclass
+class Config:
+    name: str = MISSING
+    runs: str = "runs"  # the folder of run directories
+    seed: int = 0
+    site: Site = field(default_factory=Site)
+    model: Model = field(default_factory=Model)
+    tasks: Tasks = field(default_factory=Tasks)
+    environment: Environment = field(default_factory=Environment)
+    agent: Agent = field(default_factory=Agent)
+    rollout: Rollout = field(default_factory=Rollout)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    pipeline: Pipeline = field(default_factory=Pipeline)
+
+
+def load(words: list[str], configs: Path = CONFIGS) -> Config:
+    """Compose a configuration from `group=name` and `key=value` words.
+
+    Raises:
+        InputError: naming the file or word, the key, and the valid keys.
+    """
+    groups: dict[str, str] = {}
+    overrides: list[str] = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(f"'{word}' on the command line is not key=value")
+        if key in (*GROUPS, "recipe"):
+            groups[key] = value
+        else:
+            overrides.append(word)
+    if "recipe" not in groups:
+        raise InputError(f"no recipe given; add recipe=NAME, one of: {_names(configs, 'recipe')}")
+    recipe_file, recipe = _read(configs, "recipe", groups["recipe"])
+    chosen = {**recipe.pop("defaults", {}), **{g: n for g, n in groups.items() if g != "recipe"}}
+    config = OmegaConf.structured(Config)
+    for group in GROUPS:
+        if group not in chosen:
+            raise InputError(f"no {group} given; add {group}=NAME, one of: {_names(configs, group)}")
+        file, values = _read(configs, group, chosen[group])
+        config = _merge(config, {group: values}, str(file), prefix=f"{group}.")
+    config = _merge(config, {"name": groups["recipe"], **recipe}, str(recipe_file))
+    for word in overrides:
+        key, _, value = word.partition("=")
+        patch = OmegaConf.create({})
+        OmegaConf.update(patch, key, _scalar(value, word))
+        config = _merge(config, OmegaConf.to_container(patch), f"'{word}' on the command line")
+    return _finish(config, "the composed configuration")
+
+
+def read(path: Path) -> Config:
+    """Load a resolved configuration that `save` wrote (a `run.yaml`)."""
+    if not path.is_file():
+        raise InputError(f"{path} is not there; is this a run directory? make one with jobs/pipeline.py")
+    values = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(values, dict)
+    values.pop("provenance", None)
+    return _finish(_merge(OmegaConf.structured(Config), values, str(path)), str(path))
+
+
+def to_yaml(config: Config) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _finish(config: Any, where: str) -> Config:
+    try:
+        return OmegaConf.to_object(config)  # type: ignore[return-value]
+    except MissingMandatoryValue as error:
+        raise InputError(f"{where}: no value for '{error.full_key}'; add {error.full_key}=…") from None
+
+
+def _names(configs: Path, group: str) -> str:
+    return ", ".join(sorted(p.stem for p in (configs / group).glob("*.yaml")))
+
+
+def _read(configs: Path, group: str, name: str) -> tuple[Path, dict[str, Any]]:
+    file = configs / group / f"{name}.yaml"
+    if not file.is_file():
+        raise InputError(f"no {group} '{name}': {file} is not there; valid: {_names(configs, group)}")
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(file))
+    except Exception as error:  # PyYAML's own errors carry line and column over several lines
+        raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file} holds no keys")
+    return file, {str(k): v for k, v in values.items()}
+
+
+def _scalar(value: str, word: str) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.create(f"x: {value}"))["x"]  # type: ignore[index, call-overload]
+    except Exception:
+        raise InputError(f"'{word}' on the command line: the value is not valid YAML; quote it") from None
+
+
+def _merge(config: Any, values: Any, where: str, prefix: str = "") -> Any:
+    try:
+        return OmegaConf.merge(config, values)
+    except ConfigKeyError as error:
+        key = error.full_key or ""
+        parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+        valid = ", ".join(str(k) for k in parent) if parent is not None else ""
+        raise InputError(f"{where}: no key '{key.removeprefix(prefix)}'; valid: {valid}") from None
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{where}: '{(error.full_key or '').removeprefix(prefix)}': {reason}") from None

@@ -1,0 +1,162 @@
+"""The run directory: every path in it, and the one way a file gets there.
+
+A published file is written under a temporary name, fsynced, renamed, and only then marked complete; a reader that
+waits for the mark never sees a torn file, and a writer that died is simply run again.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MARK = "COMPLETE"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths of one run. Rounds and policy versions are numbered from 0; round r makes policy r."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "run.yaml"
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs.jsonl"
+
+    @property
+    def base(self) -> Path:
+        """HF checkpoint that the cold start begins with."""
+        return self.root / "base"
+
+    @property
+    def tasks(self) -> Path:
+        return self.root / "tasks"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def policy(self, version: int) -> Path:
+        """HF weights and tokenizer that a vLLM can serve."""
+        return self.root / "policies" / f"{version:04d}"
+
+    def newest_policy(self) -> int | None:
+        versions = [int(p.name) for p in (self.root / "policies").glob("[0-9]*") if is_complete(p)]
+        return max(versions, default=None)
+
+    def round(self, number: int) -> Path:
+        return self.root / "rounds" / f"{number:04d}"
+
+    def trajectories(self, number: int) -> Path:
+        return self.round(number) / "trajectories.h5"
+
+    def evaluation(self, name: str, version: int) -> Path:
+        return self.root / "evals" / name / f"{version:04d}"
+
+
+def fsync_dir(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _fsync_file(path: Path) -> None:
+    with open(path, "rb") as f:
+        os.fsync(f.fileno())
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp-{os.uname().nodename}-{os.getpid()}")
+
+
+@contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path for a file; on a clean exit it is fsynced and renamed to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        _fsync_file(temporary)
+        os.replace(temporary, path)
+        fsync_dir(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish_text(path: Path, text: str) -> None:
+    with publishing(path) as temporary:
+        temporary.write_text(text)
+
+
+def publish_json(path: Path, value: Any) -> None:
+    publish_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def publish_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write a folder, then make it appear as `path`, complete. Does nothing where it already is."""
+    if is_complete(path):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        fill(temporary)
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _fsync_file(file)
+            elif file.is_dir():
+                fsync_dir(file)
+        fsync_dir(temporary)
+        shutil.rmtree(path, ignore_errors=True)  # an unmarked folder: its writer died before the mark
+        os.replace(temporary, path)
+        fsync_dir(path.parent)
+        mark_complete(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def mark_complete(folder: Path) -> None:
+    """Leave the completion mark: the names and sizes (bytes) of the files it vouches for."""
+    sizes = {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+    sizes.pop(MARK, None)
+    publish_json(folder / MARK, {"files": sizes, "time": time.time()})
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the mark is there and every file it vouches for has the size it had."""
+    try:
+        mark = json.loads((folder / MARK).read_text())
+        return all((folder / name).stat().st_size == size for name, size in mark["files"].items())
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+        return False
+
+
+def append_json(path: Path, value: Any) -> None:
+    """Append one line to a JSON-lines file; one write, so that lines of several processes do not mix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab", buffering=0) as f:
+        f.write(json.dumps(value).encode() + b"\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file; a torn last line is left out. Missing file: none."""
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [json.loads(line) for line in lines if line]

@@ -1,0 +1,43 @@
+"""What is asked of the agent."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question in GAIA's shape.
+
+    Attributes:
+        task_id: unique within its source.
+        question: what the agent reads.
+        answer: the gold answer; never enters the agent or the sandbox. None where it is withheld.
+        level: difficulty, 1 (easiest) to 3.
+        files: attachments on disk, staged into the sandbox under their own names.
+        source: name of the source the task comes from.
+        metadata: whatever else the source knows; never shown to the agent.
+    """
+
+    task_id: str
+    question: str
+    answer: str | None
+    level: int
+    files: tuple[Path, ...] = ()
+    source: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class TaskSource(Protocol):
+    """A benchmark or a generator of tasks, and the scorer that decides whether an answer is right."""
+
+    corpus: Path | None  # JSONL of {"title", "text"} that the search tool answers from
+
+    def tasks(self, split: str) -> Iterable[Task]:
+        """The tasks of split `train` or `held_out`, in a fixed order."""
+        ...
+
+    def correct(self, answer: str | None, truth: str) -> bool:
+        """Whether `answer` counts as `truth`."""
+        ...

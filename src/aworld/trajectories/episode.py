@@ -1,0 +1,68 @@
+"""The record of one episode: what happened, and the tokens exactly as they were sampled."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+Status = Literal["answered", "no_answer", "max_turns", "max_tokens", "timeout", "tool_error", "infra_error"]
+STATUSES: tuple[str, ...] = get_args(Status)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn, for people to read; training never looks at it.
+
+    Attributes:
+        role: `prompt`, `assistant` or `tool`.
+        text: decoded text of the turn, or of the tool's result.
+        tool: name of the tool called (role `tool`).
+        arguments: the call's arguments (role `tool`).
+        is_error: whether the result is an error shown to the policy.
+        seconds: wall-clock of the turn.
+    """
+
+    role: str
+    text: str
+    tool: str | None = None
+    arguments: dict[str, Any] | None = None
+    is_error: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One attempt at one task. Identity is (round, task_id, attempt).
+
+    Attributes:
+        token_ids: the whole context, prompt first, in the order the policy saw it.
+        mask: 1 where the policy sampled the token, 0 elsewhere; same length as token_ids.
+        logprobs: log-probability (nats) of each sampled token, 0.0 where mask is 0; same length.
+        answer: the text given as final answer, None when there is none.
+        reward: 1.0 when the scorer accepts the answer, else 0.0.
+        seconds: wall-clock by phase: `wait` (for a slot), `generate`, `tools`, `total`.
+        policy_version: version of the weights that sampled every token of the episode.
+        seed: from which each turn's sampling seed is derived.
+        sampling: the sampling parameters.
+        error: why, for `infra_error`, `tool_error` and `timeout`.
+    """
+
+    round: int
+    task_id: str
+    attempt: int
+    level: int
+    question: str
+    token_ids: list[int]
+    mask: list[int]
+    logprobs: list[float]
+    turns: list[Turn]
+    answer: str | None
+    reward: float
+    status: Status
+    seconds: dict[str, float]
+    policy_version: int
+    seed: int
+    sampling: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def identity(self) -> tuple[int, str, int]:
+        return (self.round, self.task_id, self.attempt)
