@@ -13,7 +13,7 @@ class InputError(AWorldError):
     exit_code = 2
 
 
-class TaskFailure(AWorldError):
+class TaskError(AWorldError):
     """The work ran and came out wrong: no policy learned, no trajectory usable."""
 
     exit_code = 3
