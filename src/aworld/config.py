@@ -47,6 +47,7 @@ class Architecture:
     tie_word_embeddings: bool = False
     rope_theta: float = 1e6
     rms_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Model:
     """The policy's architecture and how it is laid out. `configs/model/`."""
 
     name: str = MISSING
-    path: str | None = None  # HF checkpoint folder; none: made from the architecture with random weights
+    path: str | None = MISSING  # HF checkpoint folder; null: made from the architecture with random weights
     dtype: str = "float32"
     architecture: Architecture = field(default_factory=Architecture)
     parallel: Parallel = field(default_factory=Parallel)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aworld.config import Config
+
 MARK = "COMPLETE"
 
 
@@ -22,6 +24,10 @@ class RunDir:
     """Paths of one run. Rounds and policy versions are numbered from 0; round r makes policy r."""
 
     root: Path
+
+    @classmethod
+    def of(cls, config: Config) -> "RunDir":
+        return cls(Path(config.runs) / config.name)
 
     @property
     def config(self) -> Path:

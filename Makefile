@@ -1,0 +1,37 @@
+# Everything a newcomer needs: `make demo`, `make test`. Each target can be repeated and skips what is done.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help demo test test-fast lint format lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: tools/install.sh pyproject.toml requirements-cpu.lock
+	@PYTHON=$(PYTHON) VENV=$(VENV) sh tools/install.sh
+
+install: $(VENV)/.installed ## install everything into .venv
+
+demo: $(VENV)/.installed ## run the whole loop on this machine and open with a result
+	@$(BIN)/python jobs/pipeline.py recipe=demo site=local $(ARGS)
+
+test: $(VENV)/.installed ## run every test that this machine can run
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(VENV)/.installed ## only the tests that take seconds
+	@$(BIN)/python -m pytest -m unit $(ARGS)
+
+lint: $(VENV)/.installed ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(VENV)/.installed ## let ruff format and mend
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+lock: $(VENV)/.installed ## write the versions installed now to requirements-cpu.lock
+	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '^torch==' > requirements-cpu.lock
+
+clean: ## remove the demo's run directories (the environment stays)
+	rm -rf runs

@@ -1,0 +1,7 @@
+"""`python -m aworld …` is the command `aworld …`."""
+
+import sys
+
+from aworld.cli import main
+
+sys.exit(main())

@@ -1,0 +1,136 @@
+"""`aworld …`: the stages as commands, and what a person asks of a run.
+
+Exit codes: 2 bad input, 3 the work came out wrong, 4 the machine failed, 130 interrupted.
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from aworld import config as configuration
+from aworld.errors import AWorldError, InputError
+from aworld.processes import sole_holder
+from aworld.rundir import RunDir
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; a failure that has a mend is one line on stderr."""
+    arguments = _parser().parse_args(argv)
+    return guarded(lambda: arguments.run(arguments))
+
+
+def guarded(run) -> int:
+    """Call `run`; turn the failures meant for people into one line and an exit code."""
+    try:
+        return run() or 0
+    except AWorldError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {error}", markup=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="aworld", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("run_dir", metavar="RUN", help="the run directory, such as runs/demo")
+        command.set_defaults(run=run)
+        return command
+
+    rollout = add("rollout", _rollout, "play this worker's share of a round, or of the whole run (stage)")
+    rollout.add_argument("--worker", type=int, default=0, help="number of this worker, from 0")
+    rollout.add_argument("--round", type=int, help="only this round (default: everything the run has to play)")
+    gather = add("gather", _gather, "gather a round's journals into trajectories.h5 with MPI (stage)")
+    gather.add_argument("--round", type=int, required=True)
+    train = add("train", _train, "train on a round, or on every round of the run (stage)")
+    train.add_argument("--round", type=int)
+    evaluate = add("evaluate", _evaluate, "play this worker's share of an evaluation on the held-out tasks (stage)")
+    evaluate.add_argument("--worker", type=int, default=0)
+    evaluate.add_argument("--policy", type=int, required=True, help="version of the policy, 0 for the first")
+    add("status", _status, "how far each stage is")
+    add("report", _report, "write report.html and report.json from what is there")
+    show = add("show", _show, "print an episode turn by turn")
+    show.add_argument("episode", metavar="EPISODE", nargs="?", help="ROUND/TASK/ATTEMPT or eval-VERSION/TASK/ATTEMPT")
+    return parser
+
+
+def _open(arguments: argparse.Namespace):
+    """The configuration, run directory and task source of an existing run."""
+    from aworld.tasks import make_source
+
+    run = RunDir(Path(arguments.run_dir))
+    config = configuration.read(run.config)
+    return config, run, make_source(config.tasks, run.tasks)
+
+
+def _rollout(arguments: argparse.Namespace) -> None:
+    from aworld.rollout.stage import rollout
+    from aworld.rollout.workload import round_workload, schedule
+
+    config, run, source = _open(arguments)
+    if arguments.round is None:
+        workloads = schedule(config, run, source)
+    else:
+        workloads = [round_workload(config, run, source, arguments.round)]
+    with sole_holder(run.root / "locks" / f"rollout-{arguments.worker}.lock"):
+        asyncio.run(rollout(config, run, workloads, source, arguments.worker))
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from aworld.rollout.stage import rollout
+    from aworld.rollout.workload import evaluation_workload
+
+    config, run, source = _open(arguments)
+    with sole_holder(run.root / "locks" / f"rollout-{arguments.worker}.lock"):
+        workload = evaluation_workload(config, run, source, arguments.policy)
+        asyncio.run(rollout(config, run, [workload], source, arguments.worker))
+
+
+def _gather(arguments: argparse.Namespace) -> None:
+    from aworld.trajectories.gather import run_gather
+
+    config, run, _ = _open(arguments)
+    run_gather(config, run, arguments.round)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from aworld.training.launch import launch
+
+    config, run, _ = _open(arguments)
+    with sole_holder(run.root / "locks" / "train.lock"):
+        return launch(config, run, arguments.round)
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from rich.table import Table
+
+    from aworld.launch.status import status
+
+    config, run, _ = _open(arguments)
+    table = Table("stage", "part", "done", "", "", title=f"{run.root}")
+    for stage in status(config, run):
+        state = "[green]finished" if stage.finished else "[yellow]under way" if stage.done else "[dim]waiting"
+        table.add_row(stage.stage, stage.part, f"{stage.done}/{stage.total}", state, stage.note)
+    Console().print(table)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from aworld.evaluation.report import report
+
+    config, run, _ = _open(arguments)
+    report(config, run)
+    print(run.root / "report.html")
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from aworld.launch.show import show
+
+    _, run, _ = _open(arguments)
+    show(run, arguments.episode, Console())

@@ -1,0 +1,177 @@
+"""Warm environments: a start costs half a second of CPU, so it happens before an episode needs it."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aworld import config as schema
+from aworld.agents.protocols import Environment, Observation
+from aworld.environments.sandbox import Launch, Sandbox
+from aworld.environments.toolbox import McpToolbox
+from aworld.errors import InfrastructureError, InputError
+
+
+@dataclass(eq=False)
+class Slot:
+    """A warm server, its scratch, and how to start it again: an Environment."""
+
+    launch: Launch
+    config: schema.Environment
+    scratch: Path
+    toolbox: McpToolbox
+    worn: bool = False  # a server broke in it
+
+    def __post_init__(self) -> None:
+        self.tools = self.toolbox.tools
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
+        """Call a tool. After a call that broke the server, the next one finds a new server on the same scratch."""
+        if self.toolbox.broken:
+            await self.toolbox.close()
+            self.toolbox = await McpToolbox.start(self.launch, self.config)
+        observation = await self.toolbox.call(name, arguments)
+        self.worn = self.worn or bool(self.toolbox.broken)
+        return observation
+
+
+class EnvironmentPool:
+    """`config.slots` warm environments; an async context manager, in and out in the same task.
+
+    `reuse: reset` keeps an episode's server for the next one: the scratch is emptied and each call to `python` has an
+    interpreter of its own anyway, but code that attacks the server could leave it changed; `never` starts a new
+    sandbox per episode. A server that broke is never used again.
+
+    Args:
+        corpus: JSONL file that the search server answers from.
+        scratch_root: existing folder on a node-local disk; the pool works in a folder of its own in there.
+    """
+
+    def __init__(self, config: schema.Environment, sandbox: Sandbox, corpus: Path | None, scratch_root: Path):
+        if config.reuse not in ("never", "reset"):
+            raise InputError(f"environment.reuse={config.reuse}: no such policy; valid: never, reset")
+        if "search" in config.servers and corpus is None:
+            raise InputError("environment.servers has search, but the tasks bring no corpus; leave search out")
+        self._config = config
+        self._sandbox = sandbox
+        self._corpus = corpus.resolve() if corpus else None
+        self._root = scratch_root
+        self._warm: asyncio.Queue[Slot | InfrastructureError] = asyncio.Queue()
+        self._live: set[Slot] = set()
+        self._background: set[asyncio.Task[None]] = set()
+        self._in_use = asyncio.Semaphore(config.slots)
+        self._starting = asyncio.Semaphore(os.cpu_count() or 1)  # more at once only makes each slower
+
+    async def __aenter__(self) -> "EnvironmentPool":
+        self._root = Path(tempfile.mkdtemp(prefix="aworld-", dir=self._root)).resolve()  # mode 0700
+        for _ in range(self._config.slots):
+            self._in_background(self._add())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.gather(*(slot.toolbox.close() for slot in self._live))
+        await asyncio.to_thread(_remove, self._root)
+
+    @asynccontextmanager
+    async def episode(self, files: tuple[Path, ...] = ()) -> AsyncIterator[Environment]:
+        """An environment with `files` in its scratch under their own names; waits for a free slot.
+
+        Raises:
+            InfrastructureError: no environment could be started.
+            InputError: two files of one name, or a file that is not there.
+        """
+        names = [file.name for file in files]
+        if len(set(names)) < len(names):
+            raise InputError(f"a task has two attachments of one name: {', '.join(sorted(names))}")
+        async with self._in_use:
+            slot = await self._warm.get()
+            if isinstance(slot, InfrastructureError):
+                self._in_background(self._add())
+                raise slot
+            if self._config.reuse == "never":
+                self._in_background(self._add())  # ahead of need: it starts while this episode runs
+            try:
+                await asyncio.to_thread(_stage, files, slot.scratch)
+                yield slot
+            finally:
+                if self._config.reuse == "never":
+                    self._in_background(self._discard(slot))
+                else:
+                    self._in_background(self._recycle(slot))
+
+    def _in_background(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _add(self) -> None:
+        """Start a slot; its failure is for the episode that would have had it."""
+        async with self._starting:
+            try:
+                slot = await self._start()
+            except InfrastructureError as error:
+                self._warm.put_nowait(error)
+            else:
+                self._live.add(slot)
+                self._warm.put_nowait(slot)
+
+    async def _start(self) -> Slot:
+        scratch = Path(tempfile.mkdtemp(prefix="slot-", dir=self._root))
+        argv = [self._sandbox.python, "-P", "-m", "aworld.environments.servers", *self._config.servers]
+        # the code's own limit comes first, so that code that runs too long does not cost its server
+        env = {"AWORLD_CODE_SECONDS": f"{0.8 * self._config.call_seconds:g}"}
+        if self._corpus:
+            env["AWORLD_CORPUS"] = str(self._corpus)
+        launch = self._sandbox.launch(argv, scratch, [self._corpus] if self._corpus else [], env, self._config)
+        return Slot(launch, self._config, scratch, await McpToolbox.start(launch, self._config))
+
+    async def _recycle(self, slot: Slot) -> None:
+        emptied = False
+        if not slot.worn and not slot.toolbox.broken:
+            emptied = await asyncio.to_thread(_empty, slot.scratch)
+        if emptied:
+            self._warm.put_nowait(slot)
+        else:
+            await self._discard(slot)
+            await self._add()
+
+    async def _discard(self, slot: Slot) -> None:
+        await slot.toolbox.close()
+        self._live.discard(slot)
+        await asyncio.to_thread(_remove, slot.scratch)
+
+
+def _stage(files: tuple[Path, ...], scratch: Path) -> None:
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"the attachment {file} is not there")
+        shutil.copyfile(file, scratch / file.name)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, also where code inside took the permission to."""
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            if not (Path(parent) / name).is_symlink():
+                with suppress(OSError):
+                    (Path(parent) / name).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _empty(scratch: Path) -> bool:
+    """Empty the scratch; False where something in it stays."""
+    for entry in list(scratch.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            entry.chmod(0o700)
+            _remove(entry)
+        else:
+            entry.unlink()
+    return not any(scratch.iterdir())

@@ -1,0 +1,145 @@
+"""One contained server process and the MCP messages to and from it.
+
+The SDK's own stdio transport buffers a line without limit, skips what is not JSON and takes seconds to stop a server
+that hangs. This one gives up on the process at the first sign of trouble, and says why in `broken`.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+import mcp_types
+import psutil
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+
+from aworld.environments.sandbox import Launch
+
+FromServer = MemoryObjectReceiveStream[SessionMessage | Exception]
+ToServer = MemoryObjectSendStream[SessionMessage]
+
+LINE_BYTES = 1 << 20  # one message
+CALL_BYTES = 4 << 20  # all messages since the last request of ours
+CALL_LINES = 1000
+STDERR_BYTES = 16 << 20  # of a process's whole life
+STDERR_TAIL = 2000
+EXIT_SECONDS = 5.0  # the kernel's time to bury a killed process
+
+
+class ServerProcess:
+    """A process that speaks MCP over stdio; `broken` is empty until something went wrong with it."""
+
+    def __init__(self, process: asyncio.subprocess.Process):
+        self.broken = ""
+        self._process = process
+        self._stderr = b""
+        self._bytes = self._lines = 0
+
+    @classmethod
+    async def start(cls, launch: Launch) -> "ServerProcess":
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *launch.argv,
+            env=launch.env,
+            cwd=launch.cwd,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            start_new_session=True,
+            limit=LINE_BYTES,
+        )
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stderr(self) -> str:
+        """The last lines it wrote there."""
+        return self._stderr[-STDERR_TAIL:].decode("utf-8", "replace").strip()
+
+    def expect(self) -> None:
+        """A request follows: what may be read until the next one starts at zero."""
+        self._bytes = self._lines = 0
+
+    def kill(self, reason: str) -> None:
+        """End the process and all its descendants now; the first reason stays."""
+        self.broken = self.broken or reason
+        if self._process.returncode is not None:
+            return  # what a sandbox holds dies with it; its number may already be another's
+        victims = [self.pid]
+        with suppress(psutil.Error):
+            victims = [child.pid for child in psutil.Process(self.pid).children(recursive=True)] + victims
+        for pid in victims:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def close(self) -> None:
+        """Kill it and wait until it is gone."""
+        self.kill("closed")
+        with suppress(TimeoutError):  # a stray that kept our pipe open must not keep us
+            await asyncio.wait_for(self._process.wait(), EXIT_SECONDS)
+        self._process._transport.close()  # type: ignore[attr-defined]  # there is no public way to close the pipes
+
+    @asynccontextmanager
+    async def transport(self) -> AsyncIterator[tuple[FromServer, ToServer]]:
+        """The streams of an `mcp.Client`; they close when the process breaks."""
+        to_session, from_server = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        to_server, from_session = anyio.create_memory_object_stream[SessionMessage](0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._read, to_session)
+            tasks.start_soon(self._write, from_session)
+            tasks.start_soon(self._drain_stderr)
+            try:
+                yield from_server, to_server
+            finally:
+                tasks.cancel_scope.cancel()
+                for stream in (to_session, from_server, to_server, from_session):
+                    stream.close()
+
+    async def _read(self, to_session: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+        stdout = self._process.stdout
+        assert stdout
+        with to_session:
+            try:
+                while line := await stdout.readline():
+                    self._bytes += len(line)
+                    self._lines += 1
+                    if self._bytes > CALL_BYTES or self._lines > CALL_LINES:
+                        self.kill("it flooded its stdout")
+                        return
+                    message = mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+                    await to_session.send(SessionMessage(message))
+                self.kill("it ended")
+            except ValueError as reason:  # asyncio's for a line over the limit, pydantic's for what is not a message
+                long = "too long" in str(reason) or "chunk" in str(reason)
+                self.kill(f"it wrote a line over {LINE_BYTES} bytes" if long else "it wrote something that is not MCP")
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass  # the session closed first
+
+    async def _write(self, from_session: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        stdin = self._process.stdin
+        assert stdin
+        try:
+            async for message in from_session:
+                stdin.write(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+                await stdin.drain()
+        except (OSError, ValueError) as reason:  # ValueError: pydantic's, for what JSON cannot hold
+            self.kill(f"writing to it failed: {reason}")
+
+    async def _drain_stderr(self) -> None:
+        stderr = self._process.stderr
+        assert stderr
+        total = 0
+        while block := await stderr.read(1 << 16):
+            total += len(block)
+            self._stderr = (self._stderr + block)[-STDERR_TAIL:]
+            if total > STDERR_BYTES:
+                self.kill("it flooded its stderr")
+                return

@@ -1,0 +1,171 @@
+"""The client side of one MCP server: its tools, and calls that always return."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from mcp import Client, MCPError
+from mcp_types import CallToolResult, TextContent
+from pydantic import ValidationError
+
+from aworld import config as schema
+from aworld.agents.protocols import Observation
+from aworld.environments.process import ServerProcess
+from aworld.environments.sandbox import Launch
+from aworld.errors import InfrastructureError
+
+REASON_CHARS = 300
+
+
+class McpToolbox:
+    """The tools of one contained server process. Make it with `start`; it is of no more use once `broken` says why.
+
+    Attributes:
+        tools: OpenAI-style specs, `{"type": "function", "function": {name, description, parameters}}`.
+    """
+
+    def __init__(self, process: ServerProcess, config: schema.Environment):
+        self.tools: list[dict[str, Any]] = []
+        self._process = process
+        self._config = config
+        self._client: Client | None = None
+        self._validators: dict[str, Draft202012Validator] = {}
+        self._ready = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._owner = asyncio.create_task(self._own())
+
+    @classmethod
+    async def start(cls, launch: Launch, config: schema.Environment) -> "McpToolbox":
+        """Start the server and learn its tools.
+
+        Raises:
+            InfrastructureError: it did not come up within `start_seconds`; carries the end of its stderr.
+        """
+        try:
+            toolbox = cls(await ServerProcess.start(launch), config)
+        except OSError as reason:
+            raise InfrastructureError(f"the environment's command {launch.argv[0]} did not start: {reason}") from None
+        ready = asyncio.create_task(toolbox._ready.wait())
+        try:
+            await asyncio.wait({ready, toolbox._owner}, timeout=config.start_seconds, return_when="FIRST_COMPLETED")
+            if not toolbox._ready.is_set():
+                toolbox._process.kill(f"no answer within {config.start_seconds:g} s")
+                await toolbox.close()
+                said = " | ".join(toolbox._process.stderr.splitlines()[-5:]) or "nothing on its stderr"
+                raise InfrastructureError(f"an environment did not start: {toolbox.broken}: {said}")
+        except asyncio.CancelledError:
+            await toolbox.close()
+            raise
+        finally:
+            ready.cancel()
+        return toolbox
+
+    @property
+    def broken(self) -> str:
+        """Why the server cannot be used any more; empty while it can."""
+        return self._process.broken
+
+    @property
+    def pid(self) -> int:
+        """Of the process started here, which leads the server's session."""
+        return self._process.pid
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
+        """Call a tool; returns within `call_seconds`. Whatever goes wrong is an Observation with is_error."""
+        begin = time.perf_counter()
+        text, is_error = await self._call(name, arguments)
+        limit = self._config.result_chars
+        if len(text) > limit:
+            text = f"{text[:limit]}\n[cut: {limit} of {len(text)} characters]"
+        return Observation(text, is_error, time.perf_counter() - begin)
+
+    async def close(self) -> None:
+        """End the server and everything it started."""
+        await self._process.close()
+        self._stop.set()
+        _, late = await asyncio.wait({self._owner}, timeout=5.0)
+        for task in late:
+            task.cancel()
+
+    async def _own(self) -> None:
+        """The one task in which the session's cancel scopes are opened and closed."""
+        try:
+            async with Client(self._process.transport(), mode="legacy", cache=None) as client:
+                await self._list_tools(client)
+                self._client = client
+                self._ready.set()
+                await self._stop.wait()
+        except* Exception as group:  # whatever a server does to its session ends this server, never the worker
+            self._process.kill(f"its session failed: {_first(group)}")
+
+    async def _list_tools(self, client: Client) -> None:
+        cursor = None
+        while True:
+            page = await client.list_tools(cursor=cursor)
+            for tool in page.tools:
+                parameters = _without_titles(tool.input_schema)
+                function = {"name": tool.name, "description": tool.description or "", "parameters": parameters}
+                self.tools.append({"type": "function", "function": function})
+                self._validators[tool.name] = Draft202012Validator(parameters)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def _call(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, bool]:
+        if reason := self._refusal(name, arguments):
+            return reason, True
+        if self.broken or self._client is None:
+            return f"the tools are gone: {self.broken}", True
+        self._process.expect()
+        try:
+            async with asyncio.timeout(self._config.call_seconds):
+                result = await self._client.call_tool(name, dict(arguments))
+            return _text(result), result.is_error
+        except TimeoutError:
+            self._process.kill(f"no answer within {self._config.call_seconds:g} s")
+        except asyncio.CancelledError:
+            self._process.kill("a call was given up")
+            raise
+        except (MCPError, ValidationError, RuntimeError) as reason:
+            # RuntimeError: the SDK's, for a result that does not fit the tool's own output schema
+            if not self.broken:
+                return f"{name} failed: {str(reason)[:REASON_CHARS]}", True
+        return f"{name} failed: the server was stopped: {self.broken[:REASON_CHARS]}", True
+
+    def _refusal(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """Why this call is not made, in a line the agent can act on; empty when it is."""
+        if name not in self._validators:
+            return f"no tool {name[:100]!r}; there are: {', '.join(self._validators)}"
+        problem = best_match(self._validators[name].iter_errors(arguments))
+        if problem is not None:
+            return f"wrong arguments for {name}: {problem.message[:REASON_CHARS]}"
+        try:
+            json.dumps(arguments, ensure_ascii=False).encode()
+        except (ValueError, RecursionError):  # half a surrogate pair, or nested beyond reason
+            return f"wrong arguments for {name}: not valid Unicode JSON"
+        return ""
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf
+
+
+def _text(result: CallToolResult) -> str:
+    return "\n".join(b.text if isinstance(b, TextContent) else f"[{b.type}]" for b in result.content)
+
+
+def _without_titles(node: Any) -> Any:
+    """A JSON schema less the titles that generators add: each would cost tokens in every prompt."""
+    if isinstance(node, list):
+        return [_without_titles(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    # a title that is a schema is a property of that name, not noise
+    return {key: _without_titles(value) for key, value in node.items() if key != "title" or isinstance(value, dict)}

@@ -1,0 +1,86 @@
+"""Start a stage as a submitit job, and know how it went.
+
+A job runs the same command that a batch script would: `python -m aworld STAGE RUN …`.
+"""
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import submitit
+
+from aworld.config import Config
+from aworld.errors import InputError
+from aworld.processes import die_with_parent, end_holder
+from aworld.rundir import RunDir, append_json
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A command that does one stage's work; `name` is unique in the run."""
+
+    name: str
+    words: tuple[str, ...]
+
+
+def rollout_stage(run: RunDir, worker: int, *parts: str) -> Stage:
+    return Stage(f"rollout-{worker}", ("rollout", str(run.root), "--worker", str(worker), *parts))
+
+
+def train_stage(run: RunDir, *parts: str) -> Stage:
+    return Stage("train", ("train", str(run.root), *parts))
+
+
+def command(words: tuple[str, ...]) -> list[str]:
+    return [sys.executable, "-m", "aworld", *words]
+
+
+def execute(words: tuple[str, ...]) -> int:
+    """Runs inside the job: the stage's command, whose exit code is the job's result."""
+    return subprocess.run(command(words), preexec_fn=die_with_parent, check=False).returncode
+
+
+@dataclass
+class Job:
+    """A submitted stage."""
+
+    stage: Stage
+    submitted: submitit.Job[int]
+    since: float = field(default_factory=time.time)
+
+    def exit_code(self) -> int | None:
+        """None while it runs; a job that left no result was killed: -9."""
+        if not self.submitted.done():
+            return None
+        return -9 if self.submitted.exception() else self.submitted.result()
+
+    def end(self, run: RunDir) -> None:
+        """Stop it now; its files let it go on later."""
+        end_holder(lock(run, self.stage.name))
+        self.submitted.cancel()
+
+    def log(self) -> str:
+        return str(self.submitted.paths.stderr)
+
+
+def submit(config: Config, run: RunDir, stage: Stage) -> Job:
+    """Submit a stage to the site's executor and note it in `jobs.jsonl`.
+
+    Raises:
+        InputError: the site's executor is none that submitit has.
+    """
+    if config.site.executor not in ("local", "slurm"):
+        raise InputError(f"site.executor={config.site.executor}; valid: local, slurm")
+    end_holder(lock(run, stage.name))  # left over from a launcher that was killed
+    executor = submitit.AutoExecutor(folder=str(run.logs / "%j"), cluster=config.site.executor)
+    executor.update_parameters(name=stage.name, timeout_min=int(7 * 24 * 60))
+    submitted = executor.submit(execute, stage.words)
+    append_json(run.jobs, {"stage": stage.name, "job": submitted.job_id, "words": stage.words, "time": time.time()})
+    return Job(stage, submitted)
+
+
+def lock(run: RunDir, name: str) -> Path:
+    """Held by the process that does the stage's work."""
+    return run.root / "locks" / f"{name}.lock"

@@ -1,0 +1,97 @@
+"""A whole run in resident mode: workers and trainer stay up, hand over through the run directory, come back when killed."""
+
+import time
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from aworld.config import Config, to_yaml
+from aworld.errors import InfrastructureError, InputError
+from aworld.evaluation.report import report
+from aworld.launch.jobs import Job, Stage, command, rollout_stage, submit, train_stage
+from aworld.launch.prepare import prepare
+from aworld.launch.progress import Progress
+from aworld.launch.status import status
+from aworld.rollout.workload import schedule
+from aworld.rundir import RunDir
+
+POLL_SECONDS = 0.5
+
+
+def stages(config: Config, run: RunDir) -> list[Stage]:
+    """The long-lived jobs of a resident run."""
+    return [*(rollout_stage(run, worker) for worker in range(config.site.rollout_workers)), train_stage(run)]
+
+
+def pipeline(config: Config, console: Console) -> RunDir:
+    """Run until every round is trained and both evaluations are done, then write the report.
+
+    Raises:
+        InfrastructureError: a job was started `max_restarts` times in a row without getting anywhere.
+    """
+    console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
+    run, source = prepare(config)
+    workloads = schedule(config, run, source)
+    crew = [Member(stage, config, run) for stage in stages(config, run)]
+    try:
+        with Progress(console, config, run, workloads) as progress:
+            while not all(workload.closed for workload in workloads):
+                for member in crew:
+                    member.keep_up(console)
+                progress.update()
+                time.sleep(POLL_SECONDS)
+    finally:
+        for member in crew:
+            member.stop()
+    report(config, run)
+    return run
+
+
+@dataclass
+class Member:
+    """One long-lived job that is started again when it stops before its time."""
+
+    stage: Stage
+    config: Config
+    run: RunDir
+    job: Job | None = None
+    finished: bool = False
+    restarts: int = 0
+    progress: int = -1
+
+    def keep_up(self, console: Console) -> None:
+        if self.finished:
+            return
+        if self.job is None:
+            self.job = submit(self.config, self.run, self.stage)
+        code = self.job.exit_code()
+        if code is None:
+            return
+        if code == 0:
+            self.finished = True
+            return
+        if code == InputError.exit_code:
+            raise InputError(f"{self.stage.name} refused its input; see {self.job.log()}")
+        done = sum(s.done for s in status(self.config, self.run))
+        self.restarts = 1 if done > self.progress else self.restarts + 1
+        self.progress = done
+        if self.restarts > self.config.pipeline.max_restarts:
+            raise InfrastructureError(
+                f"{self.stage.name} stopped {self.restarts} times in a row without progress (last exit code {code}); "
+                f"see {self.job.log()}, then run the same command again"
+            )
+        console.print(f"[yellow]{self.stage.name} stopped (exit code {code}); starting it again[/] – {self.job.log()}")
+        self.job = submit(self.config, self.run, self.stage)
+
+    def stop(self) -> None:
+        if self.job is not None and not self.finished:
+            self.job.end(self.run)
+
+
+def dry_run(config: Config, console: Console) -> None:
+    """Say what would be launched, and launch nothing."""
+    run = RunDir.of(config)
+    console.print(to_yaml(config), markup=False, highlight=False)
+    console.print(f"# would be launched on site '{config.site.name}' with executor '{config.site.executor}':")
+    for stage in stages(config, run):
+        console.print(f"# {stage.name}: {' '.join(command(stage.words))}", markup=False, highlight=False, soft_wrap=True)

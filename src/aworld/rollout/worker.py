@@ -1,0 +1,108 @@
+"""One worker's share of a workload: claim, play, score, journal."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Protocol
+
+from aworld.agents.protocols import Environment
+from aworld.config import Rollout
+from aworld.environments.pool import EnvironmentPool
+from aworld.errors import InfrastructureError
+from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.workload import Workload
+from aworld.tasks.task import Task
+from aworld.trajectories import journal
+from aworld.trajectories.episode import Episode
+
+
+class Player(Protocol):
+    """Plays one attempt; the policy and the agent behind it are its own affair."""
+
+    async def __call__(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode: ...
+
+
+def episode_seed(seed: int, round_: int, task_id: str, attempt: int) -> int:
+    """The same episode has the same seed whoever plays it, and however often (63 bits)."""
+    digest = hashlib.sha256(f"{seed}/{round_}/{task_id}/{attempt}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1
+
+
+async def work(
+    workload: Workload,
+    play: Player,
+    pool: EnvironmentPool,
+    correct: Callable[[str | None, str], bool],
+    config: Rollout,
+    seed: int,
+    owner: str,
+    slots: int,
+) -> None:
+    """Play units of the workload until all are done, by this worker or by others.
+
+    A finished episode is durable in this worker's journal before the next begins; what is already in a journal is
+    not played again. An infrastructure failure is retried `config.infra_retries` times, then recorded as such.
+    """
+    folder = workload.folder / "journals"
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = {task.task_id: task for task in workload.tasks}
+    units = workload.units
+    claims = Claims(workload.folder / "claims", owner, config.lease_seconds)
+    capacity = asyncio.Semaphore(slots)
+    finished = {e.identity for path in sorted(folder.glob("*.journal")) for e in journal.read(path)}
+
+    async def attempt(task: Task, number: int) -> None:
+        async with capacity:
+            episode = await _play_with_retries(play, pool, task, number, workload.round, config.infra_retries, seed)
+        reward = float(task.answer is not None and correct(episode.answer, task.answer))
+        log.append(replace(episode, reward=reward))
+
+    async def unit(claimed: Unit) -> None:
+        left = [n for n in claimed.attempts if (workload.round, claimed.task_id, n) not in finished]
+        renewal = asyncio.create_task(_renew(claims, claimed, config.lease_seconds / 4))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in left:
+                    group.create_task(attempt(tasks[claimed.task_id], number))
+        finally:
+            renewal.cancel()
+        claims.done(claimed)
+
+    with journal.Journal(folder / f"{owner}.journal") as log:
+        while not claims.all_done(units):
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    async with capacity:  # claim no more than can be started now
+                        claimed = claims.claim(units)
+                    if claimed is None:
+                        break
+                    group.create_task(unit(claimed))
+                    await asyncio.sleep(0)
+            await asyncio.sleep(0.2)  # the rest is in other hands; take over what they let go
+
+
+async def _play_with_retries(
+    play: Player, pool: EnvironmentPool, task: Task, attempt: int, round_: int, retries: int, seed: int
+) -> Episode:
+    own_seed = episode_seed(seed, round_, task.task_id, attempt)
+    for left in range(retries, -1, -1):
+        try:
+            async with pool.episode(task.files) as environment:
+                episode = await play(task, attempt, own_seed, environment)
+        except InfrastructureError:  # no slot could be had; the agent itself reports what fails after that
+            if not left:
+                raise
+            await asyncio.sleep(1.0)
+        else:
+            if episode.status != "infra_error" or not left:
+                return episode
+    raise AssertionError("the last try returns or raises")
+
+
+async def _renew(claims: Claims, unit: Unit, every: float) -> None:
+    with suppress(asyncio.CancelledError):
+        while True:
+            await asyncio.sleep(every)
+            claims.renew(unit)

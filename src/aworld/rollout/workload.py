@@ -1,0 +1,102 @@
+"""What a run has to play, in order: the cold start's episodes, each round's, and the evaluations."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aworld.config import Config
+from aworld.rollout.claims import Unit
+from aworld.rundir import RunDir, is_complete
+from aworld.tasks.task import Task, TaskSource
+
+HELD_OUT = "held-out"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Some tasks, so many attempts each, played under one policy.
+
+    Attributes:
+        folder: where claims and journals go.
+        round: the number the episodes carry; for an evaluation the version of the policy evaluated.
+        attempts: per task; one unit of work is a task with all its attempts, so that they share a prefix cache.
+        oldest, newest: the policy versions that may play it; both None: a scripted expert does.
+        publishes: whether its journals are gathered into trajectories.
+    """
+
+    name: str
+    folder: Path
+    round: int
+    tasks: list[Task]
+    attempts: int
+    temperature: float
+    oldest: int | None
+    newest: int | None
+    publishes: bool
+
+    @property
+    def units(self) -> list[Unit]:
+        """Longest expected first: a task of a higher level takes more turns."""
+        ordered = sorted(self.tasks, key=lambda task: (-task.level, task.task_id))
+        return [Unit(task.task_id, tuple(range(self.attempts))) for task in ordered]
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left to do, and what hangs off it may start."""
+        return (self.folder / "trajectories.h5").exists() if self.publishes else is_complete(self.folder)
+
+
+def round_workload(config: Config, run: RunDir, source: TaskSource, number: int) -> Workload:
+    """Round 0 is the scripted expert's; later rounds sample tasks that the expert has not shown."""
+    train = list(source.tasks("train"))
+    shown = config.training.cold_start.tasks
+    if number == 0:
+        return Workload("cold start", run.round(0), 0, train[:shown], 1, 0.0, None, None, True)
+    unseen = train[shown:] or train
+    count = config.rollout.tasks_per_round
+    stream = list(_epochs(unseen, config.seed, count * number))
+    return Workload(
+        name=f"round {number}",
+        folder=run.round(number),
+        round=number,
+        tasks=stream[count * (number - 1) :],
+        attempts=config.rollout.group_size,
+        temperature=config.agent.temperature,
+        oldest=max(0, number - 1 - config.pipeline.max_lag),
+        newest=number - 1,
+        publishes=True,
+    )
+
+
+def evaluation_workload(config: Config, run: RunDir, source: TaskSource, version: int) -> Workload:
+    return Workload(
+        name=f"evaluation of policy {version}",
+        folder=run.evaluation(HELD_OUT, version),
+        round=version,
+        tasks=list(source.tasks("held_out")),
+        attempts=config.evaluation.attempts,
+        temperature=config.evaluation.temperature,
+        oldest=version,
+        newest=version,
+        publishes=False,
+    )
+
+
+def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:
+    """Everything a resident run plays, in order."""
+    rounds = [round_workload(config, run, source, r) for r in range(1, config.pipeline.rounds + 1)]
+    cold = [round_workload(config, run, source, 0)] if config.training.cold_start.tasks else []
+    before, after = (evaluation_workload(config, run, source, v) for v in (0, config.pipeline.rounds))
+    return [*cold, before, *rounds, after]
+
+
+def _epochs(tasks: list[Task], seed: int, count: int) -> Iterator[Task]:
+    """The first `count` tasks of an endless stream of shuffled passes; a round never holds a task twice in a pass."""
+    epoch = 0
+    while count > 0:
+        order = list(tasks)
+        random.Random(f"{seed}/{epoch}").shuffle(order)
+        yield from order[:count]
+        count -= len(order)
+        epoch += 1

@@ -1,0 +1,47 @@
+"""Whether an answer is right, by the rules of GAIA's official scorer (arXiv 2311.12983; the leaderboard's `scorer.py`).
+
+The truth decides how the two are compared: as a number, as a list, or as a string. There is no tolerance and no unit
+stripping. The official quirks are kept, since a score is comparable only under the same rules: a missing answer is
+the string "None", an answer that is no number counts as infinity, and so is right where the truth is "inf".
+"""
+
+import re
+import string
+
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def gaia_correct(answer: str | None, truth: str) -> bool:
+    """Whether `answer` matches the gold answer `truth`."""
+    answer = "None" if answer is None else answer
+    if _is_number(truth):
+        return _number(answer) == float(truth)
+    if "," in truth or ";" in truth:
+        truths, answers = (re.split("[,;]", text) for text in (truth, answer))
+        return len(truths) == len(answers) and all(map(_element_correct, answers, truths))
+    return _squeeze(answer).translate(_WITHOUT_PUNCTUATION) == _squeeze(truth).translate(_WITHOUT_PUNCTUATION)
+
+
+def _element_correct(answer: str, truth: str) -> bool:
+    if _is_number(truth):
+        return _number(answer) == float(truth)
+    return _squeeze(answer) == _squeeze(truth)  # punctuation counts inside a list
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(text: str) -> float:
+    try:
+        return float(re.sub("[$%,]", "", text))
+    except ValueError:
+        return float("inf")
+
+
+def _squeeze(text: str) -> str:
+    return re.sub(r"\s", "", text).lower()

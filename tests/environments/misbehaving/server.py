@@ -1,0 +1,73 @@
+"""A tool server that comes up as it should and then does what its argument says. Speaks MCP by hand."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+TOOLS = [{"name": "work", "description": "Works.", "inputSchema": SCHEMA}]
+
+
+def send(message: dict) -> None:
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def misbehave(how: str, request: int) -> None:
+    match how:
+        case "hang":
+            time.sleep(1000)
+        case "die":
+            os._exit(3)
+        case "garbage":
+            print("this is not JSON", flush=True)
+        case "wrong_shape":
+            send({"id": request, "result": {"content": 7}})
+        case "flood_lines":
+            while True:
+                os.write(1, b"noise\n" * 10_000)
+        case "flood_messages":
+            note = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {}}).encode() + b"\n"
+            while True:
+                os.write(1, note * 1000)
+        case "flood_one_line":
+            for _ in range(100):
+                os.write(1, b"x" * (1 << 20))
+        case "flood_stderr":
+            while True:
+                os.write(2, b"x" * (1 << 16))
+        case "other_id":
+            send({"id": 999_999, "result": {"content": [{"type": "text", "text": "for nobody"}]}})
+        case "protocol_error":
+            send({"id": request, "error": {"code": -32602, "message": "no such thing"}})
+        case "long":
+            send({"id": request, "result": {"content": [{"type": "text", "text": "y" * 5000}]}})
+        case "orphans":
+            if os.fork() == 0:
+                os.setsid()
+                Path("orphan").write_text(str(os.getpid()))
+                time.sleep(1000)
+            time.sleep(1000)
+
+
+def main(how: str) -> None:
+    if how == "dies_at_start":
+        raise SystemExit("the reason is written here")
+    if how == "mute":
+        time.sleep(1000)
+    for line in sys.stdin:
+        message = json.loads(line)
+        match message["method"]:
+            case "initialize":
+                info = {"capabilities": {"tools": {}}, "serverInfo": {"name": "bad", "version": "1"}}
+                version = message["params"]["protocolVersion"]
+                send({"id": message["id"], "result": {"protocolVersion": version, **info}})
+            case "tools/list":
+                send({"id": message["id"], "result": {"tools": TOOLS}})
+            case "tools/call":
+                misbehave(how, message["id"])
+
+
+main(sys.argv[1])

@@ -1,0 +1,168 @@
+"""Whatever a server does, a call returns in time and in bounded memory, and the worker lives on."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from aworld import config as schema
+from aworld.environments.sandbox import Sandbox
+from aworld.environments.toolbox import McpToolbox
+from aworld.errors import InfrastructureError
+
+pytestmark = pytest.mark.unit
+SERVER = Path(__file__).parent / "misbehaving" / "server.py"
+WORKER = SERVER.with_name("worker.py")
+CALL_SECONDS = 1.5
+BROKEN = {
+    "hang": "no answer within 1.5 s",
+    "die": "it ended",
+    "garbage": "not MCP",
+    "flood_lines": "not MCP",
+    "flood_messages": "flooded its stdout",
+    "flood_one_line": "a line over",
+    "flood_stderr": "flooded its stderr",
+    "other_id": "no answer within 1.5 s",
+}
+
+
+def start(sandbox: Sandbox, how: str, scratch: Path, **limits: float) -> "asyncio.Future[McpToolbox]":
+    config = schema.Environment(call_seconds=CALL_SECONDS, **limits)  # type: ignore[arg-type]
+    launch = sandbox.launch([sandbox.python, str(SERVER), how], scratch, [SERVER], {}, config)
+    return McpToolbox.start(launch, config)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_server_costs_one_call(sandbox: Sandbox, how: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        toolbox = await start(sandbox, how, tmp_path)
+        memory = psutil.Process().memory_info().rss
+        pauses = [0.0]
+
+        async def tick() -> None:
+            while True:
+                last = time.perf_counter()
+                await asyncio.sleep(0.01)
+                pauses.append(time.perf_counter() - last)
+
+        ticker = asyncio.create_task(tick())
+        begin = time.perf_counter()
+        observation = await toolbox.call("work", {"n": 1})
+        took = time.perf_counter() - begin
+        ticker.cancel()
+        assert observation.is_error
+        assert BROKEN[how] in observation.text
+        assert BROKEN[how] in toolbox.broken
+        assert took < CALL_SECONDS + 1.0
+        assert max(pauses) < 0.5  # the loop went on serving others
+        assert psutil.Process().memory_info().rss - memory < 64 << 20
+        again = await toolbox.call("work", {"n": 1})
+        assert again.is_error
+        assert again.seconds < 0.1
+        begin = time.perf_counter()
+        await toolbox.close()
+        assert time.perf_counter() - begin < 2.0
+        assert not psutil.pid_exists(toolbox.pid)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("how, told", [("protocol_error", "no such thing"), ("wrong_shape", "work failed")])
+def test_an_error_answer_costs_only_its_call(sandbox: Sandbox, how: str, told: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        toolbox = await start(sandbox, how, tmp_path)
+        for _ in range(2):
+            observation = await toolbox.call("work", {"n": 1})
+            assert observation.is_error
+            assert told in observation.text
+        assert toolbox.broken == ""
+        await toolbox.close()
+
+    asyncio.run(story())
+
+
+def test_bad_calls_never_reach_the_server_and_long_results_are_cut(sandbox: Sandbox, tmp_path: Path) -> None:
+    async def story() -> None:
+        toolbox = await start(sandbox, "long", tmp_path, result_chars=100)
+        assert [tool["function"]["name"] for tool in toolbox.tools] == ["work"]
+        assert toolbox.tools[0]["type"] == "function"
+        assert toolbox.tools[0]["function"]["parameters"]["required"] == ["n"]
+        for name, arguments, told in [
+            ("play", {"n": 1}, "there are: work"),
+            ("work", {}, "'n' is a required property"),
+            ("work", {"n": "one"}, "is not of type 'integer'"),
+            ("work", ["n"], "is not of type 'object'"),
+            ("work", {"n": 1, "m": "\ud800"}, "not valid Unicode"),
+        ]:
+            observation = await toolbox.call(name, arguments)  # type: ignore[arg-type]
+            assert observation.is_error
+            assert told in observation.text
+        observation = await toolbox.call("work", {"n": 1})
+        assert observation.text == "y" * 100 + "\n[cut: 100 of 5000 characters]"
+        await toolbox.close()
+
+    asyncio.run(story())
+
+
+def test_a_server_that_does_not_start_says_why(sandbox: Sandbox, tmp_path: Path) -> None:
+    async def story() -> None:
+        with pytest.raises(InfrastructureError, match="the reason is written here"):
+            await start(sandbox, "dies_at_start", tmp_path)
+        begin = time.perf_counter()
+        with pytest.raises(InfrastructureError, match="no answer within 1 s"):
+            await start(sandbox, "mute", tmp_path, start_seconds=1.0)
+        assert time.perf_counter() - begin < 3.0
+
+    asyncio.run(story())
+
+
+def test_a_call_that_is_given_up_ends_the_server(sandbox: Sandbox, tmp_path: Path) -> None:
+    async def story() -> None:
+        toolbox = await start(sandbox, "hang", tmp_path)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(toolbox.call("work", {"n": 1}), 0.2)
+        assert "given up" in toolbox.broken
+        await toolbox.close()
+        assert not psutil.pid_exists(toolbox.pid)
+
+    asyncio.run(story())
+
+
+def test_close_leaves_no_descendant(sandbox: Sandbox, tmp_path: Path) -> None:
+    async def story() -> None:
+        toolbox = await start(sandbox, "orphans", tmp_path)
+        call = asyncio.create_task(toolbox.call("work", {"n": 1}))
+        while not (tmp_path / "orphan").exists():
+            await asyncio.sleep(0.01)
+        family = psutil.Process(toolbox.pid).children(recursive=True)
+        assert family
+        await toolbox.close()
+        assert (await call).is_error
+        _, alive = psutil.wait_procs(family, timeout=2.0)
+        assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+
+    asyncio.run(story())
+
+
+def test_servers_die_with_a_killed_worker(sandbox: Sandbox, tmp_path: Path) -> None:
+    argv = [sys.executable, str(WORKER), sandbox.name, getattr(sandbox, "image", ""), str(tmp_path)]
+    worker = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert worker.returncode == -signal.SIGKILL
+    family = [int(pid) for pid in worker.stdout.split()]
+    assert family
+    deadline = time.monotonic() + 5
+    while (alive := [pid for pid in family if _runs(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive == []
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

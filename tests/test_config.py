@@ -1,0 +1,69 @@
+"""Configuration: what composes, and what is refused with the file, the key and the valid ones."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aworld.config import CONFIGS, load, read, to_yaml
+from aworld.errors import InputError
+
+pytestmark = pytest.mark.unit
+DEMO = ["recipe=demo", "site=local"]
+
+
+def test_demo_composes_and_round_trips(tmp_path: Path) -> None:
+    config = load([*DEMO, "training.lr=1e-3", "name=x", "environment.servers=[python,files]"])
+    assert config.training.lr == 1e-3 and config.name == "x" and config.environment.servers == ["python", "files"]
+    (tmp_path / "run.yaml").write_text(to_yaml(config))
+    assert read(tmp_path / "run.yaml") == config
+
+
+@pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONFIGS / "recipe").glob("*.yaml")))
+@pytest.mark.parametrize("model", sorted(p.stem for p in (CONFIGS / "model").glob("*.yaml")))
+def test_every_shipped_model_fits_every_shipped_recipe(recipe: str, model: str) -> None:
+    load([f"recipe={recipe}", f"model={model}", "model.path=/some/checkpoint"])
+
+
+def test_qwen3_32b_is_the_true_architecture() -> None:
+    """The published parameter count, from the shapes of a dense Qwen3: 32.76 B."""
+    a = load([*DEMO, "model=qwen3-32b", "model.path=/some/checkpoint"]).model.architecture
+    heads, kv = a.num_attention_heads * a.head_dim, a.num_key_value_heads * a.head_dim
+    attention = a.hidden_size * (2 * heads + 2 * kv) + 2 * a.head_dim
+    layer = attention + 3 * a.hidden_size * a.intermediate_size + 2 * a.hidden_size
+    total = a.num_hidden_layers * layer + 2 * a.vocab_size * a.hidden_size + a.hidden_size
+    assert round(total / 1e9, 2) == 32.76
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([*DEMO, "training.lrr=1"], r"'training.lrr=1' on the command line: no key 'training.lrr'; valid: .*\blr\b"),
+        ([*DEMO, "trainig.lr=1"], r"no key 'trainig'; valid: .*\btraining\b"),
+        ([*DEMO, "training.lr=fast"], r"'training.lr=fast' on the command line: 'training.lr': .*fast"),
+        ([*DEMO, "training"], r"'training' on the command line is not key=value"),
+        (["recipe=dem0"], r"no recipe 'dem0': .*valid: .*demo"),
+        (["site=local"], r"no recipe given; add recipe=NAME, one of: .*demo"),
+        ([*DEMO, "model=qwen3-32b"], r"no value for 'model.path'; add model.path="),
+        ([*DEMO, "training.lr={"], r"the value is not valid YAML"),
+    ],
+)
+def test_refusals_say_what_and_where(words: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load(words)
+
+
+def test_a_misspelt_key_in_a_file_names_the_file(tmp_path: Path) -> None:
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    file = tmp_path / "configs" / "model" / "tiny.yaml"
+    file.write_text(file.read_text().replace("kv_cache_gb", "kv_cash_gb"))
+    with pytest.raises(InputError, match=rf"{file}: no key 'shard.kv_cash_gb'; valid: .*kv_cache_gb"):
+        load(DEMO, tmp_path / "configs")
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    file = tmp_path / "configs" / "site" / "local.yaml"
+    file.write_text("name: [")
+    with pytest.raises(InputError, match=rf"{file} is not valid YAML.*line"):
+        load(DEMO, tmp_path / "configs")
