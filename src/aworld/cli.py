@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from aworld import config as configuration
-from aworld.errors import AWorldError, InputError
+from aworld.errors import AWorldError
 from aworld.processes import sole_holder
 from aworld.rundir import RunDir
 

@@ -21,13 +21,6 @@ FACTS = {
 }
 
 
-def sandbox_or_skip(name: str) -> Sandbox:
-    try:
-        return choose(name, os.environ.get("AWORLD_ENVIRONMENT_IMAGE", ""))
-    except InputError as reason:
-        pytest.skip(str(reason))
-
-
 @pytest.fixture(scope="session")
 def loop() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as runner:
@@ -36,7 +29,10 @@ def loop() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="session", params=["subprocess", "bubblewrap", "apptainer"])
 def sandbox(request: pytest.FixtureRequest) -> Sandbox:
-    return sandbox_or_skip(request.param)
+    try:
+        return choose(request.param, os.environ.get("AWORLD_ENVIRONMENT_IMAGE", ""))
+    except InputError as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +47,7 @@ def pool(
     loop: asyncio.Runner, sandbox: Sandbox, corpus: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EnvironmentPool]:
     """One slot, used again, in each sandbox that works here."""
-    config = schema.Environment(slots=1, reuse="reset", call_seconds=2.5)
+    config = schema.Environment(slots=1, reuse="reset", call_seconds=4.0)
     pool = EnvironmentPool(config, sandbox, corpus, tmp_path_factory.mktemp("scratch"))
     loop.run(pool.__aenter__())
     yield pool

@@ -25,7 +25,9 @@ def source(folder: Path):
 
 
 def calls(task: Task) -> list[dict]:
-    return [json.loads(m) for turn in task.metadata["plan"] for m in re.findall(r"<tool_call>\n(.*)\n</tool_call>", turn)]
+    return [
+        json.loads(m) for turn in task.metadata["plan"] for m in re.findall(r"<tool_call>\n(.*)\n</tool_call>", turn)
+    ]
 
 
 def test_splits_are_disjoint_and_complete(source) -> None:

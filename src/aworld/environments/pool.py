@@ -61,7 +61,7 @@ class EnvironmentPool:
         self._sandbox = sandbox
         self._corpus = corpus.resolve() if corpus else None
         self._root = scratch_root
-        self._warm: asyncio.Queue[Slot | InfrastructureError] = asyncio.Queue()
+        self._warm: asyncio.Queue[Slot | Exception] = asyncio.Queue()
         self._live: set[Slot] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._in_use = asyncio.Semaphore(config.slots)
@@ -93,7 +93,7 @@ class EnvironmentPool:
             raise InputError(f"a task has two attachments of one name: {', '.join(sorted(names))}")
         async with self._in_use:
             slot = await self._warm.get()
-            if isinstance(slot, InfrastructureError):
+            if isinstance(slot, Exception):
                 self._in_background(self._add())
                 raise slot
             if self._config.reuse == "never":
@@ -117,14 +117,19 @@ class EnvironmentPool:
         async with self._starting:
             try:
                 slot = await self._start()
-            except InfrastructureError as error:
+            except Exception as error:
                 self._warm.put_nowait(error)
             else:
                 self._live.add(slot)
                 self._warm.put_nowait(slot)
 
     async def _start(self) -> Slot:
-        scratch = Path(tempfile.mkdtemp(prefix="slot-", dir=self._root))
+        try:
+            scratch = Path(tempfile.mkdtemp(prefix="slot-", dir=self._root))
+        except OSError as reason:
+            raise InfrastructureError(
+                f"no scratch for an environment: {reason}; free the disk, or use another"
+            ) from None
         argv = [self._sandbox.python, "-P", "-m", "aworld.environments.servers", *self._config.servers]
         # the code's own limit comes first, so that code that runs too long does not cost its server
         env = {"AWORLD_CODE_SECONDS": f"{0.8 * self._config.call_seconds:g}"}
@@ -153,7 +158,10 @@ def _stage(files: tuple[Path, ...], scratch: Path) -> None:
     for file in files:
         if not file.is_file():
             raise InputError(f"the attachment {file} is not there")
-        shutil.copyfile(file, scratch / file.name)
+        try:
+            shutil.copyfile(file, scratch / file.name)
+        except OSError as reason:
+            raise InfrastructureError(f"the attachment {file} could not be put into the scratch: {reason}") from None
 
 
 def _remove(folder: Path) -> None:
@@ -168,10 +176,11 @@ def _remove(folder: Path) -> None:
 
 def _empty(scratch: Path) -> bool:
     """Empty the scratch; False where something in it stays."""
-    for entry in list(scratch.iterdir()):
-        if entry.is_dir() and not entry.is_symlink():
-            entry.chmod(0o700)
-            _remove(entry)
-        else:
-            entry.unlink()
+    with suppress(OSError):
+        for entry in list(scratch.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                entry.chmod(0o700)
+                _remove(entry)
+            else:
+                entry.unlink()
     return not any(scratch.iterdir())

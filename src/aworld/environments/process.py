@@ -68,9 +68,9 @@ class ServerProcess:
 
     def kill(self, reason: str) -> None:
         """End the process and all its descendants now; the first reason stays."""
+        if self.broken and self._process.returncode is not None:
+            return  # done, and by now its number may be another's
         self.broken = self.broken or reason
-        if self._process.returncode is not None:
-            return  # what a sandbox holds dies with it; its number may already be another's
         victims = [self.pid]
         with suppress(psutil.Error):
             victims = [child.pid for child in psutil.Process(self.pid).children(recursive=True)] + victims
@@ -115,7 +115,8 @@ class ServerProcess:
                         self.kill("it flooded its stdout")
                         return
                     message = mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-                    await to_session.send(SessionMessage(message))
+                    if not isinstance(message, mcp_types.JSONRPCNotification):  # we act on none, and each costs time
+                        await to_session.send(SessionMessage(message))
                 self.kill("it ended")
             except ValueError as reason:  # asyncio's for a line over the limit, pydantic's for what is not a message
                 long = "too long" in str(reason) or "chunk" in str(reason)

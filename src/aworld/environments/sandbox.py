@@ -18,6 +18,7 @@ from aworld import config as schema
 from aworld.errors import InputError
 
 SERVERS = Path(__file__).parent / "servers"
+OURS = {"PYTHONPATH": str(Path(__file__).parents[2])}  # this very aworld, also where it is not the installed one
 SCRATCH = "/episode"  # where a sandbox with a file system of its own shows the scratch
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
@@ -129,7 +130,7 @@ class BubblewrapSandbox:
             *("--bind", str(scratch), SCRATCH, "--chdir", SCRATCH),
             # bubblewrap's own tmpfs would be writable, uncapped, and kept from one episode to the next
             *("--remount-ro", "/dev", "--remount-ro", "/tmp", "--remount-ro", "/"),
-            *(word for item in _environment(SCRATCH, env).items() for word in ("--setenv", *item)),
+            *(word for item in _environment(SCRATCH, OURS | dict(env)).items() for word in ("--setenv", *item)),
             *_limited(limits, processes=256 if _counts_processes_per_namespace() else None),
             *argv,
         ]
@@ -144,7 +145,7 @@ class SubprocessSandbox:
     gaps: tuple[str, ...] = (
         "files of this user outside the scratch",
         "network",
-        "signals to other processes of this user",
+        "other processes of this user",
         "number of processes",
         "total size of the scratch",
         "memory beyond one process",
@@ -160,7 +161,7 @@ class SubprocessSandbox:
         limits: schema.Environment,
     ) -> Launch:
         command = ["setpriv", "--pdeathsig", "KILL", "--", *_limited(limits), *argv]
-        return Launch(command, _environment(str(scratch), env), scratch)
+        return Launch(command, _environment(str(scratch), OURS | dict(env)), scratch)
 
 
 def choose(name: str, image: str) -> Sandbox:

@@ -94,4 +94,6 @@ def dry_run(config: Config, console: Console) -> None:
     console.print(to_yaml(config), markup=False, highlight=False)
     console.print(f"# would be launched on site '{config.site.name}' with executor '{config.site.executor}':")
     for stage in stages(config, run):
-        console.print(f"# {stage.name}: {' '.join(command(stage.words))}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"# {stage.name}: {' '.join(command(stage.words))}", markup=False, highlight=False, soft_wrap=True
+        )

@@ -35,7 +35,8 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
     source = make_source(config.tasks, run.tasks)
     if config.model.path is None:
         publish_folder(
-            run.base, lambda folder: make_checkpoint(config.model.architecture, texts(config, source), config.seed, folder)
+            run.base,
+            lambda folder: make_checkpoint(config.model.architecture, texts(config, source), config.seed, folder),
         )
     elif not (Path(config.model.path) / "config.json").is_file():
         raise InputError(f"model.path={config.model.path} is no HF checkpoint: it holds no config.json")

@@ -54,4 +54,6 @@ class Progress:
         self.live.stop_task(self.tasks[key])
         if not self.console.is_terminal:
             elapsed = time.monotonic() - self.began
-            self.console.print(f"{elapsed:7.1f} s  {stage.stage} · {stage.part}: {stage.done}/{stage.total} {stage.note}")
+            self.console.print(
+                f"{elapsed:7.1f} s  {stage.stage} · {stage.part}: {stage.done}/{stage.total} {stage.note}"
+            )

@@ -8,7 +8,6 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 
 from aworld.agents.chat import ChatFormat
 from aworld.agents.loop import ToolAgent
@@ -75,18 +74,20 @@ class Shard:
     async def player(self, workload: Workload) -> Player:
         """A player of the newest policy that the workload admits, or of the scripted expert."""
         if workload.newest is None:
-            return _expert(self.config, self.run.base)
+            return _expert(self.config, ChatFormat(self.run.base))
         version = max(v for v in range(workload.oldest or 0, workload.newest + 1) if is_complete(self.run.policy(v)))
         if self.vllm is None:
             log = self.run.logs / f"vllm-{self.worker}.log"
-            self.vllm = VllmShard(self.run.policy(version), version, self.config.model, log, self.config.site)
+            cpus = self.config.site.cpus_per_worker
+            self.vllm = VllmShard(self.run.policy(version), version, self.config.model, log, cpus)
             await self.vllm.start()
         elif version != self.version:
             await self.vllm.load(self.run.policy(version), version)
         self.version = version
         agent = replace(self.config.agent, temperature=workload.temperature)
         chat = ChatFormat(self.run.policy(version))
-        return _player(ToolAgent(VllmPolicy(self.vllm), chat, agent), workload.round)
+        policy = VllmPolicy(self.vllm, chat.end_of_turn)
+        return _player(ToolAgent(policy, chat, agent, self.vllm.context), workload.round)
 
     async def stop(self) -> None:
         if self.vllm is not None:
@@ -100,11 +101,11 @@ def _player(agent: ToolAgent, round_: int) -> Player:
     return play
 
 
-def _expert(config: Config, base: Path) -> Player:
-    chat = ChatFormat(base)
-
+def _expert(config: Config, chat: ChatFormat) -> Player:
     async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
-        agent = ToolAgent(ScriptedPolicy(chat, task.metadata["plan"]), chat, config.agent)
+        agent = ToolAgent(
+            ScriptedPolicy(chat, task.metadata["plan"]), chat, config.agent, config.model.shard.max_model_len
+        )
         return await agent.run(task, environment, round=0, attempt=attempt, seed=seed)
 
     return play

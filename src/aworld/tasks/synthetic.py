@@ -18,12 +18,51 @@ from aworld.rundir import publish_folder
 from aworld.tasks.scoring import gaia_correct
 from aworld.tasks.task import Task
 
-PLACES = (
-    "Arden Belmor Corvane Dunmere Elvast Farrow Galdin Harrow Istrin Jorvale Keldan Lumera Morvane Nestor Orlin Pellan "
-    "Quarrel Rosmere Selwick Tarrow Ulmar Vesper Wexley Yarrow"
-).split()
+PLACES = [
+    "Arden",
+    "Belmor",
+    "Corvane",
+    "Dunmere",
+    "Elvast",
+    "Farrow",
+    "Galdin",
+    "Harrow",
+    "Istrin",
+    "Jorvale",
+    "Keldan",
+    "Lumera",
+    "Morvane",
+    "Nestor",
+    "Orlin",
+    "Pellan",
+    "Quarrel",
+    "Rosmere",
+    "Selwick",
+    "Tarrow",
+    "Ulmar",
+    "Vesper",
+    "Wexley",
+    "Yarrow",
+]
 ATTRIBUTES = ("population", "height", "area")
-ITEMS = "apples bread cheese coffee eggs flour honey lemons melons olives pears rice salt sugar tea wine".split()
+ITEMS = [
+    "apples",
+    "bread",
+    "cheese",
+    "coffee",
+    "eggs",
+    "flour",
+    "honey",
+    "lemons",
+    "melons",
+    "olives",
+    "pears",
+    "rice",
+    "salt",
+    "sugar",
+    "tea",
+    "wine",
+]
 FILES = ("prices.csv", "stock.csv", "prices.json", "stock.txt")
 COLUMN = {"prices": "price", "stock": "stock"}
 

@@ -1,4 +1,4 @@
-"""A tool server that comes up as it should and then does what its argument says. Speaks MCP by hand."""
+"""A tool server that comes up as it should and then does what its first argument says. Speaks MCP by hand."""
 
 import json
 import os
@@ -44,11 +44,15 @@ def misbehave(how: str, request: int) -> None:
             send({"id": request, "error": {"code": -32602, "message": "no such thing"}})
         case "long":
             send({"id": request, "result": {"content": [{"type": "text", "text": "y" * 5000}]}})
-        case "orphans":
+        case "die_leaving_a_child":
+            if os.fork() == 0:
+                os.closerange(0, 3)
+                time.sleep(1000)
+            os._exit(3)
+        case "fork_and_hang":
             if os.fork() == 0:
                 os.setsid()
-                Path("orphan").write_text(str(os.getpid()))
-                time.sleep(1000)
+                Path("forked").touch()
             time.sleep(1000)
 
 

@@ -15,7 +15,7 @@ from aworld.environments.toolbox import McpToolbox
 
 async def main(name: str, image: str, scratch: str) -> None:
     sandbox, limits, server = choose(name, image), schema.Environment(), Path(__file__).with_name("server.py")
-    argv = [sandbox.python, str(server), "hang"]
+    argv = [sandbox.python, str(server), "hang", scratch]
     toolbox = await McpToolbox.start(sandbox.launch(argv, Path(scratch), [server], {}, limits), limits)
     call = asyncio.create_task(toolbox.call("work", {"n": 1}))
     await asyncio.sleep(0.1)

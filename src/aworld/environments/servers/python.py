@@ -4,8 +4,8 @@ import asyncio
 import ctypes
 import os
 import signal
+import site
 import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +28,7 @@ async def python(code: str) -> CallToolResult:
         with _memory_file() as stdin, _memory_file() as stdout, _memory_file() as stderr:
             os.pwrite(stdin, code.encode("utf-8", "replace"), 0)
             # -I -S: 13 ms instead of 20; the installed packages are put on the path by hand
-            interpreter = (sys.executable, "-I", "-S", RUN_CODE, sysconfig.get_path("purelib"))
+            interpreter = (sys.executable, "-I", "-S", RUN_CODE, os.pathsep.join(site.getsitepackages()))
             argv = ("setpriv", "--pdeathsig", "KILL", "--", *interpreter)
             process = await asyncio.create_subprocess_exec(
                 *argv, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True

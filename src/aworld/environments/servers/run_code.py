@@ -33,7 +33,7 @@ def run(code: str, output: Output) -> None:
 
 
 if __name__ == "__main__":
-    sys.path += [sys.argv.pop(), ""]  # "": modules that the agent wrote, or was given
+    sys.path += [*sys.argv.pop().split(":"), ""]  # "": modules that the agent wrote, or was given
     sys.stdout = output = Output(sys.stdout.buffer, encoding="utf-8", errors="backslashreplace")
     try:
         run(sys.stdin.buffer.read().decode(), output)

@@ -1,0 +1,14 @@
+#!/usr/bin/env python
+"""Launch the rollout workers of one round of a run, and wait for them.
+
+    python jobs/rollout.py runs/demo --round 1
+
+The policy it needs must be published; what is finished already is not played again.
+"""
+
+import sys
+
+from aworld.launch.single import launch_stage
+
+if __name__ == "__main__":
+    sys.exit(launch_stage("rollout", __doc__))

@@ -1,0 +1,113 @@
+"""Qwen3's chat format, token-exact: ChatML with Hermes tool calls.
+
+The model's own template is rendered once, for the prompt. From then on tokens are only appended: what the policy
+sampled, as it sampled it, and the tools' results. Nothing is re-tokenised and no past turn is rendered again (Qwen3's
+template would drop its <think> blocks, which changes the prefix under the policy's feet).
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+END_OF_TURN = "<|im_end|>"
+_CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|\Z)", re.DOTALL)
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ParsedTurn:
+    """What a turn of the policy says. `error` tells the policy what is wrong with its tool calls."""
+
+    text: str
+    calls: tuple[ToolCall, ...]
+    answer: str | None
+    error: str | None
+
+
+class ChatFormat:
+    """The format of the model in `folder` (its tokenizer and chat template)."""
+
+    def __init__(self, folder: Path):
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.end_of_turn: int = self.tokenizer.convert_tokens_to_ids(END_OF_TURN)
+        # Rust's tokenizer by itself: with this switch a special token's text in a tool's result stays mere text.
+        self._rust = self.tokenizer.backend_tokenizer
+
+    def prompt(self, system: str, question: str, tools: list[dict[str, Any]]) -> list[int]:
+        """The tokens up to the policy's first turn."""
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+        text = self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, tokenize=False)
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def observation(self, results: list[str], ended: bool = True) -> list[int]:
+        """The tokens from the end of the policy's turn to the start of its next one.
+
+        `ended` says whether the policy closed its turn with the end-of-turn token itself.
+        """
+        ids = [] if ended else [self.end_of_turn]
+        ids += self._format("\n<|im_start|>user")
+        for result in results:
+            ids += self._format("\n<tool_response>\n") + self._plain(result) + self._format("\n</tool_response>")
+        return ids + self._format("<|im_end|>\n<|im_start|>assistant\n")
+
+    def say(self, text: str) -> list[int]:
+        """A whole turn of an assistant who writes `text`."""
+        return [*self._format(text), self.end_of_turn]
+
+    def decode(self, token_ids: list[int]) -> str:
+        """For people and for parsing; never encoded again."""
+        return self.tokenizer.decode(token_ids, skip_special_tokens=False)
+
+    def parse(self, token_ids: list[int]) -> ParsedTurn:
+        """Read a turn. Never raises: a malformed call becomes an error for the policy to read."""
+        text = self.decode(token_ids).removesuffix(END_OF_TURN)
+        said = _THINK.sub("", text)
+        calls: list[ToolCall] = []
+        error: str | None = None
+        for body, end in _CALL.findall(said):
+            call = _tool_call(body) if end else "the tool call is not closed by </tool_call>"
+            if isinstance(call, ToolCall):
+                calls.append(call)
+            else:
+                error = error or call
+        answers = _ANSWER.findall(_CALL.sub("", said))
+        return ParsedTurn(text, tuple(calls), answers[-1].strip() if answers else None, error)
+
+    def _format(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _plain(self, text: str) -> list[int]:
+        self._rust.encode_special_tokens = True
+        try:
+            return self._rust.encode(text, add_special_tokens=False).ids
+        finally:
+            self._rust.encode_special_tokens = False
+
+
+def _tool_call(body: str) -> ToolCall | str:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        return f"the tool call is not valid JSON: {error}"
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return 'the tool call is not an object with a "name"'
+    arguments = value.get("arguments", {})
+    if isinstance(arguments, str):  # some models write the arguments as a JSON string
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            return 'the "arguments" of the tool call are not valid JSON'
+    if not isinstance(arguments, dict):
+        return 'the "arguments" of the tool call are not an object'
+    return ToolCall(value["name"], arguments)

@@ -1,0 +1,51 @@
+"""The policy behind a vLLM shard: token ids in, token ids out."""
+
+import httpx
+
+from aworld.agents.protocols import Completion, Sampling
+from aworld.errors import InfrastructureError
+from aworld.inference.shard import VllmShard
+
+
+class VllmPolicy:
+    """A Policy that a shard of ours serves."""
+
+    def __init__(self, shard: VllmShard, end_of_turn: int):
+        self.shard, self.end_of_turn = shard, end_of_turn
+
+    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
+        """Sample one turn; the end-of-turn token, when sampled, is the last of `token_ids`.
+
+        Raises:
+            InfrastructureError: the shard does not answer, or answers with less than was asked for.
+        """
+        request = {
+            "model": self.shard.name,
+            "prompt": prompt_ids,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "seed": sampling.seed,
+            "stop_token_ids": [self.end_of_turn],
+            "logprobs": 0,  # of the sampled token alone
+            "return_token_ids": True,
+            "add_special_tokens": False,
+            "skip_special_tokens": False,
+        }
+        version = self.shard.version
+        try:
+            response = await self.shard.client.post("/v1/completions", json=request)
+            response.raise_for_status()
+            choice = response.json()["choices"][0]
+            token_ids, logprobs = choice["token_ids"], choice["logprobs"]["token_logprobs"]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise InfrastructureError(f"the vLLM shard failed: {error!r}; see {self.shard.log}") from error
+        if len(token_ids) != len(logprobs):
+            raise InfrastructureError(f"vLLM gave {len(token_ids)} tokens and {len(logprobs)} log-probabilities")
+        finish = "stop" if token_ids and token_ids[-1] == self.end_of_turn else "length"
+        return Completion(token_ids, logprobs, finish, version)

@@ -1,0 +1,18 @@
+"""What our code does inside vLLM's worker: read new weights in place."""
+
+from typing import Any
+
+
+class ReloadExtension:
+    """A vLLM worker extension (`--worker-extension-cls`); its methods are reached by `collective_rpc`."""
+
+    model_runner: Any
+
+    def load_policy(self, path: str) -> None:
+        """Replace the weights by those of the HF folder `path`."""
+        self.model_runner.reload_weights(weights_path=path)
+        # The CPU backend keeps a packed private copy of the output layer. With tied embeddings a reload refreshes the
+        # embedding only, so that the logits would silently come from the old weights: pack again.
+        head = getattr(self.model_runner.model, "lm_head", None)
+        if getattr(head, "quant_method", None) is not None and getattr(head, "weight", None) is not None:
+            head.quant_method.process_weights_after_loading(head)

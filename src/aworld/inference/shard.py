@@ -1,0 +1,172 @@
+"""A vLLM server of our own on this node: start it, know it, load new weights in place, end it."""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+
+from aworld import config as schema
+from aworld.errors import InfrastructureError
+from aworld.processes import die_with_parent
+
+
+def on_cpu() -> bool:
+    """Whether there is no GPU for vLLM to use."""
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+class VllmShard:
+    """One `vllm` process group serving `policy` over loopback HTTP, for `async with` or start/stop.
+
+    Attributes:
+        version: the version of the weights it serves.
+        client: an HTTP client for it.
+        name: the model name it serves under, which nobody else can know.
+    """
+
+    def __init__(self, policy: Path, version: int, model: schema.Model, log: Path, cpus: int = 1):
+        self.policy, self.version, self.model, self.log, self.cpus = policy, version, model, log, cpus
+        self.name = f"aworld-{secrets.token_hex(8)}"
+        self.port = _free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.port}",
+            timeout=httpx.Timeout(600.0, connect=10.0),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            trust_env=False,  # no proxy stands between us and our own loopback
+        )
+
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and response."""
+        return self.model.shard.max_model_len
+
+    async def start(self) -> None:
+        """Start it and wait until it is healthy.
+
+        Raises:
+            InfrastructureError: it ended, or was not healthy within `startup_seconds`, or the port is another's.
+        """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self._command(),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        give_up = time.monotonic() + self.model.shard.startup_seconds
+        try:
+            while not await self._healthy():
+                if self.process.poll() is not None:
+                    raise InfrastructureError(f"vLLM ended while starting: {self._last_words()}; see {self.log}")
+                if time.monotonic() > give_up:
+                    limit = self.model.shard.startup_seconds
+                    raise InfrastructureError(f"vLLM was not healthy within {limit:.0f} s; see {self.log}")
+                await asyncio.sleep(0.25)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def load(self, policy: Path, version: int) -> None:
+        """Serve the weights of `policy` from now on, in place; requests in flight go on with them."""
+        await self._post("/pause", params={"mode": "keep"})
+        await self._post("/collective_rpc", json={"method": "load_policy", "args": [str(policy)]})
+        await self._post("/reset_prefix_cache", params={"reset_running_requests": "true"})
+        await self._post("/resume")
+        self.policy, self.version = policy, version
+
+    async def stop(self) -> None:
+        """End the whole process group."""
+        await self.client.aclose()
+        if self.process is None:
+            return
+        for sig, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
+            try:
+                os.killpg(self.process.pid, sig)
+            except ProcessLookupError:
+                break
+            give_up = time.monotonic() + patience
+            while self.process.poll() is None and time.monotonic() < give_up:
+                await asyncio.sleep(0.05)
+        self.process = None
+
+    async def __aenter__(self) -> "VllmShard":
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    async def _post(self, path: str, **arguments: object) -> None:
+        try:
+            (await self.client.post(path, **arguments)).raise_for_status()  # type: ignore[arg-type]
+        except httpx.HTTPError as error:
+            raise InfrastructureError(f"vLLM refused {path}: {error!r}; see {self.log}") from error
+
+    async def _healthy(self) -> bool:
+        """Whether a server answers, and is ours: a stranger on the port does not serve under our name."""
+        try:
+            if (await self.client.get("/health", timeout=2.0)).status_code != 200:
+                return False
+            served = (await self.client.get("/v1/models", timeout=2.0)).json()
+            return any(model.get("id") == self.name for model in served.get("data", []))
+        except (httpx.HTTPError, ValueError, AttributeError):
+            return False
+
+    def _command(self) -> list[str]:
+        shard = self.model.shard
+        words = {
+            "--model": str(self.policy),
+            "--served-model-name": self.name,
+            "--host": "127.0.0.1",
+            "--port": str(self.port),
+            "--dtype": self.model.dtype,
+            "--max-model-len": str(shard.max_model_len),
+            "--max-num-seqs": str(shard.max_num_seqs),
+            "--tensor-parallel-size": str(shard.tensor_parallel_size),
+            # The model's own generation_config must not change the distribution behind our back.
+            "--generation-config": "vllm",
+            "--logprobs-mode": "processed_logprobs",
+            "--worker-extension-cls": "aworld.inference.reload.ReloadExtension",
+        }
+        flags = ["--enable-prefix-caching", "--disable-uvicorn-access-log", "--disable-log-stats"]
+        if on_cpu():
+            words["--kv-cache-memory-bytes"] = str(int(shard.kv_cache_gb * 2**30))
+            flags.append("--enforce-eager")
+        program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        return [*program, *(word for pair in words.items() for word in pair), *flags]
+
+    def _environment(self) -> dict[str, str]:
+        env = dict(os.environ, HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1", VLLM_SERVER_DEV_MODE="1")
+        if on_cpu():
+            env |= {
+                "OMP_NUM_THREADS": str(self.cpus),
+                "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # shards share the node's cores
+                "TORCHDYNAMO_DISABLE": "1",
+            }
+        return env
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()
+        telling = [line for line in lines if "Error" in line or "error" in line]
+        return (telling or lines or ["it said nothing"])[-1].strip()[-300:]
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

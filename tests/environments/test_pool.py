@@ -1,0 +1,172 @@
+"""Slots: warm, apart from each other, and replaced when they misbehaved."""
+
+import asyncio
+import stat
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from aworld import config as schema
+from aworld.environments.pool import EnvironmentPool
+from aworld.environments.sandbox import Sandbox, SubprocessSandbox
+from aworld.errors import InfrastructureError, InputError
+
+pytestmark = pytest.mark.unit
+LEAVE = (
+    "import os\nos.makedirs('d/e'); open('d/e/f', 'w').write('x'); os.chmod('d', 0); open('note', 'w').write('mine')"
+)
+LIST = "import os\nprint(sorted(os.listdir('.')))"
+DIE = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"
+SERVER_PID = "import os\nprint(os.getppid())"
+
+
+def make(sandbox: Sandbox, root: Path, corpus: Path | None = None, **values: object) -> EnvironmentPool:
+    servers = ["python", "files", "search"] if corpus else ["python", "files"]
+    config = schema.Environment(**{"servers": servers, "slots": 1, "reuse": "reset", **values})  # type: ignore[arg-type]
+    return EnvironmentPool(config, sandbox, corpus, root)
+
+
+@pytest.mark.parametrize("reuse", ["reset", "never"])
+def test_nothing_passes_from_one_episode_to_the_next(sandbox: Sandbox, reuse: str, tmp_path: Path) -> None:
+    root, attachment = tmp_path / "root", tmp_path / "data.csv"
+    root.mkdir()
+    attachment.write_text("a,b\n")
+
+    async def story() -> None:
+        async with make(sandbox, root, reuse=reuse) as pool:
+            async with pool.episode((attachment,)) as environment:
+                assert (await environment.call("python", {"code": LIST})).text == "['data.csv']"
+                assert not (await environment.call("python", {"code": LEAVE})).is_error
+                folder = next(next(root.iterdir()).iterdir())
+                assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            async with pool.episode() as environment:
+                assert (await environment.call("python", {"code": LIST})).text == "[]"
+                assert (await environment.call("read_file", {"path": "data.csv"})).is_error
+        assert attachment.read_text() == "a,b\n"
+        assert list(root.iterdir()) == []
+
+    asyncio.run(story())
+
+
+def test_reset_keeps_the_server_and_never_does_not(tmp_path: Path) -> None:
+    async def servers(reuse: str) -> set[str]:
+        seen = set()
+        async with make(SubprocessSandbox(), tmp_path, reuse=reuse) as pool:
+            for _ in range(2):
+                async with pool.episode() as environment:
+                    seen.add((await environment.call("python", {"code": SERVER_PID})).text)
+        return seen
+
+    assert len(asyncio.run(servers("reset"))) == 1
+    assert len(asyncio.run(servers("never"))) == 2
+
+
+def test_a_crash_costs_one_call_and_its_slot(sandbox: Sandbox, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with make(sandbox, tmp_path) as pool:
+            async with pool.episode() as environment:
+                await environment.call("python", {"code": "open('kept', 'w').write('still here')"})
+                first = (await environment.call("python", {"code": SERVER_PID})).text
+                crash = await environment.call("python", {"code": DIE})
+                assert crash.is_error
+                assert "it ended" in crash.text
+                again = await environment.call("read_file", {"path": "kept"})
+                assert again.text == "still here"  # a new server, the same scratch
+            async with pool.episode() as environment:
+                assert (await environment.call("python", {"code": LIST})).text == "[]"
+                if sandbox.name == "subprocess":  # elsewhere ids are counted per sandbox
+                    assert (await environment.call("python", {"code": SERVER_PID})).text != first
+        assert psutil.Process().children(recursive=True) == []
+
+    asyncio.run(story())
+
+
+def test_an_episode_that_is_cancelled_frees_its_slot(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with make(SubprocessSandbox(), tmp_path) as pool:
+
+            async def episode() -> None:
+                async with pool.episode() as environment:
+                    await environment.call("python", {"code": "import time; time.sleep(5)"})
+
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(episode(), 1.5)
+            async with pool.episode() as environment:
+                assert (await environment.call("python", {"code": "1"})).text == "1"
+
+    asyncio.run(story())
+
+
+def test_episodes_wait_for_a_free_slot(tmp_path: Path, corpus: Path) -> None:
+    running = most = 0
+
+    async def story() -> None:
+        async with make(SubprocessSandbox(), tmp_path, corpus, slots=2) as pool:
+
+            async def episode(number: int) -> str:
+                nonlocal running, most
+                async with pool.episode() as environment:
+                    running += 1
+                    most = max(most, running)
+                    await environment.call("python", {"code": f"open('n', 'w').write('{number}')"})
+                    text = (await environment.call("read_file", {"path": "n"})).text
+                    running -= 1
+                    return text
+
+            assert await asyncio.gather(*(episode(n) for n in range(12))) == [str(n) for n in range(12)]
+
+    asyncio.run(story())
+    assert most == 2
+
+
+def test_a_slot_that_cannot_start_says_why_and_the_pool_goes_on(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("not json\n")
+
+    async def story() -> None:
+        async with make(SubprocessSandbox(), tmp_path, bad) as pool:
+            with pytest.raises(InfrastructureError, match="JSONDecodeError"):
+                async with pool.episode():
+                    pass
+            bad.write_text('{"title": "t", "text": "mended"}\n')
+            async with pool.episode() as environment:
+                assert (await environment.call("search", {"query": "mended"})).text == "t: mended"
+
+    asyncio.run(story())
+
+
+def test_inputs_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="valid: never, reset"):
+        make(SubprocessSandbox(), tmp_path, reuse="always")
+    with pytest.raises(InputError, match="leave search out"):
+        EnvironmentPool(schema.Environment(), SubprocessSandbox(), None, tmp_path)
+
+    async def story() -> None:
+        (tmp_path / "a").mkdir()
+        for name in ("x.csv", "a/x.csv"):
+            (tmp_path / name).write_text("1")
+        async with make(SubprocessSandbox(), tmp_path) as pool:
+            with pytest.raises(InputError, match="two attachments of one name"):
+                async with pool.episode((tmp_path / "x.csv", tmp_path / "a" / "x.csv")):
+                    pass
+            with pytest.raises(InputError, match=r"gone.csv is not there"):
+                async with pool.episode((tmp_path / "gone.csv",)):
+                    pass
+            async with pool.episode((tmp_path / "x.csv",)) as environment:
+                assert (await environment.call("read_file", {"path": "x.csv"})).text == "1"
+
+    asyncio.run(story())
+
+
+def test_closing_is_quick_and_complete_even_while_starting(tmp_path: Path) -> None:
+    async def story() -> float:
+        async with make(SubprocessSandbox(), tmp_path, slots=6):
+            await asyncio.sleep(0.3)
+            begin = time.perf_counter()
+        return time.perf_counter() - begin
+
+    assert asyncio.run(story()) < 3.0
+    assert psutil.Process().children(recursive=True) == []
+    assert list(tmp_path.iterdir()) == []
