@@ -136,6 +136,7 @@ class ColdStart:
     epochs: int = 1
     batch_size: int = 64  # episodes per optimizer step
     lr: float = 1e-3
+    warmup_steps: int = 0  # the learning rate rises linearly over them
 
 
 @dataclass

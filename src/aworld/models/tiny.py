@@ -32,9 +32,9 @@ CHAT_TEMPLATE = """\
 {%- if tools %}<|im_start|>system
 {{ messages[0].content if messages[0].role == 'system' else '' }}
 # Tools
-{%- for tool in tools %}
+{% for tool in tools -%}
 {{ tool.function.name }}({{ tool.function.parameters.properties | join(', ') }})
-{%- endfor %}<|im_end|>
+{% endfor %}<|im_end|>
 {% elif messages[0].role == 'system' %}<|im_start|>system
 {{ messages[0].content }}<|im_end|>
 {% endif %}

@@ -1,19 +1,24 @@
 """Units of work, claimed on a shared file system by an exclusive create.
 
-A claim is a file with its owner's name, renewed by touching it; one not renewed for `lease_seconds` is free again.
-Any worker may join, die or return: the claims of a worker that comes back under its name are its own at once.
+A claim is a file with its owner's name, renewed by touching it; one not renewed for `lease_seconds` is free again. To
+take claim 1 over is to create claim 2, again exclusively: of several takers one wins, and no claim is ever removed or
+replaced under another's eyes. Any worker may join, die or return: what it held under its name is its own at once.
 """
 
+import hashlib
 import os
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 
 from aworld.rundir import publish_text
 
 DONE = ".done"
 CLAIM = ".claim"
+LONGEST_KEY = 200  # bytes; file names end at 255
 
 
 @dataclass(frozen=True)
@@ -23,49 +28,64 @@ class Unit:
     task_id: str
     attempts: tuple[int, ...]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The unit's name as a file name; distinct units have distinct keys."""
         safe = re.sub(r"[^A-Za-z0-9-]", lambda m: f"_{ord(m[0]):x}_", self.task_id)
-        return f"{safe}.{self.attempts[0]}-{self.attempts[-1]}"
+        key = f"{safe}.{'-'.join(map(str, self.attempts))}"
+        if len(key) <= LONGEST_KEY:
+            return key
+        return f"{key[: LONGEST_KEY - 65]}_{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 @dataclass
 class Claims:
-    """The claims on the units of one workload, as `owner` sees them."""
+    """The claims on the units of one workload, as `owner` sees them. At any time one process goes by that name."""
 
     folder: Path
     owner: str
     lease_seconds: float
-    _held: set[str] = field(default_factory=set)
+    _held: dict[str, int] = field(default_factory=dict)  # key: number of our claim
+    _foreign: set[str] = field(default_factory=set)  # names of claims known to be another's
 
     def claim(self, units: list[Unit]) -> Unit | None:
         """Claim the first unit that is free, or None. One directory scan, however many units there are."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        done: set[str] = set()
+        newest: dict[str, int] = {}
         with os.scandir(self.folder) as entries:
-            names = {entry.name for entry in entries}
-        now: float | None = None
+            for entry in entries:
+                if entry.name.endswith(DONE):
+                    done.add(entry.name.removesuffix(DONE))
+                elif entry.name.endswith(CLAIM):
+                    key, _, digits = entry.name.removesuffix(CLAIM).rpartition(".")
+                    newest[key] = max(newest.get(key, 0), int(digits))
+        now = cache(self._now)
         for unit in units:
-            if unit.key + DONE in names or unit.key in self._held:
+            if unit.key in done or unit.key in self._held:
                 continue
-            path = self.folder / (unit.key + CLAIM)
-            if path.name in names:
-                now = self._now() if now is None else now
-                if not self._release_stale(path, now):
-                    continue
-            if self._create(path):
-                self._held.add(unit.key)
+            number = newest.get(unit.key, 0)
+            if number and not self._is_free(self._path(unit, number), now):
+                continue
+            if self._create(unit, number + 1) and not (number and self._is_done(unit)):  # done since our scan?
+                self._held[unit.key] = number + 1
                 return unit
         return None
 
-    def renew(self, unit: Unit) -> None:
-        """Say that the unit is still being worked on."""
-        (self.folder / (unit.key + CLAIM)).touch()
+    def renew(self, unit: Unit) -> bool:
+        """Say that the unit is still being worked on. False: the lease had run out and another took it over."""
+        number = self._held[unit.key]
+        os.utime(self._path(unit, number))
+        return not self._path(unit, number + 1).exists()
+
+    def release(self, unit: Unit) -> None:
+        """Give the unit back undone; it is free at once."""
+        os.utime(self._path(unit, self._held.pop(unit.key)), (0, 0))
 
     def done(self, unit: Unit) -> None:
         """Mark the unit done; its records are durable before this."""
         publish_text(self.folder / (unit.key + DONE), self.owner)
-        self._held.discard(unit.key)
+        self._held.pop(unit.key, None)
 
     def all_done(self, units: list[Unit]) -> bool:
         names = self._done_names()
@@ -78,37 +98,32 @@ class Claims:
         if not self.folder.is_dir():
             return set()
         with os.scandir(self.folder) as entries:
-            return {entry.name for entry in entries if entry.name.endswith(DONE) and not entry.name.startswith(".")}
+            return {entry.name for entry in entries if entry.name.endswith(DONE)}
 
-    def _create(self, path: Path) -> bool:
+    def _is_done(self, unit: Unit) -> bool:
+        return (self.folder / (unit.key + DONE)).exists()
+
+    def _path(self, unit: Unit, number: int) -> Path:
+        return self.folder / f"{unit.key}.{number}{CLAIM}"
+
+    def _create(self, unit: Unit, number: int) -> bool:
         try:
-            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            fd = os.open(self._path(unit, number), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
         with os.fdopen(fd, "w") as f:
             f.write(self.owner)
         return True
 
-    def _release_stale(self, path: Path, now: float) -> bool:
-        """Move aside a claim that has expired or is our own from an earlier life; of several takers one succeeds."""
-        try:
-            expired = path.stat().st_mtime + self.lease_seconds < now
-            if not expired and path.read_text() != self.owner:
-                return False
-            aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-            path.rename(aside)
-        except FileNotFoundError:  # another taker was faster
-            return False
-        try:
-            # Between our look and our rename another taker may have put a fresh claim there: give that one back.
-            if expired and aside.stat().st_mtime + self.lease_seconds >= now:
-                os.link(aside, path)
-                return False
-        except FileExistsError:
-            return False
-        finally:
-            aside.unlink()
-        return True
+    def _is_free(self, path: Path, now: Callable[[], float]) -> bool:
+        """Whether a claim has expired or is our own from an earlier life."""
+        if path.name not in self._foreign:
+            owner = path.read_text()
+            if owner == self.owner:
+                return True
+            if owner:  # else it is just being made
+                self._foreign.add(path.name)
+        return path.stat().st_mtime + self.lease_seconds < now()
 
     def _now(self) -> float:
         """The file system's own clock; the nodes' clocks may differ from it and from each other."""

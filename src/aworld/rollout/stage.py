@@ -5,9 +5,11 @@ workloads in order; whoever finds the last unit of one done closes it: gathers a
 """
 
 import asyncio
+import tempfile
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from aworld.agents.chat import ChatFormat
 from aworld.agents.loop import ToolAgent
@@ -50,7 +52,7 @@ async def rollout(config: Config, run: RunDir, workloads: list[Workload], source
             if workload.closed:
                 continue
             if pool is None:
-                scratch = run.root / "scratch" / owner
+                scratch = Path(tempfile.gettempdir())  # node-local, as TMPDIR says
                 pool = EnvironmentPool(config.environment, sandbox, source.corpus, scratch)
                 await stack.enter_async_context(pool)
             began = time.time()

@@ -4,6 +4,7 @@ The layout is documented in docs/trajectory-file-format.md; any HDF5 reader open
 """
 
 import hashlib
+import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +20,25 @@ FORMAT_VERSION = 1
 PHASES = ("wait", "generate", "tools", "total")
 COLUMNS = np.dtype(
     [
-        ("task_id", "S128"),
+        ("task_id", h5py.string_dtype("utf-8", 128)),
         ("attempt", "<i4"),
         ("level", "<i4"),
         ("reward", "<f4"),
-        ("status", "S16"),
+        ("status", h5py.string_dtype("utf-8", 16)),
         ("policy_version", "<i4"),
         ("seed", "<i8"),
         ("turns", "<i4"),
         *((f"seconds_{phase}", "<f4") for phase in PHASES),
     ]
 )
-ARRAYS = ("tokens", "mask", "logprobs", "offsets", "episodes")
+MEND = "remove it and gather the round again"
+ARRAYS = {
+    "tokens": np.dtype("<i4"),
+    "mask": np.dtype("u1"),
+    "logprobs": np.dtype("<f4"),
+    "offsets": np.dtype("<i8"),
+    "episodes": COLUMNS,
+}
 
 
 @dataclass(frozen=True)
@@ -63,22 +71,19 @@ def from_episodes(round_: int, episodes: Sequence[Episode]) -> Trajectories:
     Raises:
         InfrastructureError: an episode's token_ids, mask and logprobs differ in length, or its task_id is too long.
     """
+    longest = COLUMNS["task_id"].itemsize
     for e in episodes:
         if not len(e.token_ids) == len(e.mask) == len(e.logprobs):
             raise InfrastructureError(f"episode {e.identity}: token_ids, mask and logprobs differ in length")
-        if len(e.task_id.encode()) > COLUMNS["task_id"].itemsize:
-            raise InfrastructureError(
-                f"episode {e.identity}: task_id is longer than {COLUMNS['task_id'].itemsize} bytes"
-            )
-    lengths = [len(e.token_ids) for e in episodes]
-    table = np.array([_row(e) for e in episodes], COLUMNS)
+        if len(e.task_id.encode()) > longest:
+            raise InfrastructureError(f"episode {e.identity}: task_id is longer than {longest} bytes")
     return Trajectories(
         round=round_,
         tokens=_flat([e.token_ids for e in episodes], np.int32),
         mask=_flat([e.mask for e in episodes], np.uint8),
         logprobs=_flat([e.logprobs for e in episodes], np.float32),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        episodes=table,
+        offsets=offsets_of(np.array([len(e.token_ids) for e in episodes], np.int64)),
+        episodes=np.array([_row(e) for e in episodes], COLUMNS),
     )
 
 
@@ -89,41 +94,109 @@ def _row(e: Episode) -> tuple:
     return (*row, *seconds)
 
 
-def _flat(rows: list[list], dtype: type) -> np.ndarray:
-    return np.concatenate([np.asarray(row, dtype) for row in rows]) if rows else np.zeros(0, dtype)
+def _flat(rows: Sequence[Sequence | np.ndarray], dtype: np.typing.DTypeLike) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype), *(np.asarray(row, dtype) for row in rows)])
+
+
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
+    """Where each of E rows of these lengths begins in a flat array, and where the last ends: int64 [E + 1]."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def select(trajectories: Trajectories, rows: Sequence[int] | np.ndarray) -> Trajectories:
+    """The episodes at these indices, in this order."""
+    t = trajectories
+    spans = [slice(t.offsets[row], t.offsets[row + 1]) for row in rows]
+    return Trajectories(
+        round=t.round,
+        tokens=_flat([t.tokens[span] for span in spans], np.int32),
+        mask=_flat([t.mask[span] for span in spans], np.uint8),
+        logprobs=_flat([t.logprobs[span] for span in spans], np.float32),
+        offsets=offsets_of(np.diff(t.offsets)[np.asarray(rows, np.int64)]),
+        episodes=t.episodes[np.asarray(rows, np.int64)],
+    )
+
+
+def join(round_: int, parts: Sequence[Trajectories]) -> Trajectories:
+    """The episodes of several parts, one part after another."""
+    return Trajectories(
+        round=round_,
+        tokens=_flat([p.tokens for p in parts], np.int32),
+        mask=_flat([p.mask for p in parts], np.uint8),
+        logprobs=_flat([p.logprobs for p in parts], np.float32),
+        offsets=offsets_of(_flat([np.diff(p.offsets) for p in parts], np.int64)),
+        episodes=np.concatenate([np.zeros(0, COLUMNS), *(p.episodes for p in parts)]),
+    )
 
 
 def write(path: Path, trajectories: Trajectories) -> None:
-    """Publish the file; the same trajectories give the same bytes."""
+    """Publish the file; the same trajectories give the same bytes.
+
+    Raises:
+        InfrastructureError: an array has another type than it should, or the lengths do not fit together.
+    """
+    arrays = {name: np.ascontiguousarray(getattr(trajectories, name)) for name in ARRAYS}
+    if not _fits(arrays):
+        raise InfrastructureError(f"{path}: refusing to write arrays whose types or lengths do not fit together")
     versions = trajectories.episodes["policy_version"]
     with publishing(path) as temporary, h5py.File(temporary, "w", libver="v110") as f:
         f.attrs["format_version"] = FORMAT_VERSION
         f.attrs["round"] = trajectories.round
         f.attrs["policy_version"] = [versions.min(), versions.max()] if len(versions) else [-1, -1]
-        for name in ARRAYS:
-            array = getattr(trajectories, name)
-            f.create_dataset(name, data=array, track_times=False).attrs["sha256"] = _sha256(array)
+        f.attrs["created_by"] = _created_by()
+        for name, array in arrays.items():
+            f.create_dataset(name, data=array, dtype=ARRAYS[name], track_times=False).attrs["sha256"] = _sha256(array)
 
 
-def read(path: Path) -> Trajectories:
-    """Read and check a file.
+def read(path: Path, verify: bool = True) -> Trajectories:
+    """Read a file, and check it against its checksums.
 
     Raises:
         InfrastructureError: it is not there, truncated, of another format, or an array's checksum is wrong.
     """
-    mend = "remove it and gather the round again"
+    round_, arrays = _read(path, tuple(ARRAYS), verify)
+    if not _fits(arrays):
+        raise InfrastructureError(f"{path}: 'offsets' does not fit the other arrays; {MEND}")
+    return Trajectories(round=round_, **arrays)
+
+
+def read_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Only the `episodes` [E] and the number of tokens of each, int64 [E]. Raises as `read` does."""
+    _, arrays = _read(path, ("offsets", "episodes"), verify=True)
+    return arrays["episodes"], np.diff(arrays["offsets"])
+
+
+def _read(path: Path, names: Sequence[str], verify: bool) -> tuple[int, dict[str, np.ndarray]]:
     try:
         with h5py.File(path, "r") as f:
             if f.attrs["format_version"] != FORMAT_VERSION:
                 raise InfrastructureError(f"{path}: format {f.attrs['format_version']}, this reads {FORMAT_VERSION}")
-            arrays = {name: f[name][()] for name in ARRAYS}
+            arrays = {name: f[name][()] for name in names}
             for name, array in arrays.items():
-                if f[name].attrs["sha256"] != _sha256(array):
-                    raise InfrastructureError(f"{path}: the checksum of '{name}' is wrong; {mend}")
-            return Trajectories(round=int(f.attrs["round"]), **arrays)
-    except (OSError, KeyError) as error:
-        raise InfrastructureError(f"{path} cannot be read ({error}); {mend}") from error
+                if array.dtype != ARRAYS[name] or (verify and f[name].attrs["sha256"] != _sha256(array)):
+                    raise InfrastructureError(f"{path}: the checksum of '{name}' is wrong; {MEND}")
+            return int(f.attrs["round"]), arrays
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:  # whatever HDF5 makes of a torn file
+        raise InfrastructureError(f"{path} cannot be read ({error}); {MEND}") from error
+
+
+def _fits(arrays: dict[str, np.ndarray]) -> bool:
+    """Whether the arrays have their types and their lengths agree."""
+    if any(array.dtype != ARRAYS[name] or array.ndim != 1 for name, array in arrays.items()):
+        return False
+    offsets, tokens = arrays["offsets"], len(arrays["tokens"])
+    return bool(
+        len(offsets) == len(arrays["episodes"]) + 1
+        and offsets[0] == 0
+        and offsets[-1] == tokens == len(arrays["mask"]) == len(arrays["logprobs"])
+        and (np.diff(offsets) >= 0).all()
+    )
+
+
+def _created_by() -> str:
+    version = importlib.metadata.version("aworld-slurm")
+    return f"aworld-slurm {version}, h5py {h5py.version.version}, HDF5 {h5py.version.hdf5_version}"
 
 
 def _sha256(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data).hexdigest()

@@ -1,93 +1,156 @@
-"""Gather a round's journals into `trajectories.h5`: an MPI program, `mpiexec -n 2 python -m aworld.trajectories.gather`.
+"""Gather a round's journals into `trajectories.h5`: an MPI program.
 
-The ranks share the journals between them, and rank 0, the one writer, publishes. Gathering is idempotent on an
-episode's identity, and its result depends only on which records there are.
+    mpiexec -n 2 python -m aworld.trajectories.gather RUN --round R
+
+The ranks share the journals between them and agree on the records to keep; rank 0, the one writer, publishes them.
+Gathering is idempotent on an episode's identity, and the same journals give the same bytes.
 """
 
 import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
+import numpy as np
 
 from aworld.config import Config
-from aworld.errors import AWorldError, InfrastructureError
+from aworld.errors import AWorldError, InfrastructureError, InputError, TaskError
 from aworld.processes import die_with_parent
 from aworld.rundir import RunDir
 from aworld.trajectories import file, journal
-from aworld.trajectories.episode import Episode
+from aworld.trajectories.file import Trajectories
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
 
 # What a launcher tells its ranks; an MPI started from inside one of them must not believe it is one.
-LAUNCHERS = ("PMI_", "PMIX_", "OMPI_", "MPI_", "HYDRA_", "MPIR_")
+LAUNCHERS = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "PRTE_", "MPI_", "HYDRA_", "HYDI_")
+WORLD_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+CHUNK = 1 << 28  # bytes per message, well below the 2 GiB that MPI counts in an int
+INDEX = np.dtype([("row", file.COLUMNS), ("journal", "<i4"), ("place", "<i4")])
 
 
-def unique(episodes: Iterable[Episode]) -> list[Episode]:
-    """One record per identity, ordered by it: a finished one before an infra_error, else the first in byte order."""
-    best: dict[tuple[int, str, int], tuple[bool, bytes, Episode]] = {}
-    for episode in episodes:
-        rank = (episode.status == "infra_error", msgspec.msgpack.encode(episode), episode)
-        if episode.identity not in best or rank[:2] < best[episode.identity][:2]:
-            best[episode.identity] = rank
-    return [best[identity][2] for identity in sorted(best)]
-
-
-def gather(run: RunDir, round_: int) -> None:
-    """Called by every rank of MPI's world.
+def gather(run: RunDir, round_: int, chunk: int = CHUNK) -> None:
+    """Called by every rank of MPI's world. Does nothing where the round is gathered already.
 
     Raises:
         InfrastructureError: the world fell apart into single processes, or a journal holds another round's episodes.
+        TaskError: there is no episode at all.
     """
     from mpi4py import MPI
-    from mpi4py.util import pkl5
 
-    # pkl5 sends buffers out of band in chunks, so that a message may exceed 2 GiB.
-    world = pkl5.Intracomm(MPI.COMM_WORLD)
-    expected = int(os.environ.get("AWORLD_GATHER_RANKS", world.size))
-    if world.size != expected:
+    world = MPI.COMM_WORLD
+    expected = max(int(os.environ.get(name, 1)) for name in WORLD_SIZES)
+    if world.size == 1 < expected:
         raise InfrastructureError(
-            f"MPI formed a world of {world.size}, not of {expected}: mpi4py was built for another MPI than the launcher"
+            f"{expected} ranks were started and each is alone: mpi4py uses another MPI than the launcher; "
+            "start them with that MPI's mpiexec, or with srun --mpi=pmi2"
         )
+    if world.bcast(run.trajectories(round_).exists()):
+        return
     paths = sorted((run.round(round_) / "journals").glob("*.journal"))
-    mine = [e for path in paths[world.rank :: world.size] for e in _of_round(path, round_)]
-    parts = world.gather(msgspec.msgpack.encode(unique(mine)), root=0)
-    if world.rank == 0:
-        decode = msgspec.msgpack.Decoder(list[Episode]).decode
-        episodes = unique(e for part in parts for e in decode(part))
-        file.write(run.trajectories(round_), file.from_episodes(round_, episodes))
-        print(f"gathered {len(episodes)} episodes from {len(paths)} journals with {world.size} ranks")
+    shares = range(world.rank, len(paths), world.size)
+    parts = [_load(paths[number], round_) for number in shares]
+    mine = file.join(round_, parts)
+    places = [place for part in parts for place in range(len(part))]
+    index = np.zeros(len(mine), INDEX)
+    index["row"], index["place"] = mine.episodes, places
+    index["journal"] = np.repeat(np.array(shares, np.int32), [len(part) for part in parts])
+
+    indices = [world.bcast(index, root=rank) for rank in range(world.size)]
+    if not sum(map(len, indices)):
+        raise TaskError(f"no episode is in the journals of {run.round(round_)}; roll the round out first")
+    everything = np.concatenate(indices)
+    ranks = np.repeat(np.arange(world.size), [len(i) for i in indices])
+    rows = np.concatenate([np.arange(len(i)) for i in indices])
+    kept = unique(everything)
+    own = kept[ranks[kept] == world.rank]
+    chosen = file.select(mine, rows[own])
+    if world.rank:
+        for array in (np.diff(chosen.offsets), chosen.tokens, chosen.mask, chosen.logprobs):
+            _send(world, array, chunk)
+        world.barrier()  # until it is published
+        return
+    received = [chosen]
+    for rank in range(1, world.size):
+        episodes = everything["row"][kept[ranks[kept] == rank]]
+        offsets = file.offsets_of(_receive(world, rank, len(episodes), np.int64, chunk))
+        tokens, mask, logprobs = (
+            _receive(world, rank, offsets[-1], dtype, chunk) for dtype in (np.int32, np.uint8, np.float32)
+        )
+        received.append(Trajectories(round_, tokens, mask, logprobs, offsets, episodes))
+    order = np.argsort(np.argsort(ranks[kept], kind="stable"), kind="stable")
+    result = file.select(file.join(round_, received), order)
+    file.write(run.trajectories(round_), result)
+    print(
+        f"gathered {len(result)} episodes from {len(paths)} journals with {world.size} ranks; "
+        f"{len(everything) - len(result)} were there more than once"
+    )
+    world.barrier()
 
 
-def _of_round(path: Path, round_: int) -> Iterable[Episode]:
-    if damaged := journal.damaged_bytes(path):
-        print(f"warning: {path}: {damaged} bytes are damaged; their episodes are left out", file=sys.stderr)
-    for episode in journal.read(path):
+def unique(index: np.ndarray) -> np.ndarray:
+    """Which records of an index [M] to keep, ordered by (task_id, attempt): int64 [E].
+
+    Of several with one identity a finished one comes before an infra_error, then the one of the first journal by name,
+    then the one written first.
+    """
+    row = index["row"]
+    failed = row["status"] == b"infra_error"
+    order = np.lexsort((index["place"], index["journal"], failed, row["attempt"], row["task_id"]))
+    identities = row[["task_id", "attempt"]][order]
+    return order[np.concatenate([[True], identities[1:] != identities[:-1]])]
+
+
+def _load(path: Path, round_: int) -> Trajectories:
+    contents = journal.load(path)
+    if contents.damaged:
+        print(f"warning: {path}: {contents.damaged} bytes are damaged; their episodes are lost", file=sys.stderr)
+    for episode in contents.episodes:
         if episode.round != round_:
             raise InfrastructureError(
-                f"{path} holds an episode of round {episode.round}, not {round_}; remove that file"
+                f"{path} holds an episode of round {episode.round}, not {round_}; move that file away"
             )
-        yield episode
+    return file.from_episodes(round_, contents.episodes)
+
+
+def _send(world: "Intracomm", array: np.ndarray, chunk: int) -> None:
+    """Send an array to rank 0 in messages of `chunk` bytes."""
+    data = array.view(np.uint8)
+    for at in range(0, len(data), chunk):
+        world.Send(data[at : at + chunk], dest=0)
+
+
+def _receive(world: "Intracomm", source: int, length: int, dtype: type, chunk: int) -> np.ndarray:
+    """Receive the array [length] that rank `source` sends with `_send`."""
+    array: np.ndarray = np.empty(length, dtype)
+    data = array.view(np.uint8)
+    for at in range(0, len(data), chunk):
+        world.Recv(data[at : at + chunk], source=source)
+    return array
 
 
 def run_gather(config: Config, run: RunDir, round_: int) -> None:
     """Run the MPI program on this node, unless the round is gathered already.
 
     Raises:
-        InfrastructureError: it failed; its own words are in the message.
+        InfrastructureError, TaskError, InputError: it failed; its own words are in the message.
     """
     if run.trajectories(round_).exists():
         return
-    mpiexec = Path(sys.executable).with_name("mpiexec")
-    ranks = str(config.site.gather_ranks)
+    beside = Path(sys.executable).with_name("mpiexec")
     program = [sys.executable, "-m", "aworld.trajectories.gather", str(run.root), "--round", str(round_)]
-    command = [str(mpiexec) if mpiexec.exists() else "mpiexec", "-n", ranks, *program]
-    env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
-    env |= {"AWORLD_GATHER_RANKS": ranks, "OMP_NUM_THREADS": "1"}
+    command = [str(beside) if beside.exists() else "mpiexec", "-n", str(config.site.gather_ranks), *program]
+    env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, preexec_fn=die_with_parent, check=False)
     if done.returncode:
-        raise InfrastructureError(f"gathering round {round_} failed: {' '.join(done.stderr.split()[-60:])}")
+        kinds = {kind.exit_code: kind for kind in (InputError, TaskError)}
+        words = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or done.stderr.splitlines()
+        raise kinds.get(done.returncode, InfrastructureError)(
+            f"gathering round {round_}: {' '.join(words[-3:]).removeprefix('error: ')}"
+        )
     sys.stderr.write(done.stderr)
 
 
@@ -98,11 +161,14 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         gather(RunDir(arguments.run), arguments.round)
-    except AWorldError as error:
+    except BaseException as error:  # a rank that just left would let the others wait for ever
+        import traceback
+
         from mpi4py import MPI
 
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        MPI.COMM_WORLD.Abort(error.exit_code)
+        known = isinstance(error, AWorldError)
+        print(f"error: {error}" if known else traceback.format_exc(), file=sys.stderr, flush=True)
+        MPI.COMM_WORLD.Abort(error.exit_code if isinstance(error, AWorldError) else 1)
 
 
 if __name__ == "__main__":

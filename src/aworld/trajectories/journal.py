@@ -1,17 +1,21 @@
 """The journal: an append-only, framed, checksummed file of episodes, one per worker.
 
-A frame is `MAGIC`, the payload's length and CRC-32 (little-endian uint32 each), and the payload (msgpack). A record is
-durable when `append` returns. A torn tail is cut when the journal is opened again, and nothing before it is lost; a
-frame damaged in the middle is skipped and counted, and the good ones after it are still read.
+The file begins with `HEADER`; then frames: `MAGIC`, the payload's length and a CRC-32 of length and payload
+(little-endian uint32 each), and the payload (msgpack). A record is durable when `append` returns. A torn tail is cut
+when the journal is opened again, and nothing before it is lost; a frame damaged in the middle is skipped and counted,
+and the good ones after it are still read.
 """
 
+import errno
 import fcntl
 import os
 import struct
+import uuid
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,56 +23,68 @@ from aworld.errors import InfrastructureError
 from aworld.rundir import fsync_dir
 from aworld.trajectories.episode import Episode
 
+HEADER = b"\x89AWorld journal, format 1\r\n\x1a\n"
 MAGIC = b"\xf1AWJ\x01\r\n\x1a"  # not valid UTF-8, so that no text in a payload looks like a frame
-_HEADER = struct.Struct("<8sII")
+_FRAME = struct.Struct("<8sII")
+_LENGTH = struct.Struct("<I")
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without -o flock, NFS without lockd
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Episode)
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A good record and where it lies: bytes [start, end) of the file."""
+class Contents:
+    """What a journal holds: its good records in the order of writing, and what lies between them.
 
-    start: int
+    Attributes:
+        end: byte offset behind the last good record; whatever follows is a torn tail.
+        damaged: bytes before `end` that belong to no good record.
+    """
+
+    episodes: list[Episode]
     end: int
-    episode: Episode
+    damaged: int
 
 
 class Journal:
-    """A journal open for appending by one process.
+    """A journal open for appending by one process. Where the file system has no locks it is a new file beside `path`.
 
     Raises:
-        InfrastructureError: another process has it open.
+        InfrastructureError: another process has it open, or the file is no journal.
     """
 
     def __init__(self, path: Path):
-        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self.path, self._fd = _open_alone(path)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            raise InfrastructureError(f"{path} is being written by another process; end that one first") from None
-        end = max((frame.end for frame in frames(path.read_bytes())), default=0)
-        os.ftruncate(self._fd, end)
-        os.fsync(self._fd)
-        fsync_dir(path.parent)
+            end = load(self.path).end
+            os.ftruncate(self._fd, end)
+            if not end:
+                os.write(self._fd, HEADER)
+            os.fsync(self._fd)
+            fsync_dir(path.parent)
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, episode: Episode) -> None:
-        """Write one record; on return it is on disk. After a failed write the file is as it was before."""
-        payload = _encoder.encode(episode)
-        frame = _HEADER.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
+        """Write one record; on return it is on disk. After a failed write the file is as it was before.
+
+        Raises:
+            InfrastructureError: the file system did not take it.
+        """
+        payload = _encode(episode)
+        frame = _FRAME.pack(MAGIC, len(payload), _checksum(payload)) + payload
         before = os.fstat(self._fd).st_size
         try:
             written = os.write(self._fd, frame)
             if written != len(frame):
-                raise OSError(f"wrote {written} of {len(frame)} bytes")
+                raise OSError(f"took {written} of {len(frame)} bytes")
             os.fdatasync(self._fd)
         except OSError as error:
             os.ftruncate(self._fd, before)
-            raise InfrastructureError(f"{self.path}: {error}; is the disk full?") from error
+            raise InfrastructureError(f"{self.path} cannot be written ({error}); make room on its disk") from error
 
     def close(self) -> None:
         os.close(self._fd)
@@ -81,35 +97,101 @@ class Journal:
 
 
 def read(path: Path) -> Iterator[Episode]:
-    """Every finished record of a journal, in the order of writing."""
-    for frame in frames(path.read_bytes()):
-        yield frame.episode
+    """Every finished record of a journal, in the order of writing. Raises as `load` does."""
+    return iter(load(path).episodes)
 
 
-def damaged_bytes(path: Path) -> int:
-    """Bytes in the middle of a journal that belong to no good record; a torn tail does not count."""
-    good = list(frames(path.read_bytes()))
-    return max((f.end for f in good), default=0) - sum(f.end - f.start for f in good)
+def collect(folder: Path) -> list[Episode]:
+    """The records of all journals in a folder, one per identity and in its order.
+
+    Of several with one identity a finished one comes before an infra_error, then the one of the first journal by name,
+    then the one written first.
+    """
+    best: dict[tuple[int, str, int], Episode] = {}
+    for path in sorted(folder.glob("*.journal")):
+        for episode in read(path):
+            other = best.get(episode.identity)
+            if other is None or (other.status == "infra_error" != episode.status):
+                best[episode.identity] = episode
+    return [best[identity] for identity in sorted(best)]
 
 
-def frames(data: bytes) -> Iterator[Frame]:
-    """The good frames in a journal's bytes."""
+def load(path: Path) -> Contents:
+    """Read a journal, which another process may be writing.
+
+    Raises:
+        InfrastructureError: the file is no journal of this format.
+    """
+    data = path.read_bytes()
+    if HEADER.startswith(data):  # new, or torn while it was made
+        return Contents([], 0, 0)
+    episodes: list[Episode] = []
+    good = end = len(HEADER) if data.startswith(HEADER) else 0
     at = data.find(MAGIC)
     while at != -1:
-        end = _frame_end(data, at)
-        if end is None:
+        payload = _payload(data, at)
+        if payload is None:
             at = data.find(MAGIC, at + 1)
             continue
-        yield Frame(at, end, _decoder.decode(data[at + _HEADER.size : end]))
+        try:
+            episodes.append(_decoder.decode(payload))
+        except msgspec.MsgspecError as error:
+            raise InfrastructureError(f"{path}: the record at byte {at} is of another version ({error})") from error
+        end = at + _FRAME.size + len(payload)
+        good += end - at
         at = data.find(MAGIC, end)
+    if not good:
+        raise InfrastructureError(f"{path} is no journal of format 1; move it away")
+    return Contents(episodes, end, end - good)
 
 
-def _frame_end(data: bytes, at: int) -> int | None:
-    """Where the frame at `at` ends, or None if it is torn or damaged."""
-    if at + _HEADER.size > len(data):
+def _open_alone(path: Path) -> tuple[Path, int]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return path, fd
+    except BlockingIOError:
+        os.close(fd)
+        raise InfrastructureError(f"{path} is being written by another process; end that one first") from None
+    except OSError as error:
+        os.close(fd)
+        if error.errno not in _NO_LOCKS:
+            raise
+    own = path.with_name(f"{path.stem}.{uuid.uuid4().hex}{path.suffix}")
+    return own, os.open(own, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+
+
+def _payload(data: bytes, at: int) -> memoryview | None:
+    """The payload of the frame at `at`, or None if it is torn or damaged."""
+    start = at + _FRAME.size
+    if start > len(data):
         return None
-    _, length, checksum = _HEADER.unpack_from(data, at)
-    start = at + _HEADER.size
-    if start + length > len(data) or zlib.crc32(data[start : start + length]) != checksum:
-        return None
-    return start + length
+    _, length, checksum = _FRAME.unpack_from(data, at)
+    payload = memoryview(data)[start : start + length]
+    return payload if len(payload) == length and _checksum(payload) == checksum else None
+
+
+def _checksum(payload: bytes | memoryview) -> int:
+    return zlib.crc32(payload, zlib.crc32(_LENGTH.pack(len(payload))))
+
+
+def _encode(episode: Episode) -> bytes:
+    try:
+        return _encoder.encode(episode)
+    except (OverflowError, UnicodeEncodeError):  # JSON that the policy wrote may hold what msgpack cannot
+        return _encoder.encode(_storable(asdict(episode)))
+
+
+def _storable(value: Any) -> Any:
+    """The value with lone surrogates replaced by `?` and integers beyond 64 bits as text."""
+    match value:
+        case str():
+            return value.encode(errors="replace").decode()
+        case dict():
+            return {_storable(k): _storable(v) for k, v in value.items()}
+        case list():
+            return [_storable(v) for v in value]
+        case int() if not -(2**63) <= value < 2**64:
+            return str(value)
+        case _:
+            return value

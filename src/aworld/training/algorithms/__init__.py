@@ -1,0 +1,88 @@
+"""The seam of learning: one file per algorithm, found by its name.
+
+A file `NAME.py` in this folder makes `training.algorithm=NAME` valid; it holds `make(training) -> Algorithm`.
+"""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+
+from aworld.config import Training
+from aworld.errors import InputError
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Some episodes of one optimizer step, padded on the right; b episodes, s = longest − 1 predicted tokens.
+
+    Attributes:
+        tokens: int64 [b, s + 1].
+        sampled: bool [b, s], whether the policy sampled tokens[:, 1:].
+        logprobs: float32 [b, s], nats, of those under the sampling policy; 0 elsewhere.
+        advantages: float32 [b, 1].
+        weights: float32 [b, s], the share of each token in the step's loss; 0 where not sampled.
+    """
+
+    tokens: torch.Tensor
+    sampled: torch.Tensor
+    logprobs: torch.Tensor
+    advantages: torch.Tensor
+    weights: torch.Tensor
+
+
+class Algorithm(Protocol):
+    """How rewards become advantages, and advantages a loss. The loss of an optimizer step is Σ weight · loss.
+
+    Attributes:
+        normalisation: the weight of token t of episode i, with n episodes in the step and |o_i| sampled tokens:
+            `token` 1 / Σ|o_i|; `sequence` 1 / (n · |o_i|); `constant` 1 / (n · max_tokens), max_tokens the limit of an
+            episode.
+        counts_zero_advantage: whether episodes of zero advantage are members of the step, counted in n and Σ|o_i|.
+    """
+
+    normalisation: Literal["token", "sequence", "constant"]
+    counts_zero_advantage: bool
+
+    def advantages(self, rewards: np.ndarray) -> np.ndarray:
+        """Advantages of the episodes of one group, float64 [group], from their rewards, float [group].
+
+        The group is what exists: lost attempts are absent, never made up.
+        """
+        ...
+
+    def loss(self, logprobs: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Loss per token, float32 [b, s], and named metrics per token, [b, s], to be averaged over sampled tokens.
+
+        Args:
+            logprobs: float32 [b, s], nats, of tokens[:, 1:] under the policy in training; 0 where not sampled.
+        """
+        ...
+
+
+def names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def make(training: Training) -> Algorithm:
+    """The algorithm that `training.algorithm` names.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if training.algorithm not in names():
+        raise InputError(f"training.algorithm={training.algorithm} is not there; valid: {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{training.algorithm}").make(training)
+
+
+def ratio(logprobs: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+    """π(token) / μ(token), μ the policy that sampled it as the inference engine computed it; [b, s]."""
+    return (logprobs - batch.logprobs).exp()
+
+
+def centred(rewards: np.ndarray) -> np.ndarray:
+    """rewards − mean; exactly zero where all are equal."""
+    return np.zeros(len(rewards)) if np.ptp(rewards) == 0 else rewards.astype(np.float64) - rewards.mean(dtype=np.float64)

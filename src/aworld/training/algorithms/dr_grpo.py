@@ -1,0 +1,26 @@
+"""Dr. GRPO: GRPO done right (arXiv 2503.20783, section 3.2): neither the length nor the spread of rewards biases it.
+
+    A_i = R_i − mean R
+    L = −1/(n · max_tokens) Σ_i Σ_t min(r A_i, clip(r, 1 − ε_low, 1 + ε_high) A_i),    r = min(π/μ, ratio_cap)
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from aworld.config import Training
+from aworld.training.algorithms import centred
+from aworld.training.algorithms.grpo import GRPO
+
+
+@dataclass(frozen=True)
+class DrGRPO(GRPO):
+    normalisation: Literal["token", "sequence", "constant"] = "constant"
+
+    def advantages(self, rewards: np.ndarray) -> np.ndarray:
+        return centred(rewards)
+
+
+def make(training: Training) -> DrGRPO:
+    return DrGRPO(training.clip_low, training.clip_high, training.ratio_cap)

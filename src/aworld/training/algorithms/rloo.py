@@ -1,0 +1,38 @@
+"""RLOO: REINFORCE with the mean of the other attempts as baseline (arXiv 2402.14740, eq. 8).
+
+    A_i = R_i − 1/(G − 1) Σ_{j≠i} R_j          0 for an attempt that is alone
+    L = −1/n Σ_i Σ_t sg[min(π/μ, ratio_cap)] A_i log π_t
+
+up to the constant factor 1/max_tokens. On the data of its own policy the weight sg[…] is 1, as in the paper; it
+corrects, truncated, for data that is older.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from aworld.config import Training
+from aworld.training.algorithms import MicroBatch, centred, ratio
+
+
+@dataclass(frozen=True)
+class RLOO:
+    ratio_cap: float
+    normalisation: Literal["token", "sequence", "constant"] = "constant"
+    counts_zero_advantage: bool = True
+
+    def advantages(self, rewards: np.ndarray) -> np.ndarray:
+        # R_i − mean of the others = (R_i − mean of all) · G / (G − 1)
+        return centred(rewards) * len(rewards) / max(len(rewards) - 1, 1)
+
+    def loss(self, logprobs: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        r = ratio(logprobs.detach(), batch)
+        truncated = r.clamp(max=self.ratio_cap)
+        metrics = {"ratio": truncated, "clip_fraction": (r > self.ratio_cap).float()}
+        return -truncated * batch.advantages * logprobs, metrics
+
+
+def make(training: Training) -> RLOO:
+    return RLOO(training.ratio_cap)

@@ -1,0 +1,134 @@
+"""What lets megatron-core 0.16.1 and mbridge run on CPU tensors with gloo. Does nothing where CUDA is there.
+
+Megatron names the CUDA device outright in many places. `prepare` gives the modules of Megatron and mbridge, and no one
+else, a `torch` in which those names mean the CPU:
+
+- `torch.cuda.current_device()` is the CPU; streams, events and synchronisation are no-ops;
+- `torch.zeros(…, device="cuda")` and its like make CPU tensors;
+- the random number tracker, which forks CUDA generators, is Megatron's own one for inference, which forks nothing:
+  right as long as there is no dropout.
+
+Two methods of tensors have to be replaced for everyone, since Megatron calls them on tensors: `Tensor.cuda()` returns
+the tensor itself, and `Tensor.type()` returns a name that also equals its CUDA spelling (Megatron's optimizer and
+gradient clipping compare it with "torch.cuda.FloatTensor").
+"""
+
+import contextlib
+import importlib
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+# Imported before the names are replaced: a module imported later would hold the real torch.
+_MODULES = (
+    "megatron.core.models.gpt",
+    "megatron.core.pipeline_parallel.p2p_communication",
+    "megatron.core.distributed.finalize_model_grads",
+    "megatron.core.optimizer.distrib_optimizer",
+    "megatron.core.dist_checkpointing.strategies.torch",
+    "megatron.core.dist_checkpointing.strategies.fully_parallel",
+    "mbridge",
+)
+_FACTORIES = ("zeros", "ones", "tensor", "empty", "full", "arange", "zeros_like", "ones_like", "empty_like")
+
+
+def device() -> torch.device:
+    """Where this rank computes."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def prepare() -> None:
+    """Make Megatron and mbridge run on this machine. Call it once, before a model is built."""
+    if torch.cuda.is_available() or isinstance(sys.modules.get("aworld.training._torch"), _Torch):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Megatron warns once for every CUDA library that is missing
+        for name in _MODULES:
+            importlib.import_module(name)
+    on_cpu = _Torch("torch")
+    sys.modules["aworld.training._torch"] = on_cpu
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("megatron.core", "mbridge")) and getattr(module, "torch", None) is torch:
+            module.torch = on_cpu  # type: ignore[attr-defined]
+    torch.Tensor.cuda = lambda self, *_, **__: self
+    torch.Tensor.type = _type(torch.Tensor.type)
+    from megatron.core.tensor_parallel.random import initialize_rng_tracker
+
+    initialize_rng_tracker(inference_rng_tracker=True, force_reset=True)
+
+
+class _Nothing:
+    """A stream or event: accepts every call, does nothing."""
+
+    def __init__(self, *_: Any, **__: Any):
+        pass
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+class _Cuda(types.ModuleType):
+    Stream = Event = _Nothing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch.cuda, name)
+
+    def current_device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def synchronize(self, *_: Any) -> None:
+        pass
+
+    def current_stream(self, *_: Any) -> _Nothing:
+        return _Nothing()
+
+    def stream(self, *_: Any) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+class _Torch(types.ModuleType):
+    """`torch`, whose CUDA is the CPU."""
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.cuda = _Cuda("torch.cuda")
+        for factory in _FACTORIES:
+            setattr(self, factory, _on_cpu(getattr(torch, factory)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+def _on_cpu(factory: Callable) -> Callable:
+    def make(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if str(kwargs.get("device", "")).startswith("cuda"):
+            kwargs["device"] = "cpu"
+        return factory(*args, **kwargs)
+
+    return make
+
+
+class _TypeName(str):
+    """A tensor's type name that equals its CUDA spelling."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self.replace("torch.cuda.", "torch.") == other.replace(
+            "torch.cuda.", "torch."
+        )
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.replace("torch.cuda.", "torch."))
+
+
+def _type(original: Callable) -> Callable:
+    def of(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        return original(self, *args, **kwargs) if args or kwargs else _TypeName(original(self))
+
+    return of

@@ -1,0 +1,175 @@
+"""A Hugging Face Qwen3 (dense) as a Megatron GPT model, and the process groups it is spread over."""
+
+import importlib.util
+import os
+import subprocess
+from dataclasses import replace
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from megatron.core import parallel_state, tensor_parallel
+from megatron.core.models.gpt import GPTModel
+from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec, get_gpt_layer_with_transformer_engine_spec
+from megatron.core.transformer.module import MegatronModule
+from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.transformer_config import TransformerConfig
+from transformers import Qwen3Config
+
+from aworld.config import Parallel
+from aworld.errors import InputError
+from aworld.training import cpu
+
+FIRST_PORT = 20000  # of the rendezvous under srun; the job id is added, so that jobs on one node do not meet
+
+
+def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
+    """Join this process to the others: torch.distributed, then Megatron's groups; seeds.
+
+    Ranks come from torchrun's environment, or from Slurm's under srun; nccl where CUDA is there, else gloo.
+
+    Args:
+        timeout_seconds: how long a collective may take; a rank may wait so long for the slowest.
+
+    Raises:
+        InputError: the processes cannot be laid out as `parallel` says.
+    """
+    _environment_of_srun()
+    world = int(os.environ["WORLD_SIZE"])
+    tensor, pipeline = parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
+    if parallel.context_parallel_size != 1:
+        raise InputError("model.parallel.context_parallel_size: the trainer does not split sequences yet; set it to 1")
+    if world % (tensor * pipeline):
+        raise InputError(
+            f"site.train_processes={world} is not a multiple of model.parallel: {tensor} (tensor) × {pipeline} "
+            "(pipeline); change one of them"
+        )
+    cpu.prepare()
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(seconds=timeout_seconds))
+    parallel_state.initialize_model_parallel(tensor, pipeline)
+    torch.manual_seed(seed)
+    if gpu:
+        tensor_parallel.model_parallel_cuda_manual_seed(seed)
+
+
+def _environment_of_srun() -> None:
+    if "RANK" in os.environ:
+        return
+    if "SLURM_PROCID" not in os.environ:
+        raise InputError("no RANK and no SLURM_PROCID in the environment; start the trainer with torchrun or srun")
+    hosts = subprocess.run(
+        ["scontrol", "show", "hostnames", os.environ["SLURM_STEP_NODELIST"]], capture_output=True, text=True, check=True
+    )
+    os.environ.setdefault("MASTER_ADDR", hosts.stdout.split()[0])
+    os.environ.setdefault("MASTER_PORT", str(FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % 10000))
+    names = {"RANK": "PROCID", "WORLD_SIZE": "NTASKS", "LOCAL_RANK": "LOCALID"}
+    os.environ.update({ours: os.environ[f"SLURM_{theirs}"] for ours, theirs in names.items()})
+
+
+def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig:
+    """Megatron's description of `hf` under the parallel layout that `initialize` made.
+
+    Raises:
+        InputError: heads, vocabulary or layers cannot be split so.
+    """
+    tensor = parallel_state.get_tensor_model_parallel_world_size()
+    pipeline = parallel_state.get_pipeline_model_parallel_world_size()
+    for name, size in (("num_attention_heads", tensor), ("num_key_value_heads", tensor), ("vocab_size", tensor)):
+        if getattr(hf, name) % size:
+            raise InputError(f"model.parallel.tensor_model_parallel_size={size} does not divide {name}={getattr(hf, name)}")
+    if hf.num_hidden_layers % pipeline:
+        raise InputError(
+            f"model.parallel.pipeline_model_parallel_size={pipeline} does not divide {hf.num_hidden_layers} layers"
+        )
+    fused = _transformer_engine()
+    return TransformerConfig(
+        num_layers=hf.num_hidden_layers,
+        hidden_size=hf.hidden_size,
+        ffn_hidden_size=hf.intermediate_size,
+        num_attention_heads=hf.num_attention_heads,
+        num_query_groups=hf.num_key_value_heads,
+        kv_channels=hf.head_dim,
+        normalization="RMSNorm",
+        layernorm_epsilon=hf.rms_norm_eps,
+        qk_layernorm=True,
+        gated_linear_unit=True,
+        activation_func=F.silu,
+        add_bias_linear=False,
+        add_qkv_bias=False,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        tensor_model_parallel_size=tensor,
+        pipeline_model_parallel_size=pipeline,
+        sequence_parallel=fused and tensor > 1,
+        variable_seq_lengths=pipeline > 1,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        bf16=dtype is torch.bfloat16,
+        attention_softmax_in_fp32=True,
+        # The loss carries its own weights: sum gradients over micro-batches and replicas, divide by nothing.
+        calculate_per_token_loss=True,
+        use_cpu_initialization=not torch.cuda.is_available(),
+        # Even though weights are loaded afterwards: it also marks which parameters are split over tensor ranks.
+        perform_initialization=True,
+        gradient_accumulation_fusion=False,
+        masked_softmax_fusion=False,
+        bias_activation_fusion=fused,
+        bias_dropout_fusion=fused,
+        apply_rope_fusion=fused,
+        persist_layer_norm=fused,
+    )
+
+
+def build(hf: Qwen3Config, config: TransformerConfig) -> GPTModel:
+    """This rank's part of the model, with random weights; logits stay split over the vocabulary."""
+    if hf.model_type != "qwen3":
+        raise InputError(f"the trainer knows the architecture qwen3, not {hf.model_type}; choose another model.path")
+    rope = hf.rope_parameters
+    if rope["rope_type"] != "default":
+        raise InputError(f"the trainer knows plain rotary positions, not rope_type={rope['rope_type']}")
+    model = GPTModel(
+        config,
+        _layer_spec(),
+        vocab_size=hf.vocab_size,
+        max_sequence_length=hf.max_position_embeddings,
+        pre_process=parallel_state.is_pipeline_first_stage(),
+        post_process=parallel_state.is_pipeline_last_stage(),
+        parallel_output=True,
+        share_embeddings_and_output_weights=hf.tie_word_embeddings,
+        position_embedding_type="rope",
+        rotary_base=rope["rope_theta"],
+    )
+    return model.to(device=cpu.device(), dtype=config.params_dtype)
+
+
+def _transformer_engine() -> bool:
+    return torch.cuda.is_available() and importlib.util.find_spec("transformer_engine") is not None
+
+
+def _layer_spec() -> ModuleSpec:
+    if _transformer_engine():
+        return get_gpt_layer_with_transformer_engine_spec(qk_layernorm=True)
+    spec = get_gpt_layer_local_spec(qk_layernorm=True, normalization="RMSNorm")
+    attention = spec.submodules.self_attention
+    attention.submodules = replace(attention.submodules, core_attention=CausalAttention)
+    return spec
+
+
+class CausalAttention(MegatronModule):
+    """softmax(QKᵀ/√d)·V under the causal mask in PyTorch's fused kernel, which never holds the s × s scores.
+
+    Stands where Megatron has `DotProductAttention`, and takes its arguments.
+    """
+
+    def __init__(self, config: TransformerConfig, **_: object):
+        super().__init__(config=config)
+
+    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object):
+        """query [s, b, heads, d], key and value [s, b, kv_heads, d] → [s, b, heads · d]."""
+        q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+        return out.permute(2, 0, 1, 3).flatten(2)
