@@ -1,161 +1,102 @@
-"""What an evaluation says, and how sure it is.
+"""What an evaluation says, and how sure it is: pass@1, pass@k, and the paired difference of two evaluations.
 
-The unit of sampling is the task: attempts at one task are not independent, so every error is taken over task means.
-An attempt that failed or was never recorded counts as reward 0.
+Intervals are 95 %, normal, with the standard error clustered by task: the attempts at one task are not independent,
+so the task is the unit (Miller, "Adding Error Bars to Evals", arXiv 2411.00640). An attempt that failed or is missing
+counts as 0.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from aworld.errors import InputError
+from aworld.trajectories.episode import Episode
 
-Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
-
-
-class Scored(Protocol):
-    """What statistics need of an episode; `Episode` is one."""
-
-    @property
-    def task_id(self) -> str: ...
-    @property
-    def attempt(self) -> int: ...
-    @property
-    def level(self) -> int: ...
-    @property
-    def reward(self) -> float: ...
-    @property
-    def status(self) -> str: ...
+Z95 = 1.959963984540054
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The outcome of the same number of attempts at each of some tasks.
+def task_means(episodes: Iterable[Episode], attempts: int) -> dict[str, float]:
+    """Mean reward of each task over `attempts`; an attempt that is missing counts as 0.
 
-    Attributes:
-        rewards: task_id → float64 [attempts], 0 where an attempt is missing.
-        levels: task_id → difficulty.
-        failures: how many attempts ended in each way other than a right answer; `wrong_answer` is answered but wrong,
-            `missing` not recorded at all.
+    Raises:
+        InputError: an attempt is there twice, or is not one of `attempts`.
     """
-
-    rewards: dict[str, np.ndarray]
-    levels: dict[str, int]
-    failures: dict[str, int]
-
-    @property
-    def means(self) -> dict[str, float]:
-        """Task id → mean reward over its attempts."""
-        return {task: float(rewards.mean()) for task, rewards in self.rewards.items()}
+    rewards: dict[str, dict[int, float]] = {}
+    for e in episodes:
+        row = rewards.setdefault(e.task_id, {})
+        if e.attempt in row or not 0 <= e.attempt < attempts:
+            raise InputError(f"attempt {e.attempt} of task {e.task_id} is there twice, or is not one of {attempts}")
+        row[e.attempt] = e.reward
+    return {task: sum(row.values()) / attempts for task, row in rewards.items()}
 
 
-def evaluation(episodes: Iterable[Scored], attempts: int, expected: Mapping[str, int] | None = None) -> Evaluation:
-    """Arrange episodes, at most one per (task_id, attempt), by task.
+def mean_ci95(values: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """The mean of float [n] task values and its interval; with one task the interval says nothing: ±∞."""
+    mean = float(values.mean())
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return mean, (mean - Z95 * error, mean + Z95 * error)
+
+
+def evaluation(episodes: list[Episode], levels: dict[str, int], attempts: int) -> dict[str, Any]:
+    """Figures of one evaluation, for report.json.
+
+    `failures` counts the attempts without reward by status; `wrong_answer` is answered but wrong, `missing` is not
+    recorded at all.
 
     Args:
-        attempts: how many every task should have.
-        expected: task_id → level of all tasks that should be there; None: those that are.
+        levels: the level of every task that was to be played, at least one; one without an episode counts as 0.
+        attempts: per task that were to be played.
 
     Raises:
-        InputError: an episode appears twice, has an attempt number beyond `attempts`, or is of a task not expected.
+        InputError: an episode is there twice, or belongs to no task or attempt that was to be played.
     """
-    levels = dict(expected or {})
-    rewards = {task: np.zeros(attempts) for task in levels}
-    seen: set[tuple[str, int]] = set()
-    failures: Counter[str] = Counter()
-    for e in episodes:
-        if expected is not None and e.task_id not in expected:
-            raise InputError(f"task {e.task_id} is not among the {len(expected)} tasks of this evaluation")
-        if (e.task_id, e.attempt) in seen or not 0 <= e.attempt < attempts:
-            raise InputError(f"attempt {e.attempt} of task {e.task_id}: there twice, or not one of {attempts}")
-        seen.add((e.task_id, e.attempt))
-        levels.setdefault(e.task_id, e.level)
-        rewards.setdefault(e.task_id, np.zeros(attempts))[e.attempt] = e.reward
-        if e.reward <= 0:
-            failures["wrong_answer" if e.status == "answered" else e.status] += 1
-    if missing := attempts * len(rewards) - len(seen):
-        failures["missing"] = missing
-    return Evaluation(rewards, levels, dict(sorted(failures.items())))
-
-
-def mean_ci95(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over tasks, and its 95 % confidence interval (low, high) by the normal approximation.
-
-    With equally many attempts per task this is the standard error clustered by task (Miller 2024, arXiv 2411.00640,
-    section 2.2) with the T / (T - 1) correction for a small number of tasks T; one task gives no error: (nan, nan).
-    """
-    array = np.asarray(values, np.float64)
-    mean = float(array.mean())
-    if len(array) < 2:
-        return mean, math.nan, math.nan
-    half = Z95 * float(array.std(ddof=1)) / math.sqrt(len(array))
-    return mean, mean - half, mean + half
-
-
-def pass_at_1(task_means: Sequence[float]) -> dict[str, Any]:
-    """Mean over tasks of the mean over attempts: {"pass_at_1", "ci95": [low, high] within [0, 1], "n_tasks"}.
-
-    Where every attempt came out alike the observed spread is 0 and says nothing: the bound is then Clopper and
-    Pearson's, with each task counted once.
-    """
-    mean, low, high = mean_ci95(task_means)
-    exact = 0.025 ** (1 / len(task_means))
-    if mean in (0.0, 1.0):
-        low, high = (exact, 1.0) if mean == 1.0 else (0.0, 1.0 - exact)
-    elif math.isnan(low):
-        low, high = 0.0, 1.0
-    return {"pass_at_1": mean, "ci95": [max(0.0, low), min(1.0, high)], "n_tasks": len(task_means)}
-
-
-def pass_at_k(rewards: Mapping[str, np.ndarray], k: int) -> float:
-    """Chance that at least one of k attempts is right: mean over tasks of 1 - C(n - c, k) / C(n, k), unbiased.
-
-    n attempts of which c are right; Chen et al. 2021, arXiv 2107.03374, equation 1.
-
-    Raises:
-        InputError: a task has fewer than k attempts.
-    """
-    chances = []
-    for task, row in rewards.items():
-        n, right = len(row), int((row > 0).sum())
-        if not 1 <= k <= n:
-            raise InputError(f"pass@{k} of task {task}: it has {n} attempts; choose k from 1 to {n}")
-        chances.append(1 - math.comb(n - right, k) / math.comb(n, k))
-    return float(np.mean(chances))
-
-
-def difference(before: Evaluation, after: Evaluation) -> dict[str, Any]:
-    """Paired by task, over the tasks of both: {"mean", "ci95": [low, high] within [-1, 1], "n_tasks"}.
-
-    Raises:
-        InputError: they share no task.
-    """
-    one, other = before.means, after.means
-    both = sorted(one.keys() & other.keys())
-    if not both:
-        raise InputError("the two evaluations share no task; evaluate both policies on the same tasks")
-    mean, low, high = mean_ci95([other[task] - one[task] for task in both])
-    if math.isnan(low):
-        low, high = -1.0, 1.0
-    return {"mean": mean, "ci95": [max(-1.0, low), min(1.0, high)], "n_tasks": len(both)}
-
-
-def summary(result: Evaluation, policy_version: int) -> dict[str, Any]:
-    """The evaluation in the shape of report.json."""
-    means = result.means
-    by_level: dict[int, list[float]] = {}
-    for task, level in result.levels.items():
-        by_level.setdefault(level, []).append(means[task])
-    attempts = len(next(iter(result.rewards.values())))
-    return {
-        **pass_at_1(list(means.values())),
-        "attempts": attempts,
-        "pass_at_k": {str(k): pass_at_k(result.rewards, k) for k in sorted({1, attempts})},
-        "by_level": {str(level): pass_at_1(by_level[level]) for level in sorted(by_level)},
-        "failures": result.failures,
-        "policy_version": policy_version,
+    played = task_means(episodes, attempts)
+    if foreign := played.keys() - levels.keys():
+        raise InputError(f"task {min(foreign)} is not among the {len(levels)} tasks of this evaluation")
+    means = dict.fromkeys(levels, 0.0) | played
+    by_level = {
+        str(level): _pass_at_1([means[task] for task in levels if levels[task] == level])
+        for level in sorted(set(levels.values()))
     }
+    failures = Counter("wrong_answer" if e.status == "answered" else e.status for e in episodes if e.reward <= 0)
+    failures["missing"] = len(levels) * attempts - len(episodes)
+    return {
+        **_pass_at_1(list(means.values())),
+        "attempts": attempts,
+        "by_level": by_level,
+        "failures": {status: n for status, n in sorted(failures.items()) if n},
+        "policy_version": max((episode.policy_version for episode in episodes), default=None),
+    }
+
+
+def _pass_at_1(values: list[float]) -> dict[str, Any]:
+    """Where every attempt came out alike the spread is 0 and says nothing: Clopper and Pearson's bound stands in."""
+    mean, (low, high) = mean_ci95(np.array(values))
+    exact = 0.025 ** (1 / len(values))  # with each task counted once
+    if mean == 0.0:
+        low, high = 0.0, 1.0 - exact
+    elif mean == 1.0:
+        low, high = exact, 1.0
+    return {"pass_at_1": mean, "ci95": [max(0.0, low), min(1.0, high)], "n_tasks": len(values)}
+
+
+def difference(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+    """After minus before, paired by task, of the means of the same tasks; the interval is within [-1, 1].
+
+    Raises:
+        InputError: the tasks are not the same.
+    """
+    if not before or before.keys() != after.keys():
+        raise InputError(f"{len(before)} and {len(after)} tasks cannot be paired; evaluate both on the same tasks")
+    mean, (low, high) = mean_ci95(np.array([after[task] - before[task] for task in before]))
+    return {"mean": mean, "ci95": [max(-1.0, low), min(1.0, high)]}
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """Unbiased chance that one of k attempts is right, from `correct` right ones of n (arXiv 2107.03374, eq. 1)."""
+    if not 0 < k <= n:
+        raise InputError(f"pass@{k} needs at least {k} attempts, there are {n}")
+    return 1.0 - math.comb(n - correct, k) / math.comb(n, k)

@@ -19,11 +19,13 @@ class Step:
     """One optimizer step, as the whole world sees it: per data-parallel rank as many micro-batches, of episode indices.
 
     Attributes:
-        micro_batches: [rank][micro-batch] → indices of episodes; empty where a rank has less to do than another.
+        episodes: [rank][micro-batch] → indices of episodes; empty where a rank has less to do than another.
+        advantages: float64 [E].
         weights: float64 [E], the weight of a sampled token of each episode in the loss.
     """
 
-    micro_batches: list[list[np.ndarray]]
+    episodes: list[list[np.ndarray]]
+    advantages: np.ndarray
     weights: np.ndarray
 
 
@@ -55,7 +57,7 @@ def sampled_tokens(trajectories: Trajectories) -> np.ndarray:
 def steps(
     trajectories: Trajectories,
     algorithm: Algorithm,
-    advantage: np.ndarray,
+    *,
     batch_size: int,
     micro_batch_size: int,
     max_tokens: int,
@@ -68,16 +70,15 @@ def steps(
     episode of zero advantage counts in its step's normalisation and is not computed; a step of only such is left out.
 
     Args:
-        advantage: what `advantages` returned.
         max_tokens: sampled tokens an episode may have (the `constant` normalisation).
         data_parallel: ranks that share each step's micro-batches.
     """
+    advantage = advantages(trajectories, algorithm)
     tokens = sampled_tokens(trajectories)
     lengths = np.diff(trajectories.offsets)
-    members = np.flatnonzero(~np.isnan(advantage))
-    order = np.random.default_rng(seed).permutation(members)
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(~np.isnan(advantage)))
     found = []
-    for batch in np.array_split(order, -(-len(order) // batch_size)) if len(order) else []:
+    for batch in np.array_split(order, max(1, -(-len(order) // batch_size))):
         active = batch[advantage[batch] != 0]
         if not len(active):
             continue
@@ -93,23 +94,29 @@ def steps(
         active = active[np.argsort(-lengths[active], kind="stable")]
         cuts = [active[at : at + micro_batch_size] for at in range(0, len(active), micro_batch_size)]
         cuts += [active[:0]] * (-len(cuts) % data_parallel)
-        found.append(Step([cuts[rank::data_parallel] for rank in range(data_parallel)], weights))
+        found.append(Step([cuts[rank::data_parallel] for rank in range(data_parallel)], advantage, weights))
     return found
 
 
-def micro_batch(
-    trajectories: Trajectories,
-    episodes: np.ndarray,
-    advantage: np.ndarray,
-    weights: np.ndarray,
-    device: torch.device,
+def micro_batches(trajectories: Trajectories, step: Step, rank: int, device: torch.device) -> list[MicroBatch]:
+    """The tensors of one data-parallel rank's share of a step."""
+    return [pad(trajectories, cut, step.advantages, step.weights, device) for cut in step.episodes[rank]]
+
+
+def pad(
+    trajectories: Trajectories, episodes: np.ndarray, advantage: np.ndarray, weights: np.ndarray, device: torch.device
 ) -> MicroBatch:
-    """Pad the given episodes, up to the last sampled token, to the longest. None at all: one token that weighs nothing."""
+    """Episodes, each up to its last sampled token, padded to the longest; of none at all, a token that weighs nothing.
+
+    Args:
+        episodes: indices; each has a sampled token.
+        advantage, weights: float64 [E], of all episodes.
+    """
     rows = []
     for episode in episodes:
-        begin, end = trajectories.offsets[episode], trajectories.offsets[episode + 1]
+        begin, end = trajectories.offsets[episode : episode + 2]
         rows.append(slice(begin, begin + np.flatnonzero(trajectories.mask[begin:end])[-1] + 1))
-    longest = max([row.stop - row.start for row in rows], default=2) - 1
+    longest = max([row.stop - row.start - 1 for row in rows], default=1)
     shape = (max(len(rows), 1), -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
     tokens = np.zeros((shape[0], shape[1] + 1), np.int64)
     sampled = np.zeros(shape, bool)
@@ -125,5 +132,4 @@ def micro_batch(
         logprobs[i, :n] = np.where(sampled[i, :n], trajectories.logprobs[row][1:], 0)
         weight[i] = sampled[i] * weights[episode]
         per_row[i] = advantage[episode]
-    arrays = (tokens, sampled, logprobs, per_row, weight)
-    return MicroBatch(*(torch.from_numpy(array).to(device) for array in arrays))
+    return MicroBatch(*(torch.from_numpy(a).to(device) for a in (tokens, sampled, logprobs, per_row, weight)))

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
@@ -19,9 +20,8 @@ SHARD_BYTES = 5 << 30
 class Bridge(Qwen3Bridge):
     """Qwen3's names in mbridge, with those that layer norms have where Transformer Engine does not fuse them."""
 
-    _ATTENTION_MAPPING = dict(Qwen3Bridge._ATTENTION_MAPPING)
-    _OTHER_MAPPING = {"input_layernorm.weight": ["model.layers.{layer_number}.input_layernorm.weight"]}
-    _MLP_MAPPING = {
+    _OTHER_MAPPING: ClassVar = {"input_layernorm.weight": ["model.layers.{layer_number}.input_layernorm.weight"]}
+    _MLP_MAPPING: ClassVar = {
         **Qwen3Bridge._MLP_MAPPING,
         "pre_mlp_layernorm.weight": ["model.layers.{layer_number}.post_attention_layernorm.weight"],
     }
@@ -85,7 +85,7 @@ def _write_weights(weights: Iterable[tuple[str, torch.Tensor]], out: Path) -> No
     if len(parts) == 1:
         (out / "part-1").rename(out / "model.safetensors")
         return
-    index = {}
+    index: dict[str, str] = {}
     for number, names in enumerate(parts, 1):
         file = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         (out / f"part-{number}").rename(out / file)

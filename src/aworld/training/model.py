@@ -11,7 +11,10 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from megatron.core import parallel_state, tensor_parallel
 from megatron.core.models.gpt import GPTModel
-from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec, get_gpt_layer_with_transformer_engine_spec
+from megatron.core.models.gpt.gpt_layer_specs import (
+    get_gpt_layer_local_spec,
+    get_gpt_layer_with_transformer_engine_spec,
+)
 from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_config import TransformerConfig
@@ -80,7 +83,9 @@ def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig
     pipeline = parallel_state.get_pipeline_model_parallel_world_size()
     for name, size in (("num_attention_heads", tensor), ("num_key_value_heads", tensor), ("vocab_size", tensor)):
         if getattr(hf, name) % size:
-            raise InputError(f"model.parallel.tensor_model_parallel_size={size} does not divide {name}={getattr(hf, name)}")
+            raise InputError(
+                f"model.parallel.tensor_model_parallel_size={size} does not divide {name}={getattr(hf, name)}"
+            )
     if hf.num_hidden_layers % pipeline:
         raise InputError(
             f"model.parallel.pipeline_model_parallel_size={pipeline} does not divide {hf.num_hidden_layers} layers"
@@ -168,7 +173,7 @@ class CausalAttention(MegatronModule):
     def __init__(self, config: TransformerConfig, **_: object):
         super().__init__(config=config)
 
-    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object):
+    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
         """query [s, b, heads, d], key and value [s, b, kv_heads, d] → [s, b, heads · d]."""
         q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])

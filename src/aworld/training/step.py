@@ -39,7 +39,9 @@ class Trainer:
         ddp = DistributedDataParallelConfig(grad_reduce_in_fp32=True, use_distributed_optimizer=True)
         self.model = DistributedDataParallel(config, ddp, self.module)
         # Weights of tokens add up to the loss already, so the count of tokens is not divided by.
-        config.finalize_model_grads_func = lambda models, _tokens, **kwargs: finalize_model_grads(models, None, **kwargs)
+        config.finalize_model_grads_func = lambda models, _tokens, **kwargs: finalize_model_grads(
+            models, None, **kwargs
+        )
         config.no_sync_func = self.model.no_sync
         self.schedule = get_forward_backward_func()
         self.new_optimizer(lr)
@@ -49,33 +51,35 @@ class Trainer:
         self.optimizer = optimizer.build(self.training, lr, self.model, self.dtype)
         self.module.config.grad_scale_func = self.optimizer.scale_loss
 
+    def set_lr(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
     def step(
-        self, trajectories: Trajectories, step: batching.Step, advantage: np.ndarray, algorithm: Algorithm, heat: float
+        self, micro_batches: list[MicroBatch], algorithm: Algorithm, temperature: float = 1.0
     ) -> dict[str, float]:
-        """One optimizer step; the metrics, the same on every rank.
+        """One optimizer step on this rank's micro-batches; the metrics are the whole step's, the same on every rank.
 
         Args:
-            heat: sampling temperature of the trajectories; log-probabilities are of the distribution sampled from.
+            temperature: of the sampling; log-probabilities are of the distribution that was sampled from.
 
         Returns:
             `loss`; `grad_norm` before clipping; `tokens` trained; and as means over them: `entropy` (nats), the
             algorithm's own, and where it looks at the sampling policy μ `mismatch_mean` and `mismatch_max` of
-            |log π − log μ| and `mismatch_kl`, Schulman's k3 estimate of KL(μ‖π) (nats).
+            |log π − log μ| and `kl`, Schulman's k3 estimate of KL(μ‖π) (nats).
 
         Raises:
-            TaskError: the gradient is not finite.
+            TaskError: the loss or the gradient is not finite.
         """
-        mine = step.micro_batches[parallel_state.get_data_parallel_rank()]
-        make = partial(batching.micro_batch, trajectories, advantage=advantage, weights=step.weights, device=cpu.device())
         self.model.zero_grad_buffer()
         self.optimizer.zero_grad()
-        parts = self._run([make(episodes) for episodes in mine], partial(_loss, algorithm), heat)
-        metrics = _reduced(parts)
-        if not np.isfinite(metrics["loss"]):
-            raise TaskError(f"the loss is {metrics['loss']}; lower training.lr or training.clip_grad")
+        metrics = _reduced(self._run(micro_batches, partial(_loss, algorithm), temperature))
         _, grad_norm, _ = self.optimizer.step()
-        if not np.isfinite(grad_norm):
-            raise TaskError(f"the gradient's norm is {grad_norm}; lower training.lr or training.clip_grad")
+        if not np.isfinite([metrics["loss"], grad_norm]).all():
+            raise TaskError(
+                f"training diverged: loss {metrics['loss']}, gradient norm {grad_norm}; lower training.lr and go on "
+                "from the newest checkpoint"
+            )
         return metrics | {"grad_norm": float(grad_norm)}
 
     def logprobs(self, trajectories: Trajectories, micro_batch_size: int = 8) -> np.ndarray:
@@ -84,11 +88,10 @@ class Trainer:
         Every data-parallel replica computes all of it.
         """
         result = np.zeros(len(trajectories.tokens), np.float32)
-        sampled = batching.sampled_tokens(trajectories)
-        episodes = np.flatnonzero(sampled > 0)
+        episodes = np.flatnonzero(batching.sampled_tokens(trajectories) > 0)
         cuts = [episodes[at : at + micro_batch_size] for at in range(0, len(episodes), micro_batch_size)]
         zeros = np.zeros(len(trajectories))
-        batches = [batching.micro_batch(trajectories, cut, zeros, zeros, cpu.device()) for cut in cuts]
+        batches = [batching.pad(trajectories, cut, zeros, zeros, cpu.device()) for cut in cuts]
         parts = [_broadcast_from_last_stage(part) for part in self._run(batches, _collect, 1.0, len(cuts))]
         for cut, values in zip(cuts, parts, strict=True):
             for episode, row in zip(cut, values, strict=True):
@@ -97,10 +100,10 @@ class Trainer:
                 result[begin + 1 : begin + 1 + n] = row[:n]
         return result
 
-    def _run(self, batches: list[MicroBatch], loss: Any, heat: float, collect: int = 0) -> list[Any]:
+    def _run(self, batches: list[MicroBatch], loss: Any, temperature: float, collect: int = 0) -> list[Any]:
         """Forward, and backward unless `collect`, of all micro-batches; what `loss` made of each (last stage only)."""
         parts = self.schedule(
-            forward_step_func=partial(_forward, loss, heat),
+            forward_step_func=partial(_forward, loss, temperature),
             data_iterator=iter(batches),
             model=[self.model],
             num_microbatches=len(batches),
@@ -111,18 +114,18 @@ class Trainer:
         return parts or [None] * max(collect, 1)
 
 
-def _forward(loss: Any, heat: float, batches: Iterator[MicroBatch], gpt: Any) -> tuple[torch.Tensor, Any]:
+def _forward(loss: Any, temperature: float, batches: Iterator[MicroBatch], gpt: Any) -> tuple[torch.Tensor, Any]:
     batch = next(batches)
     positions = torch.arange(batch.tokens.shape[1] - 1, device=batch.tokens.device).expand(len(batch.tokens), -1)
     output = gpt(batch.tokens[:, :-1], positions, None)
-    return output, partial(_after, loss, heat, batch)
+    return output, partial(_after, loss, temperature, batch)
 
 
-def _after(loss: Any, heat: float, batch: MicroBatch, logits: torch.Tensor) -> Any:
+def _after(loss: Any, temperature: float, batch: MicroBatch, logits: torch.Tensor) -> Any:
     """logits [b, s, vocab / tensor ranks] → log-probabilities [b, s] and entropies [sampled] → the loss."""
     chosen = logits[batch.sampled].float()
-    if heat != 1:
-        chosen = chosen / heat
+    if temperature != 1:
+        chosen = chosen / temperature
     entropy = _entropy(chosen.detach())
     # Overwrites `chosen`; adds a dimension because Megatron's shapes are [s, b, vocab].
     nll = tensor_parallel.vocab_parallel_cross_entropy(chosen[None], batch.tokens[:, 1:][batch.sampled][None])[0]
@@ -154,7 +157,7 @@ def _loss(algorithm: Algorithm, batch: MicroBatch, logprobs: torch.Tensor, entro
         if "ratio" in metrics:
             difference = logprobs - batch.logprobs
             means["mismatch_mean"] = difference.abs()
-            means["mismatch_kl"] = difference.expm1() - difference
+            means["kl"] = difference.expm1() - difference
             found["mismatch_max"] = (difference.abs() * trained).amax()
         found |= {f"sum/{name}": (value * trained).sum() for name, value in means.items()}
     tokens = torch.zeros((), dtype=torch.int, device=loss.device)  # Megatron's count, which we do not divide by
@@ -165,18 +168,18 @@ def _collect(batch: MicroBatch, logprobs: torch.Tensor, entropy: torch.Tensor) -
     return logprobs.sum(), logprobs.detach().cpu().numpy()
 
 
-def _reduced(parts: list[dict[str, torch.Tensor] | None]) -> dict[str, float]:
+def _reduced(parts: list[Any]) -> dict[str, float]:
     """Add up the micro-batches' metrics over data-parallel ranks, and tell all pipeline stages."""
     total: dict[str, float] | None = None
     if parts[0] is not None:
         names = sorted(parts[0])
         sums = [name for name in names if name != "mismatch_max"]
-        added = torch.stack([torch.stack([part[name] for name in sums]) for part in parts]).double().sum(0)  # type: ignore[index]
+        added = torch.stack([torch.stack([part[name] for name in sums]) for part in parts]).double().sum(0)
         group = parallel_state.get_data_parallel_group()
         dist.all_reduce(added, group=group)
         total = dict(zip(sums, added.tolist(), strict=True))
         if "mismatch_max" in names:
-            highest = torch.stack([part["mismatch_max"] for part in parts]).amax()  # type: ignore[index]
+            highest = torch.stack([part["mismatch_max"] for part in parts]).amax()
             dist.all_reduce(highest, dist.ReduceOp.MAX, group)
             total["mismatch_max"] = highest.item()
         total = {

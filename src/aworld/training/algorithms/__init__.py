@@ -84,5 +84,6 @@ def ratio(logprobs: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
 
 
 def centred(rewards: np.ndarray) -> np.ndarray:
-    """rewards − mean; exactly zero where all are equal."""
-    return np.zeros(len(rewards)) if np.ptp(rewards) == 0 else rewards.astype(np.float64) - rewards.mean(dtype=np.float64)
+    """rewards − mean, float64; exactly zero where all are equal."""
+    values = rewards.astype(np.float64)
+    return values - values.mean() if np.ptp(values) else np.zeros(len(values))

@@ -2,7 +2,7 @@
 
     L = −1/Σ|o_i| Σ_i Σ_t sg[clip(π/μ, 1 − ε_low, 1 + ε_high)] A_i log π_t
 
-with GRPO's advantage: a clipped token keeps its gradient. ε_low = 1 leaves the weight unbounded below, as the paper does.
+with GRPO's advantage: a clipped token keeps its gradient. ε_low = 1 sets no lower bound, as the paper does.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,117 @@
+"""`report.json` and `report.html`: what a run learned, read from its files, also while it is under way."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from omegaconf import OmegaConf
+
+from aworld.config import Config, to_yaml
+from aworld.evaluation import plots, statistics
+from aworld.rundir import RunDir, publish_json, publish_text
+from aworld.tasks import make_source
+from aworld.trajectories import file, journal
+from aworld.trajectories.episode import Episode
+
+HELD_OUT = "held-out"
+SAMPLES = 3  # readable episodes of each kind
+
+
+def report(config: Config, run: RunDir) -> dict[str, Any]:
+    """Write both files into the run directory and return what is in report.json."""
+    figures = {
+        "name": config.name,
+        "seed": config.seed,
+        "evaluation": _evaluations(config, run),
+        "rounds": [figures for number in _rounds(run) if (figures := _round(run, number))],
+        "sandbox": _json(run.root / "sandbox.json"),
+        "provenance": _provenance(run),
+    }
+    publish_json(run.root / "report.json", figures)
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("aworld.evaluation", "."), autoescape=True)
+    page = environment.get_template("report.html.j2").render(
+        figures=figures,
+        plots=plots.draw(figures),
+        samples=_samples(run),
+        configuration=to_yaml(config),
+    )
+    publish_text(run.root / "report.html", page)
+    return figures
+
+
+def episodes(folder: Path) -> list[Episode]:
+    """Every episode in a round's or an evaluation's journals, once; a finished record before an infra_error."""
+    found: dict[tuple[int, str, int], Episode] = {}
+    for path in sorted((folder / "journals").glob("*.journal")):
+        for episode in journal.read(path):
+            if episode.identity not in found or found[episode.identity].status == "infra_error":
+                found[episode.identity] = episode
+    return [found[identity] for identity in sorted(found)]
+
+
+def _evaluations(config: Config, run: RunDir) -> dict[str, Any]:
+    """`before` is the first policy evaluated, `after` the last one, once there are two."""
+    levels = {task.task_id: task.level for task in make_source(config.tasks, run.tasks).tasks("held_out")}
+    attempts = config.evaluation.attempts
+    folders = sorted(p for p in run.evaluation(HELD_OUT, 0).parent.glob("[0-9]*") if (p / "timing.json").exists())
+    played = [episodes(folder) for folder in folders]
+    named = dict(zip(("before", "after"), [played[0], played[-1]], strict=True)) if len(played) > 1 else {}
+    named = named or {"before": p for p in played}
+    found: dict[str, Any] = {key: statistics.evaluation(value, levels, attempts) for key, value in named.items()}
+    if len(named) == 2:
+        zero = dict.fromkeys(levels, 0.0)
+        means = [zero | statistics.task_means(value, attempts) for value in named.values()]
+        found["difference"] = statistics.difference(*means)
+    return found
+
+
+def _rounds(run: RunDir) -> list[int]:
+    return sorted(int(p.name) for p in (run.root / "rounds").glob("[0-9]*") if (p / "trajectories.h5").exists())
+
+
+def _round(run: RunDir, number: int) -> dict[str, Any] | None:
+    folder = run.round(number)
+    trajectories = file.read(run.trajectories(number))
+    table = trajectories.episodes
+    if not len(table):
+        return None
+    sampled = np.add.reduceat(trajectories.mask.astype(np.int64), trajectories.offsets[:-1])
+    metrics, timing = _json(folder / "metrics.json"), _json(folder / "timing.json")
+    seconds = {key.removesuffix("_seconds"): value for key, value in timing.items()}
+    seconds |= {key: value for key, value in metrics.pop("seconds", {}).items() if key != "wait"}
+    return {
+        "round": number,
+        "reward": float(table["reward"].mean()),
+        "length_mean": float(sampled.mean()),
+        "length_max": int(sampled.max()),
+        "turns": float(table["turns"].mean()),
+        "n_episodes": len(table),
+        "statuses": {status.decode(): n for status, n in sorted(Counter(table["status"].tolist()).items())},
+        "seconds": seconds,
+        **{key: metrics.get(key) for key in ("entropy", "kl", "mismatch_mean", "mismatch_max", "loss", "grad_norm")},
+    }
+
+
+def _samples(run: RunDir) -> list[tuple[str, list[Episode]]]:
+    """Some right and some wrong episodes of the first and the last evaluation."""
+    folders = sorted(run.evaluation(HELD_OUT, 0).parent.glob("[0-9]*"))
+    groups = []
+    for title, folder in zip(("before", "after"), dict.fromkeys([*folders[:1], *folders[-1:]]), strict=False):
+        played = sorted(episodes(folder), key=lambda e: (-e.level, e.task_id, e.attempt))
+        for kind, reward in (("right", 1.0), ("wrong", 0.0)):
+            chosen = [e for e in played if e.reward == reward]
+            spread = chosen[:: max(1, len(chosen) // SAMPLES)][:SAMPLES]  # over the levels
+            groups.append((f"{title} training, {kind}", spread))
+    return groups
+
+
+def _provenance(run: RunDir) -> dict[str, str]:
+    values = OmegaConf.to_container(OmegaConf.load(run.config))
+    return values.get("provenance", {}) if isinstance(values, dict) else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}

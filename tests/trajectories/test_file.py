@@ -1,0 +1,182 @@
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aworld.errors import InfrastructureError
+from aworld.trajectories import file
+
+pytestmark = pytest.mark.unit
+
+FORMAT = Path(__file__).parents[2] / "docs" / "trajectory-file-format.md"
+ARRAYS = ("tokens", "mask", "logprobs", "offsets", "episodes")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, episode):
+    """Some episodes of uneven length, one without tokens, and the file they were written to."""
+    episodes = [episode("täsk-1", 0, 30), episode("täsk-1", 1, 0, status="infra_error"), episode("z", 0, 7)]
+    path = tmp_path_factory.mktemp("file") / "trajectories.h5"
+    file.write(path, file.from_episodes(1, episodes))
+    return path, episodes
+
+
+def test_bare_h5py_reads_what_happened(written):
+    path, episodes = written
+    with h5py.File(path, "r") as f:
+        offsets = f["offsets"][()]
+        assert (f.attrs["format_version"], f.attrs["round"], f.attrs["policy_version"].tolist()) == (1, 1, [0, 0])
+        assert "h5py" in f.attrs["created_by"]
+        for at, e in enumerate(episodes):
+            span, row = slice(offsets[at], offsets[at + 1]), f["episodes"][at]
+            assert f["tokens"][span].tolist() == e.token_ids
+            assert f["mask"][span].tolist() == e.mask
+            assert np.array_equal(f["logprobs"][span], np.array(e.logprobs, np.float32))
+            assert (row["task_id"].decode(), row["attempt"], row["level"]) == (e.task_id, e.attempt, e.level)
+            assert (row["reward"], row["status"].decode(), row["seed"]) == (e.reward, e.status, e.seed)
+            assert (row["turns"], row["policy_version"]) == (1, 0)
+            assert row["seconds_tools"] == np.float32(0.25)
+        assert h5py.check_string_dtype(f["episodes"].dtype["task_id"]).encoding == "utf-8"
+        for name in ARRAYS:
+            assert f[name].attrs["sha256"] == hashlib.sha256(f[name][()].tobytes()).hexdigest()
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(0, 40), max_size=6), seed=st.integers(0, 2**32))
+def test_round_trip_is_bit_equal_and_the_same_bytes_twice(tmp_path_factory, lengths, seed):
+    rng = np.random.default_rng(seed)
+    count, table = sum(lengths), np.zeros(len(lengths), file.COLUMNS)
+    table["seed"] = rng.integers(0, 2**63, len(lengths))
+    table["task_id"] = [f"ta\u00dfk{n}".encode() for n in range(len(lengths))]
+    one = file.Trajectories(
+        round=7,
+        tokens=rng.integers(-(2**31), 2**31, count, dtype=np.int32),
+        mask=rng.integers(0, 2, count, dtype=np.uint8),
+        logprobs=rng.integers(0, 2**32, count, dtype=np.uint32).view(np.float32),  # NaN and infinity too
+        offsets=np.array([0, *np.cumsum(lengths)], np.int64),
+        episodes=table,
+    )
+    folder = tmp_path_factory.mktemp("file")
+    file.write(folder / "a.h5", one)
+    file.write(folder / "b.h5", one)
+    again = file.read(folder / "a.h5")
+    assert again.round == 7
+    for name in ARRAYS:
+        assert getattr(again, name).tobytes() == getattr(one, name).tobytes()
+        assert getattr(again, name).dtype == getattr(one, name).dtype
+    assert (folder / "a.h5").read_bytes() == (folder / "b.h5").read_bytes()
+    assert sorted(p.name for p in folder.iterdir()) == ["a.h5", "b.h5"]
+
+
+def test_selecting_and_joining_are_what_lists_would_be(episode):
+    episodes = [episode(f"t{n}", n, length) for n, length in enumerate((5, 0, 9, 3))]
+    whole = file.from_episodes(1, episodes)
+    rows = [3, 1, 0, 3]
+    for got, wanted in (
+        (file.select(whole, rows), file.from_episodes(1, [episodes[row] for row in rows])),
+        (file.select(whole, []), file.from_episodes(1, [])),
+        (file.join(1, [whole, file.select(whole, [2])]), file.from_episodes(1, [*episodes, episodes[2]])),
+        (file.join(1, []), file.from_episodes(1, [])),
+    ):
+        for name in ARRAYS:
+            assert getattr(got, name).tobytes() == getattr(wanted, name).tobytes()
+            assert getattr(got, name).dtype == getattr(wanted, name).dtype
+
+
+def test_the_table_alone_reads_like_the_whole(written):
+    path, episodes = written
+    table, lengths = file.read_table(path)
+    assert lengths.tolist() == [30, 0, 7]
+    assert [row.decode() for row in table["task_id"]] == [e.task_id for e in episodes]
+
+
+def test_a_damaged_byte_anywhere_is_noticed(written, tmp_path):
+    """Every byte of the file that can reach the reader is covered by some checksum."""
+    path, _ = written
+    data, whole = path.read_bytes(), file.read(path)
+    spoilt, harmless = tmp_path / "spoilt.h5", 0
+    places = np.random.default_rng(0).permutation(len(data))[:1500]
+    for at in map(int, places):
+        spoilt.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        try:
+            read = file.read(spoilt)
+        except InfrastructureError as error:
+            assert str(spoilt) in str(error)
+        else:
+            harmless += 1  # unused space between HDF5's structures
+            assert read.round == whole.round
+            assert all(getattr(read, name).tobytes() == getattr(whole, name).tobytes() for name in ARRAYS)
+    assert harmless < len(places) / 2
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_changed_dataset_is_named(written, tmp_path, name):
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(written[0].read_bytes())
+    with h5py.File(copy, "r+") as f:
+        where = f[name].id.get_offset()
+    data = bytearray(copy.read_bytes())
+    data[where + 1] ^= 1
+    copy.write_bytes(data)
+    with pytest.raises(InfrastructureError, match=rf"copy\.h5: the checksum of '{name}'"):
+        file.read(copy)
+
+
+def test_a_truncated_missing_or_foreign_file_is_named(written, tmp_path):
+    data = written[0].read_bytes()
+    spoilt = tmp_path / "spoilt.h5"
+    for length in [0, 1, 100, *range(500, len(data), 997), len(data) - 1]:
+        spoilt.write_bytes(data[:length])
+        with pytest.raises(InfrastructureError, match=r"spoilt\.h5 cannot be read"):
+            file.read(spoilt)
+    with pytest.raises(InfrastructureError, match=r"nowhere\.h5 cannot be read"):
+        file.read(tmp_path / "nowhere.h5")
+    newer = tmp_path / "newer.h5"
+    newer.write_bytes(data)
+    with h5py.File(newer, "r+") as f:
+        f.attrs["format_version"] = 2
+    with pytest.raises(InfrastructureError, match=r"newer\.h5: format 2, this reads 1"):
+        file.read(newer)
+
+
+def test_what_does_not_fit_together_is_not_written(written, tmp_path, episode):
+    good = file.read(written[0])
+    for name, array in {
+        "offsets": good.offsets[:-1],
+        "mask": good.mask[1:],
+        "tokens": good.tokens.astype(np.int64),
+        "logprobs": good.logprobs.astype(np.float64),
+    }.items():
+        with pytest.raises(InfrastructureError, match="do not fit together"):
+            file.write(tmp_path / "bad.h5", file.Trajectories(**{**vars(good), name: array}))
+    for bad in (episode(mask=[1]), episode(task="x" * 129)):
+        with pytest.raises(InfrastructureError, match="episode "):
+            file.from_episodes(1, [bad])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_documented_example_runs(written):
+    (code,) = re.findall(r"```python\n(.*?)```", FORMAT.read_text(), re.DOTALL)
+    assert len([line for line in code.splitlines() if line]) <= 12
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=written[0].parent, capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert [line.split()[:3] for line in lines] == [
+        ["täsk-1", "0", "answered"],
+        ["täsk-1", "1", "infra_error"],
+        ["z", "0", "answered"],
+    ]
+    assert "20 of 30 tokens sampled" in lines[0]
+
+
+def test_every_column_is_documented(written):
+    text = FORMAT.read_text()
+    assert all(f"`{name}`" in text for name in (*ARRAYS, *file.COLUMNS.names))
