@@ -6,14 +6,18 @@ Exit codes: 2 bad input, 3 the work came out wrong, 4 the machine failed, 130 in
 import argparse
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
 from aworld import config as configuration
+from aworld.config import Config
 from aworld.errors import AWorldError
 from aworld.processes import sole_holder
 from aworld.rundir import RunDir
+from aworld.tasks import make_source
+from aworld.tasks.task import TaskSource
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     return guarded(lambda: arguments.run(arguments))
 
 
-def guarded(run) -> int:
+def guarded(run: Callable[[], int | None]) -> int:
     """Call `run`; turn the failures meant for people into one line and an exit code."""
     try:
         return run() or 0
@@ -38,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="aworld", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, run, text: str) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("run_dir", metavar="RUN", help="the run directory, such as runs/demo")
         command.set_defaults(run=run)
@@ -61,10 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _open(arguments: argparse.Namespace):
+def _open(arguments: argparse.Namespace) -> tuple[Config, RunDir, TaskSource]:
     """The configuration, run directory and task source of an existing run."""
-    from aworld.tasks import make_source
-
     run = RunDir(Path(arguments.run_dir))
     config = configuration.read(run.config)
     return config, run, make_source(config.tasks, run.tasks)

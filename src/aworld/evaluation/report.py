@@ -42,24 +42,13 @@ def report(config: Config, run: RunDir) -> dict[str, Any]:
     return figures
 
 
-def episodes(folder: Path) -> list[Episode]:
-    """Every episode in a round's or an evaluation's journals, once; a finished record before an infra_error."""
-    found: dict[tuple[int, str, int], Episode] = {}
-    for path in sorted((folder / "journals").glob("*.journal")):
-        for episode in journal.read(path):
-            if episode.identity not in found or found[episode.identity].status == "infra_error":
-                found[episode.identity] = episode
-    return [found[identity] for identity in sorted(found)]
-
-
 def _evaluations(config: Config, run: RunDir) -> dict[str, Any]:
     """`before` is the first policy evaluated, `after` the last one, once there are two."""
     levels = {task.task_id: task.level for task in make_source(config.tasks, run.tasks).tasks("held_out")}
     attempts = config.evaluation.attempts
     folders = sorted(p for p in run.evaluation(HELD_OUT, 0).parent.glob("[0-9]*") if (p / "timing.json").exists())
-    played = [episodes(folder) for folder in folders]
-    named = dict(zip(("before", "after"), [played[0], played[-1]], strict=True)) if len(played) > 1 else {}
-    named = named or {"before": p for p in played}
+    played = [journal.collect(folder / "journals") for folder in folders]
+    named = dict(zip(("before", "after"), [*played[:1], *played[1:][-1:]], strict=False))
     found: dict[str, Any] = {key: statistics.evaluation(value, levels, attempts) for key, value in named.items()}
     if len(named) == 2:
         zero = dict.fromkeys(levels, 0.0)
@@ -100,7 +89,7 @@ def _samples(run: RunDir) -> list[tuple[str, list[Episode]]]:
     folders = sorted(run.evaluation(HELD_OUT, 0).parent.glob("[0-9]*"))
     groups = []
     for title, folder in zip(("before", "after"), dict.fromkeys([*folders[:1], *folders[-1:]]), strict=False):
-        played = sorted(episodes(folder), key=lambda e: (-e.level, e.task_id, e.attempt))
+        played = sorted(journal.collect(folder / "journals"), key=lambda e: (-e.level, e.task_id, e.attempt))
         for kind, reward in (("right", 1.0), ("wrong", 0.0)):
             chosen = [e for e in played if e.reward == reward]
             spread = chosen[:: max(1, len(chosen) // SAMPLES)][:SAMPLES]  # over the levels

@@ -13,6 +13,6 @@ class ReloadExtension:
         self.model_runner.reload_weights(weights_path=path)
         # The CPU backend keeps a packed private copy of the output layer. With tied embeddings a reload refreshes the
         # embedding only, so that the logits would silently come from the old weights: pack again.
-        head = getattr(self.model_runner.model, "lm_head", None)
-        if getattr(head, "quant_method", None) is not None and getattr(head, "weight", None) is not None:
+        head = self.model_runner.model.lm_head
+        if hasattr(head, "weight"):  # else another pipeline stage has it
             head.quant_method.process_weights_after_loading(head)

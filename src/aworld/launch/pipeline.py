@@ -1,4 +1,4 @@
-"""A whole run in resident mode: workers and trainer stay up, hand over through the run directory, come back when killed."""
+"""A whole run in resident mode: workers and trainer stay up, hand over through files, and return when killed."""
 
 import time
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.models.tiny import make_checkpoint
-from aworld.rundir import RunDir, publish_folder, publish_text
+from aworld.rundir import MARK, RunDir, publish_folder, publish_text
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 
@@ -49,7 +49,13 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
 
 def _link(path: Path, target: Path) -> None:
     """A folder of links to the files of an HF checkpoint, marked complete as if it were published."""
-    publish_folder(path, lambda folder: [(folder / f.name).symlink_to(f.resolve()) for f in target.iterdir()])
+
+    def fill(folder: Path) -> None:
+        for file in target.iterdir():
+            if file.name != MARK:
+                (folder / file.name).symlink_to(file.resolve())
+
+    publish_folder(path, fill)
 
 
 def _check_same(before: Config, now: Config, run: RunDir) -> None:
@@ -58,7 +64,7 @@ def _check_same(before: Config, now: Config, run: RunDir) -> None:
     for key in old:
         if key not in MAY_CHANGE and old[key] != new[key]:
             raise InputError(
-                f"{run.root} was started with another '{key}' ({_difference(old[key], new[key])}); "
+                f"{run.root} was started with another {key!r} ({_difference(old[key], new[key])}); "
                 f"give this run another name=… or remove {run.root}"
             )
 

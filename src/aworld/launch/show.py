@@ -1,7 +1,5 @@
 """Print one episode for a person to read."""
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
@@ -22,12 +20,7 @@ def show(run: RunDir, name: str | None, console: Console) -> None:
         InputError: there is no such episode.
     """
     if name is None:
-        for part in sorted([*(run.root / "rounds").glob("*"), *(run.root / "evals" / HELD_OUT).glob("*")]):
-            prefix = "eval-" if part.parent.name == HELD_OUT else ""
-            episodes = _read(part)
-            console.print(f"{prefix}{int(part.name)}/TASK/ATTEMPT: {len(episodes)} episodes", highlight=False)
-            for episode in episodes[:3]:
-                console.print(f"  {prefix}{episode.round}/{episode.task_id}/{episode.attempt}", highlight=False)
+        _list(run, console)
         return
     part, _, rest = name.partition("/")
     task_id, _, attempt = rest.rpartition("/")
@@ -35,15 +28,20 @@ def show(run: RunDir, name: str | None, console: Console) -> None:
     if not (number.isdigit() and attempt.isdigit() and task_id):
         raise InputError(f"'{name}' names no episode; write ROUND/TASK/ATTEMPT, such as 1/train-00007/0")
     folder = run.evaluation(HELD_OUT, int(number)) if part.startswith("eval-") else run.round(int(number))
-    for episode in _read(folder):
+    for episode in journal.collect(folder / "journals"):
         if (episode.task_id, episode.attempt) == (task_id, int(attempt)):
             _print(episode, console)
             return
     raise InputError(f"no episode {name} in {folder}; `aworld show {run.root}` lists what there is")
 
 
-def _read(folder: Path) -> list[Episode]:
-    return [e for path in sorted((folder / "journals").glob("*.journal")) for e in journal.read(path)]
+def _list(run: RunDir, console: Console) -> None:
+    for kind, prefix in (("rounds", ""), (f"evals/{HELD_OUT}", "eval-")):
+        for folder in sorted((run.root / kind).glob("[0-9]*")):
+            episodes = journal.collect(folder / "journals")
+            console.print(f"{prefix}{int(folder.name)}/TASK/ATTEMPT: {len(episodes)} episodes", highlight=False)
+            for episode in episodes[:3]:
+                console.print(f"  {prefix}{episode.round}/{episode.task_id}/{episode.attempt}", highlight=False)
 
 
 def _print(episode: Episode, console: Console) -> None:
@@ -55,7 +53,7 @@ def _print(episode: Episode, console: Console) -> None:
     console.print(Rule())
     console.print(
         f"answer {episode.answer!r} · reward {episode.reward:g} · {episode.status} · level {episode.level} · "
-        f"{sum(episode.mask)} tokens sampled by policy {episode.policy_version} · {episode.seconds.get('total', 0):.1f} s "
-        f"{episode.error}",
+        f"{sum(episode.mask)} tokens sampled by policy {episode.policy_version} · "
+        f"{episode.seconds.get('total', 0):.1f} s {episode.error}",
         highlight=False,
     )

@@ -173,7 +173,9 @@ class CausalAttention(MegatronModule):
     def __init__(self, config: TransformerConfig, **_: object):
         super().__init__(config=config)
 
-    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object
+    ) -> torch.Tensor:
         """query [s, b, heads, d], key and value [s, b, kv_heads, d] → [s, b, heads · d]."""
         q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])

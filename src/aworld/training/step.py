@@ -55,9 +55,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
-    def step(
-        self, micro_batches: list[MicroBatch], algorithm: Algorithm, temperature: float = 1.0
-    ) -> dict[str, float]:
+    def step(self, micro_batches: list[MicroBatch], algorithm: Algorithm, temperature: float = 1.0) -> dict[str, float]:
         """One optimizer step on this rank's micro-batches; the metrics are the whole step's, the same on every rank.
 
         Args:

@@ -1,7 +1,7 @@
 """Dr. GRPO: GRPO done right (arXiv 2503.20783, section 3.2): neither the length nor the spread of rewards biases it.
 
-    A_i = R_i − mean R
-    L = −1/(n · max_tokens) Σ_i Σ_t min(r A_i, clip(r, 1 − ε_low, 1 + ε_high) A_i),    r = min(π/μ, ratio_cap)
+A_i = R_i − mean R
+L = −1/(n · max_tokens) Σ_i Σ_t min(r A_i, clip(r, 1 − ε_low, 1 + ε_high) A_i),    r = min(π/μ, ratio_cap)
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Supervised fine-tuning on the episodes that were solved: the mean negative log-likelihood of their sampled tokens.
 
-    L = −1/Σ|o_i| Σ_{i: R_i = 1} Σ_t log π_t
+L = −1/Σ|o_i| Σ_{i: R_i = 1} Σ_t log π_t
 """
 
 from dataclasses import dataclass
