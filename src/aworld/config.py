@@ -137,6 +137,7 @@ class ColdStart:
     batch_size: int = 64  # episodes per optimizer step
     lr: float = 1e-3
     warmup_steps: int = 0  # the learning rate rises linearly over them
+    stop_at: float = 1.0  # ends once the policy repeats an expert's whole episode with this chance
 
 
 @dataclass

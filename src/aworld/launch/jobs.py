@@ -74,7 +74,7 @@ def submit(config: Config, run: RunDir, stage: Stage) -> Job:
     if config.site.executor not in ("local", "slurm"):
         raise InputError(f"site.executor={config.site.executor}; valid: local, slurm")
     end_holder(lock(run, stage.name))  # left over from a launcher that was killed
-    executor = submitit.AutoExecutor(folder=str(run.logs / "%j"), cluster=config.site.executor)
+    executor = submitit.AutoExecutor(folder=str(run.logs), cluster=config.site.executor)
     executor.update_parameters(name=stage.name, timeout_min=7 * 24 * 60)
     submitted = executor.submit(execute, stage.words)
     append_json(run.jobs, {"stage": stage.name, "job": submitted.job_id, "words": stage.words, "time": time.time()})

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from aworld.config import Architecture
 from aworld.errors import InputError
@@ -105,5 +106,6 @@ def make_checkpoint(architecture: Architecture, texts: Iterable[str], seed: int,
     )
     model = Qwen3ForCausalLM(config).to(torch.float32)
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    disable_progress_bar()  # a few megabytes
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -9,6 +9,7 @@ A round that is redone gives the same policy, bit for bit, on the same parallel 
 import shutil
 import time
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 import torch.distributed as dist
@@ -24,6 +25,7 @@ from aworld.trajectories import file
 from aworld.trajectories.file import Trajectories
 
 POLL_SECONDS = 0.2
+STEPS_TO_STOP = 4
 BEFORE_UPDATES = (
     "kl",
     "mismatch_mean",
@@ -152,7 +154,15 @@ def _steps(
         metrics.append(trainer.step(batches, algorithm, temperature))
         if is_first:
             append_json(log, {"step": at, "of": len(planned), **metrics[-1]})
+        if number == 0 and _enough(metrics, cold.stop_at):
+            break
     return metrics
+
+
+def _enough(metrics: list[dict[str, float]], stop_at: float) -> bool:
+    """Whether the cold start has come so far, over the last few steps, that reinforcement learning can take over."""
+    latest = metrics[-STEPS_TO_STOP:]
+    return len(latest) == STEPS_TO_STOP and fmean(step["repeats"] for step in latest) >= stop_at
 
 
 def _publish(run: RunDir, trainer: Trainer, number: int) -> None:
