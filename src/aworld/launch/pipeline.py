@@ -38,6 +38,8 @@ def pipeline(config: Config, console: Console) -> RunDir:
             while not all(workload.closed for workload in workloads):
                 for member in crew:
                     member.keep_up(console)
+                if all(member.finished for member in crew) and not all(workload.closed for workload in workloads):
+                    raise InfrastructureError(f"every job ended, yet the run is not whole; see {run.logs}")
                 progress.update()
                 time.sleep(POLL_SECONDS)
     finally:

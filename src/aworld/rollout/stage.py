@@ -1,7 +1,7 @@
 """The rollout stage: `python -m aworld.rollout RUN --worker 0` lives through a whole run, or plays one part of it.
 
 A worker keeps its vLLM shard and its warm sandboxes through all workloads, and reloads weights in place. It takes the
-workloads in order; whoever finds the last unit of one done closes it: gathers a round, marks an evaluation.
+workloads in order; whoever finds the last unit of one done closes it: gathers a round, and notes how long it took.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from aworld.inference.shard import VllmShard
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.worker import Player, work
 from aworld.rollout.workload import Workload
-from aworld.rundir import RunDir, append_json, is_complete, mark_complete, publish_json, read_jsonl
+from aworld.rundir import RunDir, append_json, is_complete, publish_json, read_jsonl
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.gather import run_gather
@@ -114,7 +114,7 @@ def _expert(config: Config, chat: ChatFormat) -> Player:
 
 
 def close(config: Config, run: RunDir, workload: Workload, owner: str) -> None:
-    """Gather a round, or mark an evaluation complete, once all its units are done; one worker does it."""
+    """Gather a round, or close an evaluation, once all its units are done; one worker does it."""
     units = Claims(workload.folder / "claims", owner, config.rollout.lease_seconds)
     closing = Claims(workload.folder / "closing", owner, config.rollout.lease_seconds)
     if workload.closed or not units.all_done(workload.units) or closing.claim([CLOSING]) is None:
@@ -129,8 +129,6 @@ def close(config: Config, run: RunDir, workload: Workload, owner: str) -> None:
         "gather_seconds": time.time() - began,
     }
     publish_json(workload.folder / "timing.json", timing)
-    if not workload.publishes:
-        mark_complete(workload.folder)
     closing.done(CLOSING)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aworld.config import Config
 from aworld.rollout.claims import Unit
-from aworld.rundir import RunDir, is_complete
+from aworld.rundir import RunDir
 from aworld.tasks.task import Task, TaskSource
 
 HELD_OUT = "held-out"
@@ -44,7 +44,7 @@ class Workload:
     @property
     def closed(self) -> bool:
         """Whether nothing is left to do, and what hangs off it may start."""
-        return (self.folder / "trajectories.h5").exists() if self.publishes else is_complete(self.folder)
+        return (self.folder / ("trajectories.h5" if self.publishes else "timing.json")).exists()
 
 
 def round_workload(config: Config, run: RunDir, source: TaskSource, number: int) -> Workload:
