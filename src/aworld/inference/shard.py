@@ -149,7 +149,7 @@ class VllmShard:
             flags.append("--enforce-eager")
             if shard.tensor_parallel_size == 1:  # engine and worker in one process: twice as fast on few cores
                 words["--distributed-executor-backend"] = "uni"
-        program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        program = [sys.executable, "-m", "aworld.inference.serve"]
         return [*program, *(word for pair in words.items() for word in pair), *flags]
 
     def _environment(self) -> dict[str, str]:

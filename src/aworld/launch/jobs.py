@@ -17,6 +17,9 @@ from aworld.processes import die_with_parent, end_holder
 from aworld.rundir import RunDir, append_json
 
 
+PATIENCE = 10.0  # seconds for a job to notice that its work ended
+
+
 @dataclass(frozen=True)
 class Stage:
     """A command that does one stage's work; `name` is unique in the run."""
@@ -59,7 +62,11 @@ class Job:
     def end(self, run: RunDir) -> None:
         """Stop it now; its files let it go on later."""
         end_holder(lock(run, self.stage.name))
-        self.submitted.cancel()
+        give_up = time.monotonic() + PATIENCE
+        while not self.submitted.done() and time.monotonic() < give_up:
+            time.sleep(0.1)
+        if not self.submitted.done():
+            self.submitted.cancel()
 
     def log(self) -> str:
         return str(self.submitted.paths.stderr)

@@ -35,16 +35,16 @@ def pipeline(config: Config, console: Console) -> RunDir:
     crew = [Member(stage, config, run) for stage in stages(config, run)]
     try:
         with Progress(console, config, run, workloads) as progress:
-            while not all(workload.closed for workload in workloads):
+            while not all(member.finished for member in crew):
                 for member in crew:
                     member.keep_up(console)
-                if all(member.finished for member in crew) and not all(workload.closed for workload in workloads):
-                    raise InfrastructureError(f"every job ended, yet the run is not whole; see {run.logs}")
                 progress.update()
                 time.sleep(POLL_SECONDS)
     finally:
         for member in crew:
             member.stop()
+    if left := [workload.name for workload in workloads if not workload.closed]:
+        raise InfrastructureError(f"every job ended, yet {', '.join(left)} is not done; see {run.logs}")
     report(config, run)
     return run
 

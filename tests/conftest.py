@@ -1,0 +1,41 @@
+"""Small real checkpoints and tasks, made once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from aworld import config as configuration
+from aworld.config import Config, Tasks
+from aworld.launch.prepare import texts
+from aworld.models.tiny import make_checkpoint
+from aworld.tasks.synthetic import SyntheticTasks
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    """The demo's configuration with few tasks."""
+    return configuration.load(["recipe=demo", "tasks.train=120", "tasks.held_out=20"])
+
+
+@pytest.fixture(scope="session")
+def source(config: Config, tmp_path_factory: pytest.TempPathFactory) -> SyntheticTasks:
+    return SyntheticTasks(Tasks(source="synthetic", train=120, held_out=20), tmp_path_factory.mktemp("tasks") / "tasks")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(
+    config: Config, source: SyntheticTasks, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """`checkpoint(seed, tied)`: an HF folder with random weights."""
+
+    @cache
+    def make(seed: int = 0, tied: bool = False) -> Path:
+        folder = tmp_path_factory.mktemp("checkpoint")
+        architecture = replace(config.model.architecture, tie_word_embeddings=tied, num_hidden_layers=4)
+        make_checkpoint(architecture, texts(config, source), seed, folder)
+        return folder
+
+    return make

@@ -1,0 +1,147 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from aworld.agents.chat import ChatFormat
+from aworld.agents.protocols import Completion, Sampling
+from aworld.errors import InfrastructureError
+from aworld.inference.client import VllmPolicy
+from aworld.inference.shard import VllmShard
+
+pytestmark = pytest.mark.engine
+
+QUESTIONS = ("What is 2+2?", "What is the price of tea in prices.csv?", "Find the height of Arden.")
+
+
+@pytest.fixture(scope="module")
+def prompts(checkpoint):
+    chat = ChatFormat(checkpoint())
+    return [chat.prompt("Use tools, then answer.", question, []) for question in QUESTIONS]
+
+
+def reference(folder: Path, prompt: list[int], completion: Completion, sampling: Sampling) -> torch.Tensor:
+    """Log-probabilities of the completion as transformers computes them, under the distribution sampled from."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + completion.token_ids])).logits[0, len(prompt) - 1 : -1]
+    logits = logits / sampling.temperature
+    if sampling.top_k > 0:
+        logits[logits < logits.topk(sampling.top_k).values[:, -1:]] = -torch.inf
+    return logits.log_softmax(-1)[torch.arange(len(completion.token_ids)), completion.token_ids]
+
+
+async def check(policy: VllmPolicy, folder: Path, prompts: list[list[int]], sampling: Sampling) -> list[Completion]:
+    completions = await asyncio.gather(*(policy.generate(prompt, sampling) for prompt in prompts))
+    for prompt, completion in zip(prompts, completions, strict=True):
+        expected = reference(folder, prompt, completion, sampling)
+        assert (torch.tensor(completion.logprobs) - expected).abs().max() < 1e-3
+    return completions
+
+
+@asynccontextmanager
+async def shard(config, folder, log):
+    async with VllmShard(folder, 0, config.model, log) as server:
+        yield server, VllmPolicy(server, ChatFormat(folder).end_of_turn)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_samples_from_the_policy_and_from_the_next_one_after_a_load_in_place(
+    tied, config, checkpoint, prompts, tmp_path
+):
+    first, second = checkpoint(0, tied), checkpoint(1, tied)
+
+    async def scenario() -> None:
+        async with shard(config, first, tmp_path / "vllm.log") as (server, policy):
+            for sampling in (
+                Sampling(max_tokens=24, seed=3),
+                Sampling(max_tokens=24, seed=3, temperature=0.6),
+                Sampling(max_tokens=24, seed=3, top_k=7),
+            ):
+                before = await check(policy, first, prompts, sampling)
+                assert {c.policy_version for c in before} == {0}
+            again = await check(policy, first, prompts, sampling)
+            assert [c.token_ids for c in again] == [c.token_ids for c in before]
+            process = server.process
+            in_flight = asyncio.create_task(policy.generate(prompts[0], Sampling(max_tokens=400, seed=5)))
+            await asyncio.sleep(0.1)
+            await server.load(second, 1)
+            late = await in_flight
+            assert late.token_ids and len(late.token_ids) == len(late.logprobs)
+            # The same prompts: a cached prefix of the old weights would show.
+            after = await check(policy, second, prompts, Sampling(max_tokens=24, seed=3))
+            assert {c.policy_version for c in after} == {1}
+            assert server.process is process and process.poll() is None
+
+    asyncio.run(scenario())
+
+
+def test_the_turn_ends_with_the_end_token_or_with_the_limit(config, checkpoint, prompts, tmp_path):
+    folder = checkpoint()
+
+    async def scenario() -> None:
+        async with shard(config, folder, tmp_path / "vllm.log") as (server, policy):
+            seeds = [policy.generate(prompts[0], Sampling(max_tokens=200, seed=seed)) for seed in range(24)]
+            for completion in await asyncio.gather(*seeds):
+                ended = completion.token_ids[-1] == policy.end_of_turn
+                assert completion.finish_reason == ("stop" if ended else "length")
+                assert policy.end_of_turn not in completion.token_ids[:-1]
+                assert ended or len(completion.token_ids) == 200
+            with pytest.raises(InfrastructureError, match="see .*vllm.log"):
+                await policy.generate(prompts[0] * 1000, Sampling(max_tokens=4))
+            os.killpg(server.process.pid, signal.SIGKILL)
+            with pytest.raises(InfrastructureError):
+                await policy.generate(prompts[0], Sampling(max_tokens=4))
+
+    asyncio.run(scenario())
+
+
+def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint, tmp_path):
+    program = f"""
+        import asyncio
+        from pathlib import Path
+        from aworld import config
+        from aworld.inference.shard import VllmShard
+
+        async def main():
+            model = config.load(["recipe=demo"]).model
+            async with VllmShard(Path({str(checkpoint())!r}), 0, model, Path({str(tmp_path / "vllm.log")!r})):
+                print("ready", flush=True)
+                await asyncio.sleep(600)
+
+        asyncio.run(main())
+    """
+    worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout.readline() == "ready\n"
+    started = psutil.Process(worker.pid).children(recursive=True)
+    assert any("EngineCore" in process.name() or "VLLM" in process.name() for process in started)
+    worker.kill()
+    worker.wait()
+    give_up = time.monotonic() + 20
+    while alive := [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]:
+        assert time.monotonic() < give_up, alive
+        time.sleep(0.1)
+
+
+def test_a_policy_that_cannot_be_served_is_one_clear_line(config, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+
+    async def scenario() -> None:
+        async with shard_of_nothing():
+            pass
+
+    def shard_of_nothing() -> VllmShard:
+        return VllmShard(tmp_path, 0, config.model, tmp_path / "vllm.log")
+
+    with pytest.raises(InfrastructureError, match=r"vLLM ended while starting: .*vllm\.log"):
+        asyncio.run(scenario())
