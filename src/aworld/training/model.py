@@ -111,6 +111,7 @@ def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig
         pipeline_model_parallel_size=pipeline,
         sequence_parallel=fused and tensor > 1,
         variable_seq_lengths=pipeline > 1,
+        moe_token_dispatcher_type="alltoall",  # asked for beside it, even of a dense model
         params_dtype=dtype,
         pipeline_dtype=dtype,
         bf16=dtype is torch.bfloat16,

@@ -33,6 +33,8 @@ def build(training: Training, lr: float, model: DistributedDataParallel, dtype: 
         use_distributed_optimizer=True,
     )
     optimizer = get_megatron_optimizer(config, [model])
+    for group in optimizer.param_groups:  # left to Megatron's scheduler, which a constant learning rate does without
+        group["weight_decay"] = training.weight_decay * group["wd_mult"]
     for part in _parts(optimizer):
         if isinstance(part.optimizer, torch.optim.AdamW):
             _repair(part)

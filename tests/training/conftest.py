@@ -1,0 +1,89 @@
+"""Trajectories to train on, and the trainer run in any layout."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from aworld.trajectories import file
+from aworld.trajectories.file import COLUMNS, Trajectories, offsets_of
+
+PROGRAM = Path(__file__).with_name("in_layout.py")
+
+
+def make_trajectories(policy: Path, seed: int = 0) -> Trajectories:
+    """Four tasks, ragged lengths, several sampled turns each; a short group, equal rewards, and attempts that failed.
+
+    The log-probabilities are the policy's own (by transformers) plus noise, as if an older policy had sampled.
+    """
+    from transformers import AutoModelForCausalLM
+
+    rng = np.random.default_rng(seed)
+    rewards = {"mixed": [1, 0, 0, 1, 0], "short": [1, 0], "equal": [1, 1, 1], "lost": [0, 1, 1, 0, 0]}
+    failed = {("lost", 1): b"timeout", ("lost", 4): b"infra_error"}
+    identities = [(task, attempt) for task in sorted(rewards) for attempt in range(len(rewards[task]))]
+    rows = np.zeros(len(identities), COLUMNS)
+    tokens, masks, logprobs = [], [], []
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
+    for row, (task, attempt) in zip(rows, identities, strict=True):
+        row["task_id"], row["attempt"], row["reward"] = task.encode(), attempt, rewards[task][attempt]
+        row["status"] = failed.get((task, attempt), b"answered")
+        length = int(rng.integers(9, 60))
+        ids = rng.integers(0, 512, length)
+        mask = np.zeros(length, np.uint8)
+        mask[length // 3 : length // 2] = 1
+        mask[length - int(rng.integers(2, 5)) : length - int(attempt == 1)] = 1
+        with torch.no_grad():
+            log_p = model(torch.from_numpy(ids)[None]).logits[0].log_softmax(-1).numpy()
+        own = np.zeros(length, np.float32)
+        own[1:] = log_p[np.arange(length - 1), ids[1:]]
+        noisy = own + rng.normal(0, 0.2, length).astype(np.float32)
+        tokens.append(ids.astype(np.int32))
+        masks.append(mask)
+        logprobs.append(np.where(mask, noisy, 0).astype(np.float32))
+    offsets = offsets_of(np.array([len(ids) for ids in tokens]))
+    return Trajectories(1, np.concatenate(tokens), np.concatenate(masks), np.concatenate(logprobs), offsets, rows)
+
+
+@pytest.fixture(scope="session")
+def trajectories(checkpoint: Callable[..., Path]) -> Trajectories:
+    return make_trajectories(checkpoint())
+
+
+@pytest.fixture(scope="session")
+def in_layout(
+    checkpoint: Callable[..., Path], trajectories: Trajectories, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """`in_layout(tensor, pipeline, data)`: the folder with what `in_layout.py` made of the checkpoints there."""
+    root = tmp_path_factory.mktemp("layouts")
+    file.write(root / "trajectories.h5", trajectories)
+
+    @cache
+    def run(tensor: int, pipeline: int, data: int) -> Path:
+        out = root / f"tp{tensor}-pp{pipeline}-dp{data}"
+        out.mkdir()
+        words: dict[str, Any] = {
+            "tensor": tensor,
+            "pipeline": pipeline,
+            "out": str(out),
+            "checkpoints": {name: str(checkpoint(0, name == "tied")) for name in ("untied", "tied")},
+            "trajectories": str(root / "trajectories.h5"),
+            "resume": str(root / "tp1-pp1-dp1"),
+        }
+        torchrun(PROGRAM, tensor * pipeline * data, json.dumps(words))
+        return out
+
+    return run
+
+
+def torchrun(program: Path, ranks: int, *words: str) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    done = subprocess.run([*command, str(program), *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
