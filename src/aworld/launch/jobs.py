@@ -16,7 +16,6 @@ from aworld.errors import InputError
 from aworld.processes import die_with_parent, end_holder
 from aworld.rundir import RunDir, append_json
 
-
 PATIENCE = 10.0  # seconds for a job to notice that its work ended
 
 

@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
-from aworld.models.tiny import make_checkpoint
 from aworld.rundir import MARK, RunDir, publish_folder, publish_text
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
@@ -34,10 +33,7 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
     publish_text(run.config, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": provenance()}))
     source = make_source(config.tasks, run.tasks)
     if config.model.path is None:
-        publish_folder(
-            run.base,
-            lambda folder: make_checkpoint(config.model.architecture, texts(config, source), config.seed, folder),
-        )
+        publish_folder(run.base, lambda folder: _make_base(config, source, folder))
     elif not (Path(config.model.path) / "config.json").is_file():
         raise InputError(f"model.path={config.model.path} is no HF checkpoint: it holds no config.json")
     else:
@@ -45,6 +41,12 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
     if not config.training.cold_start.tasks:
         _link(run.policy(0), run.base)
     return run, source
+
+
+def _make_base(config: Config, source: TaskSource, folder: Path) -> None:
+    from aworld.models.tiny import make_checkpoint  # importing torch takes seconds
+
+    make_checkpoint(config.model.architecture, texts(config, source), config.seed, folder)
 
 
 def _link(path: Path, target: Path) -> None:

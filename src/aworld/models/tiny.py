@@ -41,8 +41,7 @@ CHAT_TEMPLATE = """\
 {% endif %}
 {%- for message in messages %}
 {%- if message.role == 'tool' %}
-{%- if loop.first or messages[loop.index0 - 1].role != 'tool' %}<|im_start|>user{% endif %}
-<tool_response>
+{%- if loop.first or messages[loop.index0 - 1].role != 'tool' %}<|im_start|>user{% endif %}{{ '\\n' }}<tool_response>
 {{ message.content }}
 </tool_response>
 {%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}<|im_end|>

@@ -1,0 +1,157 @@
+"""The whole loop, small, with every kind of process killed once on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from aworld import config as configuration
+from aworld.rollout.workload import schedule
+from aworld.rundir import RunDir, is_complete
+from aworld.tasks import make_source
+from aworld.trajectories import journal
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+WORDS = """
+    recipe=demo site=local tasks.train=80 tasks.held_out=8 pipeline.rounds=3
+    model.architecture.hidden_size=64 model.architecture.intermediate_size=128 model.architecture.num_hidden_layers=2
+    training.cold_start.tasks=48 training.cold_start.epochs=2 training.cold_start.batch_size=16
+    rollout.tasks_per_round=6 rollout.group_size=4 training.batch_size=12 environment.slots=3 rollout.lease_seconds=10
+""".split()
+
+
+def start(runs: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "jobs/pipeline.py", *WORDS, f"runs={runs}"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 300) -> None:
+    give_up = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < give_up, f"{path} did not come"
+        time.sleep(0.05)
+
+
+def kill_holder(run: RunDir, name: str) -> None:
+    os.kill(int((run.root / "locks" / f"{name}.lock").read_text()), signal.SIGKILL)
+
+
+def aworld(*words: str) -> str:
+    command = [sys.executable, "-m", "aworld", *words]
+    env = os.environ | {"COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> RunDir:
+    """A run whose trainer, worker and launcher were killed, each once, and that was then run to its end."""
+    runs = tmp_path_factory.mktemp("runs")
+    run = RunDir(runs / "demo")
+    pipeline = start(runs)
+    wait_for(run.round(0) / "steps.jsonl", pipeline)
+    kill_holder(run, "train")
+    wait_for(run.round(1) / "claims", pipeline)
+    kill_holder(run, "rollout-0")
+    wait_for(run.policy(1) / "COMPLETE", pipeline)
+    pipeline.kill()
+    pipeline.communicate()
+    kill_holder(run, "train")
+    pipeline = start(runs)
+    output, _ = pipeline.communicate(timeout=600)
+    assert pipeline.returncode == 0, output
+    assert "held-out pass@1" in output
+    return run
+
+
+def test_every_episode_that_was_asked_for_is_there_exactly_once(run):
+    config = configuration.read(run.config)
+    for workload in schedule(config, run, make_source(config.tasks, run.tasks)):
+        wanted = {(task.task_id, attempt) for task in workload.tasks for attempt in range(workload.attempts)}
+        if workload.publishes:
+            with h5py.File(run.trajectories(workload.round)) as f:
+                found = [(row["task_id"].decode(), int(row["attempt"])) for row in f["episodes"][()]]
+        else:
+            found = [(e.task_id, e.attempt) for e in journal.collect(workload.folder / "journals")]
+        assert len(found) == len(set(found)), workload.name
+        assert set(found) == wanted, workload.name
+
+
+def test_each_round_was_played_by_the_policy_before_it(run):
+    for number in (1, 2, 3):
+        with h5py.File(run.trajectories(number)) as f:
+            assert set(f["episodes"]["policy_version"][()]) == {number - 1}
+
+
+def test_every_policy_is_whole_and_differs_from_the_last(run):
+    folders = [run.base, *(run.policy(version) for version in range(4))]
+    assert all(is_complete(folder) for folder in folders)
+    models = [load_file(folder / "model.safetensors") for folder in folders]
+    assert not all(torch.equal(models[0][key], models[1][key]) for key in models[0])
+    AutoModelForCausalLM.from_pretrained(run.policy(3))
+
+
+def test_the_two_engines_agree_on_what_was_sampled(run):
+    for number in (1, 2, 3):
+        metrics = json.loads((run.round(number) / "metrics.json").read_text())
+        if metrics["steps"]:
+            assert metrics["mismatch_mean"] < 1e-3
+            assert metrics["mismatch_max"] < 1e-2
+
+
+def test_the_report_holds_the_figures(run):
+    figures = json.loads((run.root / "report.json").read_text())
+    for key in ("before", "after"):
+        part = figures["evaluation"][key]
+        assert part["n_tasks"] == 8 and part["attempts"] == 2
+        assert part["ci95"][0] <= part["pass_at_1"] <= part["ci95"][1]
+        played = journal.collect(run.evaluation("held-out", 0 if key == "before" else 3) / "journals")
+        assert part["pass_at_1"] == pytest.approx(sum(e.reward for e in played) / 16)
+    assert set(figures["evaluation"]["difference"]) == {"mean", "ci95"}
+    assert [row["round"] for row in figures["rounds"]] == [0, 1, 2, 3]
+    for row in figures["rounds"]:
+        assert row["seconds"]["rollout"] > 0 and row["seconds"]["train"] > 0
+        assert row["length_mean"] > 0 and "kl" in row
+    page = (run.root / "report.html").read_text()
+    assert page.count("<svg") >= 4
+    assert "<script src" not in page and "<link" not in page and "<img" not in page
+    assert figures["sandbox"]["name"] in page
+
+
+def test_status_shows_every_stage_finished_and_show_prints_an_episode(run):
+    table = aworld("status", str(run.root))
+    assert table.count("finished") == 4 * 3 + 2
+    listing = aworld("show", str(run.root))
+    name = next(line.strip() for line in listing.splitlines() if line.startswith("  1/"))
+    episode = aworld("show", str(run.root), name)
+    assert "<|im_start|>" in episode and "reward" in episode
+
+
+def test_running_it_again_does_nothing_and_says_the_same(run):
+    before = {path: path.stat().st_mtime_ns for path in (run.root / "policies").rglob("*")}
+    began = time.monotonic()
+    pipeline = start(run.root.parent)
+    output, _ = pipeline.communicate(timeout=120)
+    assert pipeline.returncode == 0, output
+    assert "held-out pass@1" in output
+    assert before == {path: path.stat().st_mtime_ns for path in (run.root / "policies").rglob("*")}
+    assert time.monotonic() - began < 60
+
+
+def test_another_configuration_is_refused_and_nothing_is_lost(run):
+    command = [sys.executable, "jobs/pipeline.py", *WORDS, f"runs={run.root.parent}", "training.lr=0.5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "was started with another 'training' (lr: 0.0003 there, 0.5 here)" in done.stderr
+    assert (run.root / "report.json").exists()

@@ -1,0 +1,66 @@
+"""The direction of dependencies: what each room may import. Data flows down this list and never back up."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import aworld
+
+pytestmark = pytest.mark.unit
+
+SOURCE = Path(aworld.__file__).parent
+BASE = {"errors", "config", "rundir", "processes"}
+MAY_IMPORT = {
+    **dict.fromkeys(BASE, BASE),
+    "tasks": BASE,
+    "trajectories": BASE,
+    "models": BASE,
+    "agents": BASE | {"tasks", "trajectories"},
+    "environments": BASE | {"tasks", "agents"},
+    "inference": BASE | {"agents"},
+    "rollout": BASE | {"tasks", "agents", "environments", "inference", "trajectories"},
+    "training": BASE | {"trajectories", "cli"},
+    "evaluation": BASE | {"tasks", "trajectories"},
+    "launch": BASE | {"tasks", "models", "rollout", "trajectories", "evaluation", "cli"},
+    "cli": BASE | {"tasks", "trajectories", "rollout", "training", "evaluation", "launch"},
+    "__main__": {"cli"},
+}
+ENGINES = {"vllm": "inference", "megatron": "training", "mbridge": "training", "mpi4py": "trajectories"}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, at its head or inside."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+FILES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_imports_only_what_lies_above_it(path):
+    rooms = {name.split(".")[1] for name in imports(path) if name.startswith("aworld.")}
+    assert rooms - {room(path)} <= MAY_IMPORT[room(path)]
+    foreign = {ENGINES[top] for name in imports(path) if (top := name.split(".")[0]) in ENGINES}
+    assert foreign <= {room(path)}
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "environments" / "servers").glob("*.py")), ids=lambda p: p.name)
+def test_tool_servers_stand_alone(path):
+    """They run inside a sandbox's image, where nothing else of ours need be."""
+    ours = {name for name in imports(path) if name.startswith("aworld")}
+    assert all(name.startswith("aworld.environments.servers") for name in ours)
+
+
+def test_every_room_is_named_here():
+    assert {room(path) for path in FILES} == set(MAY_IMPORT)

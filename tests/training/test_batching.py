@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aworld.config import Training
+from aworld.training import algorithms, batching
+from aworld.trajectories.file import COLUMNS, Trajectories, offsets_of
+
+pytestmark = pytest.mark.unit
+
+NAMES = ["grpo", "dapo", "dr_grpo", "rloo", "gspo", "cispo", "sft"]
+STATUSES = [b"answered", b"no_answer", b"max_turns", b"max_tokens", b"timeout", b"tool_error", b"infra_error"]
+
+
+@st.composite
+def rounds(draw) -> Trajectories:
+    """Any round: groups of any size, episodes of any length, some without a sampled token or without any."""
+    count = draw(st.integers(1, 14))
+    rows = np.zeros(count, COLUMNS)
+    rows["task_id"] = [draw(st.sampled_from([b"a", b"b", b"c"])) for _ in range(count)]
+    rows["reward"] = [draw(st.sampled_from([0.0, 1.0])) for _ in range(count)]
+    rows["status"] = [draw(st.sampled_from(STATUSES)) for _ in range(count)]
+    masks = [draw(st.lists(st.integers(0, 1), max_size=9)) for _ in range(count)]
+    mask = np.array([bit for row in masks for bit in row], np.uint8)
+    tokens = np.arange(1, len(mask) + 1, dtype=np.int32)
+    logprobs = np.where(mask, -0.25 * tokens, 0).astype(np.float32)
+    return Trajectories(1, tokens, mask, logprobs, offsets_of(np.array([len(m) for m in masks])), rows)
+
+
+def make(name: str) -> algorithms.Algorithm:
+    return algorithms.make(Training(algorithm=name))
+
+
+def plan(trajectories, algorithm, data_parallel=1, seed=(0,), batch_size=4):
+    return batching.steps(
+        trajectories,
+        algorithm,
+        batch_size=batch_size,
+        micro_batch_size=2,
+        max_tokens=50,
+        data_parallel=data_parallel,
+        seed=seed,
+    )
+
+
+def sampled_of(trajectories, episode) -> list[int]:
+    """Positions of sampled tokens that something predicts."""
+    begin, end = trajectories.offsets[episode : episode + 2]
+    return [at for at in range(begin + 1, end) if trajectories.mask[at]]
+
+
+@given(rounds())
+def test_what_the_machine_spoiled_carries_no_loss_and_is_in_no_group(trajectories):
+    table = trajectories.episodes
+    found = batching.advantages(trajectories, make("grpo"))
+    usable = [
+        e
+        for e in range(len(trajectories))
+        if table["status"][e] not in (b"timeout", b"infra_error", b"tool_error") and sampled_of(trajectories, e)
+    ]
+    for e in range(len(trajectories)):
+        if e not in usable:
+            assert np.isnan(found[e])
+            continue
+        group = [table["reward"][o] for o in usable if table["task_id"][o] == table["task_id"][e]]
+        spread = np.std(group)
+        assert found[e] == pytest.approx((table["reward"][e] - np.mean(group)) / spread if spread else 0.0, abs=1e-6)
+
+
+@given(rounds(), st.sampled_from(NAMES), st.integers(1, 3))
+@settings(max_examples=200)
+def test_steps_hold_every_episode_once_and_weigh_it_as_the_algorithm_says(trajectories, name, data_parallel):
+    algorithm = make(name)
+    advantage = batching.advantages(trajectories, algorithm)
+    seen: list[int] = []
+    for step in plan(trajectories, algorithm, data_parallel):
+        assert len({len(cuts) for cuts in step.episodes}) == 1  # ranks run in step
+        active = [int(e) for cuts in step.episodes for cut in cuts for e in cut]
+        assert active and all(advantage[e] not in (0.0,) for e in active)
+        seen += active
+        members = np.flatnonzero(step.weights)
+        assert set(active) <= set(members)
+        lengths = np.array([len(sampled_of(trajectories, e)) for e in members])
+        expected = {
+            "token": np.full(len(members), 1 / lengths.sum()),
+            "sequence": 1 / (len(members) * lengths),
+            "constant": np.full(len(members), 1 / (len(members) * 50)),
+        }[algorithm.normalisation]
+        np.testing.assert_allclose(step.weights[members], expected)
+    assert sorted(seen) == [
+        e for e in range(len(trajectories)) if advantage[e] not in (0.0,) and advantage[e] == advantage[e]
+    ]
+
+
+@given(rounds(), st.integers(1, 3))
+def test_micro_batches_hold_the_tokens_as_they_were_sampled(trajectories, data_parallel):
+    for step in plan(trajectories, make("grpo"), data_parallel):
+        for rank, cuts in enumerate(step.episodes):
+            tensors = batching.micro_batches(trajectories, step, rank, torch.device("cpu"))
+            for cut, micro in zip(cuts, tensors, strict=True):
+                assert micro.tokens.shape[1] == micro.sampled.shape[1] + 1
+                assert micro.weights[~micro.sampled].eq(0).all()
+                if not len(cut):
+                    assert micro.weights.eq(0).all()
+                    continue
+                for i, e in enumerate(cut):
+                    begin = trajectories.offsets[e]
+                    expected = sampled_of(trajectories, e)
+                    columns = micro.sampled[i].nonzero()[:, 0]
+                    assert (columns + 1 + begin).tolist() == expected
+                    assert micro.tokens[i, columns + 1].tolist() == trajectories.tokens[expected].tolist()
+                    assert micro.logprobs[i, columns].tolist() == trajectories.logprobs[expected].tolist()
+                    last = expected[-1] - begin
+                    assert (
+                        micro.tokens[i, : last + 1].tolist() == trajectories.tokens[begin : begin + last + 1].tolist()
+                    )
+                    assert micro.advantages[i, 0].item() == pytest.approx(step.advantages[e])
+
+
+@given(rounds())
+def test_the_order_follows_from_the_seed(trajectories):
+    def order(seed):
+        return [[cut.tolist() for cut in step.episodes[0]] for step in plan(trajectories, make("grpo"), seed=seed)]
+
+    assert order((3, 1)) == order((3, 1))
+
+
+def test_another_seed_is_another_order():
+    rows = np.zeros(40, COLUMNS)
+    rows["task_id"], rows["status"], rows["reward"] = b"a", b"answered", np.arange(40) % 2
+    mask = np.tile(np.array([0, 1, 1], np.uint8), 40)
+    numbers = np.arange(120, dtype=np.int32)
+    trajectories = Trajectories(1, numbers, mask, -mask.astype(np.float32), offsets_of(np.full(40, 3)), rows)
+    one, other = (plan(trajectories, make("grpo"), seed=(s,), batch_size=8) for s in (1, 2))
+    assert any(
+        set(np.concatenate(a.episodes[0])) != set(np.concatenate(b.episodes[0]))
+        for a, b in zip(one, other, strict=True)
+    )

@@ -1,0 +1,129 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from aworld import config as configuration
+from aworld.config import Config
+from aworld.errors import InfrastructureError, TaskError
+from aworld.rundir import RunDir
+from aworld.trajectories.gather import run_gather
+from aworld.trajectories.journal import Journal
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDir(tmp_path)
+
+
+def gather(config: Config, run: RunDir, ranks: int = 2) -> Path:
+    config.site.gather_ranks = ranks
+    run_gather(config, run, 1)
+    return run.trajectories(1)
+
+
+@pytest.fixture
+def demo() -> Config:
+    return configuration.load(["recipe=demo"])
+
+
+def write(run: RunDir, name: str, episodes) -> None:
+    with Journal(run.round(1) / "journals" / f"{name}.journal") as log:
+        for episode in episodes:
+            log.append(episode)
+
+
+def contents(path: Path) -> dict:
+    """Read by hand, with nothing of ours: identity → tokens, mask, log-probabilities, reward, status."""
+    with h5py.File(path) as f:
+        offsets = f["offsets"][()]
+        return {
+            (row["task_id"].decode(), int(row["attempt"])): (
+                f["tokens"][offsets[e] : offsets[e + 1]].tolist(),
+                f["mask"][offsets[e] : offsets[e + 1]].tolist(),
+                f["logprobs"][offsets[e] : offsets[e + 1]].tolist(),
+                float(row["reward"]),
+                row["status"].decode(),
+            )
+            for e, row in enumerate(f["episodes"][()])
+        }
+
+
+def expected(episodes) -> dict:
+    return {
+        (e.task_id, e.attempt): (
+            e.token_ids,
+            e.mask,
+            np.array(e.logprobs, np.float32).tolist(),
+            e.reward,
+            e.status,
+        )
+        for e in episodes
+    }
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_all_episodes_of_all_journals_are_there_once(demo, run, episode, ranks):
+    played = [episode(f"task-{n}", a, length=5 + 7 * n + a) for n in range(5) for a in range(3)]
+    write(run, "worker-0", played[:4])
+    write(run, "worker-1", played[4:])
+    write(run, "worker-2", [])
+    assert contents(gather(demo, run, ranks)) == expected(played)
+
+
+def test_gathering_twice_and_from_doubled_journals_gives_the_same_bytes(demo, run, tmp_path, episode):
+    played = [episode(f"task-{n}", a) for n in range(4) for a in range(2)]
+    write(run, "worker-0", played[:5])
+    write(run, "worker-1", played[5:])
+    once = gather(demo, run).read_bytes()
+    assert gather(demo, run).read_bytes() == once
+    other = RunDir(tmp_path / "doubled")
+    write(other, "worker-0", [*played[:5], *played[3:5]])
+    write(other, "worker-1", [*played[5:], *played[:2]])
+    write(other, "worker-9", played)
+    assert gather(demo, other, 3).read_bytes() == once
+
+
+def test_a_finished_episode_wins_over_the_failure_of_another_try(demo, run, episode):
+    finished = episode("task-0", 0, length=30)
+    write(run, "worker-0", [episode("task-0", 0, status="infra_error", length=9)])
+    write(run, "worker-1", [finished])
+    assert contents(gather(demo, run)) == expected([finished])
+
+
+def test_a_torn_journal_gives_what_was_finished(demo, run, episode):
+    played = [episode(f"task-{n}", 0) for n in range(3)]
+    write(run, "worker-0", played)
+    path = run.round(1) / "journals" / "worker-0.journal"
+    os.truncate(path, path.stat().st_size - 3)
+    assert contents(gather(demo, run)) == expected(played[:2])
+
+
+def test_messages_may_be_smaller_than_what_is_sent(demo, run, episode):
+    played = [episode(f"task-{n}", 0, length=50) for n in range(4)]
+    for n, one in enumerate(played):
+        write(run, f"worker-{n}", [one])
+    program = (
+        "from pathlib import Path; from aworld.rundir import RunDir; from aworld.trajectories.gather import gather;"
+        f"gather(RunDir(Path({json.dumps(str(run.root))})), 1, chunk=16)"
+    )
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    words = [str(mpiexec) if mpiexec.exists() else "mpiexec", "-n", "3", sys.executable, "-c", program]
+    subprocess.run(words, check=True, timeout=60)
+    assert contents(run.trajectories(1)) == expected(played)
+
+
+def test_nothing_to_gather_and_the_wrong_round_are_said_plainly(demo, run, episode):
+    with pytest.raises(TaskError, match="no episode is in the journals"):
+        gather(demo, run)
+    write(run, "worker-0", [episode("task-0", 0, round=2)])
+    with pytest.raises(InfrastructureError, match="holds an episode of round 2, not 1"):
+        gather(demo, run)
+    assert not run.trajectories(1).exists()
