@@ -7,7 +7,9 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -18,6 +20,9 @@ from aworld.processes import sole_holder
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
+
+if TYPE_CHECKING:
+    from aworld.launch.status import StageStatus
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -111,16 +116,22 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> None:
+    from rich.box import SIMPLE
     from rich.table import Table
 
     from aworld.launch.status import status
 
     config, run, _ = _open(arguments)
-    table = Table("stage", "part", "done", "", "", title=f"{run.root}")
-    for stage in status(config, run):
-        state = "[green]finished" if stage.finished else "[yellow]under way" if stage.done else "[dim]waiting"
-        table.add_row(stage.stage, stage.part, f"{stage.done}/{stage.total}", state, stage.note)
+    table = Table("", "rollout", "gather", "training", title=f"{run.root}", box=SIMPLE)
+    for part, stages in groupby(status(config, run), lambda stage: stage.part):
+        table.add_row(part, *(_cell(stage) for stage in stages))
     Console().print(table)
+
+
+def _cell(stage: "StageStatus") -> str:
+    if stage.finished:
+        return f"[green]finished[/] {stage.total if stage.total > 1 else ''} {stage.note}"
+    return f"[yellow]{stage.done}/{stage.total}[/] {stage.note}" if stage.done else "[dim]waiting[/]"
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,8 @@
-"""Progress bars of a run under way, read from its files."""
+"""What a person sees of a run under way: bars for what is going on, one line for what is over."""
 
+import json
 import time
+from itertools import groupby
 from types import TracebackType
 
 from rich import progress as bars
@@ -10,24 +12,27 @@ from aworld.config import Config
 from aworld.launch.status import StageStatus, status
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
+from aworld.trajectories import journal
 
 
 class Progress:
-    """A bar per stage once it has begun; one printed line per finished stage where there is no terminal."""
+    """Reads the run's files at every `update`; on a console that is no terminal only the lines appear."""
 
     def __init__(self, console: Console, config: Config, run: RunDir, workloads: list[Workload]):
-        self.console, self.config, self.run, self.workloads = console, config, run, workloads
+        self.console, self.config, self.run = console, config, run
+        self.workloads = {workload.name: workload for workload in workloads}
         self.live = bars.Progress(
-            bars.TextColumn("{task.description:<38}"),
+            bars.TextColumn("{task.description:<32}"),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
             bars.TimeElapsedColumn(),
             bars.TextColumn("{task.fields[note]}"),
             console=console,
+            transient=True,
             disable=not console.is_terminal,
         )
-        self.tasks: dict[tuple[str, str], bars.TaskID] = {}
-        self.finished: set[tuple[str, str]] = set()
+        self.bars_shown: dict[tuple[str, str], bars.TaskID] = {}
+        self.over: set[str] = set()
         self.began = time.monotonic()
 
     def __enter__(self) -> "Progress":
@@ -38,22 +43,37 @@ class Progress:
         self.live.stop()
 
     def update(self) -> None:
-        for stage in status(self.config, self.run, self.workloads):
-            key = (stage.stage, stage.part)
-            if key in self.finished or not (stage.done or stage.finished):
+        begun: dict[tuple[str, str], StageStatus] = {}
+        for part, group in groupby(status(self.config, self.run, list(self.workloads.values())), lambda s: s.part):
+            stages = list(group)
+            if part in self.over:
                 continue
-            if key not in self.tasks:
-                description = f"{stage.stage} · {stage.part}"
-                self.tasks[key] = self.live.add_task(description, total=stage.total, note="")
-            self.live.update(self.tasks[key], completed=stage.done, total=stage.total, note=stage.note)
-            if stage.finished:
-                self._finish(key, stage)
+            if all(stage.finished for stage in stages):
+                self.over.add(part)
+                seconds = time.monotonic() - self.began
+                self.console.print(f"{seconds:6.0f} s  {part:<24} {self._outcome(part)}", highlight=False)
+            else:
+                begun |= {(s.stage, s.part): s for s in stages if s.done and not s.finished}
+        for key in [*self.bars_shown]:
+            if key not in begun:
+                self.live.remove_task(self.bars_shown.pop(key))
+        for key, stage in begun.items():
+            if key not in self.bars_shown:
+                self.bars_shown[key] = self.live.add_task(" · ".join(key), total=stage.total, note="")
+            self.live.update(self.bars_shown[key], completed=stage.done, total=stage.total, note=stage.note)
 
-    def _finish(self, key: tuple[str, str], stage: StageStatus) -> None:
-        self.finished.add(key)
-        self.live.stop_task(self.tasks[key])
-        if not self.console.is_terminal:
-            elapsed = time.monotonic() - self.began
-            self.console.print(
-                f"{elapsed:7.1f} s  {stage.stage} · {stage.part}: {stage.done}/{stage.total} {stage.note}"
-            )
+    def _outcome(self, part: str) -> str:
+        workload = self.workloads[part]
+        if not workload.publishes:
+            rewards = [episode.reward for episode in journal.collect(workload.folder / "journals")]
+            return f"pass@1 {100 * sum(rewards) / max(len(rewards), 1):.1f} %"
+        metrics, timing = (_json(workload, name) for name in ("metrics", "timing"))
+        return (
+            f"reward {metrics.get('reward', 0):.3f}  rollout {timing.get('rollout_seconds', 0):.0f} s  "
+            f"training {metrics.get('seconds', {}).get('train', 0):.1f} s in {metrics.get('steps', 0)} steps"
+        )
+
+
+def _json(workload: Workload, name: str) -> dict:
+    path = workload.folder / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -44,6 +44,5 @@ def _training(config: Config, run: RunDir, workload: Workload) -> StageStatus:
     if not steps:
         return StageStatus("train", workload.name, int(finished), 1, finished)
     last = steps[-1]
-    total = last["of"]
-    note = f"loss {last['loss']:.3f}"
-    return StageStatus("train", workload.name, total if finished else last["step"], total, finished, note)
+    total = last["step"] if finished else last["of"]  # a cold start may end early
+    return StageStatus("train", workload.name, last["step"], total, finished, f"loss {last['loss']:.3f}")

@@ -71,7 +71,7 @@ def round_workload(config: Config, run: RunDir, source: TaskSource, number: int)
 
 def evaluation_workload(config: Config, run: RunDir, source: TaskSource, version: int) -> Workload:
     return Workload(
-        name=f"evaluation of policy {version}",
+        name=f"evaluation {version}",
         folder=run.evaluation(HELD_OUT, version),
         round=version,
         tasks=list(source.tasks("held_out")),

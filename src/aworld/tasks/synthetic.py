@@ -157,7 +157,7 @@ def final(value: int) -> str:
 def _file(rng: random.Random) -> tuple[str, str, dict[str, int]]:
     """A file's name, its text, and its table of items."""
     name = rng.choice(FILES)
-    table = {item: rng.randint(11, 99) for item in rng.sample(ITEMS, 3)}
+    table = {item: rng.randint(11, 99) for item in rng.sample(ITEMS, 2)}
     column = COLUMN[name.split(".")[0]]
     match name.split(".")[-1]:
         case "csv":
@@ -204,7 +204,7 @@ def _sum_file(rng: random.Random, facts: Facts) -> Draft:
 
 def _multiply_fact(rng: random.Random, facts: Facts) -> Draft:
     what, fact = _fact(rng, facts)
-    factor = rng.randint(2, 99)
+    factor = rng.randint(2, 19)
     plan = [call("search", query=what), call("python", code=f"{fact}*{factor}"), final(fact * factor)]
     return f"multiply {what} {factor}", f"What is {factor} times the {what}?", 2, {}, plan, str(fact * factor)
 

@@ -98,7 +98,8 @@ def _round(config: Config, run: RunDir, trainer: Trainer, number: int) -> None:
     metrics = _steps(config, run, trainer, trajectories, number)
     if dist.get_rank() == 0:  # before the checkpoint, after which the round is not done again
         seconds = {"wait": waited, "train": time.monotonic() - began}
-        publish_json(run.round(number) / "metrics.json", _summary(metrics) | {"seconds": seconds})
+        outcome = {"reward": float(trajectories.episodes["reward"].mean()), "seconds": seconds}
+        publish_json(run.round(number) / "metrics.json", _summary(metrics) | outcome)
     if number == 0:  # policy 0 is all that is left of the cold start
         trainer.new_optimizer(config.training.lr)
     else:
