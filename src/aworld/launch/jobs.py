@@ -75,10 +75,10 @@ def submit(config: Config, run: RunDir, stage: Stage) -> Job:
     """Submit a stage to the site's executor and note it in `jobs.jsonl`.
 
     Raises:
-        InputError: the site's executor is none that submitit has.
+        InputError: there is no such executor.
     """
-    if config.site.executor not in ("local", "slurm"):
-        raise InputError(f"site.executor={config.site.executor}; valid: local, slurm")
+    if config.site.executor != "local":
+        raise InputError(f"site.executor={config.site.executor} is not there; valid: local")
     end_holder(lock(run, stage.name))  # left over from a launcher that was killed
     executor = submitit.AutoExecutor(folder=str(run.logs), cluster=config.site.executor)
     executor.update_parameters(name=stage.name, timeout_min=7 * 24 * 60)
