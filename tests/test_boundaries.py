@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "rollout": BASE | {"tasks", "agents", "environments", "inference", "trajectories"},
     "training": BASE | {"trajectories", "cli"},
     "evaluation": BASE | {"tasks", "trajectories"},
-    "launch": BASE | {"tasks", "models", "rollout", "trajectories", "evaluation", "cli"},
+    "launch": BASE | {"tasks", "models", "environments", "rollout", "trajectories", "evaluation", "cli"},
     "cli": BASE | {"tasks", "trajectories", "rollout", "training", "evaluation", "launch"},
     "__main__": {"cli"},
 }

@@ -67,8 +67,12 @@ class Job:
         if not self.submitted.done():
             self.submitted.cancel()
 
-    def log(self) -> str:
-        return str(self.submitted.paths.stderr)
+    def complaint(self) -> str:
+        """The last error it reported in one line, if it did, and where its log is."""
+        path = self.submitted.paths.stderr
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return f"{said[-1]} ({path})" if said else f"see {path}"
 
 
 def submit(config: Config, run: RunDir, stage: Stage) -> Job:

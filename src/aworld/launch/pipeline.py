@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from aworld.config import Config, to_yaml
+from aworld.environments.sandbox import choose
 from aworld.errors import InfrastructureError, InputError
 from aworld.evaluation.report import report
 from aworld.launch.jobs import Job, Stage, command, rollout_stage, submit, train_stage
@@ -29,6 +30,8 @@ def pipeline(config: Config, console: Console) -> RunDir:
     Raises:
         InfrastructureError: a job was started `max_restarts` times in a row without getting anywhere.
     """
+    sandbox = choose(config.site.sandbox, config.site.image)
+    console.print(f"tools run in {sandbox.name}, which does not protect: {'; '.join(sandbox.gaps)}", highlight=False)
     console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
     run, source = prepare(config)
     workloads = schedule(config, run, source)
@@ -73,16 +76,18 @@ class Member:
             self.finished = True
             return
         if code == InputError.exit_code:
-            raise InputError(f"{self.stage.name} refused its input; see {self.job.log()}")
+            raise InputError(f"{self.stage.name}: {self.job.complaint()}")
         done = sum(s.done for s in status(self.config, self.run))
         self.restarts = 1 if done > self.progress else self.restarts + 1
         self.progress = done
         if self.restarts > self.config.pipeline.max_restarts:
             raise InfrastructureError(
-                f"{self.stage.name} stopped {self.restarts} times in a row without progress (last exit code {code}); "
-                f"see {self.job.log()}, then run the same command again"
+                f"{self.stage.name} stopped {self.restarts} times in a row without progress (last exit code {code}): "
+                f"{self.job.complaint()}; then run the same command again"
             )
-        console.print(f"[yellow]{self.stage.name} stopped (exit code {code}); starting it again[/] – {self.job.log()}")
+        console.print(
+            f"[yellow]{self.stage.name} stopped (exit code {code}); starting it again[/]: {self.job.complaint()}"
+        )
         self.job = submit(self.config, self.run, self.stage)
 
     def stop(self) -> None:

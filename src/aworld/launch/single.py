@@ -9,9 +9,11 @@ from rich.console import Console
 from aworld import config as configuration
 from aworld.cli import guarded
 from aworld.config import Config
-from aworld.errors import InfrastructureError
+from aworld.errors import InfrastructureError, InputError, TaskError
 from aworld.launch.jobs import Stage, command, rollout_stage, submit, train_stage
 from aworld.rundir import RunDir
+
+KINDS = {kind.exit_code: kind for kind in (InputError, TaskError)}
 
 
 def stages(kind: str, config: Config, run: RunDir, number: int) -> list[Stage]:
@@ -51,6 +53,7 @@ def launch_stage(kind: str, text: str | None) -> int:
             time.sleep(0.5)
         for job in jobs:
             if code := job.exit_code():
-                raise InfrastructureError(f"{job.stage.name} ended with exit code {code}; see {job.log()}")
+                kind = KINDS.get(code, InfrastructureError)
+                raise kind(f"{job.stage.name} ended with exit code {code}: {job.complaint()}")
 
     return guarded(launch)

@@ -1,4 +1,4 @@
-"""The rollout stage: `python -m aworld.rollout RUN --worker 0` lives through a whole run, or plays one part of it.
+"""The rollout stage: a worker that lives through a whole run, or plays one part of it.
 
 A worker keeps its vLLM shard and its warm sandboxes through all workloads, and reloads weights in place. It takes the
 workloads in order; whoever finds the last unit of one done closes it: gathers a round, and notes how long it took.
