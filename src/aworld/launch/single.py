@@ -53,7 +53,7 @@ def launch_stage(kind: str, text: str | None) -> int:
             time.sleep(0.5)
         for job in jobs:
             if code := job.exit_code():
-                kind = KINDS.get(code, InfrastructureError)
-                raise kind(f"{job.stage.name} ended with exit code {code}: {job.complaint()}")
+                error = KINDS.get(code, InfrastructureError)
+                raise error(f"{job.stage.name} ended with exit code {code}: {job.complaint()}")
 
     return guarded(launch)

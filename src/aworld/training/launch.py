@@ -12,7 +12,7 @@ from aworld.rundir import RunDir
 
 
 def launch(config: Config, run: RunDir, round_: int | None) -> int:
-    """Run `python -m aworld.training` in `site.train_processes` ranks; returns the exit code of the first that failed."""
+    """Run `python -m aworld.training` in `site.train_processes` ranks; returns the exit code of the first failure."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the ranks share the cores
     settings = LaunchConfig(
         min_nodes=1,
