@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 
 from aworld.config import Config, to_yaml
 from aworld.environments.sandbox import choose
@@ -85,9 +86,8 @@ class Member:
                 f"{self.stage.name} stopped {self.restarts} times in a row without progress (last exit code {code}): "
                 f"{self.job.complaint()}; then run the same command again"
             )
-        console.print(
-            f"[yellow]{self.stage.name} stopped (exit code {code}); starting it again[/]: {self.job.complaint()}"
-        )
+        complaint = escape(self.job.complaint())
+        console.print(f"[yellow]{self.stage.name} stopped (exit code {code}); starting it again[/]: {complaint}")
         self.job = submit(self.config, self.run, self.stage)
 
     def stop(self) -> None:
