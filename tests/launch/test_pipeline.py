@@ -146,7 +146,7 @@ def test_running_it_again_does_nothing_and_says_the_same(run):
     assert pipeline.returncode == 0, output
     assert "held-out pass@1" in output
     assert before == {path: path.stat().st_mtime_ns for path in (run.root / "policies").rglob("*")}
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 30  # nothing was started
 
 
 def test_another_configuration_is_refused_and_nothing_is_lost(run):

@@ -36,7 +36,8 @@ def pipeline(config: Config, console: Console) -> RunDir:
     console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
     run, source = prepare(config)
     workloads = schedule(config, run, source)
-    crew = [Member(stage, config, run) for stage in stages(config, run)]
+    is_over = all(stage.finished for stage in status(config, run, workloads))
+    crew = [] if is_over else [Member(stage, config, run) for stage in stages(config, run)]
     try:
         with Progress(console, config, run, workloads) as progress:
             while not all(member.finished for member in crew):

@@ -51,7 +51,9 @@ class Progress:
             if all(stage.finished for stage in stages):
                 self.over.add(part)
                 seconds = time.monotonic() - self.began
-                self.console.print(f"{seconds:6.0f} s  {part:<24} {self._outcome(part)}", highlight=False)
+                self.console.print(
+                    f"{seconds:6.0f} s  {part:<14} {self._outcome(part)}", highlight=False, soft_wrap=True
+                )
             else:
                 begun |= {(s.stage, s.part): s for s in stages if s.done and not s.finished}
         for key in [*self.bars_shown]:
