@@ -31,15 +31,24 @@ WORDS = """
 """.split()
 
 
-def start(runs: Path) -> subprocess.Popen[str]:
+def start(runs: Path) -> subprocess.Popen[bytes]:
+    """Its output goes to a file: jobs that outlive a killed launcher would hold a pipe open."""
     command = [sys.executable, "jobs/pipeline.py", *WORDS, f"runs={runs}"]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with open(runs / "output", "wb") as output:
+        return subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
 
 
-def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 300) -> None:
+def finish(process: subprocess.Popen[bytes], runs: Path, seconds: float) -> None:
+    code = process.wait(seconds)
+    output = (runs / "output").read_text()
+    assert code == 0, output
+    assert "held-out pass@1" in output
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 300) -> None:
     give_up = time.monotonic() + seconds
     while not path.exists():
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, f"the pipeline ended before {path} came"
         assert time.monotonic() < give_up, f"{path} did not come"
         time.sleep(0.05)
 
@@ -66,12 +75,9 @@ def run(tmp_path_factory) -> RunDir:
     kill_holder(run, "rollout-0")
     wait_for(run.policy(1) / "COMPLETE", pipeline)
     pipeline.kill()
-    pipeline.communicate()
-    kill_holder(run, "train")
-    pipeline = start(runs)
-    output, _ = pipeline.communicate(timeout=600)
-    assert pipeline.returncode == 0, output
-    assert "held-out pass@1" in output
+    pipeline.wait()
+    kill_holder(run, "train")  # of the jobs that are left one dies as well; the next launcher ends the others
+    finish(start(runs), runs, 600)
     return run
 
 
@@ -141,10 +147,7 @@ def test_status_shows_every_stage_finished_and_show_prints_an_episode(run):
 def test_running_it_again_does_nothing_and_says_the_same(run):
     before = {path: path.stat().st_mtime_ns for path in (run.root / "policies").rglob("*")}
     began = time.monotonic()
-    pipeline = start(run.root.parent)
-    output, _ = pipeline.communicate(timeout=120)
-    assert pipeline.returncode == 0, output
-    assert "held-out pass@1" in output
+    finish(start(run.root.parent), run.root.parent, 120)
     assert before == {path: path.stat().st_mtime_ns for path in (run.root / "policies").rglob("*")}
     assert time.monotonic() - began < 30  # nothing was started
 
