@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aworld.errors import InfrastructureError
@@ -55,7 +55,8 @@ def end_holder(path: Path, patience: float = 20.0) -> bool:
             except BlockingIOError:
                 pid = int(f.read() or 0)
         if pid and (not found or time.monotonic() > give_up):
-            os.kill(pid, signal.SIGKILL if found else signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it ended just now
+                os.kill(pid, signal.SIGKILL if found else signal.SIGTERM)
             found = True
         time.sleep(0.1)
     return found
