@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("svg")
 from matplotlib import pyplot as plt  # after the choice of back end
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 INK = "#7a8594"  # reads on white and on black
 BLUE, ORANGE, GREEN, PINK, GREY = "#3b82c4", "#e0873a", "#3fa66b", "#c45b9a", "#9aa4b1"
@@ -74,6 +75,7 @@ def _learning(axes: Axes, rounds: list[dict[str, Any]], evaluation: dict[str, An
             label = "held-out pass@1, 95 % interval" if key == "before" else None
             axes.errorbar([at], [value], yerr=error, fmt="s", color=ORANGE, capsize=4, label=label)
     axes.set(xlabel="round", ylabel="%", ylim=(0, 100))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
 
 
@@ -97,6 +99,7 @@ def _series(axes: Axes, rounds: list[dict[str, Any]], key: str, unit: str, color
     known = [r for r in rounds if r[key] is not None]
     axes.plot([r["round"] for r in known], [r[key] for r in known], "o-", color=color)
     axes.set(xlabel="round", ylabel=unit)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
 
 
@@ -108,4 +111,5 @@ def _phases(axes: Axes, rounds: list[dict[str, Any]]) -> None:
         axes.bar(numbers, heights, bottom=bottom, color=color, label=phase, width=0.7)
         bottom = [b + h for b, h in zip(bottom, heights, strict=True)]
     axes.set(xlabel="round (0: cold start)", ylabel="seconds")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
