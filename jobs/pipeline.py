@@ -14,8 +14,8 @@ import sys
 
 from rich.console import Console
 
-from aworld.cli import guarded
 from aworld.config import load
+from aworld.errors import guarded
 from aworld.launch.pipeline import dry_run, pipeline
 from aworld.launch.summary import summary
 

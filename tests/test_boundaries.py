@@ -20,9 +20,9 @@ MAY_IMPORT = {
     "environments": BASE | {"tasks", "agents"},
     "inference": BASE | {"agents"},
     "rollout": BASE | {"tasks", "agents", "environments", "inference", "trajectories"},
-    "training": BASE | {"trajectories", "cli"},
+    "training": BASE | {"trajectories"},
     "evaluation": BASE | {"tasks", "trajectories"},
-    "launch": BASE | {"tasks", "models", "environments", "rollout", "trajectories", "evaluation", "cli"},
+    "launch": BASE | {"tasks", "models", "environments", "rollout", "trajectories", "evaluation"},
     "cli": BASE | {"tasks", "trajectories", "rollout", "training", "evaluation", "launch"},
     "__main__": {"cli"},
 }

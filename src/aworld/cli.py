@@ -5,18 +5,16 @@ Exit codes: 2 bad input, 3 the work came out wrong, 4 the machine failed, 130 in
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 
 from aworld import config as configuration
 from aworld.config import Config
-from aworld.errors import AWorldError
+from aworld.errors import guarded
 from aworld.processes import sole_holder
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
@@ -30,18 +28,6 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; a failure that has a mend is one line on stderr."""
     arguments = _parser().parse_args(argv)
     return guarded(lambda: arguments.run(arguments))
-
-
-def guarded(run: Callable[[], int | None]) -> int:
-    """Call `run`; turn the failures meant for people into one line and an exit code."""
-    try:
-        return run() or 0
-    except AWorldError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(str(error))}")
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

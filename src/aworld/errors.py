@@ -1,4 +1,10 @@
-"""The three ways to fail, each with its own exit code."""
+"""The three ways to fail, each with its own exit code, and how they reach the user."""
+
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.markup import escape
 
 
 class AWorldError(Exception):
@@ -23,3 +29,15 @@ class InfrastructureError(AWorldError):
     """The machine failed, not the work: a shard died, a sandbox did not start. Retried within a cap."""
 
     exit_code = 4
+
+
+def guarded(run: Callable[[], int | None]) -> int:
+    """Call `run`; turn the failures meant for people into one line and an exit code."""
+    try:
+        return run() or 0
+    except AWorldError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(str(error))}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130

@@ -7,9 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from aworld import config as configuration
-from aworld.cli import guarded
 from aworld.config import Config
-from aworld.errors import InfrastructureError, InputError, TaskError
+from aworld.errors import InfrastructureError, InputError, TaskError, guarded
 from aworld.launch.jobs import Stage, command, rollout_stage, submit, train_stage
 from aworld.rundir import RunDir
 

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 from aworld import config as configuration
-from aworld.cli import guarded
+from aworld.errors import guarded
 from aworld.processes import die_with_parent
 from aworld.rundir import RunDir
 
