@@ -1,5 +1,7 @@
 """Small real checkpoints and tasks, made once."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -37,3 +39,15 @@ def checkpoint(config: Config, source: SyntheticTasks, tmp_path_factory: pytest.
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def torchrun() -> Callable[..., None]:
+    """`torchrun(program, ranks, *words)`: run a program in so many ranks on this machine."""
+
+    def run(program: Path, ranks: int, *words: str) -> None:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+        done = subprocess.run([*command, str(program), *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-4000:]
+
+    return run

@@ -1,8 +1,6 @@
 """Trajectories to train on, and the trainer run in any layout."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -59,7 +57,10 @@ def trajectories(checkpoint: Callable[..., Path]) -> Trajectories:
 
 @pytest.fixture(scope="session")
 def in_layout(
-    checkpoint: Callable[..., Path], trajectories: Trajectories, tmp_path_factory: pytest.TempPathFactory
+    checkpoint: Callable[..., Path],
+    trajectories: Trajectories,
+    torchrun: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Path]:
     """`in_layout(tensor, pipeline, data)`: the folder with what `in_layout.py` made of the checkpoints there."""
     root = tmp_path_factory.mktemp("layouts")
@@ -81,9 +82,3 @@ def in_layout(
         return out
 
     return run
-
-
-def torchrun(program: Path, ranks: int, *words: str) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    done = subprocess.run([*command, str(program), *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
