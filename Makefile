@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-fast lint format lock clean
+.PHONY: help install demo test test-fast lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -15,7 +15,7 @@ $(VENV)/.installed: tools/install.sh pyproject.toml requirements-cpu.lock
 
 install: $(VENV)/.installed ## install everything into .venv
 
-demo: $(VENV)/.installed ## run the whole loop on this machine and open with a result
+demo: $(VENV)/.installed ## run the whole loop on this machine and print what was learned
 	@$(BIN)/python jobs/pipeline.py recipe=demo site=local $(ARGS)
 
 test: $(VENV)/.installed ## run every test that this machine can run
@@ -33,5 +33,5 @@ format: $(VENV)/.installed ## let ruff format and mend
 lock: $(VENV)/.installed ## write the versions installed now to requirements-cpu.lock
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '^torch==' > requirements-cpu.lock
 
-clean: ## remove the demo's run directories (the environment stays)
-	rm -rf runs
+clean: ## remove the demo's run directory (other runs and the environment stay)
+	rm -rf runs/demo

@@ -33,7 +33,8 @@ def main() -> None:
         dry_run(config, console)
         return
     for number in (signal.SIGTERM, signal.SIGHUP):  # end like an interrupt does: with all jobs
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     summary(pipeline(config, console), console)
 
 

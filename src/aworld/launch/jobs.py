@@ -12,7 +12,6 @@ from pathlib import Path
 import submitit
 
 from aworld.config import Config
-from aworld.errors import InputError
 from aworld.processes import die_with_parent, end_holder
 from aworld.rundir import RunDir, append_json
 
@@ -76,13 +75,7 @@ class Job:
 
 
 def submit(config: Config, run: RunDir, stage: Stage) -> Job:
-    """Submit a stage to the site's executor and note it in `jobs.jsonl`.
-
-    Raises:
-        InputError: there is no such executor.
-    """
-    if config.site.executor != "local":
-        raise InputError(f"site.executor={config.site.executor} is not there; valid: local")
+    """Submit a stage to the site's executor and note it in `jobs.jsonl`."""
     end_holder(lock(run, stage.name))  # left over from a launcher that was killed
     executor = submitit.AutoExecutor(folder=str(run.logs), cluster=config.site.executor)
     executor.update_parameters(name=stage.name, timeout_min=7 * 24 * 60)

@@ -11,7 +11,7 @@ from aworld.environments.sandbox import choose
 from aworld.errors import InfrastructureError, InputError
 from aworld.evaluation.report import report
 from aworld.launch.jobs import Job, Stage, command, rollout_stage, submit, train_stage
-from aworld.launch.prepare import prepare
+from aworld.launch.prepare import check, prepare
 from aworld.launch.progress import Progress
 from aworld.launch.status import status
 from aworld.rollout.workload import schedule
@@ -34,6 +34,7 @@ def pipeline(config: Config, console: Console) -> RunDir:
     sandbox = choose(config.site.sandbox, config.site.image)
     console.print(f"tools run in {sandbox.name}, which does not protect: {'; '.join(sandbox.gaps)}", highlight=False)
     console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
+    console.print(f"a line tells when a part is over; aworld status {RunDir.of(config).root} shows what is under way")
     run, source = prepare(config)
     workloads = schedule(config, run, source)
     is_over = all(stage.finished for stage in status(config, run, workloads))
@@ -98,6 +99,7 @@ class Member:
 
 def dry_run(config: Config, console: Console) -> None:
     """Say what would be launched, and launch nothing."""
+    check(config)
     run = RunDir.of(config)
     console.print(to_yaml(config), markup=False, highlight=False)
     console.print(f"# would be launched on site '{config.site.name}' with executor '{config.site.executor}':")

@@ -25,8 +25,9 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
     """Make the run directory, or go on with the one that is there.
 
     Raises:
-        InputError: the run exists with another configuration.
+        InputError: the configuration cannot be run, or the run exists with another one.
     """
+    check(config)
     run = RunDir.of(config)
     if run.config.exists():
         _check_same(configuration.read(run.config), config, run)
@@ -41,6 +42,19 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
     if not config.training.cold_start.tasks:
         _link(run.policy(0), run.base)
     return run, source
+
+
+def check(config: Config) -> None:
+    """What the schema cannot say.
+
+    Raises:
+        InputError: there is no such executor or algorithm.
+    """
+    from aworld.training import algorithms  # importing torch takes seconds
+
+    if config.site.executor != "local":
+        raise InputError(f"site.executor={config.site.executor} is not there; valid: local")
+    algorithms.make(config.training)
 
 
 def _make_base(config: Config, source: TaskSource, folder: Path) -> None:

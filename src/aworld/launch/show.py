@@ -42,6 +42,8 @@ def _list(run: RunDir, console: Console) -> None:
             console.print(f"{prefix}{int(folder.name)}/TASK/ATTEMPT: {len(episodes)} episodes", highlight=False)
             for episode in episodes[:3]:
                 console.print(f"  {prefix}{episode.round}/{episode.task_id}/{episode.attempt}", highlight=False)
+            if len(episodes) > 3:
+                console.print(f"  … and {len(episodes) - 3} more", highlight=False)
 
 
 def _print(episode: Episode, console: Console) -> None:
