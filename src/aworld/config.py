@@ -12,24 +12,10 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from aworld.errors import InputError
+from aworld.site import Site
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = ("site", "model", "tasks")
-
-
-@dataclass
-class Site:
-    """Where jobs run. One file per machine or cluster: `configs/site/`."""
-
-    name: str = MISSING
-    executor: str = "local"  # submitit's cluster: local
-    rollout_workers: int = 2  # processes, each with a vLLM shard of its own
-    gather_ranks: int = 2  # MPI ranks
-    train_processes: int = 2  # Megatron ranks: tensor × pipeline × context × data parallel
-    cpus_per_worker: int = 1
-    sandbox: str = "auto"  # auto | apptainer | bubblewrap | subprocess
-    image: str = ""  # environment.sif, for sandbox: apptainer
-    wait_seconds: float = 3600.0  # longest wait for a policy or for trajectories without any progress
 
 
 @dataclass
@@ -167,6 +153,7 @@ class Evaluation:
 @dataclass
 class Pipeline:
     rounds: int = 5
+    mode: str = "resident"  # resident: jobs that live through all rounds | batch: a job per stage and round
     max_lag: int = 0  # rollout of round r may use policy r-1-max_lag
     max_restarts: int = 3  # of one job without progress
 

@@ -1,4 +1,4 @@
-"""The three ways to fail, each with its own exit code, and how they reach the user."""
+"""The ways to end early, each with its own exit code, and how they reach the user."""
 
 import sys
 from collections.abc import Callable
@@ -29,6 +29,12 @@ class InfrastructureError(AWorldError):
     """The machine failed, not the work: a shard died, a sandbox did not start. Retried within a cap."""
 
     exit_code = 4
+
+
+class Interrupted(AWorldError):
+    """Told to end before the work was over. What is finished is saved; started again, it goes on."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def guarded(run: Callable[[], int | None]) -> int:

@@ -1,11 +1,12 @@
-"""Processes that end when they should: none outlives its parent, none runs twice."""
+"""Processes that end when they should: none outlives its parent, none runs twice, each hears when its time is up."""
 
 import ctypes
 import fcntl
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,11 +14,40 @@ from aworld.errors import InfrastructureError
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+_SOON = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def die_with_parent() -> None:
     """Ask Linux for a SIGKILL when the parent ends, however it ends. Fit to be a `preexec_fn`."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Notice:
+    """Word that this process has to end: USR1 or USR2 say soon, TERM says now. Make it in the main thread.
+
+    USR1 and USR2 are blocked here and so, by inheritance, in every process started from now on: Slurm sends a job's
+    signal to all processes of its steps, and by default it would kill vLLM and the tool servers.
+
+    Attributes:
+        soon, now: what was heard so far; `now` implies `soon`.
+    """
+
+    def __init__(self, tell: Callable[[], None] = lambda: None):
+        """`tell` is called, in any thread, after each word."""
+        self.soon = self.now = False
+        self._tell = tell
+        for number in (*_SOON, signal.SIGTERM):  # a library's thread that is older may not block them
+            signal.signal(number, lambda heard, _: self._hear(heard))
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SOON)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            self._hear(signal.sigwait(_SOON))
+
+    def _hear(self, number: int) -> None:
+        self.soon, self.now = True, self.now or number == signal.SIGTERM
+        self._tell()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def run(tmp_path):
 
 
 def gather(config: Config, run: RunDir, ranks: int = 2) -> Path:
-    config.site.gather_ranks = ranks
+    config.site.gather.tasks_per_node = ranks
     run_gather(config, run, 1)
     return run.trajectories(1)
 

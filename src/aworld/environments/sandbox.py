@@ -192,7 +192,7 @@ def _apptainer_missing(image: str) -> str:
     if shutil.which("apptainer") is None:
         return "no apptainer on PATH; load its module, or set site.sandbox=auto"
     if not Path(image).is_file():
-        return f"no image at site.image='{image}'; set it to an image that holds Python and aworld"
+        return f"no image at site.images.environment='{image}'; set it to an image that holds Python and aworld"
     return ""
 
 

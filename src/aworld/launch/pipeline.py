@@ -22,7 +22,7 @@ POLL_SECONDS = 0.5
 
 def stages(config: Config, run: RunDir) -> list[Stage]:
     """The long-lived jobs of a resident run."""
-    return [*(rollout_stage(run, worker) for worker in range(config.site.rollout_workers)), train_stage(run)]
+    return [*(rollout_stage(run, worker) for worker in range(config.site.rollout.workers)), train_stage(run)]
 
 
 def pipeline(config: Config, console: Console) -> RunDir:
@@ -31,7 +31,7 @@ def pipeline(config: Config, console: Console) -> RunDir:
     Raises:
         InfrastructureError: a job was started `max_restarts` times in a row without getting anywhere.
     """
-    sandbox = choose(config.site.sandbox, config.site.image)
+    sandbox = choose(config.site.sandbox, config.site.images.environment)
     console.print(f"tools run in {sandbox.name}, which does not protect: {'; '.join(sandbox.gaps)}", highlight=False)
     console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
     console.print(f"a line tells when a part is over; aworld status {RunDir.of(config).root} shows what is under way")

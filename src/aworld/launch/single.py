@@ -17,7 +17,7 @@ KINDS = {kind.exit_code: kind for kind in (InputError, TaskError)}
 
 def stages(kind: str, config: Config, run: RunDir, number: int) -> list[Stage]:
     """The jobs of one stage of round (or, to evaluate, of policy) `number`."""
-    workers = range(config.site.rollout_workers)
+    workers = range(config.site.rollout.workers)
     match kind:
         case "rollout":
             return [rollout_stage(run, worker, "--round", str(number)) for worker in workers]

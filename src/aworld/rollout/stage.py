@@ -41,7 +41,7 @@ async def rollout(config: Config, run: RunDir, workloads: list[Workload], source
             `wait_seconds`.
     """
     owner = f"worker-{worker}"
-    sandbox = choose(config.site.sandbox, config.site.image)
+    sandbox = choose(config.site.sandbox, config.site.images.environment)
     publish_json(run.root / "sandbox.json", {"name": sandbox.name, "gaps": list(sandbox.gaps)})
     async with AsyncExitStack() as stack:
         pool: EnvironmentPool | None = None
@@ -80,7 +80,7 @@ class Shard:
         version = max(v for v in range(workload.oldest or 0, workload.newest + 1) if is_complete(self.run.policy(v)))
         if self.vllm is None:
             log = self.run.logs / f"vllm-{self.worker}.log"
-            cpus = self.config.site.cpus_per_worker
+            cpus = self.config.site.rollout.cpus_per_task
             self.vllm = VllmShard(self.run.policy(version), version, self.config.model, log, cpus)
             await self.vllm.start()
         elif version != self.version:

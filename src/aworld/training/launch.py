@@ -12,12 +12,12 @@ from aworld.rundir import RunDir
 
 
 def launch(config: Config, run: RunDir, round_: int | None) -> int:
-    """Run `python -m aworld.training` in `site.train_processes` ranks; returns the exit code of the first failure."""
+    """Run `python -m aworld.training` in the site's ranks; returns the exit code of the first failure."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the ranks share the cores
     settings = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
-        nproc_per_node=config.site.train_processes,
+        nproc_per_node=config.site.train.tasks,
         run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",

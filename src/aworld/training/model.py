@@ -45,8 +45,8 @@ def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
         raise InputError("model.parallel.context_parallel_size: the trainer does not split sequences yet; set it to 1")
     if world % (tensor * pipeline):
         raise InputError(
-            f"site.train_processes={world} is not a multiple of model.parallel: {tensor} (tensor) × {pipeline} "
-            "(pipeline); change one of them"
+            f"site.train: {world} processes (nodes × tasks_per_node) are no multiple of model.parallel: {tensor} "
+            f"(tensor) × {pipeline} (pipeline); change one of them"
         )
     cpu.prepare()
     gpu = torch.cuda.is_available()

@@ -142,7 +142,7 @@ def run_gather(config: Config, run: RunDir, round_: int) -> None:
         return
     beside = Path(sys.executable).with_name("mpiexec")
     program = [sys.executable, "-m", "aworld.trajectories.gather", str(run.root), "--round", str(round_)]
-    command = [str(beside) if beside.exists() else "mpiexec", "-n", str(config.site.gather_ranks), *program]
+    command = [str(beside) if beside.exists() else "mpiexec", "-n", str(config.site.gather.tasks), *program]
     env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, preexec_fn=die_with_parent, check=False)
     if done.returncode:
