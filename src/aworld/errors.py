@@ -31,7 +31,7 @@ class InfrastructureError(AWorldError):
     exit_code = 4
 
 
-class Interrupted(AWorldError):
+class Interrupted(AWorldError):  # noqa: N818
     """Told to end before the work was over. What is finished is saved; started again, it goes on."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
