@@ -3,7 +3,8 @@
 
     python jobs/pipeline.py recipe=demo site=local            # about 12 minutes on 2 CPU cores
     python jobs/pipeline.py recipe=demo site=local seed=1 name=demo-1
-    python jobs/pipeline.py recipe=demo site=local --dry-run  # print the configuration and what would be launched
+    python jobs/pipeline.py recipe=demo site=local --dry-run  # say what would be launched, and launch nothing
+    python jobs/pipeline.py recipe=demo site=test-cluster     # submit it all to Slurm and return
 
 Run it again to go on after any interruption.
 """
@@ -16,8 +17,7 @@ from rich.console import Console
 
 from aworld.config import load
 from aworld.errors import guarded
-from aworld.launch.pipeline import dry_run, pipeline
-from aworld.launch.summary import summary
+from aworld.launch.start import dry_run, start
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):  # end like an interrupt does: with all jobs
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, signal.default_int_handler)
-    summary(pipeline(config, console), console)
+    start(config, console)
 
 
 if __name__ == "__main__":

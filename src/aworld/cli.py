@@ -1,27 +1,24 @@
 """`aworld …`: the stages as commands, and what a person asks of a run.
 
-Exit codes: 2 bad input, 3 the work came out wrong, 4 the machine failed, 130 interrupted.
+Exit codes: 0 done, 2 bad input, 3 the work came out wrong, 4 the machine failed, 75 told to end early, 130 interrupted;
+of status and watch: 0 the run is finished, 10 it is under way, 11 it stopped with work left.
 """
 
 import argparse
-import asyncio
+import uuid
 from collections.abc import Callable
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from aworld import config as configuration
 from aworld.config import Config
-from aworld.errors import guarded
-from aworld.processes import sole_holder
+from aworld.errors import TaskError, guarded
+from aworld.launch.lifetime import in_job, lifetime, task_number
+from aworld.processes import sole_holder, try_to_hold
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
-
-if TYPE_CHECKING:
-    from aworld.launch.status import StageStatus
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,23 +33,38 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("run_dir", metavar="RUN", help="the run directory, such as runs/demo")
         command.set_defaults(run=run)
         return command
 
-    rollout = add("rollout", _rollout, "play this worker's share of a round, or of the whole run (stage)")
-    rollout.add_argument("--worker", type=int, default=0, help="number of this worker, from 0")
-    rollout.add_argument("--round", type=int, help="only this round (default: everything the run has to play)")
-    gather = add("gather", _gather, "gather a round's journals into trajectories.h5 with MPI (stage)")
+    def of_run(name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
+        command = add(name, run, text)
+        command.add_argument("run_dir", metavar="RUN", help="the run directory, such as runs/demo")
+        return command
+
+    rollout = of_run("rollout", _rollout, "play this worker's share of a round, or of the whole run (stage)")
+    rollout.add_argument("--worker", type=int, default=0, help="number of this job's first worker, from 0")
+    rollout.add_argument("--round", type=int, help="only this round, and leave its gathering to `aworld gather`")
+    gather = of_run("gather", _gather, "gather a round's journals into trajectories.h5 with MPI (stage)")
     gather.add_argument("--round", type=int, required=True)
-    train = add("train", _train, "train on a round, or on every round of the run (stage)")
+    train = of_run("train", _train, "train on a round, or on every round of the run (stage)")
     train.add_argument("--round", type=int)
-    evaluate = add("evaluate", _evaluate, "play this worker's share of an evaluation on the held-out tasks (stage)")
+    evaluate = of_run("evaluate", _evaluate, "play this worker's share of an evaluation on the held-out tasks (stage)")
     evaluate.add_argument("--worker", type=int, default=0)
     evaluate.add_argument("--policy", type=int, required=True, help="version of the policy, 0 for the first")
-    add("status", _status, "how far each stage is")
-    add("report", _report, "write report.html and report.json from what is there")
-    show = add("show", _show, "print an episode turn by turn")
+
+    prepare = add("prepare", _prepare, "make a run directory, and launch nothing")
+    prepare.add_argument("words", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
+    of_run("status", _status, "how far each stage is, by the run's files and one question to Slurm")
+    watch = of_run("watch", _watch, "status, again and again until the run ends")
+    watch.add_argument("--every", type=float, help="seconds between two looks (default: the site's poll_seconds)")
+    resume = of_run("resume", _resume, "submit what a run has left to do; jobs that wait or run are left as they are")
+    resume.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as pipeline.mode=batch")
+    of_run("cancel", _cancel, "cancel the run's jobs; what is finished stays")
+    logs = of_run("logs", _logs, "the end of a stage's logs; without a stage: which there are")
+    logs.add_argument("stage", nargs="?", metavar="STAGE", help="such as train-0001, or rollout")
+    logs.add_argument("--lines", type=int, default=20, help="of each log (default: 20)")
+    of_run("report", _report, "write report.html and report.json from what is there")
+    show = of_run("show", _show, "print an episode turn by turn")
     show.add_argument("episode", metavar="EPISODE", nargs="?", help="ROUND/TASK/ATTEMPT or eval-VERSION/TASK/ATTEMPT")
     return parser
 
@@ -65,60 +77,103 @@ def _open(arguments: argparse.Namespace) -> tuple[Config, RunDir, TaskSource]:
 
 
 def _rollout(arguments: argparse.Namespace) -> None:
-    from aworld.rollout.stage import rollout
     from aworld.rollout.workload import round_workload, schedule
 
     config, run, source = _open(arguments)
     if arguments.round is None:
-        workloads = schedule(config, run, source)
+        workloads, name = schedule(config, run, source), "rollout"
     else:
-        workloads = [round_workload(config, run, source, arguments.round)]
-    with sole_holder(run.root / "locks" / f"rollout-{arguments.worker}.lock"):
-        asyncio.run(rollout(config, run, workloads, source, arguments.worker))
+        workloads, name = [round_workload(config, run, source, arguments.round)], f"rollout-{arguments.round:04d}"
+    _play(config, run, source, workloads, name, arguments)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from aworld.rollout.stage import rollout
     from aworld.rollout.workload import evaluation_workload
 
     config, run, source = _open(arguments)
-    with sole_holder(run.root / "locks" / f"rollout-{arguments.worker}.lock"):
-        workload = evaluation_workload(config, run, source, arguments.policy)
-        asyncio.run(rollout(config, run, [workload], source, arguments.worker))
+    workloads = [evaluation_workload(config, run, source, arguments.policy)]
+    _play(config, run, source, workloads, f"evaluate-{arguments.policy:04d}", arguments)
+
+
+def _play(
+    config: Config, run: RunDir, source: TaskSource, workloads: list, stage: str, arguments: argparse.Namespace
+) -> None:
+    from aworld.rollout.stage import Worker, run_rollout
+
+    number = arguments.worker + task_number()
+    name = f"{stage}-{number}"
+    with lifetime(config, run, name), try_to_hold(run.lock(name)) as is_alone:
+        # A copy of this worker may still be at work where Slurm lost sight of it: then this is one worker more.
+        owner = f"worker-{number}" if is_alone else f"worker-{number}-{uuid.uuid4().hex[:8]}"
+        run_rollout(config, run, workloads, source, Worker(number, owner, gathers=stage == "rollout"))
 
 
 def _gather(arguments: argparse.Namespace) -> None:
-    from aworld.trajectories.gather import run_gather
+    from aworld.rollout.workload import round_workload
+    from aworld.trajectories.gather import run_as_rank, run_gather
 
-    config, run, _ = _open(arguments)
-    run_gather(config, run, arguments.round)
+    config, run, source = _open(arguments)
+    workload = round_workload(config, run, source, arguments.round)
+    with lifetime(config, run, f"gather-{arguments.round:04d}"):
+        if left := workload.left(config.rollout.lease_seconds):
+            raise TaskError(
+                f"round {arguments.round} is not played to its end: {left} of {len(workload.units)} tasks are left; "
+                f"go on with: aworld resume {run.root}"
+            )
+        (run_as_rank if in_job() else run_gather)(config, run, arguments.round)
 
 
 def _train(arguments: argparse.Namespace) -> int:
     from aworld.training.launch import launch
 
     config, run, _ = _open(arguments)
-    with sole_holder(run.root / "locks" / "train.lock"):
+    name = "train" if arguments.round is None else f"train-{arguments.round:04d}"
+    with lifetime(config, run, name), sole_holder(run.lock("train")):
         return launch(config, run, arguments.round)
 
 
-def _status(arguments: argparse.Namespace) -> None:
-    from rich.box import SIMPLE
-    from rich.table import Table
+def _prepare(arguments: argparse.Namespace) -> None:
+    from aworld.launch.prepare import prepare
 
-    from aworld.launch.status import status
+    run, _ = prepare(configuration.load(arguments.words))
+    print(run.root)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from aworld.launch.overview import show_status
 
     config, run, _ = _open(arguments)
-    table = Table("", "rollout", "gather", "training", title=f"{run.root}", box=SIMPLE)
-    for part, stages in groupby(status(config, run), lambda stage: stage.part):
-        table.add_row(part, *(_cell(stage) for stage in stages))
-    Console().print(table)
+    return show_status(config, run, Console())
 
 
-def _cell(stage: "StageStatus") -> str:
-    if stage.finished:
-        return f"[green]finished[/] {stage.total if stage.total > 1 else ''} {stage.note}"
-    return f"[yellow]{stage.done}/{stage.total}[/] {stage.note}" if stage.done else "[dim]waiting[/]"
+def _watch(arguments: argparse.Namespace) -> int:
+    from aworld.launch.overview import watch
+
+    config, run, _ = _open(arguments)
+    return watch(config, run, Console(), arguments.every or config.site.poll_seconds)
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    from aworld.launch.start import start
+
+    config, run, _ = _open(arguments)
+    config.runs = str(run.root.parent)  # it may have been moved
+    start(configuration.changed(config, arguments.words), Console())
+
+
+def _cancel(arguments: argparse.Namespace) -> None:
+    from aworld.launch.slurm import cancel
+
+    _, run, _ = _open(arguments)
+    jobs = cancel(run)
+    print(f"cancelled {', '.join(jobs)}" if jobs else "no job of this run waits or runs")
+
+
+def _logs(arguments: argparse.Namespace) -> None:
+    from aworld.launch.logs import print_logs
+
+    _, run, _ = _open(arguments)
+    print_logs(run, arguments.stage, arguments.lines)
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -153,9 +153,10 @@ class Evaluation:
 @dataclass
 class Pipeline:
     rounds: int = 5
-    mode: str = "resident"  # resident: jobs that live through all rounds | batch: a job per stage and round
+    mode: str = ""  # batch: a job per stage and round | resident: jobs that live through all rounds | "": as suits
     max_lag: int = 0  # rollout of round r may use policy r-1-max_lag
-    max_restarts: int = 3  # of one job without progress
+    max_restarts: int = 3  # of one job in a row while the run does not get on
+    max_requeues: int = 100  # of one job in all
 
 
 @dataclass
@@ -201,12 +202,27 @@ def load(words: list[str], configs: Path = CONFIGS) -> Config:
         file, values = _read(configs, group, chosen[group])
         config = _merge(config, {group: values}, str(file), prefix=f"{group}.")
     config = _merge(config, {"name": groups["recipe"], **recipe}, str(recipe_file))
-    for word in overrides:
-        key, _, value = word.partition("=")
+    return _finish(_applied(config, overrides), "the composed configuration")
+
+
+def changed(config: Config, words: list[str]) -> Config:
+    """The configuration with `key=value` words applied.
+
+    Raises:
+        InputError: naming the word, the key, and the valid keys.
+    """
+    return _finish(_applied(OmegaConf.structured(config), words), "the changed configuration")
+
+
+def _applied(config: Any, words: list[str]) -> Any:
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(f"'{word}' on the command line is not key=value")
         patch = OmegaConf.create({})
         OmegaConf.update(patch, key, _scalar(value, word))
         config = _merge(config, OmegaConf.to_container(patch), f"'{word}' on the command line")
-    return _finish(config, "the composed configuration")
+    return config
 
 
 def read(path: Path) -> Config:

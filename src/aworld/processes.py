@@ -1,6 +1,7 @@
 """Processes that end when they should: none outlives its parent, none runs twice, each hears when its time is up."""
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -14,6 +15,7 @@ from aworld.errors import InfrastructureError
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without -o flock, NFS without lockd
 _SOON = (signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -52,25 +54,38 @@ class Notice:
 
 @contextmanager
 def sole_holder(path: Path) -> Iterator[None]:
-    """Hold the lock at `path` (on this node), with our process id in it.
+    """Hold the lock at `path`, with our process id in it.
 
     Raises:
         InfrastructureError: another process holds it.
+    """
+    with try_to_hold(path) as is_ours:
+        if not is_ours:
+            holder = path.read_text().strip()
+            raise InfrastructureError(f"process {holder} is already doing this work ({path}); wait for it, or end it")
+        yield
+
+
+@contextmanager
+def try_to_hold(path: Path) -> Iterator[bool]:
+    """Whether the lock at `path` is ours; our process id is in it then.
+
+    It holds against processes of this node; on another node only where the file system shares its locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            f.seek(0)
-            holder = f.read().strip()
-            raise InfrastructureError(
-                f"process {holder} is already doing this work ({path}); wait for it, or end it"
-            ) from None
+            yield False
+            return
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         f.truncate(0)
         f.write(str(os.getpid()))
         f.flush()
-        yield
+        yield True
 
 
 def end_holder(path: Path, patience: float = 20.0) -> bool:

@@ -4,6 +4,7 @@ A published file is written under a temporary name, fsynced, renamed, and only t
 waits for the mark never sees a torn file, and a writer that died is simply run again.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -51,8 +52,27 @@ class RunDir:
         return self.root / "checkpoints"
 
     @property
+    def starts(self) -> Path:
+        """A file per task of a stage: when and in which job it began."""
+        return self.root / "starts"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
+
+    def lock(self, name: str) -> Path:
+        """Held by the process that does this work."""
+        return self.root / "locks" / f"{name}.lock"
+
+    def is_worked_on(self) -> bool:
+        """Whether a process of this node holds one of its locks."""
+        for path in (self.root / "locks").glob("*.lock"):
+            with open(path) as f:
+                try:
+                    fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+        return False
 
     def policy(self, version: int) -> Path:
         """HF weights and tokenizer that a vLLM can serve."""

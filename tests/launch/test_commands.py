@@ -34,7 +34,12 @@ def test_a_dry_run_prints_the_configuration_and_the_jobs_and_leaves_nothing(tmp_
         (["jobs/pipeline.py", "recipe=dmo"], "no recipe 'dmo'"),
         (["jobs/pipeline.py", "recipe=demo", "training.lr=fast"], "training.lr"),
         (["jobs/pipeline.py", "recipe=demo", "training.algorithm=ppo", "--dry-run"], "valid: cispo, dapo,"),
-        (["jobs/pipeline.py", "recipe=demo", "site.executor=slurm", "--dry-run"], "site.executor=slurm is not there"),
+        (
+            ["jobs/pipeline.py", "recipe=demo", "site.executor=ray"],
+            "site.executor=ray is not there; valid: local, slurm",
+        ),
+        (["jobs/pipeline.py", "recipe=demo", "pipeline.mode=both"], "no such mode; valid: batch, resident"),
+        (["jobs/pipeline.py", "recipe=demo", "pipeline.mode=batch"], "pipeline.mode=batch needs Slurm's"),
         (["jobs/train.py", "/nowhere", "--round", "1"], "/nowhere/run.yaml is not there"),
         (["-m", "aworld", "status", "/nowhere"], "/nowhere/run.yaml is not there"),
         (["-m", "aworld", "show", "/nowhere", "1/a/0"], "/nowhere/run.yaml is not there"),

@@ -51,6 +51,10 @@ class VllmShard:
         """Most tokens of prompt and response."""
         return self.model.shard.max_model_len
 
+    @property
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     async def start(self) -> None:
         """Start it and wait until it is healthy.
 

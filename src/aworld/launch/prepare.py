@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
+from aworld.launch.plan import mode
 from aworld.rundir import MARK, RunDir, publish_folder, publish_text
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
@@ -48,12 +49,13 @@ def check(config: Config) -> None:
     """What the schema cannot say.
 
     Raises:
-        InputError: there is no such executor or algorithm.
+        InputError: there is no such executor, mode or algorithm.
     """
     from aworld.training import algorithms  # importing torch takes seconds
 
-    if config.site.executor != "local":
-        raise InputError(f"site.executor={config.site.executor} is not there; valid: local")
+    if config.site.executor not in ("local", "slurm"):
+        raise InputError(f"site.executor={config.site.executor} is not there; valid: local, slurm")
+    mode(config)
     algorithms.make(config.training)
 
 

@@ -9,50 +9,55 @@ from rich.console import Console
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, TaskError, guarded
-from aworld.launch.jobs import Stage, command, rollout_stage, submit, train_stage
+from aworld.launch import dag, executor
+from aworld.launch.plan import Stage
+from aworld.launch.slurm import script
 from aworld.rundir import RunDir
 
 KINDS = {kind.exit_code: kind for kind in (InputError, TaskError)}
 
 
-def stages(kind: str, config: Config, run: RunDir, number: int) -> list[Stage]:
-    """The jobs of one stage of round (or, to evaluate, of policy) `number`."""
-    workers = range(config.site.rollout.workers)
-    match kind:
-        case "rollout":
-            return [rollout_stage(run, worker, "--round", str(number)) for worker in workers]
-        case "evaluate":
-            words = ("evaluate", str(run.root), "--policy", str(number), "--worker")
-            return [Stage(f"rollout-{worker}", (*words, str(worker))) for worker in workers]
-        case "gather":
-            return [Stage("gather", ("gather", str(run.root), "--round", str(number)))]
-        case _:
-            return [train_stage(run, "--round", str(number))]
+def stage_of(kind: str, config: Config, run: RunDir, number: int) -> Stage:
+    """The stage of round (or, to evaluate, of policy) `number`."""
+    option = "--policy" if kind == "evaluate" else "--round"
+    return Stage(f"{kind}-{number:04d}", (kind, str(run.root), option, str(number)), getattr(config.site, kind))
 
 
 def launch_stage(kind: str, text: str | None) -> int:
-    """Submit the stage's jobs and wait for them; returns the exit code."""
+    """Submit the stage; on a local site wait for it. Returns the exit code."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", type=Path)
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="of the site, such as site.train.minutes=30")
     parser.add_argument("--policy" if kind == "evaluate" else "--round", dest="number", type=int, required=True)
-    parser.add_argument("--dry-run", action="store_true", help="print the commands and launch nothing")
-    arguments = parser.parse_args()
+    parser.add_argument("--dry-run", action="store_true", help="print what would be launched, and launch nothing")
+    arguments = parser.parse_intermixed_args()
 
     def launch() -> None:
         run = RunDir(arguments.run)
-        config = configuration.read(run.config)
-        wanted = stages(kind, config, run, arguments.number)
-        if arguments.dry_run:
-            for stage in wanted:
-                print(stage.name, *command(stage.words))
-            return
-        jobs = [submit(config, run, stage) for stage in wanted]
-        Console().print(f"submitted {', '.join(f'{j.stage.name} ({j.submitted.job_id})' for j in jobs)}")
-        while any(job.exit_code() is None for job in jobs):
-            time.sleep(0.5)
-        for job in jobs:
-            if code := job.exit_code():
-                error = KINDS.get(code, InfrastructureError)
-                raise error(f"{job.stage.name} ended with exit code {code}: {job.complaint()}")
+        config = configuration.changed(configuration.read(run.config), arguments.words)
+        stage = stage_of(kind, config, run, arguments.number)
+        console = Console()
+        if config.site.executor == "slurm":
+            if arguments.dry_run:
+                print(script(config.site, run, stage, []))
+                return
+            (launched,) = dag.submit(config, run, [stage])
+            console.print(f"{stage.name}: {', '.join(launched.new or launched.kept)}", highlight=False)
+        elif arguments.dry_run:
+            for process in executor.processes(stage):
+                print(process.name, *executor.command(process.words))
+        else:
+            _wait(run, stage, console)
 
     return guarded(launch)
+
+
+def _wait(run: RunDir, stage: Stage, console: Console) -> None:
+    jobs = [executor.submit(run, process) for process in executor.processes(stage)]
+    console.print(f"started {', '.join(f'{job.stage.name} ({job.submitted.job_id})' for job in jobs)}")
+    while any(job.exit_code() is None for job in jobs):
+        time.sleep(0.5)
+    for job in jobs:
+        if code := job.exit_code():
+            error = KINDS.get(code, InfrastructureError)
+            raise error(f"{job.stage.name} ended with exit code {code}: {job.complaint()}")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from aworld.config import Config
 from aworld.rollout.claims import Claims
 from aworld.rollout.workload import Workload, schedule
-from aworld.rundir import RunDir, is_complete, read_jsonl
+from aworld.rundir import MARK, RunDir, is_complete, read_jsonl
 from aworld.tasks import make_source
+from aworld.trajectories import journal
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,24 @@ def status(config: Config, run: RunDir, workloads: list[Workload] | None = None)
             found.append(StageStatus("gather", workload.name, int(finished), 1, finished))
             found.append(_training(config, run, workload))
     return found
+
+
+def tally(workload: Workload) -> str:
+    """Episodes finished, failed and left, and their reward so far."""
+    episodes = journal.collect(workload.folder / "journals")
+    failed = sum(episode.status == "infra_error" for episode in episodes)
+    left = len(workload.tasks) * workload.attempts - len(episodes)
+    reward = sum(episode.reward for episode in episodes) / max(len(episodes), 1)
+    counts = [f"{len(episodes)} done", *([f"{failed} failed"] if failed else []), *([f"{left} left"] if left else [])]
+    return f"{', '.join(counts)} · reward {reward:.3f}"
+
+
+def estimated_end(config: Config, run: RunDir) -> float | None:
+    """When the last policy will be there at the pace of the rounds so far, in seconds since 1970; None: too early."""
+    marks = [run.policy(version) / MARK for version in range(config.pipeline.rounds + 1)]
+    times = [mark.stat().st_mtime for mark in marks if mark.exists()]
+    left = len(marks) - len(times)
+    return times[-1] + left * (times[-1] - times[0]) / (len(times) - 1) if left and len(times) > 1 else None
 
 
 def _training(config: Config, run: RunDir, workload: Workload) -> StageStatus:

@@ -88,17 +88,18 @@ class Claims:
         self._held.pop(unit.key, None)
 
     def all_done(self, units: list[Unit]) -> bool:
-        names = self._done_names()
-        return all(unit.key + DONE in names for unit in units)
+        names = self.done_names()
+        return all(unit.key in names for unit in units)
 
     def count_done(self) -> int:
-        return len(self._done_names())
+        return len(self.done_names())
 
-    def _done_names(self) -> set[str]:
+    def done_names(self) -> set[str]:
+        """The keys of the units that are done."""
         if not self.folder.is_dir():
             return set()
         with os.scandir(self.folder) as entries:
-            return {entry.name for entry in entries if entry.name.endswith(DONE)}
+            return {entry.name.removesuffix(DONE) for entry in entries if entry.name.endswith(DONE)}
 
     def _is_done(self, unit: Unit) -> bool:
         return (self.folder / (unit.key + DONE)).exists()

@@ -7,8 +7,9 @@ workloads in order; whoever finds the last unit of one done closes it: gathers a
 import asyncio
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aworld.agents.chat import ChatFormat
@@ -18,29 +19,80 @@ from aworld.agents.scripted import ScriptedPolicy
 from aworld.config import Config
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import choose
-from aworld.errors import InfrastructureError
+from aworld.errors import InfrastructureError, Interrupted
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
+from aworld.processes import Notice
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.worker import Player, work
 from aworld.rollout.workload import Workload
-from aworld.rundir import RunDir, append_json, is_complete, publish_json, read_jsonl
+from aworld.rundir import RunDir, append_json, is_complete, publish_json
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories.episode import Episode
-from aworld.trajectories.gather import run_gather
+from aworld.trajectories.gather import publish_timing, run_gather
 
 CLOSING = Unit("close", (0,))
 POLL_SECONDS = 0.2
 
 
-async def rollout(config: Config, run: RunDir, workloads: list[Workload], source: TaskSource, worker: int) -> None:
+@dataclass(frozen=True)
+class Worker:
+    """Who plays.
+
+    Attributes:
+        number: of the worker in its stage, from 0.
+        owner: the name on its claims and its journal; at any time one process goes by it.
+        gathers: whether the worker that ends a round gathers it, as in a resident run.
+    """
+
+    number: int
+    owner: str
+    gathers: bool
+
+
+def run_rollout(config: Config, run: RunDir, workloads: list[Workload], source: TaskSource, worker: Worker) -> None:
+    """`rollout` in an event loop of its own. USR1 or USR2: finish what is in hand, and end; TERM: end now.
+
+    Raises:
+        Interrupted: it was told to end before everything was played.
+        InfrastructureError: as `rollout`.
+    """
+
+    async def cancelled_by_notice() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task
+
+        def heard() -> None:
+            if notice.now:
+                loop.call_soon_threadsafe(task.cancel)
+
+        notice = Notice(heard)
+        try:
+            await rollout(config, run, workloads, source, worker, lambda: notice.soon)
+        except asyncio.CancelledError:
+            if not notice.now:
+                raise
+            raise Interrupted(f"{worker.owner} was told to end now; what it did not finish is free") from None
+
+    asyncio.run(cancelled_by_notice())
+
+
+async def rollout(
+    config: Config,
+    run: RunDir,
+    workloads: list[Workload],
+    source: TaskSource,
+    worker: Worker,
+    ends_soon: Callable[[], bool] = lambda: False,
+) -> None:
     """Play this worker's share of each workload.
 
     Raises:
+        Interrupted: it ends soon, and not everything is played.
         InfrastructureError: the shard or the sandboxes cannot start, or a policy does not come within the site's
             `wait_seconds`.
     """
-    owner = f"worker-{worker}"
+    owner = worker.owner
     sandbox = choose(config.site.sandbox, config.site.images.environment)
     publish_json(run.root / "sandbox.json", {"name": sandbox.name, "gaps": list(sandbox.gaps)})
     async with AsyncExitStack() as stack:
@@ -48,7 +100,7 @@ async def rollout(config: Config, run: RunDir, workloads: list[Workload], source
         shard = Shard(config, run, worker)
         stack.push_async_callback(shard.stop)
         for at, workload in enumerate(workloads):
-            await _wait_for_policy(config, run, workloads, at, owner)
+            await _wait_for_policy(config, run, workloads, at, worker, ends_soon)
             if workload.closed:
                 continue
             if pool is None:
@@ -59,16 +111,16 @@ async def rollout(config: Config, run: RunDir, workloads: list[Workload], source
             play = await shard.player(workload)
             loaded = time.time() - began
             slots = config.environment.slots
-            await work(workload, play, pool, source.correct, config.rollout, config.seed, owner, slots)
-            timing = {"worker": worker, "began": began, "load_seconds": loaded, "ended": time.time()}
+            await work(workload, play, pool, source.correct, config.rollout, config.seed, owner, slots, ends_soon)
+            timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
             append_json(workload.folder / "timing.jsonl", timing)
-            close(config, run, workload, owner)
+            close(config, run, workload, worker)
 
 
 class Shard:
     """This worker's vLLM, started when a policy is first needed and reloaded in place ever after."""
 
-    def __init__(self, config: Config, run: RunDir, worker: int):
+    def __init__(self, config: Config, run: RunDir, worker: Worker):
         self.config, self.run, self.worker = config, run, worker
         self.vllm: VllmShard | None = None
         self.version = -1
@@ -79,7 +131,7 @@ class Shard:
             return _expert(self.config, ChatFormat(self.run.base))
         version = max(v for v in range(workload.oldest or 0, workload.newest + 1) if is_complete(self.run.policy(v)))
         if self.vllm is None:
-            log = self.run.logs / f"vllm-{self.worker}.log"
+            log = self.run.logs / f"vllm-{self.worker.number}.log"
             cpus = self.config.site.rollout.cpus_per_task
             self.vllm = VllmShard(self.run.policy(version), version, self.config.model, log, cpus)
             await self.vllm.start()
@@ -89,16 +141,19 @@ class Shard:
         agent = replace(self.config.agent, temperature=workload.temperature)
         chat = ChatFormat(self.run.policy(version))
         policy = VllmPolicy(self.vllm, chat.end_of_turn)
-        return _player(ToolAgent(policy, chat, agent, self.vllm.context), workload.round)
+        return _player(ToolAgent(policy, chat, agent, self.vllm.context), workload.round, self.vllm)
 
     async def stop(self) -> None:
         if self.vllm is not None:
             await self.vllm.stop()
 
 
-def _player(agent: ToolAgent, round_: int) -> Player:
+def _player(agent: ToolAgent, round_: int, shard: VllmShard) -> Player:
     async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
-        return await agent.run(task, environment, round=round_, attempt=attempt, seed=seed)
+        episode = await agent.run(task, environment, round=round_, attempt=attempt, seed=seed)
+        if episode.status == "infra_error" and not shard.is_alive:  # every episode to come would be one as well
+            raise InfrastructureError(f"vLLM ended while it was needed; see {shard.log}")
+        return episode
 
     return play
 
@@ -113,32 +168,37 @@ def _expert(config: Config, chat: ChatFormat) -> Player:
     return play
 
 
-def close(config: Config, run: RunDir, workload: Workload, owner: str) -> None:
+def close(config: Config, run: RunDir, workload: Workload, worker: Worker) -> None:
     """Gather a round, or close an evaluation, once all its units are done; one worker does it."""
-    units = Claims(workload.folder / "claims", owner, config.rollout.lease_seconds)
-    closing = Claims(workload.folder / "closing", owner, config.rollout.lease_seconds)
+    units = Claims(workload.folder / "claims", worker.owner, config.rollout.lease_seconds)
+    closing = Claims(workload.folder / "closing", worker.owner, config.rollout.lease_seconds)
+    if workload.publishes and not worker.gathers:
+        return
     if workload.closed or not units.all_done(workload.units) or closing.claim([CLOSING]) is None:
         return
-    began = time.time()
     if workload.publishes:
         run_gather(config, run, workload.round)
-    timings = read_jsonl(workload.folder / "timing.jsonl")
-    timing = {
-        "rollout_seconds": max(t["ended"] for t in timings) - min(t["began"] + t["load_seconds"] for t in timings),
-        "load_seconds": max(t["load_seconds"] for t in timings),
-        "gather_seconds": time.time() - began,
-    }
-    publish_json(workload.folder / "timing.json", timing)
+    else:
+        publish_timing(workload.folder)
     closing.done(CLOSING)
 
 
-async def _wait_for_policy(config: Config, run: RunDir, workloads: list[Workload], at: int, owner: str) -> None:
+async def _wait_for_policy(
+    config: Config,
+    run: RunDir,
+    workloads: list[Workload],
+    at: int,
+    worker: Worker,
+    ends_soon: Callable[[], bool],
+) -> None:
     """Wait until a policy that the workload admits is published; meanwhile close what a dead worker left open."""
     oldest = workloads[at].oldest
     began = time.monotonic()
     while oldest is not None and not is_complete(run.policy(oldest)) and not workloads[at].closed:
         for earlier in workloads[:at]:
-            close(config, run, earlier, owner)
+            close(config, run, earlier, worker)
+        if ends_soon():
+            raise Interrupted(f"{worker.owner} was told to end while it waited for policy {oldest}")
         if time.monotonic() - began > config.site.wait_seconds:
             raise InfrastructureError(
                 f"policy {oldest} was not published within {config.site.wait_seconds:.0f} s; see the trainer's log in "

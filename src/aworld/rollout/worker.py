@@ -2,15 +2,15 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Protocol
 
 from aworld.agents.protocols import Environment
 from aworld.config import Rollout
 from aworld.environments.pool import EnvironmentPool
-from aworld.errors import InfrastructureError
+from aworld.errors import AWorldError, InfrastructureError, Interrupted
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task
@@ -39,11 +39,17 @@ async def work(
     seed: int,
     owner: str,
     slots: int,
+    ends_soon: Callable[[], bool] = lambda: False,
 ) -> None:
     """Play units of the workload until all are done, by this worker or by others.
 
     A finished episode is durable in this worker's journal before the next begins; what is already in a journal is
-    not played again. An infrastructure failure is retried `config.infra_retries` times, then recorded as such.
+    not played again. An infrastructure failure is retried `config.infra_retries` times, then recorded as such. Once it
+    `ends_soon` the worker claims nothing more; whatever it does not finish is free for others at once.
+
+    Raises:
+        Interrupted: it ends soon, and what it had in hand is finished.
+        InfrastructureError: no environment can be started, the disk is full, or the policy's shard is gone.
     """
     folder = workload.folder / "journals"
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,20 +72,25 @@ async def work(
             async with asyncio.TaskGroup() as group:
                 for number in left:
                     group.create_task(attempt(tasks[claimed.task_id], number))
+        except BaseException:
+            claims.release(claimed)
+            raise
         finally:
             renewal.cancel()
         claims.done(claimed)
 
-    with journal.Journal(folder / f"{owner}.journal") as log:
+    with _first_failure(), journal.Journal(folder / f"{owner}.journal") as log:
         while not claims.all_done(units):
             async with asyncio.TaskGroup() as group:
-                while True:
+                while not ends_soon():
                     async with capacity:  # claim no more than can be started now
                         claimed = claims.claim(units)
                     if claimed is None:
                         break
                     group.create_task(unit(claimed))
                     await asyncio.sleep(0)
+            if ends_soon() and not claims.all_done(units):
+                raise Interrupted(f"told to end; what is left of {workload.name} is free for other workers")
             await asyncio.sleep(0.2)  # the rest is in other hands; take over what they let go
 
 
@@ -99,6 +110,21 @@ async def _play_with_retries(
             if episode.status != "infra_error" or not left:
                 return episode
     raise AssertionError("the last try returns or raises")
+
+
+@contextmanager
+def _first_failure() -> Iterator[None]:
+    """Instead of a group of errors, the first that a person can read."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        failures = group.subgroup(AWorldError)
+        while failures is not None:
+            failure = failures.exceptions[0]
+            if isinstance(failure, AWorldError):
+                raise failure from group
+            failures = failure
+        raise
 
 
 async def _renew(claims: Claims, unit: Unit, every: float) -> None:

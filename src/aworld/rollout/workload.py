@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aworld.config import Config
-from aworld.rollout.claims import Unit
+from aworld.rollout.claims import Claims, Unit
 from aworld.rundir import RunDir
 from aworld.tasks.task import Task, TaskSource
 
@@ -45,6 +45,13 @@ class Workload:
     def closed(self) -> bool:
         """Whether nothing is left to do, and what hangs off it may start."""
         return (self.folder / ("trajectories.h5" if self.publishes else "timing.json")).exists()
+
+    def left(self, lease_seconds: float) -> int:
+        """How many of its units are not played."""
+        if self.closed:
+            return 0
+        done = Claims(self.folder / "claims", "", lease_seconds).done_names()
+        return sum(unit.key not in done for unit in self.units)
 
 
 def round_workload(config: Config, run: RunDir, source: TaskSource, number: int) -> Workload:

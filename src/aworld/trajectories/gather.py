@@ -10,15 +10,17 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aworld.config import Config
-from aworld.errors import AWorldError, InfrastructureError, InputError, TaskError
-from aworld.processes import die_with_parent
-from aworld.rundir import RunDir
+from aworld.containers import inside
+from aworld.errors import AWorldError, InfrastructureError, InputError, Interrupted, TaskError
+from aworld.processes import Notice, die_with_parent
+from aworld.rundir import RunDir, publish_json, read_jsonl
 from aworld.trajectories import file, journal
 from aworld.trajectories.file import Trajectories
 
@@ -41,6 +43,7 @@ def gather(run: RunDir, round_: int, chunk: int = CHUNK) -> None:
     """
     from mpi4py import MPI
 
+    began = time.time()
     world = MPI.COMM_WORLD
     expected = max(int(os.environ.get(name, 1)) for name in WORLD_SIZES)
     if world.size == 1 < expected:
@@ -88,7 +91,20 @@ def gather(run: RunDir, round_: int, chunk: int = CHUNK) -> None:
         f"gathered {len(result)} episodes from {len(paths)} journals with {world.size} ranks; "
         f"{len(everything) - len(result)} were there more than once"
     )
+    publish_timing(run.round(round_), time.time() - began)
     world.barrier()
+
+
+def publish_timing(folder: Path, gather_seconds: float = 0.0) -> None:
+    """Sum up in `timing.json` what each worker noted in `timing.jsonl`: how long a workload took, in seconds."""
+    timings = read_jsonl(folder / "timing.jsonl")
+    timing = {
+        "rollout_seconds": max((t["ended"] for t in timings), default=0)
+        - min((t["began"] + t["load_seconds"] for t in timings), default=0),
+        "load_seconds": max((t["load_seconds"] for t in timings), default=0),
+        "gather_seconds": gather_seconds,
+    }
+    publish_json(folder / "timing.json", timing)
 
 
 def unique(index: np.ndarray) -> np.ndarray:
@@ -141,17 +157,39 @@ def run_gather(config: Config, run: RunDir, round_: int) -> None:
     if run.trajectories(round_).exists():
         return
     beside = Path(sys.executable).with_name("mpiexec")
-    program = [sys.executable, "-m", "aworld.trajectories.gather", str(run.root), "--round", str(round_)]
-    command = [str(beside) if beside.exists() else "mpiexec", "-n", str(config.site.gather.tasks), *program]
+    mpiexec = str(beside) if beside.exists() else "mpiexec"
+    command = [mpiexec, "-n", str(config.site.gather.tasks), *_program(run, round_)]
     env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, preexec_fn=die_with_parent, check=False)
     if done.returncode:
-        kinds = {kind.exit_code: kind for kind in (InputError, TaskError)}
         words = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or done.stderr.splitlines()
-        raise kinds.get(done.returncode, InfrastructureError)(
-            f"gathering round {round_}: {' '.join(words[-3:]).removeprefix('error: ')}"
-        )
+        raise _kind(done.returncode)(f"gathering round {round_}: {' '.join(words[-3:]).removeprefix('error: ')}")
     sys.stderr.write(done.stderr)
+
+
+def run_as_rank(config: Config, run: RunDir, round_: int) -> None:
+    """Be one rank of the MPI program, as every task of a Slurm job's step is; the launcher is srun.
+
+    Raises:
+        Interrupted: the job was told to end.
+        InfrastructureError, TaskError, InputError: it failed; its own words are in the task's log.
+    """
+    notice = Notice()
+    command = inside(config.site, config.site.images.megatron, _program(run, round_), [run.root])
+    # close_fds: MPI talks to srun through a file it inherits
+    code = subprocess.run(command, close_fds=False, preexec_fn=die_with_parent, check=False).returncode
+    if code and notice.now:
+        raise Interrupted(f"told to end while gathering round {round_}")
+    if code:
+        raise _kind(code)(f"gathering round {round_} ended with exit code {code}; its reason is above")
+
+
+def _program(run: RunDir, round_: int) -> list[str]:
+    return [sys.executable, "-m", "aworld.trajectories.gather", str(run.root), "--round", str(round_)]
+
+
+def _kind(code: int) -> type[AWorldError]:
+    return {kind.exit_code: kind for kind in (InputError, TaskError)}.get(code, InfrastructureError)
 
 
 def main() -> None:

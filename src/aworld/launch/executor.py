@@ -1,37 +1,29 @@
-"""Start a stage as a submitit job, and know how it went.
+"""Start a stage as a process on this machine through submitit, and know how it went.
 
-A job runs the same command that a batch script would: `python -m aworld STAGE RUN …`.
+It runs the same command that a batch script would: `python -m aworld STAGE RUN …`.
 """
 
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import submitit
 
-from aworld.config import Config
+from aworld.launch.plan import Stage
 from aworld.processes import die_with_parent, end_holder
 from aworld.rundir import RunDir, append_json
 
 PATIENCE = 10.0  # seconds for a job to notice that its work ended
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A command that does one stage's work; `name` is unique in the run."""
-
-    name: str
-    words: tuple[str, ...]
-
-
-def rollout_stage(run: RunDir, worker: int, *parts: str) -> Stage:
-    return Stage(f"rollout-{worker}", ("rollout", str(run.root), "--worker", str(worker), *parts))
-
-
-def train_stage(run: RunDir, *parts: str) -> Stage:
-    return Stage("train", ("train", str(run.root), *parts))
+def processes(stage: Stage) -> list[Stage]:
+    """A stage as one process for each of its workers."""
+    if not stage.has_workers:
+        return [stage]
+    workers = range(stage.resources.workers)
+    return [replace(stage, name=f"{stage.name}-{n}", words=(*stage.words, "--worker", str(n))) for n in workers]
 
 
 def command(words: tuple[str, ...]) -> list[str]:
@@ -59,7 +51,7 @@ class Job:
 
     def end(self, run: RunDir) -> None:
         """Stop it now; its files let it go on later."""
-        end_holder(lock(run, self.stage.name))
+        end_holder(lock(run, self.stage))
         give_up = time.monotonic() + PATIENCE
         while not self.submitted.done() and time.monotonic() < give_up:
             time.sleep(0.1)
@@ -74,16 +66,16 @@ class Job:
         return f"{said[-1]} ({path})" if said else f"see {path}"
 
 
-def submit(config: Config, run: RunDir, stage: Stage) -> Job:
-    """Submit a stage to the site's executor and note it in `jobs.jsonl`."""
-    end_holder(lock(run, stage.name))  # left over from a launcher that was killed
-    executor = submitit.AutoExecutor(folder=str(run.logs), cluster=config.site.executor)
-    executor.update_parameters(name=stage.name, timeout_min=7 * 24 * 60)
+def submit(run: RunDir, stage: Stage) -> Job:
+    """Start a stage's process and note it in `jobs.jsonl`."""
+    end_holder(lock(run, stage))  # left over from a launcher that was killed
+    executor = submitit.LocalExecutor(folder=str(run.logs))
+    executor.update_parameters(timeout_min=7 * 24 * 60)
     submitted = executor.submit(execute, stage.words)
     append_json(run.jobs, {"stage": stage.name, "job": submitted.job_id, "words": stage.words, "time": time.time()})
     return Job(stage, submitted)
 
 
-def lock(run: RunDir, name: str) -> Path:
-    """Held by the process that does the stage's work."""
-    return run.root / "locks" / f"{name}.lock"
+def lock(run: RunDir, stage: Stage) -> Path:
+    """Held by the process that does the stage's work; all training of a run shares one."""
+    return run.lock("train" if stage.words[0] == "train" else stage.name)

@@ -1,4 +1,4 @@
-"""A whole run in resident mode: workers and trainer stay up, hand over through files, and return when killed."""
+"""A whole run on this machine: workers and trainer stay up, hand over through files, and return when killed."""
 
 import time
 from dataclasses import dataclass
@@ -6,23 +6,25 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.markup import escape
 
-from aworld.config import Config, to_yaml
+from aworld.config import Config
 from aworld.environments.sandbox import choose
 from aworld.errors import InfrastructureError, InputError
 from aworld.evaluation.report import report
-from aworld.launch.jobs import Job, Stage, command, rollout_stage, submit, train_stage
-from aworld.launch.prepare import check, prepare
+from aworld.launch.executor import Job, processes, submit
+from aworld.launch.plan import Stage, plan
+from aworld.launch.prepare import prepare
 from aworld.launch.progress import Progress
 from aworld.launch.status import status
-from aworld.rollout.workload import schedule
+from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
 
 POLL_SECONDS = 0.5
 
 
-def stages(config: Config, run: RunDir) -> list[Stage]:
-    """The long-lived jobs of a resident run."""
-    return [*(rollout_stage(run, worker) for worker in range(config.site.rollout.workers)), train_stage(run)]
+def stages(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
+    """The long-lived processes that the run still needs."""
+    work = [stage for stage in plan(config, run, workloads) if stage.name != "report"]
+    return [process for stage in work for process in processes(stage)]
 
 
 def pipeline(config: Config, console: Console) -> RunDir:
@@ -37,8 +39,7 @@ def pipeline(config: Config, console: Console) -> RunDir:
     console.print(f"a line tells when a part is over; aworld status {RunDir.of(config).root} shows what is under way")
     run, source = prepare(config)
     workloads = schedule(config, run, source)
-    is_over = all(stage.finished for stage in status(config, run, workloads))
-    crew = [] if is_over else [Member(stage, config, run) for stage in stages(config, run)]
+    crew = [Member(stage, config, run) for stage in stages(config, run, workloads)]
     try:
         with Progress(console, config, run, workloads) as progress:
             while not all(member.finished for member in crew):
@@ -71,7 +72,7 @@ class Member:
         if self.finished:
             return
         if self.job is None:
-            self.job = submit(self.config, self.run, self.stage)
+            self.job = submit(self.run, self.stage)
         code = self.job.exit_code()
         if code is None:
             return
@@ -90,20 +91,8 @@ class Member:
             )
         complaint = escape(self.job.complaint())
         console.print(f"[yellow]{self.stage.name} stopped (exit code {code}); starting it again[/]: {complaint}")
-        self.job = submit(self.config, self.run, self.stage)
+        self.job = submit(self.run, self.stage)
 
     def stop(self) -> None:
         if self.job is not None and not self.finished:
             self.job.end(self.run)
-
-
-def dry_run(config: Config, console: Console) -> None:
-    """Say what would be launched, and launch nothing."""
-    check(config)
-    run = RunDir.of(config)
-    console.print(to_yaml(config), markup=False, highlight=False)
-    console.print(f"# would be launched on site '{config.site.name}' with executor '{config.site.executor}':")
-    for stage in stages(config, run):
-        console.print(
-            f"# {stage.name}: {' '.join(command(stage.words))}", markup=False, highlight=False, soft_wrap=True
-        )

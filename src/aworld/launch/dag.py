@@ -1,0 +1,79 @@
+"""A whole run on Slurm: every stage that is left is submitted at once, held together by dependencies.
+
+Nothing has to stay alive afterwards. Launching a run again, at any moment, submits what is missing and leaves the jobs
+that wait or run as they are.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from aworld.config import Config, to_yaml
+from aworld.launch import slurm
+from aworld.launch.plan import Stage, plan
+from aworld.launch.prepare import prepare
+from aworld.rollout.workload import schedule
+from aworld.rundir import RunDir, publish_text
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What became of a stage: the ids of its jobs, those submitted now and those that were there."""
+
+    stage: Stage
+    new: list[str]
+    kept: list[str]
+
+
+def launch(config: Config, console: Console) -> RunDir:
+    """Prepare the run and submit what it has left to do.
+
+    Raises:
+        InputError: the configuration cannot be run, or Slurm refuses a job.
+        InfrastructureError: Slurm does not answer.
+    """
+    console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
+    run, source = prepare(config)
+    launched = submit(config, run, plan(config, run, schedule(config, run, source)))
+    for each in launched:
+        jobs = ", ".join([*each.new, *(f"{job} (there already)" for job in each.kept)])
+        elements = each.stage.resources.elements
+        array = f" × {elements}" if each.stage.has_workers and elements > 1 else ""
+        after = f" after {', '.join(each.stage.after)}" if each.stage.after and each.stage.name != "report" else ""
+        console.print(f"{each.stage.name}{array}: {jobs}{after}", highlight=False, soft_wrap=True)
+    console.print(f"nothing has to stay open; aworld watch {run.root} shows how it goes", highlight=False)
+    return run
+
+
+def submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
+    """Submit the stages in order, each after the jobs of those before it.
+
+    Elements that wait or run are left alone, unless a stage before theirs is submitted anew: then theirs waits for a
+    job that will not succeed, and is replaced.
+    """
+    alive = slurm.alive(run)
+    ids: dict[str, list[str]] = {}
+    launched: dict[str, Launched] = {}
+    for stage in stages:
+        there = alive.get(stage.name, {})
+        if there and any(launched[name].new for name in stage.after):
+            slurm.ask("scancel", *sorted(set(there.values())))
+            there = {}
+        missing = [element for element in range(stage.resources.elements) if element not in there]
+        after = [job for name in stage.after for job in ids[name]]
+        new = [s.job for s in slurm.submit(config.site, run, stage, after, missing)] if missing else []
+        launched[stage.name] = Launched(stage, new, sorted(set(there.values())))
+        ids[stage.name] = [*launched[stage.name].kept, *new]
+    return list(launched.values())
+
+
+def dry_run(config: Config, run: RunDir, stages: list[Stage], folder: Path) -> list[Path]:
+    """Write the resolved configuration and every batch script; the ids in their dependencies are the stages' names."""
+    publish_text(folder / "run.yaml", to_yaml(config))
+    scripts = []
+    for stage in stages:
+        path = folder / f"{stage.name}.sbatch"
+        publish_text(path, slurm.script(config.site, run, stage, list(stage.after)))
+        scripts.append(path)
+    return scripts

@@ -1,0 +1,115 @@
+"""What a person sees of a run at a glance: from its files, and one question to Slurm."""
+
+import time
+from collections import Counter
+from datetime import datetime
+from itertools import groupby
+
+from rich.box import SIMPLE
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from aworld.config import Config
+from aworld.launch import slurm
+from aworld.launch.status import StageStatus, estimated_end, status, tally
+from aworld.rollout.workload import Workload, schedule
+from aworld.rundir import RunDir, read_jsonl
+from aworld.tasks import make_source
+
+FINISHED, UNDER_WAY, STOPPED = 0, 10, 11
+WAITING = ("PENDING", "REQUEUED", "SUSPENDED")
+
+
+def show_status(config: Config, run: RunDir, console: Console) -> int:
+    """Print where the run is; returns the exit code that says so."""
+    picture, code = _picture(config, run, _workloads(config, run))
+    console.print(picture)
+    return code
+
+
+def watch(config: Config, run: RunDir, console: Console, every: float) -> int:
+    """Show it until the run is finished or stops; returns the exit code that says which."""
+    workloads = _workloads(config, run)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            picture, code = _picture(config, run, workloads)
+            live.update(picture, refresh=True)
+            if code != UNDER_WAY:
+                return code
+            time.sleep(every)
+
+
+def _workloads(config: Config, run: RunDir) -> list[Workload]:
+    return schedule(config, run, make_source(config.tasks, run.tasks))
+
+
+def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Group, int]:
+    stages = status(config, run, workloads)
+    jobs = job_states(run) if config.site.executor == "slurm" else {}
+    if all(stage.finished for stage in stages):
+        code = FINISHED
+    elif config.site.executor == "local":
+        code = UNDER_WAY if run.is_worked_on() else STOPPED
+    else:
+        code = UNDER_WAY if any(_is_alive(state) for states in jobs.values() for state in states) else STOPPED
+    parts = Table("", "rollout", "gather", "training", "episodes", box=SIMPLE, title=f"{run.root}")
+    by_name = {workload.name: workload for workload in workloads}
+    for part, group in groupby(stages, lambda stage: stage.part):
+        cells = list(group)
+        episodes = tally(by_name[part]) if any(stage.done for stage in cells) else ""
+        parts.add_row(part, *(_cell(stage) for stage in cells), *[""] * (3 - len(cells)), episodes)
+    words = {FINISHED: "finished", UNDER_WAY: "under way", STOPPED: f"stopped; go on with: aworld resume {run.root}"}
+    end = estimated_end(config, run) if code == UNDER_WAY else None
+    verdict = words[code] + (f", the last policy about {datetime.fromtimestamp(end):%d %B %H:%M}" if end else "")
+    return Group(parts, *([_jobs(run, jobs)] if jobs else []), verdict), code
+
+
+def _cell(stage: StageStatus) -> str:
+    if stage.finished:
+        return f"[green]finished[/] {stage.total if stage.total > 1 else ''} {stage.note}"
+    return f"[yellow]{stage.done}/{stage.total}[/] {stage.note}" if stage.done else "[dim]waiting[/]"
+
+
+def _jobs(run: RunDir, jobs: dict[str, Counter[str]]) -> Table:
+    """The stages whose jobs are not simply waiting or done."""
+    table = Table("stage", "job", "elements", "restarts", box=SIMPLE)
+    ids = {submission.stage: submission.job for submission in slurm.submissions(run)}
+    for stage, states in jobs.items():
+        if set(states) - {"COMPLETED", "PENDING"}:
+            elements = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
+            table.add_row(stage, ids[stage], elements, str(restarts(run, stage)))
+    waiting = sum(not set(states) - {"PENDING"} for states in jobs.values())
+    done = sum(not set(states) - {"COMPLETED"} for states in jobs.values())
+    table.caption = f"further stages: {done} completed, {waiting} waiting for others"
+    return table
+
+
+def restarts(run: RunDir, stage: str) -> int:
+    """How often tasks of a stage began once more."""
+    paths = [*run.starts.glob(f"{stage}.jsonl"), *run.starts.glob(f"{stage}-[0-9]*.jsonl")]
+    return sum(max(0, len(read_jsonl(path)) - 1) for path in paths)
+
+
+def job_states(run: RunDir) -> dict[str, Counter[str]]:
+    """How many elements of each stage's newest submissions are in which state of Slurm's.
+
+    By one call of sacct; where Slurm keeps no accounts, by one of squeue, which forgets jobs that ended.
+    """
+    newest = {(s.stage, element): s for s in slurm.submissions(run) for element in s.elements}
+    if not newest:
+        return {}
+    jobs = sorted({submission.job for submission in newest.values()})
+    shown = slurm.job_table(jobs)
+    found: dict[str, Counter[str]] = {}
+    for (stage, element), submission in newest.items():
+        index = submission.elements.index(element)
+        job = f"{submission.job}_{index}" if len(submission.elements) > 1 else submission.job
+        state = shown.get(job) or shown.get(submission.job, "")
+        if state:
+            found.setdefault(stage, Counter())[state] += 1
+    return found
+
+
+def _is_alive(state: str) -> bool:
+    return state not in slurm.OVER

@@ -1,0 +1,98 @@
+"""What a run has left to do, as stages and the edges between them.
+
+Two plans for the same files. *batch*: one job per stage and round, so that GPUs are held only while they are used.
+*resident*: one array of workers and one trainer that live through all rounds. Either can follow the other in one run.
+"""
+
+from dataclasses import dataclass, replace
+
+from aworld.config import Config
+from aworld.errors import InputError
+from aworld.rollout.workload import Workload
+from aworld.rundir import RunDir, is_complete
+from aworld.site import Resources
+
+BATCH, RESIDENT = "batch", "resident"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A command that does one stage's work.
+
+    Attributes:
+        name: unique in the run, such as rollout-0003.
+        words: of `aworld`; every task of the job runs them. A stage with workers also gets `--worker FIRST`.
+        resources: what it asks for; its array has `resources.elements` elements.
+        after: names of the stages that come before it.
+        come_what_may: it starts once those have ended, also where they failed: a lost worker's share may have been
+            done by others.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    resources: Resources
+    after: tuple[str, ...] = ()
+    come_what_may: bool = False
+
+    @property
+    def has_workers(self) -> bool:
+        return self.words[0] in ("rollout", "evaluate")
+
+
+def mode(config: Config) -> str:
+    """`pipeline.mode`, or what suits the site.
+
+    Raises:
+        InputError: there is no such mode here.
+    """
+    chosen = config.pipeline.mode or (BATCH if config.site.executor == "slurm" else RESIDENT)
+    if chosen not in (BATCH, RESIDENT):
+        raise InputError(f"pipeline.mode={chosen}: no such mode; valid: {BATCH}, {RESIDENT}")
+    if chosen == BATCH and config.site.executor == "local":
+        raise InputError("pipeline.mode=batch needs Slurm's dependencies; on a local site use pipeline.mode=resident")
+    return chosen
+
+
+def plan(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
+    """The stages that are not finished, each after those it depends on; edges to finished ones are left out."""
+    stages = _batch(config, run, workloads) if mode(config) == BATCH else _resident(config, run, workloads)
+    names = {stage.name for stage in stages}
+    return [replace(stage, after=tuple(name for name in stage.after if name in names)) for stage in stages]
+
+
+def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
+    root, site = str(run.root), config.site
+    stages = []
+    if not all(workload.closed for workload in workloads):
+        stages.append(Stage("rollout", ("rollout", root), site.rollout))
+    if not is_complete(run.policy(config.pipeline.rounds)):
+        stages.append(Stage("train", ("train", root), site.train))
+    return [*stages, _report(run, stages)]
+
+
+def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
+    root, site = str(run.root), config.site
+    stages: list[Stage] = []
+    for workload in workloads:
+        number = workload.round
+        words = ("--round", str(number))
+        # the policy it plays, by the stage that makes it
+        policy = [] if workload.oldest is None else [f"train-{workload.oldest:04d}"]
+        if not workload.publishes:
+            if not workload.closed:
+                evaluate = ("evaluate", root, "--policy", str(number))
+                stages.append(Stage(f"evaluate-{number:04d}", evaluate, site.evaluate, tuple(policy)))
+            continue
+        if workload.left(config.rollout.lease_seconds):
+            stages.append(Stage(f"rollout-{number:04d}", ("rollout", root, *words), site.rollout, tuple(policy)))
+        if not workload.closed:
+            rollout = f"rollout-{number:04d}"
+            stages.append(Stage(f"gather-{number:04d}", ("gather", root, *words), site.gather, (rollout,), True))
+        if not is_complete(run.policy(number)):
+            after = (f"gather-{number:04d}", f"train-{number - 1:04d}")
+            stages.append(Stage(f"train-{number:04d}", ("train", root, *words), site.train, after))
+    return [*stages, _report(run, stages)]
+
+
+def _report(run: RunDir, stages: list[Stage]) -> Stage:
+    return Stage("report", ("report", str(run.root)), Resources(), tuple(stage.name for stage in stages), True)
