@@ -9,7 +9,9 @@ from omegaconf import MISSING
 class Resources:
     """What a job of one stage asks for."""
 
-    partition: str = ""  # "": the site's default
+    partition: str = ""  # "": the site's default; so for qos and constraint
+    qos: str = ""
+    constraint: str = ""
     elements: int = 1  # of the job array (rollout, evaluate); each may die, return or be added
     nodes: int = 1  # per element
     tasks_per_node: int = 1  # rollout: workers with a vLLM shard each; gather: MPI ranks; train: Megatron ranks
@@ -42,8 +44,6 @@ class Site:
     name: str = MISSING
     executor: str = "local"  # local | slurm
     account: str = ""
-    qos: str = ""
-    constraint: str = ""
     gres: str = ""  # how GPUs are asked for: "" is --gpus-per-node=N, gpu:h100 is --gres=gpu:h100:N
     sbatch: dict[str, str] = field(default_factory=dict)  # further options of sbatch, such as {reservation: training}
     mpi: str = "pmi2"  # srun --mpi=…: pmi2 for MPICH and Intel MPI, pmix for Open MPI

@@ -57,6 +57,20 @@ def check(config: Config) -> None:
         raise InputError(f"site.executor={config.site.executor} is not there; valid: local, slurm")
     mode(config)
     algorithms.make(config.training)
+    for stage in (config.site.rollout, config.site.evaluate):
+        wanted = stage.tasks_per_node * config.model.shard.tensor_parallel_size
+        if stage.gpus_per_node and wanted > stage.gpus_per_node:
+            raise InputError(
+                f"{stage.tasks_per_node} vLLM shards of {config.model.shard.tensor_parallel_size} GPUs do not fit on a "
+                f"node of {stage.gpus_per_node}; change site.rollout.tasks_per_node or model.shard.tensor_parallel_size"
+            )
+    layout = config.model.parallel
+    ranks = layout.tensor_model_parallel_size * layout.pipeline_model_parallel_size
+    if config.site.train.tasks % ranks:
+        raise InputError(
+            f"site.train has {config.site.train.tasks} tasks (nodes × tasks_per_node), no multiple of "
+            f"model.parallel's {ranks} (tensor × pipeline); change one of them"
+        )
 
 
 def _make_base(config: Config, source: TaskSource, folder: Path) -> None:

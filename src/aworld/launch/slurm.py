@@ -82,9 +82,9 @@ def command(stage: Stage, part: list[int]) -> str:
     tasks = stage.resources.tasks
     if len(part) == 1:
         return f"{words} --worker {part[0] * tasks}"
-    numbers = " ".join(str(element * tasks) for element in part)
     if part == list(range(part[0], part[0] + len(part))):
-        return f"{words} --worker $((({part[0]} + SLURM_ARRAY_TASK_ID) * {tasks}))"
+        return f"{words} --worker $(( (SLURM_ARRAY_TASK_ID + {part[0]}) * {tasks} ))"
+    numbers = " ".join(str(element * tasks) for element in part)
     return f"{words} --worker $(set -- {numbers}; shift $SLURM_ARRAY_TASK_ID; echo $1)"
 
 
@@ -109,8 +109,8 @@ def parameters(site: Site, run: RunDir, stage: Stage, after: list[str]) -> dict[
         "mem": f"{round(resources.mem_gb * 1024)}M",
         "partition": resources.partition or None,
         "account": site.account or None,
-        "qos": site.qos or None,
-        "constraint": site.constraint or None,
+        "qos": resources.qos or None,
+        "constraint": resources.constraint or None,
         "gpus_per_node": gpus if gpus and not site.gres else None,
         "gres": f"{site.gres}:{gpus}" if gpus and site.gres else None,
         "array_parallelism": site.array_parallel or site.array_limit,

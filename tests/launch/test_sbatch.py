@@ -1,0 +1,174 @@
+"""The batch scripts of `sbatch/` and those that `jobs/` submits ask for the same, and run the same."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aworld import config as configuration
+from aworld.launch.plan import Stage, plan
+from aworld.launch.single import stage_of
+from aworld.launch.slurm import script
+from aworld.rollout.workload import schedule
+from aworld.rundir import RunDir
+from aworld.tasks import make_source
+
+pytestmark = pytest.mark.unit
+
+FOLDER = Path(__file__).parents[2] / "sbatch"
+STAGES = ["rollout", "gather", "train", "evaluate"]
+OWN = {"job-name", "output"}  # a plain script is named after its stage alone, and logs where it was submitted
+
+
+@pytest.fixture(scope="module")
+def config() -> configuration.Config:
+    words = ["recipe=demo", "site=example", "model=qwen3-32b", "model.path=/project/model", "pipeline.rounds=2"]
+    return configuration.load(words)
+
+
+def options(text: str) -> dict[str, str]:
+    """The options of a batch script, memory in MiB."""
+    found = dict(re.findall(r"^#SBATCH --([a-z-]+)=?(.*)$", text, re.MULTILINE))
+    memory = re.fullmatch(r"(\d+)([MG])", found["mem"])
+    assert memory
+    found["mem"] = str(int(memory[1]) * (1024 if memory[2] == "G" else 1))
+    return {key: value for key, value in found.items() if key not in OWN}
+
+
+def step(text: str) -> list[str]:
+    """srun's command line with this run's values in place of the variables, without where submitit logs."""
+    line = text.replace("\\\n", " ").rpartition("srun ")[2].strip()
+    values = {"RUN": "runs/x", "ROUND": "1", "POLICY": "1"}
+    line = re.sub(r'"\$\{(\w+):\?\}"', lambda m: values[m[1]], line)
+    line = re.sub(r"\$\(\( ?\(?(SLURM_ARRAY_TASK_ID)(?: \+ 0\))? \* (\d+) ?\)\)", r"element*\2", line)
+    words = shlex.split(re.sub(r"--unbuffered --output \S+ ", "", line))
+    python = next(at for at, word in enumerate(words) if "python" in word)
+    return [*words[:python], *words[python + 1 :]]
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_both_ways_ask_for_the_same_and_run_the_same(kind: str, config: configuration.Config) -> None:
+    plain = (FOLDER / f"{kind}.sbatch").read_text()
+    ours = script(config.site, RunDir(Path("runs/x")), stage_of(kind, config, RunDir(Path("runs/x")), 1), [])
+    assert options(plain) == options(ours)
+    assert step(plain) == step(ours)
+    for line in ("trap : TERM USR1 USR2", *config.site.setup):
+        assert line in plain and line in ours
+
+
+def test_every_script_passes_shellcheck() -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("no shellcheck on PATH; apt install shellcheck")
+    scripts = [*FOLDER.glob("*.sbatch"), *FOLDER.glob("*.sh")]
+    assert len(scripts) == len(STAGES) + 1
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_script_of_a_stage(config: configuration.Config, tmp_path: Path) -> None:
+    """Golden: what a person reads, and Slurm gets."""
+    run = RunDir(Path("runs/x"))
+    text = script(config.site, run, stage_of("train", config, run, 2), ["12", "13"])
+    text = re.sub(r"\S*python\S*", "python", text).replace(str(Path.cwd()), "/here")
+    assert (
+        text == """\
+#!/bin/bash
+
+# Parameters
+#SBATCH --account=my-project
+#SBATCH --constraint=h100
+#SBATCH --cpus-per-task=12
+#SBATCH --dependency=afterok:12:13
+#SBATCH --gpus-per-node=8
+#SBATCH --hint=nomultithread
+#SBATCH --job-name=x.train-0002
+#SBATCH --kill-on-invalid-dep=yes
+#SBATCH --mem=921600M
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=8
+#SBATCH --open-mode=append
+#SBATCH --output=/here/runs/x/logs/%j_0_log.out
+#SBATCH --partition=gpu
+#SBATCH --requeue
+#SBATCH --signal=USR2@300
+#SBATCH --time=240
+
+# setup
+trap : TERM USR1 USR2
+module load apptainer
+export NCCL_SOCKET_IFNAME=ib0
+export HDF5_USE_FILE_LOCKING=FALSE
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output /here/runs/x/logs/%j_%t_log.out --mpi=none --cpus-per-task=12 --kill-on-bad-exit=1 """
+        """python -u -m aworld train runs/x --round 2
+"""
+    )
+
+
+def edges(config: configuration.Config, tmp_path: Path, *words: str) -> dict[str, Stage]:
+    changed = configuration.changed(config, list(words))
+    run = RunDir(tmp_path / "run")
+    workloads = schedule(changed, run, make_source(changed.tasks, tmp_path / "tasks"))
+    return {stage.name: stage for stage in plan(changed, run, workloads)}
+
+
+def test_a_batch_run_is_a_graph_of_dependencies(config: configuration.Config, tmp_path: Path) -> None:
+    stages = edges(config, tmp_path)
+    after = {name: set(stage.after) for name, stage in stages.items() if name != "report"}
+    assert after == {
+        "rollout-0000": set(),
+        "gather-0000": {"rollout-0000"},
+        "train-0000": {"gather-0000"},
+        "evaluate-0000": {"train-0000"},
+        "rollout-0001": {"train-0000"},
+        "gather-0001": {"rollout-0001"},
+        "train-0001": {"gather-0001", "train-0000"},
+        "rollout-0002": {"train-0001"},
+        "gather-0002": {"rollout-0002"},
+        "train-0002": {"gather-0002", "train-0001"},
+        "evaluate-0002": {"train-0002"},
+    }
+    assert {name for name, stage in stages.items() if stage.come_what_may} == {
+        "gather-0000",
+        "gather-0001",
+        "gather-0002",
+        "report",
+    }
+
+
+def test_max_lag_is_an_edge(config: configuration.Config, tmp_path: Path) -> None:
+    stages = edges(config, tmp_path, "pipeline.max_lag=1", "pipeline.rounds=3")
+    assert stages["rollout-0002"].after == ("train-0000",)
+    assert stages["rollout-0003"].after == ("train-0001",)
+    assert set(stages["train-0003"].after) == {"gather-0003", "train-0002"}
+
+
+def test_a_resident_run_is_two_jobs_and_the_report(config: configuration.Config, tmp_path: Path) -> None:
+    stages = edges(config, tmp_path, "pipeline.mode=resident")
+    assert {name: stage.after for name, stage in stages.items()} == {
+        "rollout": (),
+        "train": (),
+        "report": ("rollout", "train"),
+    }
+
+
+def test_an_array_longer_than_the_site_allows_counts_on(config: configuration.Config) -> None:
+    from aworld.launch.slurm import command
+
+    run = RunDir(Path("runs/x"))
+    stage = stage_of("rollout", config, run, 1)
+    for part, index in ((list(range(10)), 3), (list(range(10, 16)), 5), ([7], 0), ([2, 5, 11], 2)):
+        line = command(stage, part).rpartition("--worker ")[2]
+        done = subprocess.run(
+            ["bash", "-c", f"echo {line}"],
+            env={"SLURM_ARRAY_TASK_ID": str(index), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert int(done.stdout) == part[index] * 2  # two workers in each element
