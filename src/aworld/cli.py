@@ -104,8 +104,9 @@ def _play(
     name = f"{stage}-{number}"
     with lifetime(config, run, name), try_to_hold(run.lock(name)) as is_alone:
         # A copy of this worker may still be at work where Slurm lost sight of it: then this is one worker more.
-        owner = f"worker-{number}" if is_alone else f"worker-{number}-{uuid.uuid4().hex[:8]}"
-        run_rollout(config, run, workloads, source, Worker(number, owner, gathers=stage == "rollout"))
+        suffix = "" if is_alone else f"-{uuid.uuid4().hex[:8]}"
+        worker = Worker(number, name + suffix, f"worker-{number}{suffix}", gathers=stage == "rollout")
+        run_rollout(config, run, workloads, source, worker)
 
 
 def _gather(arguments: argparse.Namespace) -> None:

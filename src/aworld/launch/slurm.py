@@ -220,6 +220,7 @@ def last_line(text: str) -> str:
 def _executor(site: Site, run: RunDir, stage: Stage, part: list[int], after: list[str]) -> submitit.SlurmExecutor:
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise InputError(f"no sbatch on PATH, which site '{site.name}' needs; load Slurm's module, or use site=local")
+    run.logs.mkdir(parents=True, exist_ok=True)
     executor = submitit.SlurmExecutor(folder=str(run.logs))
     executor.update_parameters(**parameters(site, run, stage, after))
     if len(part) > 1:

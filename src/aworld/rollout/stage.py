@@ -41,11 +41,13 @@ class Worker:
 
     Attributes:
         number: of the worker in its stage, from 0.
+        name: of its part of the stage, such as rollout-0003-1; no other process of the run has it.
         owner: the name on its claims and its journal; at any time one process goes by it.
         gathers: whether the worker that ends a round gathers it, as in a resident run.
     """
 
     number: int
+    name: str
     owner: str
     gathers: bool
 
@@ -131,7 +133,7 @@ class Shard:
             return _expert(self.config, ChatFormat(self.run.base))
         version = max(v for v in range(workload.oldest or 0, workload.newest + 1) if is_complete(self.run.policy(v)))
         if self.vllm is None:
-            log = self.run.logs / f"vllm-{self.worker.number}.log"
+            log = self.run.logs / f"vllm-{self.worker.name}.log"
             cpus = self.config.site.rollout.cpus_per_task
             self.vllm = VllmShard(self.run.policy(version), version, self.config.model, log, cpus)
             await self.vllm.start()
