@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "training": BASE | {"trajectories"},
     "evaluation": BASE | {"tasks", "trajectories"},
     "launch": BASE | {"tasks", "models", "environments", "rollout", "training", "trajectories", "evaluation"},
-    "cli": BASE | {"tasks", "trajectories", "rollout", "training", "evaluation", "launch"},
+    "doctor": BASE | {"environments", "launch"},
+    "cli": BASE | {"doctor", "tasks", "trajectories", "rollout", "training", "evaluation", "launch"},
     "__main__": {"cli"},
 }
 ENGINES = {"vllm": "inference", "megatron": "training", "mbridge": "training", "mpi4py": "trajectories"}

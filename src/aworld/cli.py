@@ -52,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--worker", type=int, default=0)
     evaluate.add_argument("--policy", type=int, required=True, help="version of the policy, 0 for the first")
 
+    doctor = add("doctor", _doctor, "what this site offers, on the login node and on compute nodes, each with its mend")
+    doctor.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
+    doctor.add_argument("--login-only", action="store_true", help="submit nothing")
+    doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node, as lines of JSON")
     prepare = add("prepare", _prepare, "make a run directory, and launch nothing")
     prepare.add_argument("words", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
     of_run("status", _status, "how far each stage is, by the run's files and one question to Slurm")
@@ -131,6 +135,18 @@ def _train(arguments: argparse.Namespace) -> int:
     name = "train" if arguments.round is None else f"train-{arguments.round:04d}"
     with lifetime(config, run, name), sole_holder(run.lock("train")):
         return launch(config, run, arguments.round)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from aworld.doctor.visit import report_node, visit
+
+    if arguments.node:
+        report_node(arguments.node, configuration.read(arguments.node / "run.yaml"))
+        return 0
+    words = (
+        arguments.words if any(w.startswith("recipe=") for w in arguments.words) else ["recipe=demo", *arguments.words]
+    )
+    return visit(configuration.load(words), Console(), on_compute=not arguments.login_only)
 
 
 def _prepare(arguments: argparse.Namespace) -> None:

@@ -1,0 +1,146 @@
+"""What one node can do, tried there: `aworld doctor` runs this on the login node and on compute nodes."""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from aworld.config import Config
+from aworld.doctor.check import Check, degraded, missing, ok
+from aworld.environments.escapes import try_all
+from aworld.environments.sandbox import choose
+from aworld.errors import InputError
+
+ANYWHERE = ("1.1.1.1", 443)  # an address that answers wherever there is an internet
+
+
+def checks(config: Config, folder: Path) -> Iterator[Check]:
+    """Everything about this node; `folder`, which is there, is on the file system of the run directory."""
+    yield _namespaces()
+    yield _cgroups()
+    yield _apptainer()
+    yield from _sandbox(config)
+    yield from _shared(folder)
+    yield _scratch(config)
+    yield _internet()
+    yield _gpus(config)
+
+
+def _says(*words: str, seconds: float = 60) -> tuple[int, str]:
+    """The exit code of a command and the last line it wrote."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired) as reason:
+        return 127, str(reason)
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return done.returncode, lines[-1] if lines else ""
+
+
+def _namespaces() -> Check:
+    code, said = _says("unshare", "--user", "--map-root-user", "true")
+    if code:
+        return degraded("user namespaces", said, "without them bubblewrap and rootless Apptainer do not work")
+    return ok("user namespaces", "an ordinary user can make them")
+
+
+def _cgroups() -> Check:
+    own = Path("/sys/fs/cgroup") / Path("/proc/self/cgroup").read_text().strip().rpartition("::/")[2]
+    if (own / "cgroup.procs").exists() and os.access(own, os.W_OK) and os.geteuid():
+        return ok("cgroups", f"{own} is delegated to this user")
+    detail = "not delegated: a sandbox's memory is watched twice a second instead of capped by the kernel"
+    return degraded("cgroups", detail, "nothing to do; or ask for cgroups v2 with delegation")
+
+
+def _apptainer() -> Check:
+    code, said = _says("apptainer", "--version")
+    if code:
+        return degraded("Apptainer", "it is not on PATH", "load its module (site.setup), or: sh tools/apptainer.sh")
+    return ok("Apptainer", said)
+
+
+def _sandbox(config: Config) -> Iterator[Check]:
+    site = config.site
+    try:
+        sandbox = choose(site.sandbox, site.images.environment)
+    except InputError as reason:
+        yield missing("sandbox", str(reason), "build the image: aworld containers build environment")
+        return
+    if sandbox.name == "subprocess":
+        yield degraded(
+            "sandbox", "a plain subprocess: neither files nor network are out of reach", "install bubblewrap"
+        )
+    else:
+        yield ok("sandbox", f"{sandbox.name}; left open: {'; '.join(sandbox.gaps) or 'nothing known'}")
+    for attempt in asyncio.run(try_all(sandbox, config.environment)):
+        if attempt.blocked:
+            yield ok(f"escape: {attempt.name}", attempt.detail)
+        else:
+            yield degraded(f"escape: {attempt.name}", attempt.detail, "use a tighter sandbox: docs/sandbox.md")
+
+
+def _shared(folder: Path) -> Iterator[Check]:
+    """Whether the file system keeps the promises that claims, journals and publishing rest on."""
+    probe = folder / f".doctor-{uuid.uuid4().hex}"
+    probe.mkdir()
+    try:
+        (probe / "a").write_text("old")
+        (probe / "b").write_text("new")
+        os.replace(probe / "b", probe / "a")
+        try:
+            os.open(probe / "a", os.O_CREAT | os.O_EXCL)
+            yield missing("exclusive create", f"{folder} lets two win", "put runs on another file system")
+        except FileExistsError:
+            yield ok("rename and exclusive create", f"as they should be in {folder}")
+        skew = abs((probe / "a").stat().st_mtime - time.time())
+        yield ok("clock", f"the file system's differs by {skew:.1f} s; leases go by the file system's")
+        with open(probe / "a") as one, open(probe / "a") as other:
+            try:
+                fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield degraded(
+                    "file locks", "they do not exclude", "set HDF5_USE_FILE_LOCKING=FALSE in site.environment"
+                )
+            except BlockingIOError:
+                yield ok("file locks", "they exclude, on this node at least")
+            except OSError as reason:
+                mend = "set HDF5_USE_FILE_LOCKING=FALSE in site.environment; journals do without"
+                yield degraded("file locks", str(reason), mend)
+    finally:
+        shutil.rmtree(probe, ignore_errors=True)
+
+
+def _scratch(config: Config) -> Check:
+    folder = Path(config.site.scratch or tempfile.gettempdir())
+    if not os.access(folder, os.W_OK):
+        return missing("node-local scratch", f"{folder} cannot be written", "set site.scratch")
+    kind = _says("stat", "--file-system", "--format=%T", str(folder))[1]
+    free = shutil.disk_usage(folder).free / 2**30
+    if kind in ("nfs", "lustre", "gpfs", "fuseblk", "beegfs"):
+        return degraded("node-local scratch", f"{folder} is on {kind}, which is shared", "set site.scratch")
+    return ok("node-local scratch", f"{folder} ({kind}), {free:.0f} GiB free")
+
+
+def _internet() -> Check:
+    try:
+        socket.create_connection(ANYWHERE, timeout=3).close()
+    except OSError:
+        return ok("internet", "none; the stages need none")
+    return ok("internet", "reachable")
+
+
+def _gpus(config: Config) -> Check:
+    wanted = config.site.rollout.gpus_per_node
+    code, said = _says("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    if code:
+        return missing("GPUs", said, "choose a partition with GPUs") if wanted else ok("GPUs", "none, none asked for")
+    count = len(subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout.splitlines())
+    if count < wanted:
+        return missing("GPUs", f"{count} × {said}, {wanted} asked for", "set site.rollout.gpus_per_node")
+    return ok("GPUs", f"{count} × {said}")

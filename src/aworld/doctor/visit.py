@@ -1,0 +1,103 @@
+"""The doctor's round: the login node, then, through srun, two compute nodes."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from aworld.config import Config, to_yaml
+from aworld.doctor import node, slurm
+from aworld.doctor.check import Check, missing, ok
+from aworld.site import Resources
+
+COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
+WORLD = "from mpi4py import MPI; print('size', MPI.COMM_WORLD.size, flush=True)"
+WAIT_SECONDS = 900  # for two nodes to come free
+
+
+def visit(config: Config, console: Console, on_compute: bool) -> int:
+    """Print every check; returns the exit code: 0, or 4 where something is missing."""
+    Path(config.runs).mkdir(parents=True, exist_ok=True)
+    found: list[Check] = []
+
+    def show(place: str, checks: Iterator[Check]) -> None:
+        console.print(f"\n[bold]{place}[/]")
+        for check in checks:
+            found.append(check)
+            mend = f" → {check.mend}" if check.mend else ""
+            level = f"[{COLOURS[check.level]}]{check.level:<8}[/]"
+            console.print(f"{level} {check.name}: {escape(check.detail + mend)}", highlight=False, soft_wrap=True)
+
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=config.runs) as folder:
+        (Path(folder) / "run.yaml").write_text(to_yaml(config))
+        if config.site.executor == "slurm":
+            show("Slurm, asked from here", slurm.checks(config, Path(folder)))
+        show(f"this node, {os.uname().nodename}", node.checks(config, Path(folder)))
+        if (
+            config.site.executor == "slurm"
+            and on_compute
+            and all(c.level != "missing" or c.name != "Slurm" for c in found)
+        ):
+            show("MPI over two compute nodes", _mpi(config))
+            for stage in dict.fromkeys(("rollout", "train")):
+                show(f"a compute node for {stage}", _compute(config, stage, Path(folder)))
+    return 4 if any(check.level == "missing" for check in found) else 0
+
+
+def report_node(folder: Path, config: Config) -> None:
+    """Runs on the compute node: its checks as lines of JSON."""
+    for check in node.checks(config, folder):
+        print(json.dumps(check.as_json()), flush=True)
+
+
+def _srun(config: Config, resources: Resources, *words: str) -> list[str]:
+    site = config.site
+    options = {"account": site.account, "partition": resources.partition, "qos": resources.qos}
+    options |= {"constraint": resources.constraint, "time": "10"}
+    if resources.gpus_per_node:
+        gpus = resources.gpus_per_node
+        options |= {"gres": f"{site.gres}:{gpus}"} if site.gres else {"gpus-per-node": str(gpus)}
+    return ["srun", "--quiet", *(f"--{key}={value}" for key, value in options.items() if value), *words]
+
+
+def _mpi(config: Config) -> Iterator[Check]:
+    command = _srun(config, config.site.gather, "--nodes=2", "--ntasks-per-node=1", f"--mpi={config.site.mpi}")
+    try:
+        done = subprocess.run(
+            [*command, sys.executable, "-c", WORLD], capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        yield missing("MPI", f"no two nodes came free within {WAIT_SECONDS} s", "try again later")
+        return
+    sizes = [line.removeprefix("size ") for line in done.stdout.splitlines() if line.startswith("size ")]
+    mend = "set site.mpi to one of `srun --mpi=list` that fits the MPI of mpi4py: pmi2 for MPICH, pmix for Open MPI"
+    if sizes == ["2", "2"]:
+        yield ok("MPI", f"--mpi={config.site.mpi} makes one world of two nodes")
+    elif sizes == ["1", "1"]:
+        yield missing("MPI", f"--mpi={config.site.mpi} makes two worlds of one process each", mend)
+    else:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        yield missing("MPI", f"--mpi={config.site.mpi}: {said}", mend)
+
+
+def _compute(config: Config, stage: str, folder: Path) -> Iterator[Check]:
+    resources = getattr(config.site, stage)
+    words = ("--nodes=1", "--ntasks=1", sys.executable, "-m", "aworld", "doctor", "--node", str(folder))
+    setup = " && ".join([*config.site.setup, 'exec "$@"'])
+    command = ["bash", "-c", setup, "doctor", *_srun(config, resources, *words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        count = 0
+        for line in process.stdout:
+            if line.startswith("{"):
+                count += 1
+                yield Check(**json.loads(line))
+        if process.wait() or not count:
+            said = (process.stderr.read().strip().splitlines() or ["it said nothing"])[-1]
+            yield missing("a job", f"srun failed: {said}", f"see that site.{stage} can be had at all")
