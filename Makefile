@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install demo test test-fast lint format lock clean
+.PHONY: help install demo test test-fast cluster cluster-stop cluster-packages lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: tools/install.sh pyproject.toml requirements-cpu.lock
 	@PYTHON=$(PYTHON) VENV=$(VENV) sh tools/install.sh
@@ -23,6 +23,12 @@ test: $(VENV)/.installed ## run every test that this machine can run
 
 test-fast: $(VENV)/.installed ## only the tests that take seconds
 	@$(BIN)/python -m pytest -m unit $(ARGS)
+
+cluster: $(VENV)/.installed ## start a private Slurm of four virtual nodes on this machine
+	@$(BIN)/python tests/cluster/cluster.py start
+
+cluster-stop: ## end it, with its jobs
+	@$(BIN)/python tests/cluster/cluster.py stop
 
 lint: $(VENV)/.installed ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -1,0 +1,39 @@
+"""A real Slurm for the tests of this folder; they are skipped where its packages are missing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from cluster import Cluster, missing
+from slurm_conf import Settings
+
+
+@pytest.fixture(scope="session")
+def make_cluster() -> Iterator[Callable[[Settings], Cluster]]:
+    """`make_cluster(settings)`: one more running cluster, which ends with the session."""
+    if reason := missing():
+        pytest.skip(reason)
+    with ExitStack() as ends:
+
+        def make(settings: Settings) -> Cluster:
+            cluster = Cluster.temporary(settings)
+            ends.callback(cluster.stop)
+            cluster.start()
+            return cluster
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(make_cluster: Callable[[Settings], Cluster]) -> Cluster:
+    """Four nodes of 16 CPUs and 8 GPUs, with accounting and the user signal at preemption."""
+    return make_cluster(Settings())
+
+
+@pytest.fixture
+def cluster(shared_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """The shared cluster, empty and whole; Slurm's commands and submitit find it in the environment."""
+    for name, value in shared_cluster.env.items():
+        monkeypatch.setenv(name, value)
+    yield shared_cluster
+    shared_cluster.restore()
