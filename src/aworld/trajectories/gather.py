@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aworld.config import Config
+from aworld.containers import inside, staged
 from aworld.errors import AWorldError, InfrastructureError, InputError, TaskError
-from aworld.processes import die_with_parent
+from aworld.processes import STARTER, die_with_parent, die_with_starter
 from aworld.rundir import RunDir
 from aworld.trajectories import file, journal
 from aworld.trajectories.file import Trajectories
@@ -142,8 +143,17 @@ def run_gather(config: Config, run: RunDir, round_: int) -> None:
         return
     beside = Path(sys.executable).with_name("mpiexec")
     program = [sys.executable, "-m", "aworld.trajectories.gather", str(run.root), "--round", str(round_)]
-    command = [str(beside) if beside.exists() else "mpiexec", "-n", str(config.site.gather.tasks), *program]
-    env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)} | {"OMP_NUM_THREADS": "1"}
+    site = config.site
+    mpiexec = str(beside) if beside.exists() and (site.bind_python or not site.images.megatron) else "mpiexec"
+    # in an image mpiexec is the image's too: the MPI of the two has to be one
+    command = inside(
+        site,
+        staged(site.images.megatron, site.scratch),
+        [mpiexec, "-n", str(site.gather.tasks), *program],
+        [run.root],
+    )
+    env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
+    env |= {"OMP_NUM_THREADS": "1", STARTER: str(os.getpid())}
     done = subprocess.run(command, env=env, capture_output=True, text=True, preexec_fn=die_with_parent, check=False)
     if done.returncode:
         kinds = {kind.exit_code: kind for kind in (InputError, TaskError)}
@@ -159,6 +169,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--round", type=int, required=True)
     arguments = parser.parse_args()
+    die_with_starter()
     try:
         gather(RunDir(arguments.run), arguments.round)
     except BaseException as error:  # a rank that just left would let the others wait for ever
