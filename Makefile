@@ -2,7 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+APPTAINER := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/aworld/apptainer/usr/bin# by tools/apptainer.sh; a site's own comes first
+export PATH := $(CURDIR)/$(BIN):$(PATH):$(wildcard $(APPTAINER))
 
 .PHONY: help install demo test test-fast cluster cluster-stop cluster-packages lint format lock clean
 .DEFAULT_GOAL := help

@@ -70,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     of_run("report", _report, "write report.html and report.json from what is there")
     show = of_run("show", _show, "print an episode turn by turn")
     show.add_argument("episode", metavar="EPISODE", nargs="?", help="ROUND/TASK/ATTEMPT or eval-VERSION/TASK/ATTEMPT")
+    containers = commands.add_parser("containers", help="build the images that a site names")
+    build = containers.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "build", help="build one, as this user"
+    )
+    build.add_argument("image", metavar="environment|vllm|megatron")
+    build.add_argument(
+        "values", metavar="NAME=VALUE", nargs="*", help="what the definition leaves open: docs/containers.md"
+    )
+    build.add_argument("--output", type=Path, metavar="FILE", help="default: the image's name with .sif")
+    build.set_defaults(run=_build_image)
     return parser
 
 
@@ -199,6 +209,15 @@ def _report(arguments: argparse.Namespace) -> None:
     config, run, _ = _open(arguments)
     report(config, run)
     print(run.root / "report.html")
+
+
+def _build_image(arguments: argparse.Namespace) -> None:
+    from aworld.containers import sha256
+    from aworld.launch.images import build
+
+    image = arguments.output or Path(f"{arguments.image}.sif")
+    build(arguments.image, arguments.values, image)
+    print(f"{image}: {image.stat().st_size / 1e6:.0f} MB, sha256 {sha256(image)}")
 
 
 def _show(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import signal
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from aworld.errors import InfrastructureError
 
+STARTER = "AWORLD_STARTER"
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without -o flock, NFS without lockd
@@ -22,6 +24,24 @@ _SOON = (signal.SIGUSR1, signal.SIGUSR2)
 def die_with_parent() -> None:
     """Ask Linux for a SIGKILL when the parent ends, however it ends. Fit to be a `preexec_fn`."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def die_with_starter() -> None:
+    """End with SIGKILL when the process does that the variable AWORLD_STARTER names, if there is one, on this node.
+
+    For programs that may run in a container: Apptainer, between the two, makes Linux forget `die_with_parent`.
+    """
+    starter = int(os.environ.get(STARTER, 0))
+
+    def follow() -> None:
+        with suppress(ProcessLookupError):  # it has ended already
+            ended = select.poll()
+            ended.register(os.pidfd_open(starter), select.POLLIN)
+            ended.poll()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if starter:
+        threading.Thread(target=follow, daemon=True).start()
 
 
 class Notice:

@@ -55,7 +55,7 @@ class Site:
     images: Images = field(default_factory=Images)
     binds: list[str] = field(default_factory=list)  # paths that containers of vLLM and Megatron see: /a or /a:/b
     bind_python: bool = False  # the images bring a system only; this Python and its packages are bound into them
-    scratch: str = ""  # node-local folder; "": TMPDIR, else /tmp
+    scratch: str = ""  # node-local folder, which images are copied to once per node; "": TMPDIR, and no copies
     sandbox: str = "auto"  # auto | apptainer | bubblewrap | subprocess
     rollout: Resources = field(default_factory=lambda: Resources(elements=2))
     gather: Resources = field(default_factory=lambda: Resources(tasks_per_node=2))

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,8 +28,9 @@ def loop() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="session", params=["subprocess", "bubblewrap", "apptainer"])
 def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    image = request.getfixturevalue("environment_image") if request.param == "apptainer" else ""
     try:
-        return choose(request.param, os.environ.get("AWORLD_ENVIRONMENT_IMAGE", ""))
+        return choose(request.param, str(image))
     except InputError as reason:
         pytest.skip(str(reason))
 

@@ -3,8 +3,9 @@
 import os
 import runpy
 
-from aworld.processes import die_with_parent
+from aworld.processes import die_with_parent, die_with_starter
 
+die_with_starter()
 die_with_parent()  # a process that vLLM spawns imports this module again
 os.register_at_fork(after_in_child=die_with_parent)  # one that it forks does not
 

