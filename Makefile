@@ -25,7 +25,10 @@ test: $(VENV)/.installed ## run every test that this machine can run
 test-fast: $(VENV)/.installed ## only the tests that take seconds
 	@$(BIN)/python -m pytest -m unit $(ARGS)
 
-cluster: $(VENV)/.installed ## start a private Slurm of four virtual nodes on this machine
+images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*)
+	@$(BIN)/python tests/environment_image.py $@
+
+cluster: $(VENV)/.installed images/environment.sif ## start a private Slurm of four virtual nodes on this machine
 	@$(BIN)/python tests/cluster/cluster.py start
 
 cluster-stop: ## end it, with its jobs

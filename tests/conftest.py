@@ -1,10 +1,6 @@
 """Small real checkpoints, tasks and an image, made once."""
 
-import fcntl
-import hashlib
 import os
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +8,12 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import environment_image as environment_image_of
 import pytest
 
 from aworld import config as configuration
 from aworld.config import Config, Tasks
-from aworld.launch import images
+from aworld.errors import InputError
 from aworld.launch.prepare import texts
 from aworld.models.tiny import make_checkpoint
 from aworld.tasks.synthetic import SyntheticTasks
@@ -64,23 +61,7 @@ def environment_image() -> Path:
     """The environment image: AWORLD_ENVIRONMENT_IMAGE, else built from this machine's Debian mirror and kept."""
     if given := os.environ.get("AWORLD_ENVIRONMENT_IMAGE"):
         return Path(given)
-    for program in ("apptainer", "debootstrap"):
-        if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
-            pytest.skip(f"no {program} on PATH; install it with tools/apptainer.sh")
-    apt = Path("/etc/apt")
-    sources = [apt / "sources.list", *(apt / "sources.list.d").glob("*")]
-    text = "\n".join(file.read_text() for file in sources if file.is_file())
-    mirror = re.search(r"^(?:URIs:|deb(?: +\[.*?\])?) +(\S+/debian)/?(?:\s|$)", text, re.MULTILINE)
-    if not mirror:
-        pytest.skip("this machine's apt names no Debian mirror to build the environment image from")
-    parts = [images.LOCK, *sorted(images.DEFINITIONS.glob("environment.*"))]
-    parts += sorted((images.ROOT / "src" / "aworld" / "environments" / "servers").glob("*.py"))
-    key = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:16]
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    image = data / "aworld" / "images" / f"environment-{key}.sif"
-    image.parent.mkdir(parents=True, exist_ok=True)
-    with open(image.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not image.exists():
-            images.build("environment", [f"MIRROR={mirror[1]}"], image)
-    return image
+    try:
+        return environment_image_of.environment_image()
+    except InputError as reason:
+        pytest.skip(str(reason))
