@@ -24,6 +24,8 @@ from aworld.site import Site
 
 # bash would die of a signal that is meant for the step it waits for, and the job with it
 OUTLIVE_SIGNALS = "trap : TERM USR1 USR2"
+SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")
+SETTLE_SECONDS = 60.0
 OVER = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
 
 
@@ -140,20 +142,28 @@ def submissions(run: RunDir) -> list[Submission]:
 def alive(run: RunDir) -> dict[str, dict[int, str]]:
     """The elements of each stage that wait or run, and their jobs, by one call of squeue.
 
+    A job that is just ending may be about to come back or about to go: it is asked for again until that is decided.
+
     Raises:
         InfrastructureError: Slurm does not answer.
     """
-    mine = {(s.job, s.name): s for s in submissions(run)}
+    mine = {(submission.job, submission.name): submission for submission in submissions(run)}
+    give_up = time.monotonic() + SETTLE_SECONDS
     found: dict[str, dict[int, str]] = {}
-    if not mine:
-        return found
-    shown = ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%F|%K|%j|%T|%r")
-    for line in shown.splitlines():
-        job, index, name, state, reason = line.strip().split("|", 4)
-        submission = mine.get((job, name))
-        if submission and state not in OVER and reason != "DependencyNeverSatisfied":
-            element = submission.elements[int(index) if index.isdigit() else 0]
-            found.setdefault(submission.stage, {})[element] = job
+    is_settled = not mine
+    while not is_settled:
+        found, is_settled = {}, True
+        shown = ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%F|%K|%j|%T|%r")
+        for line in shown.splitlines():
+            job, index, name, state, reason = line.strip().split("|", 4)
+            submission = mine.get((job, name))
+            if submission and reason != "DependencyNeverSatisfied":
+                element = submission.elements[int(index) if index.isdigit() else 0]
+                found.setdefault(submission.stage, {})[element] = job
+                is_settled = is_settled and state in SETTLED
+        if not is_settled and time.monotonic() > give_up:
+            break
+        time.sleep(0 if is_settled else 1)
     return found
 
 
