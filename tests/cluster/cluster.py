@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from slurm_conf import USER, Settings, gres_conf, node_names, slurm_conf, slurmdbd_conf
+from slurm_conf import DEFAULT, USER, Settings, gres_conf, node_names, slurm_conf, slurmdbd_conf
 
 from aworld.errors import InfrastructureError, InputError, guarded
 
@@ -31,7 +31,7 @@ PREFIX = "aworld-cluster-"
 UP = {"idle", "mixed", "allocated", "completing"}
 
 
-def missing(settings: Settings = Settings()) -> str:
+def missing(settings: Settings = DEFAULT) -> str:
     """What keeps a cluster from starting here, in one line; "" if nothing does."""
     wanted = PROGRAMS + ACCOUNTING * settings.accounting
     absent = [program for program in wanted if not _find(program)]
@@ -45,7 +45,7 @@ class Cluster:
         env: variables with which Slurm's commands, and submitit, talk to this cluster.
     """
 
-    def __init__(self, folder: Path, settings: Settings = Settings()):
+    def __init__(self, folder: Path, settings: Settings = DEFAULT):
         self.folder = folder.absolute()
         self.settings = settings
         self.nodes = node_names(settings)
@@ -54,7 +54,7 @@ class Cluster:
         self.env = {"SLURM_CONF": str(self.conf)}
 
     @classmethod
-    def temporary(cls, settings: Settings = Settings()) -> "Cluster":
+    def temporary(cls, settings: Settings = DEFAULT) -> "Cluster":
         """A new one that ends with this process at the latest: should it be killed, the next one made here ends it."""
         end_orphans()
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=SOCKETS))
@@ -84,7 +84,7 @@ class Cluster:
         self.start_slurmctld()
         for node in self.nodes:
             self.start_slurmd(node)
-        self._wait(self._up, "slurmctld.log")
+        self.wait(self._up)
 
     def stop(self) -> None:
         """Cancel the jobs, end every process, remove the folder."""
@@ -99,12 +99,12 @@ class Cluster:
         """Make it empty and whole again: every daemon up, no job left, all nodes idle."""
         self.start()
         self.cancel_all()
-        self._wait(lambda: self.node_states() == dict.fromkeys(self.nodes, "idle"), "slurmctld.log")
+        self.wait(lambda: self.node_states() == dict.fromkeys(self.nodes, "idle"))
 
     def cancel_all(self) -> None:
         if jobs := self.slurm("squeue", "--noheader", "--format=%A").split():
             self._succeeds("scancel", *jobs)  # not so where one ended just now
-            self._wait(lambda: not self.slurm("squeue", "--noheader"), "slurmctld.log")
+            self.wait(lambda: not self.slurm("squeue", "--noheader"))
 
     def running(self) -> bool:
         return self._alive("slurmctld")
@@ -137,6 +137,16 @@ class Cluster:
                 if env.get("SLURM_CLUSTER_NAME") == self.name and node in ("", env.get("SLURMD_NODENAME")):
                     found |= {process, *process.children(recursive=True)}
         return list(found)
+
+    def wait(self, condition: Callable[[], bool], log: str = "slurmctld.log", seconds: float = 30) -> None:
+        """Raises:
+        InfrastructureError: `condition` did not come true in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise InfrastructureError(f"no answer within {seconds:.0f} seconds; see {self.folder}/log/{log}")
+            time.sleep(0.1)
 
     def kill_slurmd(self, node: str) -> None:
         """End a node as a power failure does: slurmd and all that runs there, by SIGKILL."""
@@ -185,10 +195,10 @@ class Cluster:
                 *("--skip-networking", f"--socket={run}/mariadb.sock", f"--pid-file={run}/mariadb.pid"),
                 *("--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"),
             )
-            self._wait((run / "mariadb.sock").exists, "mariadbd.log")
+            self.wait((run / "mariadb.sock").exists, "mariadbd.log")
         if not self._alive("slurmdbd"):
             self._run("slurmdbd")
-        self._wait(lambda: self._succeeds("sacctmgr", "-n", "list", "cluster"), "slurmdbd.log")
+        self.wait(lambda: self._succeeds("sacctmgr", "-n", "list", "cluster"), "slurmdbd.log")
         if self.name not in self.slurm("sacctmgr", "-n", "list", "cluster", "format=cluster%20"):
             self.slurm("sacctmgr", "-i", "add", "cluster", self.name)
 
@@ -215,13 +225,6 @@ class Cluster:
     def _up(self) -> bool:
         states = self.node_states()
         return list(states) == self.nodes and set(states.values()) <= UP
-
-    def _wait(self, condition: Callable[[], bool], log: str, seconds: float = 30) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                raise InfrastructureError(f"no answer within {seconds:.0f} seconds; see {self.folder}/log/{log}")
-            time.sleep(0.1)
 
     def _pid(self, daemon: str) -> int:
         try:
