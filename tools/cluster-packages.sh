@@ -3,7 +3,8 @@
 # needed as programs: no service of theirs is started. Where they cannot be installed, the tests that need them are
 # skipped, so that is said and is no failure.
 set -eu
-packages="slurmctld slurmd slurm-client slurmdbd slurm-wlm-basic-plugins slurm-wlm-mysql-plugin mariadb-server munge"
+packages="slurmctld slurmd slurm-client slurmdbd slurm-wlm-basic-plugins slurm-wlm-mysql-plugin"
+packages="$packages mariadb-server munge"
 export PATH="$PATH:/usr/sbin:/sbin"
 
 left_out() {

@@ -28,6 +28,7 @@ PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "srun"]
 ACCOUNTING = ["slurmdbd", "sacctmgr", "mariadbd", "mariadb-install-db"]
 SOCKETS = Path("/tmp")  # paths of sockets may have 107 characters, so no TMPDIR
 PREFIX = "aworld-cluster-"
+RETITLED = ("slurmstepd", "slurmscriptd")  # these write their title over their environment
 UP = {"idle", "mixed", "allocated", "completing"}
 
 
@@ -126,17 +127,21 @@ class Cluster:
         return dict(line.split() for line in done.stdout.splitlines())
 
     def processes(self, node: str = "") -> list[psutil.Process]:
-        """Daemons, steps, and what jobs started, on one node or on all.
-
-        Slurm tells a job its cluster and node in these variables, and `_run` tells them to the daemons.
-        """
+        """Daemons, steps, and what jobs started, on one node or on all."""
         found = set()
         for process in psutil.process_iter():
             with suppress(psutil.Error):  # ended meanwhile, or another user's
-                env = process.environ()
-                if env.get("SLURM_CLUSTER_NAME") == self.name and node in ("", env.get("SLURMD_NODENAME")):
+                if self._owns(process, node):
                     found |= {process, *process.children(recursive=True)}
         return list(found)
+
+    def _owns(self, process: psutil.Process, node: str) -> bool:
+        """Slurm tells a job its cluster and node in these variables, and `_run` tells them to the daemons."""
+        if process.name() in RETITLED:
+            logs = [Path(file.path) for file in process.open_files()]
+            return any(log.parent == self.folder / "log" and node in ("", log.stem) for log in logs)
+        env = process.environ()
+        return env.get("SLURM_CLUSTER_NAME") == self.name and node in ("", env.get("SLURMD_NODENAME"))
 
     def wait(self, condition: Callable[[], bool], log: str = "slurmctld.log", seconds: float = 30) -> None:
         """Raises:
@@ -268,9 +273,11 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _kill(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGKILL)
+    """All are stopped before the first is killed, or a step would still report how its job ended."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
     psutil.wait_procs(processes, timeout=10)
 
 

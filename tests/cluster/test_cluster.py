@@ -41,6 +41,26 @@ def state(cluster: Cluster, job: str) -> str:
     return cluster.slurm("squeue", "--noheader", "--format=%T", "--states=PD,R,CG", f"--jobs={job}")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def preempted(make_cluster, tmp_path_factory) -> list[tuple[Cluster, Path]]:
+    """Two more clusters, and in each the log of a job in low that one in high has just asked to go.
+
+    The kill comes between `grace` and `grace` + 30 seconds later, when slurmctld next looks at time limits, so this
+    happens while the other tests run.
+    """
+    clusters = [make_cluster(Settings(nodes=2, accounting=False, user_signal=on, grace=3)) for on in (True, False)]
+    folder = tmp_path_factory.mktemp("preempted")
+    (folder / "job.sh").write_text(SCRIPT)
+    all_gpus = ["-N2", f"--gpus-per-node={GPUS}", "--open-mode=append"]
+    for cluster in clusters:
+        log = folder / cluster.name
+        low = submit(cluster, *all_gpus, "--signal=B:USR1@60", f"--output={log}", str(folder / "job.sh"))
+        cluster.wait(lambda log=log: log.exists() and "start 0" in log.read_text())
+        high = submit(cluster, *all_gpus, "--partition=high", "--output=/dev/null", "--wrap=sleep 1")
+        assert [low, high] == ["1", "2"]  # so neither sees the other's jobs
+    return [(cluster, folder / cluster.name) for cluster in clusters]
+
+
 def test_all_nodes_are_idle(cluster):
     assert cluster.node_states() == dict.fromkeys(cluster.nodes, "idle")
     assert len(cluster.nodes) == 4
@@ -63,26 +83,6 @@ def test_starting_it_again_changes_nothing(cluster):
     before = {process.pid for process in cluster.processes()}
     cluster.start()
     assert {process.pid for process in cluster.processes()} == before
-
-
-def test_a_job_in_high_preempts_one_in_low(make_cluster, script, tmp_path):
-    """On two clusters at once: one sends the job's own signal at preemption, the other does not.
-
-    The kill comes between `grace` and `grace` + 30 seconds later, when slurmctld next looks at time limits.
-    """
-    clusters = [make_cluster(Settings(nodes=2, accounting=False, user_signal=on, grace=3)) for on in (True, False)]
-    all_gpus = ["-N2", f"--gpus-per-node={GPUS}", "--open-mode=append"]
-    logs = [tmp_path / cluster.name for cluster in clusters]
-    for cluster, log in zip(clusters, logs, strict=True):
-        low = submit(cluster, *all_gpus, "--signal=B:USR1@60", f"--output={log}", script)
-        cluster.wait(lambda log=log: log.exists() and "start 0" in log.read_text())
-        high = submit(cluster, *all_gpus, "--partition=high", "--output=/dev/null", "--wrap=sleep 1")
-        assert [low, high] == ["1", "2"]  # so neither sees the other's jobs
-    for cluster, log in zip(clusters, logs, strict=True):
-        cluster.wait(lambda log=log: "start 1" in log.read_text(), seconds=60)
-        cluster.wait(lambda cluster=cluster: cluster.slurm("squeue", "--noheader") == "")
-    assert ["heard USR1" in log.read_text() for log in logs] == [True, False]
-    assert ["heard TERM" in log.read_text() for log in logs] == [True, True]
 
 
 def test_the_jobs_of_a_dead_node_run_elsewhere_and_the_node_comes_back(cluster, script, tmp_path):
@@ -163,3 +163,11 @@ def test_the_command_line(short_folder):
     finally:
         assert run("stop").returncode == 0
     assert not short_folder.exists()
+
+
+def test_a_job_in_low_was_preempted_and_requeued(preempted):
+    for cluster, log in preempted:
+        cluster.wait(lambda log=log: "start 1" in log.read_text(), seconds=60)
+        cluster.wait(lambda cluster=cluster: cluster.slurm("squeue", "--noheader") == "")
+        assert "heard TERM" in log.read_text()
+        assert ("heard USR1" in log.read_text()) == cluster.settings.user_signal
