@@ -20,10 +20,15 @@ demo: $(VENV)/.installed ## run the whole loop on this machine and print what wa
 	@$(BIN)/python jobs/pipeline.py recipe=demo site=local $(ARGS)
 
 test: $(VENV)/.installed ## run every test that this machine can run
+	-@$(MAKE) --no-print-directory cluster-packages
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(VENV)/.installed ## only the tests that take seconds
 	@$(BIN)/python -m pytest -m unit $(ARGS)
+
+cluster-packages: ## install Slurm and Apptainer for the tests, where this user may
+	@sh tools/cluster-packages.sh
+	@bash tools/apptainer.sh
 
 images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*)
 	@$(BIN)/python tests/environment_image.py $@

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from slurm_conf import USER, Settings, gres_conf, node_names, slurm_conf, slurmdbd_conf
+from slurm_conf import DEFAULT, USER, Settings, gres_conf, node_names, slurm_conf, slurmdbd_conf
 
 from aworld.errors import InfrastructureError, InputError, guarded
 
@@ -28,10 +28,11 @@ PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "srun"]
 ACCOUNTING = ["slurmdbd", "sacctmgr", "mariadbd", "mariadb-install-db"]
 SOCKETS = Path("/tmp")  # paths of sockets may have 107 characters, so no TMPDIR
 PREFIX = "aworld-cluster-"
+RETITLED = ("slurmstepd", "slurmscriptd")  # these write their title over their environment
 UP = {"idle", "mixed", "allocated", "completing"}
 
 
-def missing(settings: Settings = Settings()) -> str:
+def missing(settings: Settings = DEFAULT) -> str:
     """What keeps a cluster from starting here, in one line; "" if nothing does."""
     wanted = PROGRAMS + ACCOUNTING * settings.accounting
     absent = [program for program in wanted if not _find(program)]
@@ -45,7 +46,7 @@ class Cluster:
         env: variables with which Slurm's commands, and submitit, talk to this cluster.
     """
 
-    def __init__(self, folder: Path, settings: Settings = Settings()):
+    def __init__(self, folder: Path, settings: Settings = DEFAULT):
         self.folder = folder.absolute()
         self.settings = settings
         self.nodes = node_names(settings)
@@ -54,7 +55,7 @@ class Cluster:
         self.env = {"SLURM_CONF": str(self.conf)}
 
     @classmethod
-    def temporary(cls, settings: Settings = Settings()) -> "Cluster":
+    def temporary(cls, settings: Settings = DEFAULT) -> "Cluster":
         """A new one that ends with this process at the latest: should it be killed, the next one made here ends it."""
         end_orphans()
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=SOCKETS))
@@ -84,7 +85,7 @@ class Cluster:
         self.start_slurmctld()
         for node in self.nodes:
             self.start_slurmd(node)
-        self._wait(self._up, "slurmctld.log")
+        self.wait(self._up)
 
     def stop(self) -> None:
         """Cancel the jobs, end every process, remove the folder."""
@@ -99,12 +100,12 @@ class Cluster:
         """Make it empty and whole again: every daemon up, no job left, all nodes idle."""
         self.start()
         self.cancel_all()
-        self._wait(lambda: self.node_states() == dict.fromkeys(self.nodes, "idle"), "slurmctld.log")
+        self.wait(lambda: self.node_states() == dict.fromkeys(self.nodes, "idle"))
 
     def cancel_all(self) -> None:
         if jobs := self.slurm("squeue", "--noheader", "--format=%A").split():
             self._succeeds("scancel", *jobs)  # not so where one ended just now
-            self._wait(lambda: not self.slurm("squeue", "--noheader"), "slurmctld.log")
+            self.wait(lambda: not self.slurm("squeue", "--noheader"))
 
     def running(self) -> bool:
         return self._alive("slurmctld")
@@ -126,17 +127,31 @@ class Cluster:
         return dict(line.split() for line in done.stdout.splitlines())
 
     def processes(self, node: str = "") -> list[psutil.Process]:
-        """Daemons, steps, and what jobs started, on one node or on all.
-
-        Slurm tells a job its cluster and node in these variables, and `_run` tells them to the daemons.
-        """
+        """Daemons, steps, and what jobs started, on one node or on all."""
         found = set()
         for process in psutil.process_iter():
             with suppress(psutil.Error):  # ended meanwhile, or another user's
-                env = process.environ()
-                if env.get("SLURM_CLUSTER_NAME") == self.name and node in ("", env.get("SLURMD_NODENAME")):
+                if self._owns(process, node):
                     found |= {process, *process.children(recursive=True)}
         return list(found)
+
+    def _owns(self, process: psutil.Process, node: str) -> bool:
+        """Slurm tells a job its cluster and node in these variables, and `_run` tells them to the daemons."""
+        if process.name() in RETITLED:
+            logs = [Path(file.path) for file in process.open_files()]
+            return any(log.parent == self.folder / "log" and node in ("", log.stem) for log in logs)
+        env = process.environ()
+        return env.get("SLURM_CLUSTER_NAME") == self.name and node in ("", env.get("SLURMD_NODENAME"))
+
+    def wait(self, condition: Callable[[], bool], log: str = "slurmctld.log", seconds: float = 30) -> None:
+        """Raises:
+        InfrastructureError: `condition` did not come true in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise InfrastructureError(f"no answer within {seconds:.0f} seconds; see {self.folder}/log/{log}")
+            time.sleep(0.1)
 
     def kill_slurmd(self, node: str) -> None:
         """End a node as a power failure does: slurmd and all that runs there, by SIGKILL."""
@@ -185,10 +200,10 @@ class Cluster:
                 *("--skip-networking", f"--socket={run}/mariadb.sock", f"--pid-file={run}/mariadb.pid"),
                 *("--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"),
             )
-            self._wait((run / "mariadb.sock").exists, "mariadbd.log")
+            self.wait((run / "mariadb.sock").exists, "mariadbd.log")
         if not self._alive("slurmdbd"):
             self._run("slurmdbd")
-        self._wait(lambda: self._succeeds("sacctmgr", "-n", "list", "cluster"), "slurmdbd.log")
+        self.wait(lambda: self._succeeds("sacctmgr", "-n", "list", "cluster"), "slurmdbd.log")
         if self.name not in self.slurm("sacctmgr", "-n", "list", "cluster", "format=cluster%20"):
             self.slurm("sacctmgr", "-i", "add", "cluster", self.name)
 
@@ -215,13 +230,6 @@ class Cluster:
     def _up(self) -> bool:
         states = self.node_states()
         return list(states) == self.nodes and set(states.values()) <= UP
-
-    def _wait(self, condition: Callable[[], bool], log: str, seconds: float = 30) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                raise InfrastructureError(f"no answer within {seconds:.0f} seconds; see {self.folder}/log/{log}")
-            time.sleep(0.1)
 
     def _pid(self, daemon: str) -> int:
         try:
@@ -265,9 +273,11 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _kill(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGKILL)
+    """All are stopped before the first is killed, or a step would still report how its job ended."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
     psutil.wait_procs(processes, timeout=10)
 
 

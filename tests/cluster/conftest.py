@@ -1,7 +1,9 @@
 """A real Slurm for the tests of this folder; they are skipped where its packages are missing."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from cluster import Cluster, missing
@@ -37,3 +39,11 @@ def cluster(shared_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterato
         monkeypatch.setenv(name, value)
     yield shared_cluster
     shared_cluster.restore()
+
+
+@pytest.fixture
+def short_folder(make_cluster: Callable[[Settings], Cluster]) -> Path:
+    """The path of a folder that is not there, short enough for sockets, on a machine with Slurm."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.rmdir()
+    return folder

@@ -1,4 +1,4 @@
-"""The configuration files of a private Slurm on one machine: virtual nodes on the loopback, a low and a high partition."""
+"""The configuration files of a private Slurm on one machine: virtual nodes on the loopback, two partitions."""
 
 import os
 import pwd
@@ -20,6 +20,9 @@ class Settings:
     accounting: bool = True
     user_signal: bool = True  # preempt_send_user_signal: a job with --signal hears it when it is preempted
     grace: int = 10  # seconds from a preemption to the kill
+
+
+DEFAULT = Settings()
 
 
 def node_names(settings: Settings) -> list[str]:
