@@ -126,7 +126,8 @@ def test_vllm_in_an_image_samples_from_a_policy_of_links_and_from_the_next_one(
     async def scenario() -> None:
         log = tmp_path / "vllm.log"
         async with VllmShard(run.policy(0), 0, config.model, log, site, folders(run)) as server:
-            assert str(environment_image) in psutil.Process(server.process.pid).environ()["APPTAINER_CONTAINER"]
+            (vllm, *_) = psutil.Process(server.process.pid).children()
+            assert vllm.environ()["APPTAINER_CONTAINER"] == str(environment_image)
             policy = VllmPolicy(server, ChatFormat(run.policy(0)).end_of_turn)
             await check(policy, checkpoint(0), prompts, sampling)
             await server.load(run.policy(1), 1)
