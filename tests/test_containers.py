@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from aworld.containers import folders, inside, sha256, staged
@@ -14,6 +15,7 @@ from aworld.errors import InputError
 from aworld.rundir import RunDir
 from aworld.site import Site
 
+CLUSTER = pytest.mark.cluster
 PYTHON = [sys.executable, "-c"]
 
 
@@ -160,3 +162,26 @@ def test_sha256_of_an_image(image: Path) -> None:
     assert sha256(image) == hashlib.sha256(image.read_bytes()).hexdigest()
     with pytest.raises(InputError, match=r"no image at .*gone\.sif; build it with"):
         sha256(image.with_name("gone.sif"))
+
+
+FOLLOWER = "import sys, time; from aworld.processes import die_with_starter; die_with_starter(); time.sleep(600)"
+STARTER = """
+import json, os, subprocess, sys
+subprocess.Popen(json.loads(sys.argv[1]), env=dict(os.environ, AWORLD_STARTER=str(os.getpid())))
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("in_image", [pytest.param(False, marks=pytest.mark.unit), pytest.param(True, marks=CLUSTER)])
+def test_a_program_ends_with_its_starter(in_image: bool, site: Site, request: pytest.FixtureRequest) -> None:
+    image = str(request.getfixturevalue("environment_image")) if in_image else ""
+    command = inside(site, image, [*PYTHON, FOLLOWER], [])
+    starter = subprocess.Popen([*PYTHON, STARTER, json.dumps(command)], stdin=subprocess.PIPE)
+    started: list[psutil.Process] = []
+    while not any(p.name().startswith("python") and p.num_threads() > 1 for p in started):
+        assert starter.poll() is None
+        time.sleep(0.05)
+        started = psutil.Process(starter.pid).children(recursive=True)
+    starter.kill()
+    starter.communicate()
+    assert not psutil.wait_procs(started, timeout=60)[1]

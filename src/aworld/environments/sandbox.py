@@ -64,11 +64,13 @@ class Sandbox(Protocol):
         ...
 
 
-# Apptainer changes its credentials, at which Linux forgets a parent-death signal: a shell takes it in its stead. What a
-# shell starts in the background reads nothing, unless from a descriptor such as 3.
+# Apptainer changes its credentials, at which Linux forgets a parent-death signal: a shell takes it in its stead, and
+# kills what apptainer started, its file system's daemon too, and then apptainer and itself. What a shell starts in the
+# background reads nothing, unless from a descriptor such as 3.
 END_WITH_PARENT = (
-    *("setpriv", "--pdeathsig", "TERM", "--"),
-    *("sh", "-c", "trap 'kill -KILL 0' TERM; exec 3<&0; \"$@\" <&3 3<&- & exec <&- 3<&-; wait $!", "sh"),
+    *("setpriv", "--pdeathsig", "TERM", "--", "sh", "-c"),
+    "trap 'kill -KILL $(cat /proc/$!/task/*/children) 0' TERM; exec 3<&0; \"$@\" <&3 3<&- & exec <&- 3<&-; wait $!",
+    "sh",
 )
 
 
