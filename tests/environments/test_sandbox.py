@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aworld import config as schema
-from aworld.environments.sandbox import ApptainerSandbox, Sandbox, choose
+from aworld.environments.sandbox import END_WITH_PARENT, ApptainerSandbox, Sandbox, choose
 from aworld.environments.toolbox import McpToolbox
 from aworld.errors import InfrastructureError, InputError
 
@@ -141,11 +141,12 @@ def test_apptainer_command_line() -> None:
     launch = sandbox.launch(
         ["python3", "-m", "tools"], Path("/node/scratch"), [Path("/data/corpus.jsonl")], {"A": "1,2"}, LIMITS
     )
-    assert " ".join(launch.argv) == (
-        "setpriv --pdeathsig KILL -- apptainer --quiet exec --containall --cleanenv --no-home --net --network none "
+    assert launch.argv[: len(END_WITH_PARENT)] == list(END_WITH_PARENT)
+    assert " ".join(launch.argv[len(END_WITH_PARENT) :]) == (
+        "apptainer --quiet exec --containall --cleanenv --no-home --net --network none "
         "--no-mount bind-paths --bind /node/scratch:/episode:rw --bind /data/corpus.jsonl:/data/corpus.jsonl:ro "
         "--pwd /episode /images/environment.sif "
-        "prlimit --as=536870912 --fsize=1048576 --core=0 -- python3 -m tools"
+        "env HOME=/episode prlimit --as=536870912 --fsize=1048576 --core=0 -- python3 -m tools"
     )
     assert launch.env["APPTAINERENV_A"] == "1,2"
     assert {key for key in launch.env if not key.startswith("APPTAINERENV_")} == {"PATH", "HOME"}

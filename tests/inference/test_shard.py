@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,16 @@ from transformers import AutoModelForCausalLM
 
 from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Completion, Sampling
+from aworld.containers import folders
 from aworld.errors import InfrastructureError
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
+from aworld.rundir import RunDir
+from aworld.site import Images, Site
 
 pytestmark = pytest.mark.engine
 
+IN_IMAGE = pytest.param(True, id="in an image", marks=pytest.mark.cluster)
 QUESTIONS = ("What is 2+2?", "What is the price of tea in prices.csv?", "Find the height of Arden.")
 
 
@@ -106,16 +111,45 @@ def test_the_turn_ends_with_the_end_token_or_with_the_limit(config, checkpoint, 
     asyncio.run(scenario())
 
 
-def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint, tmp_path):
+@pytest.mark.cluster
+def test_vllm_in_an_image_samples_from_a_policy_of_links_and_from_the_next_one(
+    config, checkpoint, prompts, environment_image, tmp_path
+):
+    run, sampling = RunDir(tmp_path / "run"), Sampling(max_tokens=24, seed=3)
+    shutil.copytree(checkpoint(1), run.policy(1))
+    for folder in (run.base, run.policy(0)):  # as a run is laid out
+        folder.mkdir(parents=True)
+        for file in checkpoint(0).iterdir():
+            (folder / file.name).symlink_to(file)
+    site = Site("test", images=Images(vllm=str(environment_image)), bind_python=True)
+
+    async def scenario() -> None:
+        log = tmp_path / "vllm.log"
+        async with VllmShard(run.policy(0), 0, config.model, log, site, folders(run)) as server:
+            (vllm, *_) = psutil.Process(server.process.pid).children()
+            assert vllm.environ()["APPTAINER_CONTAINER"] == str(environment_image)
+            policy = VllmPolicy(server, ChatFormat(run.policy(0)).end_of_turn)
+            await check(policy, checkpoint(0), prompts, sampling)
+            await server.load(run.policy(1), 1)
+            await check(policy, checkpoint(1), prompts, sampling)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("in_image", [pytest.param(False, id="here"), IN_IMAGE])
+def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint, tmp_path, in_image, request):
+    image = request.getfixturevalue("environment_image") if in_image else ""
     program = f"""
         import asyncio
         from pathlib import Path
         from aworld import config
         from aworld.inference.shard import VllmShard
+        from aworld.site import Images, Site
 
         async def main():
             model = config.load(["recipe=demo"]).model
-            async with VllmShard(Path({str(checkpoint())!r}), 0, model, Path({str(tmp_path / "vllm.log")!r})):
+            site = Site("test", images=Images(vllm={str(image)!r}), bind_python=True)
+            async with VllmShard(Path({str(checkpoint())!r}), 0, model, Path({str(tmp_path / "vllm.log")!r}), site):
                 print("ready", flush=True)
                 await asyncio.sleep(600)
 

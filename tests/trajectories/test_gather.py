@@ -127,3 +127,14 @@ def test_nothing_to_gather_and_the_wrong_round_are_said_plainly(demo, run, episo
     with pytest.raises(InfrastructureError, match="holds an episode of round 2, not 1"):
         gather(demo, run)
     assert not run.trajectories(1).exists()
+
+
+@pytest.mark.cluster
+def test_ranks_in_an_image_gather_the_same_bytes(demo, run, tmp_path, episode, environment_image):
+    played = [episode(f"task-{n}", a) for n in range(4) for a in range(2)]
+    other = RunDir(tmp_path / "other")
+    for place in (run, other):
+        write(place, "worker-0", played[:5])
+        write(place, "worker-1", played[5:])
+    demo.site.images.megatron, demo.site.bind_python = str(environment_image), True
+    assert gather(demo, other, 3).read_bytes() == gather(configuration.load(["recipe=demo"]), run, 3).read_bytes()

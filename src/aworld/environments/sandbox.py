@@ -64,6 +64,16 @@ class Sandbox(Protocol):
         ...
 
 
+# Apptainer changes its credentials, at which Linux forgets a parent-death signal: a shell takes it in its stead, and
+# kills what apptainer started, its file system's daemon too, and then apptainer and itself. What a shell starts in the
+# background reads nothing, unless from a descriptor such as 3.
+END_WITH_PARENT = (
+    *("setpriv", "--pdeathsig", "TERM", "--", "sh", "-c"),
+    "trap 'kill -KILL $(cat /proc/$!/task/*/children) 0' TERM; exec 3<&0; \"$@\" <&3 3<&- & exec <&- 3<&-; wait $!",
+    "sh",
+)
+
+
 @dataclass(frozen=True)
 class ApptainerSandbox:
     """A container of the environment image, which brings its own Python and aworld."""
@@ -88,16 +98,21 @@ class ApptainerSandbox:
     ) -> Launch:
         binds = [f"{scratch}:{SCRATCH}:rw", *(f"{path}:{path}:ro" for path in read_only)]
         command = [
-            *("setpriv", "--pdeathsig", "KILL", "--"),
+            *END_WITH_PARENT,
             *("apptainer", "--quiet", "exec", "--containall", "--cleanenv", "--no-home", "--net", "--network", "none"),
             *("--no-mount", "bind-paths"),
             *(word for bind in binds for word in ("--bind", bind)),
             *("--pwd", SCRATCH, self.image),
+            *("env", f"HOME={SCRATCH}"),  # apptainer itself refuses to set it
             *_limited(limits),
             *argv,
         ]
         # the prefixed variables, not --env: that one splits values at commas
-        inside = {f"APPTAINERENV_{key}": value for key, value in _environment(SCRATCH, env).items() if key != "PATH"}
+        inside = {
+            f"APPTAINERENV_{key}": value
+            for key, value in _environment(SCRATCH, env).items()
+            if key not in ("PATH", "HOME")
+        }
         # apptainer itself looks for its configuration in the user's home; nothing of it reaches the container
         outside = {"PATH": os.environ.get("PATH", SYSTEM_PATH), "HOME": str(Path.home())}
         return Launch(command, outside | inside, scratch)

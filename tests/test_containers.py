@@ -1,0 +1,187 @@
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from aworld.containers import folders, inside, sha256, staged
+from aworld.errors import InputError
+from aworld.rundir import RunDir
+from aworld.site import Site
+
+CLUSTER = pytest.mark.cluster
+PYTHON = [sys.executable, "-c"]
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site("test", bind_python=True)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A file to be staged; what is in it does not matter."""
+    path = tmp_path / "shared" / "system.sif"
+    path.parent.mkdir()
+    path.write_bytes(os.urandom(1 << 24))
+    return path
+
+
+@pytest.mark.unit
+def test_without_an_image_a_command_is_what_it_was(site: Site) -> None:
+    assert inside(site, "", ["python", "-m", "aworld"], [Path("/a")]) == ["python", "-m", "aworld"]
+
+
+@pytest.mark.unit
+def test_an_image_with_its_own_python_runs_that() -> None:
+    command = inside(Site("test", binds=["/data:/data:ro"]), "/i/vllm.sif", [sys.executable, "-m", "x"], [])
+    at = command.index("/i/vllm.sif")
+    assert command[at + 1 :] == ["env", f"HOME=/tmp/aworld-{os.getuid()}", "python3", "-m", "x"]
+    assert "/data:/data:ro" in command[:at]
+    assert sys.prefix not in command
+
+
+@pytest.mark.unit
+def test_a_folder_that_cannot_be_bound_is_one_line(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a:b holds a colon or a comma"):
+        inside(site, "/i/vllm.sif", ["true"], [tmp_path / "a:b"])
+
+
+@pytest.mark.unit
+def test_the_model_that_a_run_links_to_is_among_its_folders(tmp_path: Path) -> None:
+    run, model, blobs = RunDir(tmp_path / "run"), tmp_path / "model", tmp_path / "blobs"
+    for folder in (run.base, model, blobs):
+        folder.mkdir(parents=True)
+    (blobs / "abc").write_text("{}")
+    (model / "config.json").symlink_to(blobs / "abc")  # as in a Hugging Face cache
+    (model / "tokenizer.json").write_text("{}")
+    for file in model.iterdir():
+        (run.base / file.name).symlink_to(file)
+    assert folders(run) == [run.root, blobs, model]
+
+
+@pytest.mark.cluster
+def test_a_program_sees_its_folders_at_their_paths(site: Site, environment_image: Path, tmp_path: Path) -> None:
+    real, scratch = tmp_path / "real", tmp_path / "scratch"
+    for folder in (real, scratch, tmp_path / "other"):
+        folder.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    (real / "given").write_text("given")
+    site.scratch = str(scratch)
+    home = Path.home() / f".aworld-test-{os.getpid()}"
+    home.write_text("private")
+    code = f"""
+import json, os, sys, aworld.containers, h5py, ssl
+print(json.dumps([
+    open({str(tmp_path / "link" / "given")!r}).read(),
+    os.path.exists({str(real / "given")!r}),
+    os.access({str(scratch)!r}, os.W_OK),
+    os.path.exists({str(home)!r}),
+    sys.executable,
+    os.path.expanduser("~"),
+    os.environ["NCCL_DEBUG"],
+]))
+"""
+    command = inside(site, str(environment_image), [*PYTHON, code], [tmp_path / "link"])
+    environment = dict(os.environ, NCCL_DEBUG="WARN")
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    finally:
+        home.unlink()
+    assert done.returncode == 0, done.stderr
+    expected = ["given", True, True, False, sys.executable, f"/tmp/aworld-{os.getuid()}", "WARN"]
+    assert json.loads(done.stdout) == expected
+
+
+@pytest.mark.cluster
+def test_the_code_in_the_image_is_this_very_code_and_read_only(site: Site, environment_image: Path) -> None:
+    code = "import aworld.containers as c; print(open(c.__file__).read(), end=''); open(c.__file__, 'a')"
+    command = inside(site, str(environment_image), [*PYTHON, code], [])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == Path(sys.modules["aworld.containers"].__file__ or "").read_text()
+    assert done.returncode and "Read-only file system" in done.stderr
+
+
+STAGE = "import sys; from aworld.containers import staged; print(staged(*sys.argv[1:]))"
+
+
+@pytest.mark.unit
+def test_many_processes_make_one_whole_copy(image: Path, tmp_path: Path) -> None:
+    words = [*PYTHON, STAGE, str(image), str(tmp_path / "scratch")]
+    several = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    copies = {process.communicate()[0].strip() for process in several}
+    assert len(copies) == 1
+    copy = Path(copies.pop())
+    assert copy.is_relative_to(tmp_path / "scratch") and copy.read_bytes() == image.read_bytes()
+    assert [path.name for path in copy.parent.glob("*.sif*")] == [copy.name]
+
+
+@pytest.mark.unit
+def test_a_new_image_is_a_new_copy(image: Path, tmp_path: Path) -> None:
+    first = staged(str(image), str(tmp_path))
+    assert staged(str(image), str(tmp_path)) == first
+    written = Path(first).stat().st_mtime_ns
+    image.write_bytes(image.read_bytes()[::-1])
+    second = staged(str(image), str(tmp_path))
+    assert second != first and Path(second).read_bytes() == image.read_bytes()
+    assert Path(first).stat().st_mtime_ns == written
+
+
+@pytest.mark.unit
+def test_a_copy_torn_by_a_kill_is_never_used(image: Path, tmp_path: Path) -> None:
+    os.truncate(image, 1 << 29)  # takes long enough to copy to be killed meanwhile
+    process = subprocess.Popen([*PYTHON, STAGE, str(image), str(tmp_path)], stdout=subprocess.PIPE)
+    folder = tmp_path / f"aworld-{os.getuid()}" / "images"
+    while not any(path.stat().st_size for path in folder.glob(".*.tmp-*")):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    assert process.communicate()[0] == b""
+    assert not list(folder.glob("[!.]*.sif")) and list(folder.glob(".*.tmp-*"))
+    assert sha256(Path(staged(str(image), str(tmp_path)))) == sha256(image)
+    assert not list(folder.glob(".*.tmp-*"))
+
+
+@pytest.mark.unit
+def test_when_scratch_is_full_the_shared_file_serves(image: Path, tmp_path: Path) -> None:
+    limited = ["prlimit", f"--fsize={1 << 20}", "--", *PYTHON, STAGE, str(image), str(tmp_path)]
+    done = subprocess.run(limited, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(image)
+    assert done.stderr.startswith("warning: ") and len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.rglob("*.tmp-*"))
+
+
+@pytest.mark.unit
+def test_sha256_of_an_image(image: Path) -> None:
+    assert sha256(image) == hashlib.sha256(image.read_bytes()).hexdigest()
+    with pytest.raises(InputError, match=r"no image at .*gone\.sif; build it with"):
+        sha256(image.with_name("gone.sif"))
+
+
+FOLLOWER = "import sys, time; from aworld.processes import die_with_starter; die_with_starter(); time.sleep(600)"
+STARTER = """
+import json, os, subprocess, sys
+subprocess.Popen(json.loads(sys.argv[1]), env=dict(os.environ, AWORLD_STARTER=str(os.getpid())))
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("in_image", [pytest.param(False, marks=pytest.mark.unit), pytest.param(True, marks=CLUSTER)])
+def test_a_program_ends_with_its_starter(in_image: bool, site: Site, request: pytest.FixtureRequest) -> None:
+    image = str(request.getfixturevalue("environment_image")) if in_image else ""
+    command = inside(site, image, [*PYTHON, FOLLOWER], [])
+    starter = subprocess.Popen([*PYTHON, STARTER, json.dumps(command)], stdin=subprocess.PIPE)
+    started: list[psutil.Process] = []
+    while not any(p.name().startswith("python") and p.num_threads() > 1 for p in started):
+        assert starter.poll() is None
+        time.sleep(0.05)
+        started = psutil.Process(starter.pid).children(recursive=True)
+    starter.kill()
+    starter.communicate()
+    assert not psutil.wait_procs(started, timeout=60)[1]
