@@ -1,4 +1,4 @@
-"""The configuration files of a private Slurm on one machine: virtual nodes on the loopback, two partitions."""
+"""The configuration of a private Slurm on one machine: virtual nodes on the loopback, a low and a high partition."""
 
 import os
 import pwd

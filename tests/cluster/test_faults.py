@@ -1,4 +1,4 @@
-"""One stage on a real Slurm, hit by one fault while it works: it comes back, and what it leaves is what was asked for."""
+"""One stage on a real Slurm, hit by one fault while it works: it comes back, and leaves what was asked for."""
 
 import os
 import signal
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from cluster import Cluster
-from runs import Run, assert_round_is_whole, copy, prepare
 from safetensors.torch import load_file
 from slurm_conf import Settings
+from small_run import Run, assert_round_is_whole, copy, prepare
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
