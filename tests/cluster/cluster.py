@@ -60,7 +60,8 @@ class Cluster:
         end_orphans()
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=SOCKETS))
         me = psutil.Process()
-        (folder / "owner").write_text(f"{me.pid} {me.create_time()}")
+        (folder / "owner.new").write_text(f"{me.pid} {me.create_time()}")
+        (folder / "owner.new").rename(folder / "owner")  # another session never reads half of it
         return cls(folder, settings)
 
     def start(self) -> None:
@@ -90,7 +91,7 @@ class Cluster:
     def stop(self) -> None:
         """Cancel the jobs, end every process, remove the folder."""
         if self._alive("slurmctld"):
-            with suppress(InfrastructureError):  # a step that does not end is killed below
+            with suppress(InfrastructureError, subprocess.CalledProcessError):  # what does not end is killed below
                 self.cancel_all()
         while found := self.processes():
             _kill(found)
@@ -245,13 +246,15 @@ class Cluster:
 def end_orphans() -> None:
     """Stop the temporary clusters whose process is gone."""
     for owner in SOCKETS.glob(f"{PREFIX}*/owner"):
-        if owner.stat().st_uid != os.getuid():
-            continue
-        pid, created = owner.read_text().split()
-        with suppress(psutil.NoSuchProcess):
-            if psutil.Process(int(pid)).create_time() == float(created):
-                continue
-        Cluster(owner.parent).stop()
+        with suppress(FileNotFoundError):  # it ended just now
+            if owner.stat().st_uid == os.getuid() and not _lives(*owner.read_text().split()):
+                Cluster(owner.parent).stop()
+
+
+def _lives(pid: str, created: str) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(int(pid)).create_time() == float(created)
+    return False
 
 
 def _find(program: str) -> str:
