@@ -24,7 +24,7 @@ if [ "$(id -u)" = 0 ]; then
 elif sudo -n true 2>/dev/null; then
     as_root="sudo env"
 else
-    left_out "no$missing here; an administrator mends that with: apt install --no-install-recommends $packages"
+    left_out "no$missing here (an administrator mends that with: apt install --no-install-recommends $packages)"
 fi
 
 # invoke-rc.d asks this program whether a service may start

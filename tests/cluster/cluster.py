@@ -4,6 +4,7 @@ python tests/cluster/cluster.py start|stop|status|env [--folder FOLDER]
 """
 
 import argparse
+import fcntl
 import hashlib
 import os
 import random
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 from slurm_conf import DEFAULT, USER, Settings, gres_conf, node_names, slurm_conf, slurmdbd_conf
@@ -53,15 +55,18 @@ class Cluster:
         self.name = "aworld" + hashlib.sha1(str(self.folder).encode()).hexdigest()[:8]
         self.conf = self.folder / "slurm.conf"
         self.env = {"SLURM_CONF": str(self.conf)}
+        self._lock: TextIO | None = None
 
     @classmethod
     def temporary(cls, settings: Settings = DEFAULT) -> "Cluster":
         """A new one that ends with this process at the latest: should it be killed, the next one made here ends it."""
         end_orphans()
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=SOCKETS))
-        me = psutil.Process()
-        (folder / "owner").write_text(f"{me.pid} {me.create_time()}")
-        return cls(folder, settings)
+        cluster = cls(folder, settings)
+        cluster._lock = (folder / "lock.new").open("w")  # Linux lets go of it when this process ends, however it ends
+        fcntl.flock(cluster._lock, fcntl.LOCK_EX)
+        (folder / "lock.new").rename(folder / "lock")
+        return cluster
 
     def start(self) -> None:
         """Start what does not run yet and wait until all nodes are up.
@@ -90,7 +95,7 @@ class Cluster:
     def stop(self) -> None:
         """Cancel the jobs, end every process, remove the folder."""
         if self._alive("slurmctld"):
-            with suppress(InfrastructureError):  # a step that does not end is killed below
+            with suppress(InfrastructureError, subprocess.CalledProcessError):  # what does not end is killed below
                 self.cancel_all()
         while found := self.processes():
             _kill(found)
@@ -244,14 +249,10 @@ class Cluster:
 
 def end_orphans() -> None:
     """Stop the temporary clusters whose process is gone."""
-    for owner in SOCKETS.glob(f"{PREFIX}*/owner"):
-        if owner.stat().st_uid != os.getuid():
-            continue
-        pid, created = owner.read_text().split()
-        with suppress(psutil.NoSuchProcess):
-            if psutil.Process(int(pid)).create_time() == float(created):
-                continue
-        Cluster(owner.parent).stop()
+    for path in SOCKETS.glob(f"{PREFIX}*/lock"):
+        with suppress(BlockingIOError, FileNotFoundError), path.open() as lock:  # held, or ended just now
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            Cluster(path.parent).stop()
 
 
 def _find(program: str) -> str:
