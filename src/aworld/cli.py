@@ -14,7 +14,7 @@ from rich.console import Console
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import TaskError, guarded
-from aworld.launch.lifetime import in_job, lifetime, task_number
+from aworld.launch.lifetime import begin, in_job, task_number
 from aworld.processes import sole_holder, try_to_hold
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
@@ -116,7 +116,8 @@ def _play(
 
     number = arguments.worker + task_number()
     name = f"{stage}-{number}"
-    with lifetime(config, run, name), try_to_hold(run.lock(name)) as is_alone:
+    begin(config, run, name)
+    with try_to_hold(run.lock(name)) as is_alone:
         # A copy of this worker may still be at work where Slurm lost sight of it: then this is one worker more.
         suffix = "" if is_alone else f"-{uuid.uuid4().hex[:8]}"
         worker = Worker(number, name + suffix, f"worker-{number}{suffix}", gathers=stage == "rollout")
@@ -129,13 +130,13 @@ def _gather(arguments: argparse.Namespace) -> None:
 
     config, run, source = _open(arguments)
     workload = round_workload(config, run, source, arguments.round)
-    with lifetime(config, run, f"gather-{arguments.round:04d}"):
-        if left := workload.left(config.rollout.lease_seconds):
-            raise TaskError(
-                f"round {arguments.round} is not played to its end: {left} of {len(workload.units)} tasks are left; "
-                f"go on with: aworld resume {run.root}"
-            )
-        (run_as_rank if in_job() else run_gather)(config, run, arguments.round)
+    begin(config, run, f"gather-{arguments.round:04d}-{task_number()}")
+    if left := workload.left(config.rollout.lease_seconds):
+        raise TaskError(
+            f"round {arguments.round} is not played to its end: {left} of {len(workload.units)} tasks are left; "
+            f"go on with: aworld resume {run.root}"
+        )
+    (run_as_rank if in_job() else run_gather)(config, run, arguments.round)
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -143,7 +144,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
     config, run, _ = _open(arguments)
     name = "train" if arguments.round is None else f"train-{arguments.round:04d}"
-    with lifetime(config, run, name), sole_holder(run.lock("train")):
+    begin(config, run, f"{name}-{task_number()}")
+    with sole_holder(run.lock("train")):
         return launch(config, run, arguments.round)
 
 

@@ -100,6 +100,21 @@ def copy(run: Run, to: Path) -> Run:
     return Run(RunDir(to))
 
 
+def lost_and_doubled(run: Run) -> tuple[int, int]:
+    """Of all (round, task, attempt) that a run asked for: how many are missing, and how many are there twice."""
+    lost = doubled = 0
+    for workload in run.workloads():
+        wanted = {(task.task_id, attempt) for task in workload.tasks for attempt in range(workload.attempts)}
+        if workload.publishes:
+            rows = file.read(run.dir.trajectories(workload.round)).episodes
+            found = [(row["task_id"].decode(), int(row["attempt"])) for row in rows]
+        else:
+            found = [(e.task_id, e.attempt) for e in journal.collect(workload.folder / "journals")]
+        lost += len(wanted - set(found))
+        doubled += len(found) - len(set(found))
+    return lost, doubled
+
+
 def assert_round_is_whole(run: Run, number: int) -> None:
     """Every (task, attempt) that was asked for is gathered once, and the file's checksums are right."""
     config = run.config

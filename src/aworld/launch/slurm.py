@@ -24,6 +24,13 @@ from aworld.site import Site
 
 # bash would die of a signal that is meant for the step it waits for, and the job with it
 OUTLIVE_SIGNALS = "trap : TERM USR1 USR2"
+COME_BACK = [
+    "code=$?",
+    "# bad input and bad outcomes stay so; told to end, lost its machine, killed: again, unless the job was cancelled",
+    "case $code in 0 | 2 | 3) exit $code ;; esac",
+    'scontrol show job "$SLURM_JOB_ID" | grep -q JobState=RUNNING && scontrol requeue "$SLURM_JOB_ID"',
+    "exit $code",
+]
 SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")
 SETTLE_SECONDS = 60.0
 OVER = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
@@ -122,6 +129,7 @@ def parameters(site: Site, run: RunDir, stage: Stage, after: list[str]) -> dict[
             *site.setup,
             *(f"export {key}={shlex.quote(value)}" for key, value in site.environment.items()),
         ],
+        "teardown": COME_BACK,
         "srun_args": [
             f"--mpi={site.mpi if stage.words[0] == 'gather' else 'none'}",
             f"--cpus-per-task={resources.cpus_per_task}",  # since 22.05 srun does not take it from sbatch
