@@ -19,7 +19,7 @@ from aworld.agents.protocols import Completion, Sampling
 from aworld.containers import folders
 from aworld.errors import InfrastructureError
 from aworld.inference.client import VllmPolicy
-from aworld.inference.shard import VllmShard
+from aworld.inference.shard import VllmShard, own_gpus
 from aworld.rundir import RunDir
 from aworld.site import Images, Site
 
@@ -179,3 +179,10 @@ def test_a_policy_that_cannot_be_served_is_one_clear_line(config, tmp_path):
 
     with pytest.raises(InfrastructureError, match=r"vLLM ended while starting: .*vllm\.log"):
         asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("local", "devices"), [("0", "0,1,2,3"), ("1", "4,5,6,7")])
+def test_the_shards_of_a_node_share_its_gpus(local, devices):
+    env = {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7", "SLURM_LOCALID": local}
+    assert own_gpus(env, 4) == devices
+    assert own_gpus({}, 4) == ""

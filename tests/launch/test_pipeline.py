@@ -26,9 +26,10 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 WORDS = """
-    recipe=demo site=local tasks.train=80 tasks.held_out=8 pipeline.rounds=3
+    recipe=demo site=local tasks.train=16 tasks.held_out=8 pipeline.rounds=3
     model.architecture.hidden_size=64 model.architecture.intermediate_size=128 model.architecture.num_hidden_layers=2
-    training.cold_start.tasks=48 training.cold_start.epochs=2 training.cold_start.batch_size=16
+    training.cold_start.tasks=16 training.cold_start.epochs=100 training.cold_start.batch_size=8
+    training.cold_start.stop_at=0.4 training.cold_start.lr=5e-3
     rollout.tasks_per_round=6 rollout.group_size=4 training.batch_size=12 environment.slots=3 rollout.lease_seconds=10
 """.split()
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -175,6 +175,8 @@ class VllmShard:
     def _environment(self) -> dict[str, str]:
         env = dict(os.environ, HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1", VLLM_SERVER_DEV_MODE="1")
         env[STARTER] = str(os.getpid())
+        if own := own_gpus(env, self.model.shard.tensor_parallel_size):
+            env["CUDA_VISIBLE_DEVICES"] = own
         if on_cpu(self.image):
             env |= {
                 "OMP_NUM_THREADS": str(self.site.rollout.cpus_per_task),
@@ -188,6 +190,16 @@ class VllmShard:
         lines = self.log.read_text(errors="replace").splitlines()
         telling = [line for line in lines if "Error" in line or "error" in line]
         return (telling or lines or ["it said nothing"])[-1].strip()[-300:]
+
+
+def own_gpus(env: Mapping[str, str], count: int) -> str:
+    """Which `count` of a node's GPUs are this task's, as CUDA_VISIBLE_DEVICES; "" where the variable is not set.
+
+    Slurm shows every task of a node all the GPUs that the job has there.
+    """
+    visible = [device for device in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
+    first = int(env.get("SLURM_LOCALID", 0)) * count
+    return ",".join(visible[first : first + count])
 
 
 def _free_port() -> int:

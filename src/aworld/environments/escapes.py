@@ -1,0 +1,2 @@
+async def try_all(sandbox, limits):
+    return []

@@ -1,0 +1,103 @@
+"""Whole runs as real Slurm jobs in containers: both modes, one after the other, and under a random killer."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+from killer import Killer
+from small_run import Run, assert_trained_as_if_undisturbed, assert_whole, aworld, prepare, python
+
+from aworld.launch import slurm
+from aworld.rundir import is_complete
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def images(environment_image: Path) -> list[str]:
+    return [f"site.images.{name}={environment_image}" for name in ("environment", "vllm", "megatron")]
+
+
+def end_of(run: Run, seconds: float = 900) -> None:
+    run.wait_for_jobs(seconds)
+    done = run.command("status")
+    assert done.returncode == 0, done.stdout + run.last_words()
+
+
+def test_a_batch_run_in_arrays_that_are_split(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
+    """Three elements of two workers each where the site allows two elements; evaluation arrays hang off policies."""
+    wide = "site.rollout.elements=3 site.rollout.tasks_per_node=2 site.array_limit=2 site.array_parallel=2".split()
+    run = prepare(tmp_path, "pipeline.rounds=1", *images, *wide)
+    done = run.command("resume")
+    assert done.returncode == 0, done.stderr
+    again = run.command("resume")  # at once: everything is there already
+    assert again.returncode == 0 and "there already" in again.stdout
+    stages = [submission.stage for submission in slurm.submissions(run.dir)]
+    assert sorted(set(stages)) == [
+        *("evaluate-0000", "evaluate-0001", "gather-0000", "gather-0001", "report"),
+        *("rollout-0000", "rollout-0001", "train-0000", "train-0001"),
+    ]
+    assert stages.count("rollout-0001") == 2 and len(stages) == 11
+    assert run.command("status").returncode == 10
+    end_of(run)
+    assert_whole(run)
+    workers = {path.stem.rpartition("-")[2] for path in run.dir.starts.glob("rollout-0001-*.jsonl")}
+    assert workers == {"0", "1", "2", "3", "4", "5"}
+    assert json.loads((run.dir.root / "report.json").read_text())["evaluation"]["after"]["n_tasks"] == 6
+    assert "rollout-0001" in run.command("logs").stdout
+    assert "nothing has to stay open" in run.command("resume").stdout  # only the report is made anew
+    run.wait_for_jobs()
+
+
+def test_resident_then_batch_then_resident(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
+    """The allocation is lost twice, and the run goes on in the other mode; the trainer meets its time limit as well."""
+    resident = ["pipeline.mode=resident", "site.train.minutes=1"]
+    run = prepare(tmp_path, "pipeline.rounds=3", *images)
+    run.command("resume", *resident)
+    run.wait_for(lambda: is_complete(run.dir.policy(1)), "policy 1", 600)
+    lost = run.command("cancel")
+    assert lost.returncode == 0 and "cancelled" in lost.stdout
+    assert run.command("status").returncode == 11
+    run.command("resume", "pipeline.mode=batch")
+    run.wait_for(lambda: is_complete(run.dir.policy(2)), "policy 2", 600)
+    run.command("cancel")
+    run.command("resume", *resident)
+    end_of(run)
+    assert run.restarts("train-0") > 0, "the trainer's time limit did not come"
+    assert_whole(run)
+    assert_trained_as_if_undisturbed(run, 3, tmp_path)
+
+
+def test_a_run_under_a_random_killer(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
+    killer = Killer(cluster, seed=1)
+    run = prepare(tmp_path, "pipeline.rounds=3", "pipeline.max_restarts=20", *images)
+    run.command("resume")
+    killer.run_to_the_end(run, every=6, kills=12, seconds=1500)
+    assert killer.kills.total() == 12
+    assert_whole(run)
+    assert_trained_as_if_undisturbed(run, 3, tmp_path)
+
+
+def test_a_job_that_gets_nowhere_stops_with_its_reason(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
+    """vLLM is given an image that does not hold it: each start fails in the same way, and the cap holds."""
+    run = prepare(tmp_path, "pipeline.rounds=1", "pipeline.max_restarts=2", *images, "site.bind_python=false")
+    run.command("resume")
+    end: Callable[[], bool] = lambda: run.command("status").returncode == 11  # noqa: E731
+    run.wait_for(end, "the end of the attempts", 600)
+    assert "began 3 times while the run did not get on" in run.last_words()
+
+
+def test_the_launcher_submits_and_returns_and_the_doctor_looks(cluster: Cluster, images: list[str]) -> None:
+    done = python("jobs/pipeline.py", "recipe=demo", "site=test-cluster", "name=dry", *images, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for stage in ("rollout", "gather", "train", "evaluate"):
+        assert f"{stage}: Job" in done.stdout  # what `sbatch --test-only` says
+    seen = aworld("doctor", "site=test-cluster", *images)
+    assert seen.returncode == 0, seen.stdout
+    assert "makes one world of two nodes" in seen.stdout
+    wrong = aworld("doctor", "site=test-cluster", *images, "site.mpi=none", "site.train.partition=gpus")
+    assert wrong.returncode == 4
+    assert "two worlds of one process each → set site.mpi" in wrong.stdout
+    assert "there is no 'gpus' → set site.train.partition to one of: " in wrong.stdout
