@@ -9,15 +9,19 @@ import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aworld.config import Config
+from aworld.errors import InfrastructureError
 
 MARK = "COMPLETE"
+DAY = 86400.0
 
 
 @dataclass(frozen=True)
@@ -158,19 +162,65 @@ def publish_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def mark_complete(folder: Path) -> None:
-    """Leave the completion mark: the names and sizes (bytes) of the files it vouches for."""
-    sizes = {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
-    sizes.pop(MARK, None)
-    publish_json(folder / MARK, {"files": sizes, "time": time.time()})
+    """Leave the completion mark: the names, sizes (bytes) and CRC-32 of the files it vouches for."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != MARK]
+    with ThreadPoolExecutor() as threads:
+        sums = list(threads.map(_checksum, files))
+    vouched = {
+        str(path.relative_to(folder)): {"size": path.stat().st_size, "crc32": crc}
+        for path, crc in zip(files, sums, strict=True)
+    }
+    publish_json(folder / MARK, {"files": vouched, "time": time.time()})
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the mark is there and every file it vouches for has the size it had."""
+    """Whether the mark is there and every file it vouches for has the size it had. Cheap: it reads no file."""
     try:
         mark = json.loads((folder / MARK).read_text())
-        return all((folder / name).stat().st_size == size for name, size in mark["files"].items())
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+        return all((folder / name).stat().st_size == file["size"] for name, file in mark["files"].items())
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return False
+
+
+def damaged(folder: Path) -> list[str]:
+    """The files of a complete folder that are not what they were when it was marked. Reads them all, in threads."""
+    files = json.loads((folder / MARK).read_text())["files"]
+    with ThreadPoolExecutor() as threads:
+        sums = threads.map(lambda name: _checksum(folder / name), files)
+        return [name for name, found in zip(files, sums, strict=True) if found != files[name]["crc32"]]
+
+
+def verify(folder: Path) -> None:
+    """
+    Raises:
+        InfrastructureError: a file of the folder is not what it was when it was marked complete.
+    """
+    if wrong := damaged(folder):
+        raise InfrastructureError(
+            f"{folder} is damaged ({', '.join(wrong)}) and not used; remove the folder, then: aworld resume RUN"
+        )
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with open(path, "rb", buffering=0) as f:
+        while block := f.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left half-written: those of this node that are gone, others after a day."""
+    for stale in folder.glob(".*.tmp-*"):
+        node, _, pid = stale.name.rpartition(".tmp-")[2].rpartition("-")
+        if node == os.uname().nodename:
+            is_over = not Path(f"/proc/{pid}").exists()
+        else:
+            is_over = time.time() - stale.stat().st_mtime > DAY
+        if is_over and stale.is_dir():
+            shutil.rmtree(stale, ignore_errors=True)
+        elif is_over:
+            stale.unlink(missing_ok=True)
 
 
 def append_json(path: Path, value: Any) -> None:

@@ -11,6 +11,7 @@ from megatron.core import parallel_state
 
 from aworld.config import Parallel, Training
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model
+from aworld.training.checkpoint import Position
 from aworld.training.step import Trainer
 from aworld.trajectories import file
 
@@ -32,7 +33,7 @@ def main() -> None:
         other = Path(words["resume"]) / name
         if other != out and (other / "round-0001").exists():
             trainer = Trainer(TRAINING, Path(path), "float32", TRAINING.lr)
-            checkpoint.load(trainer, other, 1)
+            checkpoint.load(trainer, other, Position(1))
             steps(trainer, trajectories, SAVED_AFTER, STEPS)
             export(trainer, Path(path), out / "resumed-from-one-process")
     dist.destroy_process_group()
@@ -46,11 +47,11 @@ def run(path: Path, out: Path, trajectories: file.Trajectories) -> None:
     if logits is not None:
         np.save(out / "logits.npy", logits)
     metrics = steps(trainer, trajectories, 0, SAVED_AFTER)
-    checkpoint.save(trainer, out, 1)
+    checkpoint.save(trainer, out, Position(1), [])
     metrics += steps(trainer, trajectories, SAVED_AFTER, STEPS)
     export(trainer, path, out / "trained")
     again = Trainer(TRAINING, path, "float32", TRAINING.lr)
-    checkpoint.load(again, out, 1)
+    checkpoint.load(again, out, Position(1))
     steps(again, trajectories, SAVED_AFTER, STEPS)
     export(again, path, out / "resumed")
     if dist.get_rank() == 0:

@@ -27,7 +27,7 @@ from aworld.processes import Notice
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.worker import Player, work
 from aworld.rollout.workload import Workload
-from aworld.rundir import RunDir, append_json, is_complete, publish_json
+from aworld.rundir import RunDir, append_json, is_complete, publish_json, verify
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.gather import publish_timing, run_gather
@@ -133,6 +133,8 @@ class Shard:
         if workload.newest is None:
             return _expert(self.config, ChatFormat(self.run.base))
         version = max(v for v in range(workload.oldest or 0, workload.newest + 1) if is_complete(self.run.policy(v)))
+        if version != self.version:
+            verify(self.run.policy(version))
         if self.vllm is None:
             log = self.run.logs / f"vllm-{self.worker.name}.log"
             site, binds = self.config.site, folders(self.run)

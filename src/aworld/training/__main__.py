@@ -7,8 +7,10 @@ from pathlib import Path
 
 from aworld import config as configuration
 from aworld.errors import guarded
-from aworld.processes import die_with_parent
+from aworld.processes import Notice, die_with_parent, die_with_starter
 from aworld.rundir import RunDir
+
+die_with_parent()  # Megatron's checkpoint writer spawns processes that import this module again
 
 
 def main() -> None:
@@ -16,13 +18,14 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--round", type=int)
     arguments = parser.parse_args()
+    notice = Notice()  # before a library starts threads
+    die_with_starter()
     warnings.filterwarnings("ignore", module="megatron")
     from aworld.training.stage import train
 
     run = RunDir(arguments.run)
-    train(configuration.read(run.config), run, arguments.round)
+    train(configuration.read(run.config), run, arguments.round, lambda: notice.soon)
 
 
-if __name__ == "__main__":  # Megatron's checkpoint writer spawns processes that import this module again
-    die_with_parent()
+if __name__ == "__main__":
     sys.exit(guarded(main))

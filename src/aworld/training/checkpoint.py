@@ -1,52 +1,110 @@
 """Distributed checkpoints of model and optimizer: complete or not there, and loadable in another parallel layout.
 
-No state of random number generators is in them: nothing random is drawn in training (no dropout), and the order of
-episodes follows from (seed, round, epoch).
+One is written after each round, and within a round every `training.save_seconds`. No state of random number generators
+is in them: nothing random is drawn in training (no dropout), and the order of episodes follows from (seed, round, epoch).
 """
 
+import re
 import shutil
+import sys
+from dataclasses import dataclass
+from functools import total_ordering
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
 
-from aworld.rundir import MARK, is_complete, publish_folder
+from aworld.errors import InfrastructureError
+from aworld.rundir import MARK, append_json, damaged, is_complete, publish_folder, read_jsonl
 from aworld.training.step import Trainer
 
-KEEP = 2
+KEEP = 3
+METRICS = "metrics.jsonl"
 
 
-def path(folder: Path, round_: int) -> Path:
-    return folder / f"round-{round_:04d}"
+@total_ordering
+@dataclass(frozen=True)
+class Position:
+    """How far training is: `step` optimizer steps of a round are made; None: the round is over."""
+
+    round: int
+    step: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"round-{self.round:04d}" + ("" if self.step is None else f"-step-{self.step:06d}")
+
+    def __lt__(self, other: "Position") -> bool:
+        def order(p: Position) -> tuple[int, bool, int]:
+            return p.round, p.step is None, p.step or 0
+
+        return order(self) < order(other)
 
 
-def newest(folder: Path, up_to: int) -> int | None:
-    """The latest round, `up_to` at most, with a complete checkpoint; a torn one does not count. All ranks call."""
-    found = [int(p.name.removeprefix("round-")) for p in folder.glob("round-*") if is_complete(p)]
-    return agreed(max((round_ for round_ in found if round_ <= up_to), default=None))
+def positions(folder: Path) -> list[Position]:
+    """Of all complete checkpoints, in order."""
+    found = []
+    for path in folder.glob("round-*"):
+        name = re.fullmatch(r"round-(\d+)(?:-step-(\d+))?", path.name)
+        if name and is_complete(path):
+            found.append(Position(int(name[1]), int(name[2]) if name[2] else None))
+    return sorted(found)
 
 
-def save(trainer: Trainer, folder: Path, round_: int) -> None:
-    """Write the state after a round, and remove all but the last few. All ranks call."""
+def newest(folder: Path, up_to: int) -> Position | None:
+    """The latest sound checkpoint of round `up_to` or before; one that is torn or damaged is passed over. All ranks call.
 
-    def write(temporary: Path) -> None:
+    Which files are damaged is said on stderr.
+    """
+    found = None
+    if dist.get_rank() == 0:
+        for position in reversed([p for p in positions(folder) if p.round <= up_to]):
+            wrong = damaged(folder / position.name)
+            if not wrong:
+                found = position
+                break
+            names = ", ".join(wrong)
+            print(
+                f"warning: {folder / position.name} is damaged ({names}) and passed over", file=sys.stderr, flush=True
+            )
+    return agreed(found)
+
+
+def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[str, float]]) -> None:
+    """Write the state, with the metrics of the round's steps so far, and remove all but the last few. All ranks call.
+
+    Raises:
+        InfrastructureError: it could not be written.
+    """
+
+    def write(temporary: Path | None) -> None:
         content = {name: value for name, value in _layout().items() if name != "dp_cp_group"}
         state = _state(trainer, is_loading=False)
         dist_checkpointing.save(state, str(agreed(temporary)), content_metadata=content)
+        if temporary:
+            for row in metrics:
+                append_json(temporary / METRICS, row)
 
-    together(path(folder, round_), write)
+    place = folder / position.name
+    try:
+        together(place, write)
+    except Exception as error:  # Megatron reports a failed write in many ways
+        reason = (str(error).strip() or repr(error)).splitlines()[-1]
+        raise InfrastructureError(f"{place} could not be written ({reason}); make room, then go on") from error
     if dist.get_rank() == 0:
-        for old in sorted(p for p in folder.glob("round-*") if is_complete(p))[:-KEEP]:
-            (old / MARK).unlink()  # first, so that a removal cut short leaves a torn one
-            shutil.rmtree(old)
+        for old in positions(folder)[:-KEEP]:
+            (folder / old.name / MARK).unlink()  # first, so that a removal cut short leaves a torn one
+            shutil.rmtree(folder / old.name)
 
 
-def load(trainer: Trainer, folder: Path, round_: int) -> None:
-    """Bring model and optimizer to where they were after a round. All ranks call."""
-    state = dist_checkpointing.load(_state(trainer, is_loading=True), str(path(folder, round_)))
+def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, float]]:
+    """Bring model and optimizer to where they were; returns the metrics of the round's steps so far. All ranks call."""
+    place = folder / position.name
+    state = dist_checkpointing.load(_state(trainer, is_loading=True), str(place))
     trainer.module.load_state_dict(state["model"])
     trainer.optimizer.load_state_dict(state["optimizer"])
+    return agreed(read_jsonl(place / METRICS))
 
 
 def together(folder: Path, write: Any) -> None:

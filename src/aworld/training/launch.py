@@ -1,19 +1,76 @@
-"""Start the ranks of the trainer on this node, as torchrun does; under srun or torchrun the ranks are there already."""
+"""Start the ranks of the trainer: on this node as torchrun does, or, under srun, one in each task."""
 
 import os
+import signal
+import socket
+import subprocess
 import sys
 import uuid
+from contextlib import suppress
 
+import psutil
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from aworld.config import Config
+from aworld.containers import folders, inside, staged
+from aworld.errors import Interrupted
+from aworld.processes import STARTER, Notice, die_with_parent
 from aworld.rundir import RunDir
+
+FIRST_PORT = 20000  # of the rendezvous under srun; job and restart are added, so that jobs on one node do not meet
 
 
 def launch(config: Config, run: RunDir, round_: int | None) -> int:
-    """Run `python -m aworld.training` in the site's ranks; returns the exit code of the first failure."""
+    """Run `python -m aworld.training` in the site's ranks; returns the exit code of the first failure.
+
+    USR1, USR2 and TERM are passed on to the ranks, which save and end.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the ranks share the cores
+    os.environ[STARTER] = str(os.getpid())
+    words = [str(run.root), *(["--round", str(round_)] if round_ is not None else [])]
+    image = staged(config.site.images.megatron, config.site.scratch)
+    command = inside(config.site, image, [sys.executable, "-u", "-m", "aworld.training", *words], folders(run))
+    return _one(command) if is_rank(config) else _all(config, command)
+
+
+def is_rank(config: Config) -> bool:
+    """Whether this process is one of the tasks that srun started for the ranks."""
+    return "SLURM_PROCID" in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS") == str(config.site.train.tasks)
+
+
+def _one(command: list[str]) -> int:
+    os.environ.update(_rank())
+    notice = Notice(lambda: _tell(psutil.Process().children(), notice))  # first, so that the rank is born deaf to USR1
+    return subprocess.run(command, preexec_fn=die_with_parent, check=False).returncode
+
+
+def _rank() -> dict[str, str]:
+    """What torch.distributed wants to know, from what srun says."""
+    job, restart = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    return {
+        "MASTER_ADDR": os.environ.get("MASTER_ADDR") or _first_host(),
+        "MASTER_PORT": os.environ.get("MASTER_PORT") or str(FIRST_PORT + (7 * job + restart) % 10000),
+        "RANK": os.environ["SLURM_PROCID"],
+        "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+    }
+
+
+def _first_host() -> str:
+    """The step's first node; where its name is Slurm's alone, the address that srun was called from: the same node."""
+    nodes = os.environ["SLURM_STEP_NODELIST"]
+    shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    first = shown.stdout.split()[0]
+    try:
+        socket.gethostbyname(first)
+    except OSError:
+        return os.environ["SLURM_LAUNCH_NODE_IPADDR"]
+    return first
+
+
+def _all(config: Config, command: list[str]) -> int:
     settings = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -23,10 +80,18 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )
-    words = [str(run.root), *(["--round", str(round_)] if round_ is not None else [])]
+    notice = Notice(lambda: _tell(psutil.Process().children(recursive=True), notice))
     try:
-        elastic_launch(settings, sys.executable)("-u", "-m", "aworld.training", *words)
+        elastic_launch(settings, command[0])(*command[1:])
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return failure.exitcode
+    except SignalException:  # torch has passed it on and waited
+        return Interrupted.exit_code
     return 0
+
+
+def _tell(processes: list[psutil.Process], notice: Notice) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM if notice.now else signal.SIGUSR1)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import subprocess
 from dataclasses import replace
 from datetime import timedelta
 
@@ -24,13 +23,11 @@ from aworld.config import Parallel
 from aworld.errors import InputError
 from aworld.training import cpu
 
-FIRST_PORT = 20000  # of the rendezvous under srun; the job id is added, so that jobs on one node do not meet
-
 
 def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
     """Join this process to the others: torch.distributed, then Megatron's groups; seeds.
 
-    Ranks come from torchrun's environment, or from Slurm's under srun; nccl where CUDA is there, else gloo.
+    Ranks come from the environment, as torchrun and `launch` set it; nccl where CUDA is there, else gloo.
 
     Args:
         timeout_seconds: how long a collective may take; a rank may wait so long for the slowest.
@@ -38,7 +35,8 @@ def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
     Raises:
         InputError: the processes cannot be laid out as `parallel` says.
     """
-    _environment_of_srun()
+    if "RANK" not in os.environ:
+        raise InputError("no RANK in the environment; start the trainer with aworld train, or with torchrun")
     world = int(os.environ["WORLD_SIZE"])
     tensor, pipeline = parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
     if parallel.context_parallel_size != 1:
@@ -57,20 +55,6 @@ def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
     torch.manual_seed(seed)
     if gpu:
         tensor_parallel.model_parallel_cuda_manual_seed(seed)
-
-
-def _environment_of_srun() -> None:
-    if "RANK" in os.environ:
-        return
-    if "SLURM_PROCID" not in os.environ:
-        raise InputError("no RANK and no SLURM_PROCID in the environment; start the trainer with torchrun or srun")
-    hosts = subprocess.run(
-        ["scontrol", "show", "hostnames", os.environ["SLURM_STEP_NODELIST"]], capture_output=True, text=True, check=True
-    )
-    os.environ.setdefault("MASTER_ADDR", hosts.stdout.split()[0])
-    os.environ.setdefault("MASTER_PORT", str(FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % 10000))
-    names = {"RANK": "PROCID", "WORLD_SIZE": "NTASKS", "LOCAL_RANK": "LOCALID"}
-    os.environ.update({ours: os.environ[f"SLURM_{theirs}"] for ours, theirs in names.items()})
 
 
 def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig:

@@ -1,25 +1,28 @@
 """The training stage: wait for a round's trajectories, train on them, checkpoint, publish the next policy.
 
 A resident trainer keeps model and optimizer in memory from round to round. What it needs to go on after a kill is in
-the run directory: the newest complete checkpoint, or else policy 0. Round 0, the cold start, ends in policy 0 and
-leaves no checkpoint: the rounds after it start from those weights with a fresh optimizer and their own learning rate.
-A round that is redone gives the same policy, bit for bit, on the same parallel layout.
+the run directory: the newest sound checkpoint, or else policy 0. Round 0, the cold start, ends in policy 0; the rounds
+after it start from those weights with a fresh optimizer and their own learning rate. Whatever is redone gives the same
+policy, bit for bit, on the same parallel layout.
 """
 
 import shutil
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
 
 from aworld.config import Config
-from aworld.errors import InfrastructureError, InputError
-from aworld.rundir import RunDir, append_json, is_complete, publish_json
+from aworld.errors import InfrastructureError, InputError, Interrupted
+from aworld.rundir import RunDir, append_json, damaged, is_complete, publish_json, sweep
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model
-from aworld.training.checkpoint import agreed
+from aworld.training.checkpoint import Position, agreed
 from aworld.training.step import Trainer
 from aworld.trajectories import file
 from aworld.trajectories.file import Trajectories
@@ -32,12 +35,17 @@ BEFORE_UPDATES = (
     "mismatch_max",
 )  # of a round's first step: the two engines differ, nothing else
 MEANS = ("loss", "entropy", "grad_norm", "ratio", "clip_fraction")
+Metrics = list[dict[str, float]]
 
 
-def train(config: Config, run: RunDir, round_: int | None) -> None:
+def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[], bool] = lambda: False) -> None:
     """Train on one round, or on every round that the run has left. All ranks call.
 
+    Args:
+        ends_soon: whether this rank was told to end; all ranks then save after the step in hand, and end.
+
     Raises:
+        Interrupted: a rank was told to end; everything is saved.
         InputError: the sampling parameters are such that their log-probabilities cannot be trained on.
         InfrastructureError: trajectories do not come within the site's `wait_seconds`, or `round_` goes on from a
             round that was not trained.
@@ -50,114 +58,170 @@ def train(config: Config, run: RunDir, round_: int | None) -> None:
         )
     model.initialize(config.model.parallel, config.seed, 2 * config.site.wait_seconds)
     if dist.get_rank() == 0:
-        _sweep(run)
+        sweep(run.policy(0).parent)
+        sweep(run.checkpoints)
     last = config.pipeline.rounds if round_ is None else round_
-    trained = _trained(run, last)
+    at = _newest(run, last)
+    trained = at.round - (at.step is not None)
     if round_ is not None and trained < round_ - 1:
         raise InfrastructureError(
-            f"round {round_} goes on from round {round_ - 1}, which is not trained (no complete checkpoint in "
+            f"round {round_} goes on from round {round_ - 1}, which is not trained (no sound checkpoint in "
             f"{run.checkpoints}); train it first: aworld train {run.root} --round {round_ - 1}"
         )
-    trainer = _resume(config, run, trained)
+    trainer, metrics = _resume(config, run, at)
     for number in range(trained + 1, last + 1):
-        _round(config, run, trainer, number)
+        _Round(config, run, trainer, number, ends_soon).run(metrics)
+        metrics = []
     dist.barrier()
     dist.destroy_process_group()
 
 
-def _sweep(run: RunDir) -> None:
-    """Remove what a trainer that was killed left half-written; no other one is at work here."""
-    for folder in (run.policy(0).parent, run.checkpoints):
-        for stale in folder.glob(".*.tmp-*"):
-            shutil.rmtree(stale)
+def _newest(run: RunDir, last: int) -> Position:
+    """Where training can go on; Position(0, 0) is the very beginning."""
+    at = checkpoint.newest(run.checkpoints, last) or Position(0, 0)
+    is_first = dist.get_rank() == 0
+    if at < Position(0) and agreed(is_first and is_complete(run.policy(0)) and not _is_damaged(run, 0)):
+        return Position(0)
+    return at
 
 
-def _trained(run: RunDir, last: int) -> int:
-    """The last round, `last` at most, whose outcome training can go on from; -1: none."""
-    newest = checkpoint.newest(run.checkpoints, last)
-    return newest if newest is not None else agreed(is_complete(run.policy(0))) - 1
+def _is_damaged(run: RunDir, version: int) -> bool:
+    """Whether a complete policy has a damaged file, which is said on stderr; such a policy is taken away."""
+    wrong = damaged(run.policy(version))
+    if wrong:
+        print(f"warning: {run.policy(version)} is damaged ({', '.join(wrong)}); made anew", file=sys.stderr, flush=True)
+        shutil.rmtree(run.policy(version))
+    return bool(wrong)
 
 
-def _resume(config: Config, run: RunDir, trained: int) -> Trainer:
+def _resume(config: Config, run: RunDir, at: Position) -> tuple[Trainer, Metrics]:
+    """A trainer that is where `at` says, and the metrics of the steps that the round under way has made."""
     training, dtype = config.training, config.model.dtype
-    if trained < 0:
-        return Trainer(training, run.base, dtype, training.cold_start.lr)
-    trainer = Trainer(training, run.policy(0), dtype, training.lr)
-    if trained > 0:
-        checkpoint.load(trainer, run.checkpoints, trained)
-        _publish(run, trainer, trained)
-    return trainer
+    is_cold = at < Position(0)
+    path = run.base if is_cold else run.policy(0)
+    trainer = Trainer(training, path, dtype, training.cold_start.lr if is_cold else training.lr)
+    if at in (Position(0, 0), Position(0)):
+        return trainer, []
+    metrics = checkpoint.load(trainer, run.checkpoints, at)
+    if at.step is None:
+        if agreed(dist.get_rank() == 0 and is_complete(run.policy(at.round))):
+            agreed(dist.get_rank() == 0 and _is_damaged(run, at.round))
+        _publish(run, trainer, at.round)
+        return trainer, []
+    return trainer, metrics
 
 
-def _round(config: Config, run: RunDir, trainer: Trainer, number: int) -> None:
-    """Everything from waiting for the trajectories to publishing the policy."""
-    began = time.monotonic()
-    trajectories = _wait(config, run, number)
-    waited = time.monotonic() - began
-    began = time.monotonic()
-    metrics = _steps(config, run, trainer, trajectories, number)
-    if dist.get_rank() == 0:  # before the checkpoint, after which the round is not done again
-        seconds = {"wait": waited, "train": time.monotonic() - began}
-        outcome = {"reward": float(trajectories.episodes["reward"].mean()), "seconds": seconds}
-        publish_json(run.round(number) / "metrics.json", _summary(metrics) | outcome)
-    if number == 0:  # policy 0 is all that is left of the cold start
-        trainer.new_optimizer(config.training.lr)
-    else:
-        checkpoint.save(trainer, run.checkpoints, number)
-    _publish(run, trainer, number)
+class _Round:
+    """Everything from waiting for a round's trajectories to publishing its policy."""
 
+    def __init__(
+        self, config: Config, run: RunDir, trainer: Trainer, number: int, ends_soon: Callable[[], bool]
+    ) -> None:
+        self.config, self.run_dir, self.trainer, self.number = config, run, trainer, number
+        self.ends_soon = ends_soon
+        self.saved = time.monotonic()
 
-def _wait(config: Config, run: RunDir, number: int) -> Trajectories:
-    path = run.trajectories(number)
-    give_up = time.monotonic() + config.site.wait_seconds
-    while not path.exists():  # renamed into place when whole
-        if time.monotonic() > give_up:
-            raise InfrastructureError(
-                f"{path} did not come within {config.site.wait_seconds:.0f} s; see the rollout logs in {run.logs}, "
-                "then run the same command again"
+    def run(self, metrics: Metrics) -> None:
+        """Train, from where `metrics` of the steps that were made before leave off."""
+        number, run, trainer = self.number, self.run_dir, self.trainer
+        began = time.monotonic()
+        trajectories = self._wait()
+        waited = time.monotonic() - began
+        began = time.monotonic()
+        metrics = self._steps(trajectories, metrics)
+        if dist.get_rank() == 0:  # before the checkpoint, after which the round is not done again
+            seconds = {"wait": waited, "train": time.monotonic() - began}
+            outcome = {"reward": float(trajectories.episodes["reward"].mean()), "seconds": seconds}
+            publish_json(run.round(number) / "metrics.json", _summary(metrics) | outcome)
+        if number == 0:  # policy 0 is all that is left of the cold start
+            trainer.new_optimizer(self.config.training.lr)
+        else:
+            checkpoint.save(trainer, run.checkpoints, Position(number), metrics)
+        _publish(run, trainer, number)
+
+    def _wait(self) -> Trajectories:
+        path = self.run_dir.trajectories(self.number)
+        seconds = self.config.site.wait_seconds
+        give_up = time.monotonic() + seconds
+        while True:
+            is_there, is_late, ends_soon = _any(path.exists(), time.monotonic() > give_up, self.ends_soon())
+            if is_there:
+                while not path.exists():  # this node may see it later
+                    time.sleep(POLL_SECONDS)
+                return file.read(path)
+            if ends_soon:
+                raise Interrupted(f"told to end while waiting for {path}")
+            if is_late:
+                raise InfrastructureError(
+                    f"{path} did not come within {seconds:.0f} s; see the rollout logs in {self.run_dir.logs}, "
+                    "then run the same command again"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _steps(self, trajectories: Trajectories, metrics: Metrics) -> Metrics:
+        """All optimizer steps of the round that are left, each noted in `steps.jsonl`; the metrics of all."""
+        config, number, trainer = self.config, self.number, self.trainer
+        training, cold = config.training, config.training.cold_start
+        if number == 0:
+            training = replace(training, algorithm="sft", epochs=cold.epochs, batch_size=cold.batch_size, lr=cold.lr)
+        algorithm = algorithms.make(training)
+        planned = [
+            step
+            for epoch in range(training.epochs)
+            for step in batching.steps(
+                trajectories,
+                algorithm,
+                batch_size=training.batch_size,
+                micro_batch_size=training.micro_batch_size,
+                max_tokens=config.agent.max_tokens,
+                data_parallel=parallel_state.get_data_parallel_world_size(),
+                seed=(config.seed, number, epoch),
             )
-        time.sleep(POLL_SECONDS)
-    return file.read(path)
-
-
-def _steps(
-    config: Config, run: RunDir, trainer: Trainer, trajectories: Trajectories, number: int
-) -> list[dict[str, float]]:
-    """All optimizer steps of a round, each noted in `steps.jsonl`."""
-    training, cold = config.training, config.training.cold_start
-    if number == 0:
-        training = replace(training, algorithm="sft", epochs=cold.epochs, batch_size=cold.batch_size, lr=cold.lr)
-    algorithm = algorithms.make(training)
-    planned = [
-        step
-        for epoch in range(training.epochs)
-        for step in batching.steps(
-            trajectories,
-            algorithm,
-            batch_size=training.batch_size,
-            micro_batch_size=training.micro_batch_size,
-            max_tokens=config.agent.max_tokens,
-            data_parallel=parallel_state.get_data_parallel_world_size(),
-            seed=(config.seed, number, epoch),
-        )
-    ]
-    is_first, log = dist.get_rank() == 0, run.round(number) / "steps.jsonl"
-    if is_first:
-        log.unlink(missing_ok=True)
-    if is_first and not planned:
-        print(f"round {number}: no episode has an advantage, nothing to learn; the policy stays as it is", flush=True)
-    rank, device = parallel_state.get_data_parallel_rank(), cpu.device()
-    temperature = config.agent.temperature if number else 1.0  # nobody sampled the expert's tokens
-    metrics = []
-    for at, step in enumerate(planned, 1):
-        trainer.set_lr(training.lr * (min(1.0, at / max(cold.warmup_steps, 1)) if number == 0 else 1.0))
-        batches = batching.micro_batches(trajectories, step, rank, device)
-        metrics.append(trainer.step(batches, algorithm, temperature))
+        ]
+        is_first, log = dist.get_rank() == 0, self.run_dir.round(number) / "steps.jsonl"
         if is_first:
-            append_json(log, {"step": at, "of": len(planned), **metrics[-1]})
-        if number == 0 and _enough(metrics, cold.stop_at):
-            break
-    return metrics
+            log.unlink(missing_ok=True)
+            for at, row in enumerate(metrics, 1):
+                append_json(log, {"step": at, "of": len(planned), **row})
+        if is_first and not planned:
+            print(
+                f"round {number}: no episode has an advantage, nothing to learn; the policy stays as it is", flush=True
+            )
+        rank, device = parallel_state.get_data_parallel_rank(), cpu.device()
+        temperature = config.agent.temperature if number else 1.0  # nobody sampled the expert's tokens
+        for at, step in enumerate(planned[len(metrics) :], len(metrics) + 1):
+            if number == 0 and _enough(metrics, cold.stop_at):
+                break
+            trainer.set_lr(training.lr * (min(1.0, at / max(cold.warmup_steps, 1)) if number == 0 else 1.0))
+            batches = batching.micro_batches(trajectories, step, rank, device)
+            metrics.append(trainer.step(batches, algorithm, temperature))
+            if is_first:
+                append_json(log, {"step": at, "of": len(planned), **metrics[-1]})
+            if at < len(planned):
+                self._save_in_time(metrics)
+        return metrics
+
+    def _save_in_time(self, metrics: Metrics) -> None:
+        """Save where it is time to, or where a rank was told to end.
+
+        Raises:
+            Interrupted: it was; the state is saved.
+        """
+        is_due = dist.get_rank() == 0 and time.monotonic() - self.saved > self.config.training.save_seconds
+        is_due, ends_soon = _any(is_due, self.ends_soon())
+        if is_due or ends_soon:
+            position = Position(self.number, len(metrics))
+            checkpoint.save(self.trainer, self.run_dir.checkpoints, position, metrics)
+            self.saved = time.monotonic()
+        if ends_soon:
+            raise Interrupted(f"told to end after step {len(metrics)} of round {self.number}, which is saved")
+
+
+def _any(*flags: bool) -> list[bool]:
+    """Whether any rank has each flag up. All ranks call."""
+    tensor = torch.tensor(flags, dtype=torch.int, device=cpu.device())
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in tensor.tolist()]
 
 
 def _enough(metrics: list[dict[str, float]], stop_at: float) -> bool:
