@@ -1,7 +1,6 @@
 """What a run has to play, in order: the cold start's episodes, each round's, and the evaluations."""
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,13 +60,11 @@ def round_workload(config: Config, run: RunDir, source: TaskSource, number: int)
     if number == 0:
         return Workload("cold start", run.round(0), 0, train[:shown], 1, 0.0, None, None, True)
     unseen = train[shown:] or train
-    count = config.rollout.tasks_per_round
-    stream = list(_epochs(unseen, config.seed, count * number))
     return Workload(
         name=f"round {number}",
         folder=run.round(number),
         round=number,
-        tasks=stream[count * (number - 1) :],
+        tasks=_chosen(unseen, config.seed, config.rollout.tasks_per_round, number),
         attempts=config.rollout.group_size,
         temperature=config.agent.temperature,
         oldest=max(0, number - 1 - config.pipeline.max_lag),
@@ -98,12 +95,19 @@ def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:
     return [*cold, before, *rounds, after]
 
 
-def _epochs(tasks: list[Task], seed: int, count: int) -> Iterator[Task]:
-    """The first `count` tasks of an endless stream of shuffled passes; a round never holds a task twice in a pass."""
-    epoch = 0
-    while count > 0:
-        order = list(tasks)
-        random.Random(f"{seed}/{epoch}").shuffle(order)
-        yield from order[:count]
-        count -= len(order)
-        epoch += 1
+def _chosen(tasks: list[Task], seed: int, count: int, number: int) -> list[Task]:
+    """The tasks of round `number`, from shuffled passes over all; none is in a round twice."""
+    waiting: list[Task] = []
+    chosen: list[Task] = []
+    passes = 0
+    for _ in range(number):
+        chosen, twice = [], []
+        while len(chosen) < min(count, len(tasks)):
+            if not waiting:
+                waiting = list(tasks)
+                random.Random(f"{seed}/{passes}").shuffle(waiting)
+                passes += 1
+            task = waiting.pop(0)
+            (twice if any(task is other for other in chosen) else chosen).append(task)
+        waiting = twice + waiting
+    return chosen

@@ -1,7 +1,7 @@
 """Distributed checkpoints of model and optimizer: complete or not there, and loadable in another parallel layout.
 
-One is written after each round, and within a round every `training.save_seconds`. No state of random number generators
-is in them: nothing random is drawn in training (no dropout), and the order of episodes follows from (seed, round, epoch).
+One is written after each round, and within a round every `training.save_seconds`. They hold no state of random number
+generators: nothing random is drawn in training (no dropout); the order of episodes follows from (seed, round, epoch).
 """
 
 import re
@@ -53,9 +53,9 @@ def positions(folder: Path) -> list[Position]:
 
 
 def newest(folder: Path, up_to: int) -> Position | None:
-    """The latest sound checkpoint of round `up_to` or before; one that is torn or damaged is passed over. All ranks call.
+    """The latest sound checkpoint of round `up_to` or before. All ranks call.
 
-    Which files are damaged is said on stderr.
+    A torn one is passed over; so is a damaged one, and its files are named on stderr.
     """
     found = None
     if dist.get_rank() == 0:
