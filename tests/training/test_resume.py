@@ -1,0 +1,179 @@
+"""Training that is told to end, or killed, and goes on: the policy is that of an undisturbed training, bit for bit."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from aworld.rundir import RunDir, is_complete
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+WORDS = """
+    recipe=demo site=local name=base tasks.train=16 tasks.held_out=2 pipeline.rounds=1
+    model.architecture.hidden_size=64 model.architecture.intermediate_size=128 model.architecture.num_hidden_layers=2
+    training.cold_start.tasks=16 training.cold_start.epochs=100 training.cold_start.batch_size=8
+    training.cold_start.stop_at=0.4 training.cold_start.lr=5e-3 environment.slots=2
+""".split()
+
+
+def aworld(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "aworld", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A run whose cold start was trained undisturbed, with tensor parallel size 2."""
+    run = RunDir(Path(aworld("prepare", *WORDS, f"runs={tmp_path_factory.mktemp('runs')}").stdout.strip()))
+    for words in (("rollout", "--round", "0"), ("gather", "--round", "0"), ("train", "--round", "0")):
+        done = aworld(words[0], str(run.root), *words[1:])
+        assert done.returncode == 0, done.stderr
+    return run
+
+
+@pytest.fixture
+def again(trained: RunDir, tmp_path: Path) -> Iterator[RunDir]:
+    """The same run before its training; nothing of it is left running."""
+    run = RunDir(tmp_path / "run")
+    shutil.copytree(trained.root, run.root, symlinks=True)
+    shutil.rmtree(run.policy(0))
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    for name in ("steps.jsonl", "metrics.json"):
+        (run.round(0) / name).unlink()
+    yield run
+    assert not processes_of(run)
+
+
+def processes_of(run: RunDir) -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["cmdline"]) if str(run.root) in (p.info["cmdline"] or [])]
+
+
+def begin(run: RunDir) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "aworld", "train", str(run.root), "--round", "0"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def steps(run: RunDir) -> list[dict]:
+    path = run.round(0) / "steps.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for_steps(run: RunDir, count: int, trainer: subprocess.Popen[bytes]) -> None:
+    while len(steps(run)) < count:
+        assert trainer.poll() is None, "the trainer ended too soon"
+        time.sleep(0.02)
+
+
+def configure(run: RunDir, *changes: tuple[str, str]) -> None:
+    text = run.config.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    run.config.write_text(text)
+
+
+def finish(run: RunDir, trained: RunDir) -> subprocess.CompletedProcess[str]:
+    done = aworld("train", str(run.root), "--round", "0")
+    assert done.returncode == 0, done.stderr
+    one, other = (load_file(r.policy(0) / "model.safetensors") for r in (run, trained))
+    assert all(torch.equal(one[key], other[key]) for key in other)
+    assert steps(run) == steps(trained)
+    before, after = (json.loads((r.round(0) / "metrics.json").read_text()) for r in (trained, run))
+    assert {**before, "seconds": 0} == {**after, "seconds": 0}
+    return done
+
+
+@pytest.mark.parametrize(
+    ("number", "whom"),
+    [(signal.SIGUSR1, "parent"), (signal.SIGUSR2, "one rank"), (signal.SIGTERM, "parent"), (signal.SIGTERM, "all")],
+)
+def test_a_signal_saves_the_step_and_the_training_goes_on(
+    again: RunDir, trained: RunDir, number: signal.Signals, whom: str
+) -> None:
+    trainer = begin(again)
+    wait_for_steps(again, 5, trainer)
+    ranks = [p.pid for p in processes_of(again) if "aworld.training" in p.cmdline()]
+    victims = {"parent": [trainer.pid], "one rank": ranks[-1:], "all": [*ranks, trainer.pid]}[whom]
+    for pid in victims:
+        os.kill(pid, number)
+    assert trainer.wait(60) == 75
+    made = len(steps(again))
+    assert is_complete(again.checkpoints / f"round-0000-step-{made:06d}")
+    assert made < len(steps(trained))
+    finish(again, trained)
+
+
+def test_periodic_saves_bound_what_a_kill_costs(again: RunDir, trained: RunDir) -> None:
+    configure(again, ("save_seconds: 600.0", "save_seconds: 0.0"))
+    trainer = begin(again)
+    wait_for_steps(again, 8, trainer)
+    for process in processes_of(again):
+        process.kill()
+    trainer.wait()
+    saved = sorted(p.name for p in again.checkpoints.glob("round-0000-step-*") if is_complete(p))
+    assert len(saved) == 3  # the last few are kept
+    assert int(saved[-1].rpartition("-")[2]) >= len(steps(again)) - 1
+    finish(again, trained)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(again: RunDir, trained: RunDir) -> None:
+    configure(again, ("save_seconds: 600.0", "save_seconds: 0.0"))
+    trainer = begin(again)
+    wait_for_steps(again, 8, trainer)
+    trainer.terminate()
+    assert trainer.wait(60) == 75
+    _, torn, flipped = sorted(p for p in again.checkpoints.glob("round-0000-step-*") if is_complete(p))
+    shard = max(flipped.iterdir(), key=lambda path: path.stat().st_size)
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    os.truncate(max(torn.iterdir(), key=lambda path: path.stat().st_size), 100)
+    done = finish(again, trained)
+    assert f"{flipped} is damaged ({shard.name}) and passed over" in done.stderr
+
+
+def test_training_goes_on_in_another_layout(again: RunDir, trained: RunDir) -> None:
+    """From tensor parallel 2 to pipeline parallel 2: the same steps, the same weights but for rounding."""
+    trainer = begin(again)
+    wait_for_steps(again, 5, trainer)
+    trainer.terminate()
+    assert trainer.wait(60) == 75
+    made = len(steps(again))
+    configure(
+        again,
+        ("tensor_model_parallel_size: 2", "tensor_model_parallel_size: 1"),
+        ("pipeline_model_parallel_size: 1", "pipeline_model_parallel_size: 2"),
+    )
+    done = aworld("train", str(again.root), "--round", "0")
+    assert done.returncode == 0, done.stderr
+    assert steps(again)[:made] == steps(trained)[:made]
+    one, other = (load_file(r.policy(0) / "model.safetensors") for r in (again, trained))
+    assert max((one[key] - other[key]).abs().max().item() for key in other) < 1e-5
+
+
+def test_a_damaged_policy_is_refused_by_the_rollout_and_made_anew_by_the_trainer(
+    again: RunDir, trained: RunDir
+) -> None:
+    finish(again, trained)
+    weights = again.policy(0) / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    refused = aworld("rollout", str(again.root), "--round", "1")
+    assert refused.returncode == 4
+    assert f"{again.policy(0)} is damaged (model.safetensors) and not used; remove the folder" in refused.stderr
+    done = finish(again, trained)
+    assert f"{again.policy(0)} is damaged (model.safetensors); made anew" in done.stderr
