@@ -7,6 +7,7 @@ of status and watch: 0 the run is finished, 10 it is under way, 11 it stopped wi
 import argparse
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -145,7 +146,8 @@ def _train(arguments: argparse.Namespace) -> int:
     config, run, _ = _open(arguments)
     name = "train" if arguments.round is None else f"train-{arguments.round:04d}"
     begin(config, run, f"{name}-{task_number()}")
-    with sole_holder(run.lock("train")):
+    # Where the file system shares no locks a second trainer may be at work: it publishes the same bits.
+    with sole_holder(run.lock("train")) if task_number() == 0 else nullcontext():
         return launch(config, run, arguments.round)
 
 
