@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Launch the evaluation of one policy of a run on the held-out tasks, and wait for it.
+"""Launch the evaluation of one policy of a run on the held-out tasks. On a local site, wait for it.
 
     python jobs/evaluate.py runs/demo --policy 5
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Launch the MPI gather of one round of a run, and wait for it.
+"""Launch the MPI gather of one round of a run. On a local site, wait for it.
 
     python jobs/gather.py runs/demo --round 1
 

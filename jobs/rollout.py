@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Launch the rollout workers of one round of a run, and wait for them.
+"""Launch the rollout workers of one round of a run. On a local site, wait for them.
 
     python jobs/rollout.py runs/demo --round 1
 

@@ -7,7 +7,7 @@ of status and watch: 0 the run is finished, 10 it is under way, 11 it stopped wi
 import argparse
 import uuid
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -147,7 +147,8 @@ def _train(arguments: argparse.Namespace) -> int:
     name = "train" if arguments.round is None else f"train-{arguments.round:04d}"
     begin(config, run, f"{name}-{task_number()}")
     # Where the file system shares no locks a second trainer may be at work: it publishes the same bits.
-    with sole_holder(run.lock("train")) if task_number() == 0 else nullcontext():
+    lock: AbstractContextManager[None] = sole_holder(run.lock("train")) if task_number() == 0 else nullcontext()
+    with lock:
         return launch(config, run, arguments.round)
 
 
