@@ -101,7 +101,8 @@ def _chosen(tasks: list[Task], seed: int, count: int, number: int) -> list[Task]
     chosen: list[Task] = []
     passes = 0
     for _ in range(number):
-        chosen, twice = [], []
+        chosen = []
+        twice: list[Task] = []
         while len(chosen) < min(count, len(tasks)):
             if not waiting:
                 waiting = list(tasks)
