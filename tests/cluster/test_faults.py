@@ -112,8 +112,8 @@ def train(cluster: Cluster, run: Run, fault: Fault, trained: Run) -> None:
 def test_a_rollout_survives(fault: Fault, cluster: Cluster, trained: Run, tmp_path: Path) -> None:
     run = copy(trained, tmp_path / "run")
     if fault is lose_sight_of_the_node:  # longer than Slurm needs to miss it
-        text = run.dir.config.read_text()
-        run.dir.config.write_text(text.replace("tasks_per_round: 8", "tasks_per_round: 32"))
+        text = run.dir.config.read_text().replace("tasks_per_round: 8", "tasks_per_round: 16")
+        run.dir.config.write_text(text.replace("group_size: 4", "group_size: 32"))
     play(cluster, run, fault)
     assert run.restarts("rollout-0001") == (0 if fault is restart_the_controller else 1), run.last_words()
 

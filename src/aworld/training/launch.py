@@ -17,7 +17,7 @@ from aworld.config import Config
 from aworld.containers import folders, inside, staged
 from aworld.errors import Interrupted
 from aworld.processes import STARTER, Notice, die_with_parent
-from aworld.rundir import RunDir
+from aworld.rundir import RunDir, damaged, is_complete
 
 FIRST_PORT = 20000  # of the rendezvous under srun; job and restart are added, so that jobs on one node do not meet
 
@@ -27,6 +27,10 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
 
     USR1, USR2 and TERM are passed on to the ranks, which save and end.
     """
+    made = run.policy(config.pipeline.rounds if round_ is None else round_)
+    if is_complete(made) and not damaged(made):
+        print(f"{made} is there already")
+        return 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the ranks share the cores
     os.environ[STARTER] = str(os.getpid())
     words = [str(run.root), *(["--round", str(round_)] if round_ is not None else [])]
