@@ -84,9 +84,10 @@ def trained(environment_image: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def play(cluster: Cluster, run: Run, fault: Fault) -> None:
-    """A round with the real vLLM in its image, hit once an episode is finished."""
+    """A round with the real vLLM in its image, hit once an episode is finished; or soon, where Slurm is slow to see."""
     run.launch("rollout", 1)
-    run.wait_for(lambda: run.episodes(1) > 0, "the first episode")
+    began = run.dir.starts / "rollout-0001-0.jsonl"
+    run.wait_for(began.exists if fault is lose_sight_of_the_node else lambda: run.episodes(1) > 0, "the first episode")
     fault(cluster, run.job("rollout-0001"))
     run.wait_for_jobs()
     run.launch("gather", 1)
