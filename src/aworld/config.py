@@ -87,8 +87,9 @@ class Environment:
     reuse: str = "never"  # never: a new sandbox per episode | reset: same server, fresh scratch and interpreter
     call_seconds: float = 10.0  # limit of one tool call
     start_seconds: float = 60.0  # limit of a sandbox's start
-    scratch_mb: int = 64  # size cap of a file a tool writes
-    memory_mb: int = 2048  # address space of a tool process
+    scratch_mb: int = 64  # size of a file that a tool writes, and of all files of an episode
+    memory_mb: int = 2048  # address space of a tool process, and resident memory of all of an episode's
+    processes: int = 64  # of an episode, its sandbox's own included
     result_chars: int = 2000  # longer results are cut, and say so
 
 

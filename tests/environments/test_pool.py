@@ -39,7 +39,7 @@ def test_nothing_passes_from_one_episode_to_the_next(sandbox: Sandbox, reuse: st
             async with pool.episode((attachment,)) as environment:
                 assert (await environment.call("python", {"code": LIST})).text == "['data.csv']"
                 assert not (await environment.call("python", {"code": LEAVE})).is_error
-                folder = next(next(root.iterdir()).iterdir())
+                folder = next(root.glob("*/slot-*"))
                 assert stat.S_IMODE(folder.stat().st_mode) == 0o700
             async with pool.episode() as environment:
                 assert (await environment.call("python", {"code": LIST})).text == "[]"
@@ -167,6 +167,7 @@ def test_closing_is_quick_and_complete_even_while_starting(tmp_path: Path) -> No
             begin = time.perf_counter()
         return time.perf_counter() - begin
 
+    others = set(psutil.Process().children(recursive=True))  # a pool that several tests share
     assert asyncio.run(story()) < 3.0
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= others
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aworld import config as schema
-from aworld.environments.sandbox import END_WITH_PARENT, ApptainerSandbox, Sandbox, choose
+from aworld.environments.sandbox import REAPED, ApptainerSandbox, Contents, Sandbox, choose
 from aworld.environments.toolbox import McpToolbox
 from aworld.errors import InfrastructureError, InputError
 
@@ -23,7 +23,8 @@ LIMITS = schema.Environment(memory_mb=512, scratch_mb=1)
 
 def inside(sandbox: Sandbox, code: str, scratch: Path, read_only: list[Path] | None = None) -> Any:
     """Run code that prints one JSON value."""
-    launch = sandbox.launch([sandbox.python, "-c", code], scratch, read_only or [], {"GIVEN": "yes"}, LIMITS)
+    contents = Contents(scratch, LIMITS, read_only or [], {"GIVEN": "yes"})
+    launch = sandbox.launch([sandbox.python, "-c", code], contents)
     done = subprocess.run(
         launch.argv,
         env=launch.env,
@@ -109,7 +110,7 @@ def test_writes_outside_the_scratch_are_refused(sandbox: Sandbox, tmp_path: Path
     corpus.write_text("{}")
     places = ["/usr/new", "/new", str(corpus), str(Path(os.__file__))]
     if sandbox.name == "bubblewrap":
-        places += ["/tmp/new", "/dev/shm/new", "/dev/new", "/etc/new"]
+        places += ["/dev/new", "/etc/new"]
     code = f"""
 import json
 def write(path):
@@ -139,12 +140,15 @@ def test_bubblewrap_drops_every_capability(sandbox: Sandbox, tmp_path: Path) -> 
 def test_apptainer_command_line() -> None:
     sandbox = ApptainerSandbox("/images/environment.sif")
     launch = sandbox.launch(
-        ["python3", "-m", "tools"], Path("/node/scratch"), [Path("/data/corpus.jsonl")], {"A": "1,2"}, LIMITS
+        ["python3", "-m", "tools"],
+        Contents(Path("/node/scratch"), LIMITS, [Path("/data/corpus.jsonl")], {"A": "1,2"}),
     )
-    assert launch.argv[: len(END_WITH_PARENT)] == list(END_WITH_PARENT)
-    assert " ".join(launch.argv[len(END_WITH_PARENT) :]) == (
+    assert launch.argv[: len(REAPED)] == list(REAPED)
+    assert " ".join(launch.argv[len(REAPED) :]) == (
         "apptainer --quiet exec --containall --cleanenv --no-home --net --network none "
-        "--no-mount bind-paths --bind /node/scratch:/episode:rw --bind /data/corpus.jsonl:/data/corpus.jsonl:ro "
+        "--no-mount bind-paths --no-privs --bind /node/scratch:/episode:rw --bind /node/scratch:/tmp:rw "
+        "--bind /node/scratch:/var/tmp:rw --bind /node/scratch:/dev/shm:rw "
+        "--bind /data/corpus.jsonl:/data/corpus.jsonl:ro "
         "--pwd /episode /images/environment.sif "
         "env HOME=/episode prlimit --as=536870912 --fsize=1048576 --core=0 -- python3 -m tools"
     )
@@ -165,16 +169,15 @@ def test_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         choose("bubblewrap", "")
 
 
-def test_every_sandbox_says_what_it_leaves_open(sandbox: Sandbox) -> None:
-    assert sandbox.gaps
-    if sandbox.name == "subprocess":
-        assert "network" in sandbox.gaps
-    else:
-        assert "network" not in sandbox.gaps
+@NAMESPACES
+def test_what_programs_take_for_temporary_is_the_scratch(sandbox: Sandbox, tmp_path: Path) -> None:
+    code = "import json; [open(f'{at}/made', 'a').write('x') for at in ('/tmp', '/dev/shm')]; print(json.dumps(1))"
+    inside(sandbox, code, tmp_path)
+    assert (tmp_path / "made").read_text() == "xx"
 
 
 def test_a_sandbox_that_cannot_start_fails_within_the_limit(tmp_path: Path) -> None:
     """The command line of an image that is not there still ends as one clear failure."""
-    launch = ApptainerSandbox(str(tmp_path / "no.sif")).launch(["python3"], tmp_path, [], {}, LIMITS)
+    launch = ApptainerSandbox(str(tmp_path / "no.sif")).launch(["python3"], Contents(tmp_path, LIMITS))
     with pytest.raises(InfrastructureError, match=r"did not start: it ended: .*(no\.sif|apptainer)"):
         asyncio.run(McpToolbox.start(launch, LIMITS))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aworld import config as schema
 from aworld.agents.protocols import Environment, Observation
 from aworld.environments.pool import EnvironmentPool
-from aworld.environments.sandbox import Sandbox, SubprocessSandbox
+from aworld.environments.sandbox import Contents, Sandbox, SubprocessSandbox
 from aworld.environments.toolbox import McpToolbox
 
 pytestmark = pytest.mark.unit
@@ -180,7 +180,7 @@ def query_server(loop: asyncio.Runner, corpus: Path, tmp_path_factory: pytest.Te
     limits = schema.Environment()
     sandbox = SubprocessSandbox()
     argv = [sandbox.python, "-m", "aworld.environments.servers", "files", "search"]
-    launch = sandbox.launch(argv, scratch, [], {"AWORLD_CORPUS": str(corpus)}, limits)
+    launch = sandbox.launch(argv, Contents(scratch, limits, env={"AWORLD_CORPUS": str(corpus)}))
     toolbox = loop.run(McpToolbox.start(launch, limits))
     yield toolbox
     loop.run(toolbox.close())
@@ -192,7 +192,7 @@ def test_each_server_runs_by_itself(
 ) -> None:
     limits = schema.Environment()
     argv = [sandbox.python, "-m", f"aworld.environments.servers.{name}"]
-    launch = sandbox.launch(argv, tmp_path, [corpus], {"AWORLD_CORPUS": str(corpus)}, limits)
+    launch = sandbox.launch(argv, Contents(tmp_path, limits, [corpus], {"AWORLD_CORPUS": str(corpus)}))
 
     async def tools() -> list[str]:
         toolbox = await McpToolbox.start(launch, limits)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from aworld import config as schema
-from aworld.environments.sandbox import Sandbox
+from aworld.environments.sandbox import Contents, Sandbox
 from aworld.environments.toolbox import McpToolbox
 from aworld.errors import InfrastructureError
 
@@ -34,7 +34,7 @@ BROKEN = {
 
 def start(sandbox: Sandbox, how: str, scratch: Path, **limits: float) -> "asyncio.Future[McpToolbox]":
     config = schema.Environment(call_seconds=CALL_SECONDS, **limits)  # type: ignore[arg-type]
-    launch = sandbox.launch([sandbox.python, str(SERVER), how, str(scratch)], scratch, [SERVER], {}, config)
+    launch = sandbox.launch([sandbox.python, str(SERVER), how, str(scratch)], Contents(scratch, config, [SERVER]))
     return McpToolbox.start(launch, config)  # type: ignore[return-value]
 
 

@@ -2,17 +2,18 @@
 
 import asyncio
 import os
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aworld import config as schema
 from aworld.agents.protocols import Environment, Observation
-from aworld.environments.sandbox import Launch, Sandbox
+from aworld.environments import watchdog
+from aworld.environments.sandbox import Contents, Launch, Sandbox
+from aworld.environments.scratch import empty, folder_of_a_pool, remove, stage
 from aworld.environments.toolbox import McpToolbox
 from aworld.errors import InfrastructureError, InputError
 
@@ -61,6 +62,7 @@ class EnvironmentPool:
         self._sandbox = sandbox
         self._corpus = corpus.resolve() if corpus else None
         self._root = scratch_root
+        self._folder = ExitStack()
         self._warm: asyncio.Queue[Slot | Exception] = asyncio.Queue()
         self._live: set[Slot] = set()
         self._background: set[asyncio.Task[None]] = set()
@@ -68,7 +70,8 @@ class EnvironmentPool:
         self._starting = asyncio.Semaphore(os.cpu_count() or 1)  # more at once only makes each slower
 
     async def __aenter__(self) -> "EnvironmentPool":
-        self._root = Path(tempfile.mkdtemp(prefix="aworld-", dir=self._root)).resolve()  # mode 0700
+        self._root = await asyncio.to_thread(self._folder.enter_context, folder_of_a_pool(self._root))
+        self._in_background(self._watch())
         for _ in range(self._config.slots):
             self._in_background(self._add())
         return self
@@ -78,7 +81,7 @@ class EnvironmentPool:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await asyncio.gather(*(slot.toolbox.close() for slot in self._live))
-        await asyncio.to_thread(_remove, self._root)
+        await asyncio.to_thread(self._folder.close)
 
     @asynccontextmanager
     async def episode(self, files: tuple[Path, ...] = ()) -> AsyncIterator[Environment]:
@@ -99,7 +102,7 @@ class EnvironmentPool:
             if self._config.reuse == "never":
                 self._in_background(self._add())  # ahead of need: it starts while this episode runs
             try:
-                await asyncio.to_thread(_stage, files, slot.scratch)
+                await asyncio.to_thread(stage, files, slot.scratch)
                 yield slot
             finally:
                 if self._config.reuse == "never":
@@ -111,6 +114,15 @@ class EnvironmentPool:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(watchdog.SECONDS)
+            for slot in list(self._live):
+                if not slot.toolbox.broken:
+                    reason = await asyncio.to_thread(watchdog.excess, slot.toolbox.pid, slot.scratch, self._config)
+                    if reason:
+                        slot.toolbox.stop(reason)
 
     async def _add(self) -> None:
         """Start a slot; its failure is for the episode that would have had it."""
@@ -135,13 +147,14 @@ class EnvironmentPool:
         env = {"AWORLD_CODE_SECONDS": f"{0.8 * self._config.call_seconds:g}"}
         if self._corpus:
             env["AWORLD_CORPUS"] = str(self._corpus)
-        launch = self._sandbox.launch(argv, scratch, [self._corpus] if self._corpus else [], env, self._config)
+        corpus = [self._corpus] if self._corpus else []
+        launch = self._sandbox.launch(argv, Contents(scratch, self._config, corpus, env))
         return Slot(launch, self._config, scratch, await McpToolbox.start(launch, self._config))
 
     async def _recycle(self, slot: Slot) -> None:
         emptied = False
         if not slot.worn and not slot.toolbox.broken:
-            emptied = await asyncio.to_thread(_empty, slot.scratch)
+            emptied = await asyncio.to_thread(empty, slot.scratch)
         if emptied:
             self._warm.put_nowait(slot)
         else:
@@ -151,36 +164,4 @@ class EnvironmentPool:
     async def _discard(self, slot: Slot) -> None:
         await slot.toolbox.close()
         self._live.discard(slot)
-        await asyncio.to_thread(_remove, slot.scratch)
-
-
-def _stage(files: tuple[Path, ...], scratch: Path) -> None:
-    for file in files:
-        if not file.is_file():
-            raise InputError(f"the attachment {file} is not there")
-        try:
-            shutil.copyfile(file, scratch / file.name)
-        except OSError as reason:
-            raise InfrastructureError(f"the attachment {file} could not be put into the scratch: {reason}") from None
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder, also where code inside took the permission to."""
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            if not (Path(parent) / name).is_symlink():
-                with suppress(OSError):
-                    (Path(parent) / name).chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _empty(scratch: Path) -> bool:
-    """Empty the scratch; False where something in it stays."""
-    with suppress(OSError):
-        for entry in list(scratch.iterdir()):
-            if entry.is_dir() and not entry.is_symlink():
-                entry.chmod(0o700)
-                _remove(entry)
-            else:
-                entry.unlink()
-    return not any(scratch.iterdir())
+        await asyncio.to_thread(remove, slot.scratch)

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 import mcp_types
-import psutil
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
+from aworld.environments.reaper import descendants, kill
 from aworld.environments.sandbox import Launch
 
 FromServer = MemoryObjectReceiveStream[SessionMessage | Exception]
@@ -71,20 +71,19 @@ class ServerProcess:
         if self.broken and self._process.returncode is not None:
             return  # done, and by now its number may be another's
         self.broken = self.broken or reason
-        victims = [self.pid]
-        with suppress(psutil.Error):
-            victims = [child.pid for child in psutil.Process(self.pid).children(recursive=True)] + victims
-        for pid in victims:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(descendants(self.pid))
         with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGTERM)  # bubblewrap ends; the reaper buries first whatever was forked meanwhile
 
     async def close(self) -> None:
         """Kill it and wait until it is gone."""
         self.kill("closed")
-        with suppress(TimeoutError):  # a stray that kept our pipe open must not keep us
+        try:
             await asyncio.wait_for(self._process.wait(), EXIT_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            with suppress(TimeoutError):  # a stray that kept our pipe open must not keep us
+                await asyncio.wait_for(self._process.wait(), EXIT_SECONDS)
         self._process._transport.close()  # type: ignore[attr-defined]  # there is no public way to close the pipes
 
     @asynccontextmanager

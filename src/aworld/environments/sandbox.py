@@ -1,7 +1,8 @@
 """What keeps a tool process contained: three back ends that each turn a command into a contained one.
 
-None of them is a security boundary against a program that means harm; each says in `gaps` what it leaves open.
-Limits are set by util-linux's `prlimit` inside the sandbox, so that no code has to run between fork and exec.
+None of them is a security boundary against a program that attacks the kernel; each says in `gaps` what it leaves open.
+Limits are set by util-linux's `prlimit` inside the sandbox, so that no code has to run between fork and exec; what all
+processes and files of a sandbox add up to is the watchdog's.
 """
 
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -20,9 +21,26 @@ from aworld.errors import InputError
 SERVERS = Path(__file__).parent / "servers"
 OURS = {"PYTHONPATH": str(Path(__file__).parents[2])}  # this very aworld, also where it is not the installed one
 SCRATCH = "/episode"  # where a sandbox with a file system of its own shows the scratch
+PROBE_SECONDS = 60
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a sandbox is filled with.
+
+    Attributes:
+        scratch: the working folder, and the one place to write.
+        read_only: files and folders that are seen, at their own paths.
+        env: what the environment holds besides the fixed part.
+    """
+
+    scratch: Path
+    limits: schema.Environment
+    read_only: Sequence[Path] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,70 +70,53 @@ class Sandbox(Protocol):
     @property
     def python(self) -> str: ...
 
-    def launch(
-        self,
-        argv: Sequence[str],
-        scratch: Path,
-        read_only: Sequence[Path],
-        env: Mapping[str, str],
-        limits: schema.Environment,
-    ) -> Launch:
-        """Contain `argv`: it starts in the scratch, the one place it may write, and sees `read_only` at their paths."""
+    def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
+        """Contain `argv`: it starts in the scratch."""
         ...
 
 
-# Apptainer changes its credentials, at which Linux forgets a parent-death signal: a shell takes it in its stead, and
-# kills what apptainer started, its file system's daemon too, and then apptainer and itself. What a shell starts in the
-# background reads nothing, unless from a descriptor such as 3.
-END_WITH_PARENT = (
-    *("setpriv", "--pdeathsig", "TERM", "--", "sh", "-c"),
-    "trap 'kill -KILL $(cat /proc/$!/task/*/children) 0' TERM; exec 3<&0; \"$@\" <&3 3<&- & exec <&- 3<&-; wait $!",
-    "sh",
-)
+REAPED = (sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py")))
 
 
 @dataclass(frozen=True)
 class ApptainerSandbox:
-    """A container of the environment image, which brings its own Python and aworld."""
+    """A container of the environment image, which brings its own Python and aworld.
+
+    `--containall` gives namespaces of its own for processes and IPC, and neither the user's home nor the host's /tmp;
+    `--cleanenv` and `--no-home` keep out what the first leaves; `--net --network none` gives a network without any
+    interface; `--no-mount bind-paths` leaves out what the site's configuration binds into every container;
+    `--no-privs` drops all capabilities, where root is the user, and forbids to gain any. Whatever is written to /tmp,
+    /var/tmp and /dev/shm goes to the scratch: else it would be memory that nobody caps or empties.
+    """
 
     image: str
     name: str = "apptainer"
-    gaps: tuple[str, ...] = (
-        "total size of the scratch",
-        "memory beyond one process",
-        "number of processes",
-        "/tmp and /dev/shm outlive a reset",
-    )
+    gaps: tuple[str, ...] = ("/dev and three files of /etc outlive an episode with environment.reuse=reset",)
     python: str = "python3"
 
-    def launch(
-        self,
-        argv: Sequence[str],
-        scratch: Path,
-        read_only: Sequence[Path],
-        env: Mapping[str, str],
-        limits: schema.Environment,
-    ) -> Launch:
-        binds = [f"{scratch}:{SCRATCH}:rw", *(f"{path}:{path}:ro" for path in read_only)]
+    def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
+        places = (SCRATCH, "/tmp", "/var/tmp", "/dev/shm")
+        binds = [f"{contents.scratch}:{place}:rw" for place in places]
+        binds += [f"{path}:{path}:ro" for path in contents.read_only]
         command = [
-            *END_WITH_PARENT,
+            *REAPED,
             *("apptainer", "--quiet", "exec", "--containall", "--cleanenv", "--no-home", "--net", "--network", "none"),
-            *("--no-mount", "bind-paths"),
+            *("--no-mount", "bind-paths", "--no-privs"),
             *(word for bind in binds for word in ("--bind", bind)),
             *("--pwd", SCRATCH, self.image),
             *("env", f"HOME={SCRATCH}"),  # apptainer itself refuses to set it
-            *_limited(limits),
+            *_limited(contents.limits),
             *argv,
         ]
         # the prefixed variables, not --env: that one splits values at commas
         inside = {
             f"APPTAINERENV_{key}": value
-            for key, value in _environment(SCRATCH, env).items()
+            for key, value in _environment(SCRATCH, contents.env).items()
             if key not in ("PATH", "HOME")
         }
         # apptainer itself looks for its configuration in the user's home; nothing of it reaches the container
         outside = {"PATH": os.environ.get("PATH", SYSTEM_PATH), "HOME": str(Path.home())}
-        return Launch(command, outside | inside, scratch)
+        return Launch(command, outside | inside, contents.scratch)
 
 
 @dataclass(frozen=True)
@@ -123,33 +124,28 @@ class BubblewrapSandbox:
     """Fresh namespaces around this machine's /usr and this Python: no network, no home, one writable folder."""
 
     name: str = "bubblewrap"
-    gaps: tuple[str, ...] = ("total size of the scratch", "memory beyond one process")
+    gaps: tuple[str, ...] = ()
     python: str = sys.executable
 
-    def launch(
-        self,
-        argv: Sequence[str],
-        scratch: Path,
-        read_only: Sequence[Path],
-        env: Mapping[str, str],
-        limits: schema.Environment,
-    ) -> Launch:
+    def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
         runtime = {sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1]), str(SERVERS)}
-        seen = [*sorted(runtime - {"/usr"}), *(str(path) for path in read_only)]
+        seen = [*sorted(runtime - {"/usr"}), *(str(path) for path in contents.read_only)]
+        variables = _environment(SCRATCH, OURS | dict(contents.env))
+        places = ("/tmp", "/dev/shm", SCRATCH)
         command = [
             *("bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
             *(word for path in SYSTEM_FOLDERS for word in ("--ro-bind-try", path, path)),
             *(word for path in SYSTEM_FILES for word in ("--ro-bind-try", path, path)),
-            *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),
+            *("--proc", "/proc", "--dev", "/dev"),
+            *(word for place in places for word in ("--bind", str(contents.scratch), place)),
             *(word for path in seen for word in ("--ro-bind", path, path)),
-            *("--bind", str(scratch), SCRATCH, "--chdir", SCRATCH),
             # bubblewrap's own tmpfs would be writable, uncapped, and kept from one episode to the next
-            *("--remount-ro", "/dev", "--remount-ro", "/tmp", "--remount-ro", "/"),
-            *(word for item in _environment(SCRATCH, OURS | dict(env)).items() for word in ("--setenv", *item)),
-            *_limited(limits, processes=256 if _counts_processes_per_namespace() else None),
+            *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH),
+            *(word for item in variables.items() for word in ("--setenv", *item)),
+            *_limited(contents.limits, per_sandbox=_counts_processes_per_namespace()),
             *argv,
         ]
-        return Launch(command, {"PATH": os.environ.get("PATH", SYSTEM_PATH)}, scratch)
+        return Launch(command, {"PATH": os.environ.get("PATH", SYSTEM_PATH)}, contents.scratch)
 
 
 @dataclass(frozen=True)
@@ -157,26 +153,13 @@ class SubprocessSandbox:
     """Limits, a clean environment and a folder of its own: against accidents only, for where nothing else works."""
 
     name: str = "subprocess"
-    gaps: tuple[str, ...] = (
-        "files of this user outside the scratch",
-        "network",
-        "other processes of this user",
-        "number of processes",
-        "total size of the scratch",
-        "memory beyond one process",
-    )
+    gaps: tuple[str, ...] = ("files of this user", "network", "other processes of this user")
     python: str = sys.executable
 
-    def launch(
-        self,
-        argv: Sequence[str],
-        scratch: Path,
-        read_only: Sequence[Path],
-        env: Mapping[str, str],
-        limits: schema.Environment,
-    ) -> Launch:
-        command = ["setpriv", "--pdeathsig", "KILL", "--", *_limited(limits), *argv]
-        return Launch(command, _environment(str(scratch), OURS | dict(env)), scratch)
+    def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
+        as_root = ("--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+        command = [*REAPED, "setpriv", "--no-new-privs", *as_root, "--", *_limited(contents.limits), *argv]
+        return Launch(command, _environment(str(contents.scratch), OURS | dict(contents.env)), contents.scratch)
 
 
 def choose(name: str, image: str) -> Sandbox:
@@ -208,21 +191,29 @@ def _apptainer_missing(image: str) -> str:
         return "no apptainer on PATH; load its module, or set site.sandbox=auto"
     if not Path(image).is_file():
         return f"no image at site.images.environment='{image}'; set it to an image that holds Python and aworld"
-    return ""
+    return _fault(ApptainerSandbox(image))
 
 
 def _bubblewrap_missing() -> str:
-    """Start the very command that episodes will use: a kernel or a site may forbid user namespaces."""
     if shutil.which("bwrap") is None:
         return "no bwrap on PATH; install bubblewrap, or set site.sandbox=auto"
-    sandbox = BubblewrapSandbox()
+    return _fault(BubblewrapSandbox())
+
+
+def _fault(sandbox: Sandbox) -> str:
+    """Start the very command that episodes will use: a kernel or a site may forbid what it needs."""
     with tempfile.TemporaryDirectory() as scratch:
-        launch = sandbox.launch([sandbox.python, "-c", "pass"], Path(scratch), [], {}, schema.Environment())
-        probe = subprocess.run(launch.argv, env=launch.env, capture_output=True, text=True, timeout=60, check=False)
+        launch = sandbox.launch([sandbox.python, "-c", "pass"], Contents(Path(scratch), schema.Environment()))
+        try:
+            probe = subprocess.run(
+                launch.argv, env=launch.env, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"{sandbox.name} did not start within {PROBE_SECONDS} s; set site.sandbox=auto or subprocess"
     if probe.returncode == 0:
         return ""
     lines = probe.stderr.strip().splitlines() or [f"exit status {probe.returncode}"]
-    return f"bwrap does not work here ({lines[-1]}); set site.sandbox=auto or subprocess"
+    return f"{sandbox.name} does not work here ({lines[-1]}); set site.sandbox=auto or subprocess"
 
 
 def _environment(home: str, env: Mapping[str, str]) -> dict[str, str]:
@@ -232,9 +223,10 @@ def _environment(home: str, env: Mapping[str, str]) -> dict[str, str]:
     return {**fixed, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **env}
 
 
-def _limited(limits: schema.Environment, processes: int | None = None) -> list[str]:
+def _limited(limits: schema.Environment, per_sandbox: bool = False) -> list[str]:
+    """Each process's own limits. That on their number holds for a sandbox only where it has a user namespace."""
     command = ["prlimit", f"--as={limits.memory_mb << 20}", f"--fsize={limits.scratch_mb << 20}", "--core=0"]
-    return [*command, *([f"--nproc={processes}"] if processes else []), "--"]
+    return [*command, *([f"--nproc={limits.processes}"] if per_sandbox else []), "--"]
 
 
 def _counts_processes_per_namespace() -> bool:

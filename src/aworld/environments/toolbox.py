@@ -83,6 +83,10 @@ class McpToolbox:
             text = f"{text[:limit]}\n[cut: {limit} of {len(text)} characters]"
         return Observation(text, is_error, time.perf_counter() - begin)
 
+    def stop(self, reason: str) -> None:
+        """Kill the server at once; the call under way, and each later one, says why."""
+        self._process.kill(reason)
+
     async def close(self) -> None:
         """End the server and everything it started."""
         await self._process.close()

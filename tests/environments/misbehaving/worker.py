@@ -9,14 +9,14 @@ from pathlib import Path
 import psutil
 
 from aworld import config as schema
-from aworld.environments.sandbox import choose
+from aworld.environments.sandbox import Contents, choose
 from aworld.environments.toolbox import McpToolbox
 
 
 async def main(name: str, image: str, scratch: str) -> None:
     sandbox, limits, server = choose(name, image), schema.Environment(), Path(__file__).with_name("server.py")
     argv = [sandbox.python, str(server), "hang", scratch]
-    toolbox = await McpToolbox.start(sandbox.launch(argv, Path(scratch), [server], {}, limits), limits)
+    toolbox = await McpToolbox.start(sandbox.launch(argv, Contents(Path(scratch), limits, [server])), limits)
     call = asyncio.create_task(toolbox.call("work", {"n": 1}))
     await asyncio.sleep(0.1)
     print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)

@@ -1,0 +1,84 @@
+"""What the kernel does not cap for an ordinary user: the sum over all processes and files of one sandbox.
+
+Delegated cgroups would; Slurm rarely delegates them. So the pool asks here twice a second, and a sandbox that is over
+is killed. In between it can overshoot; the job's own cgroup, which Slurm makes, is the bound of that.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from aworld import config as schema
+from aworld.environments.reaper import descendants
+
+SECONDS = 0.5  # from one look to the next
+MAX_FILES = 20_000  # beyond, a look would take too long
+
+
+def excess(pid: int, scratch: Path, limits: schema.Environment) -> str:
+    """What the processes below `pid` and their scratch have too much of, in a few words; empty when all is well."""
+    processes = descendants(pid)
+    if len(processes) > limits.processes:
+        return f"it had more than {limits.processes} processes"
+    memory = limits.memory_mb << 20
+    # only the second counts once what forks share, but it takes far longer
+    if sum(map(_resident, processes)) > memory and sum(map(_proportional, processes)) > memory:
+        return f"its processes used more than {limits.memory_mb} MB of memory"
+    size = _size(scratch)
+    if size < 0:
+        return f"it had more than {MAX_FILES} files"
+    if size + sum(map(_in_memory, processes[-1:])) > limits.scratch_mb << 20:
+        return f"its files used more than {limits.scratch_mb} MB"
+    return ""
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0  # it has just ended
+
+
+def _proportional(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_full_info().pss)
+    except psutil.AccessDenied:  # the kernel hides a process that changed its credentials
+        return _resident(pid)
+    except psutil.Error:
+        return 0
+
+
+def _size(folder: Path) -> int:
+    """Bytes that a folder takes on its disk; -1 when it holds too many files to count."""
+    total = files = 0
+    for parent, _, names in os.walk(folder):
+        files += len(names) + 1
+        if files > MAX_FILES:
+            return -1
+        for name in names:
+            with suppress(OSError):  # removed meanwhile
+                total += (Path(parent) / name).lstat().st_blocks * 512
+    return total
+
+
+def _in_memory(pid: int) -> int:
+    """Bytes of files on the tmpfs that only this process's mount namespace has: Apptainer's /dev, for one."""
+    used = {}
+    try:
+        ours = {line.split()[2] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+        for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
+            device, _, where = line.split()[2:5]
+            root = Path(f"/proc/{pid}/root{where}")
+            if (
+                " - tmpfs " not in line
+                or device in ours
+                or root.stat().st_dev != os.makedev(*map(int, device.split(":")))
+            ):
+                continue  # the last: another one lies on top of it
+            files = os.statvfs(root)
+            used[device] = (files.f_blocks - files.f_bfree) * files.f_frsize
+    except OSError:
+        pass  # it has just ended, or may not be looked at
+    return sum(used.values())
