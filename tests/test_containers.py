@@ -42,7 +42,8 @@ def test_without_an_image_a_command_is_what_it_was(site: Site) -> None:
 def test_an_image_with_its_own_python_runs_that() -> None:
     command = inside(Site("test", binds=["/data:/data:ro"]), "/i/vllm.sif", [sys.executable, "-m", "x"], [])
     at = command.index("/i/vllm.sif")
-    assert command[at + 1 :] == ["env", f"HOME=/tmp/aworld-{os.getuid()}", "python3", "-m", "x"]
+    deaf = ["env", "--ignore-signal=USR1", "--ignore-signal=USR2"]
+    assert command[at + 1 :] == [*deaf, f"HOME=/tmp/aworld-{os.getuid()}", "python3", "-m", "x"]
     assert "/data:/data:ro" in command[:at]
     assert sys.prefix not in command
 
@@ -64,6 +65,22 @@ def test_the_model_that_a_run_links_to_is_among_its_folders(tmp_path: Path) -> N
     for file in model.iterdir():
         (run.base / file.name).symlink_to(file)
     assert folders(run) == [run.root, blobs, model]
+
+
+@pytest.mark.cluster
+def test_a_signal_to_the_whole_job_does_not_end_a_program_inside(site: Site, environment_image: Path) -> None:
+    code = "import time; print('began', flush=True); time.sleep(1); print('ended')"
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGUSR2])  # as in whoever has a `Notice`
+    try:
+        argv = inside(site, str(environment_image), [*PYTHON, code], [])
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout and program.stdout.readline() == "began\n"
+            for process in psutil.Process(program.pid).children(recursive=True):
+                process.send_signal(signal.SIGUSR2)
+            assert program.stdout.read() == "ended\n"
+        assert program.returncode == 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.mark.cluster

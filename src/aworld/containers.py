@@ -19,6 +19,8 @@ from aworld.site import Site
 SOURCE = Path(__file__).parent  # this very aworld, also where it is not the installed one
 PACKAGES = "/opt/aworld"  # where it is seen: alone, for beside it the host may have another torch
 GPU_DRIVER = Path("/dev/nvidiactl")
+# Apptainer unblocks the signals that Slurm sends to every process of a job, and passes them on to the one it runs.
+DEAF = ("env", "--ignore-signal=USR1", "--ignore-signal=USR2")
 
 
 def inside(site: Site, image: str, argv: list[str], binds: Sequence[Path]) -> list[str]:
@@ -52,7 +54,8 @@ def inside(site: Site, image: str, argv: list[str], binds: Sequence[Path]) -> li
         *(word for bind in dict.fromkeys(all_binds) for word in ("--bind", bind)),
         *(word for item in environment.items() for word in ("--env", "=".join(item))),
         image,
-        *("env", f"HOME=/tmp/aworld-{os.getuid()}"),  # apptainer itself refuses to set it
+        *DEAF,
+        f"HOME=/tmp/aworld-{os.getuid()}",  # apptainer itself refuses to set it
         *argv,
     ]
 

@@ -166,3 +166,28 @@ def test_servers_die_with_a_killed_worker(sandbox: Sandbox, tmp_path: Path) -> N
     assert worker.returncode == -signal.SIGKILL
     assert len(worker.stdout.split()) >= 1  # they ran when the worker was killed
     assert gone(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_to_the_whole_job_does_not_end_a_server(sandbox: Sandbox, number: int, tmp_path: Path) -> None:
+    """Slurm's word that a job has to end soon goes to every process; a worker's `Notice` has it blocked for them."""
+
+    async def story() -> str:
+        config = schema.Environment()
+        argv = [sandbox.python, "-m", "aworld.environments.servers", "python"]
+        toolbox = await McpToolbox.start(sandbox.launch(argv, Contents(tmp_path, config)), config)
+        under_way = asyncio.create_task(toolbox.call("python", {"code": "import time; time.sleep(1); print('done')"}))
+        await asyncio.sleep(0.5)
+        below = psutil.Process().children(recursive=True)
+        assert len(below) >= 3
+        for process in below:
+            process.send_signal(number)
+        text = (await under_way).text
+        await toolbox.close()
+        return text
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGUSR2])
+    try:
+        assert asyncio.run(story()) == "done"
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -26,7 +26,7 @@ def checks(config: Config, folder: Path) -> Iterator[Check]:
     yield _namespaces()
     yield _cgroups()
     yield _apptainer()
-    yield from _sandbox(config)
+    yield from _sandbox(config, folder)
     yield from _shared(folder)
     yield _scratch(config)
     yield _internet()
@@ -65,7 +65,7 @@ def _apptainer() -> Check:
     return ok("Apptainer", said)
 
 
-def _sandbox(config: Config) -> Iterator[Check]:
+def _sandbox(config: Config, folder: Path) -> Iterator[Check]:
     site = config.site
     try:
         sandbox = choose(site.sandbox, site.images.environment)
@@ -78,7 +78,7 @@ def _sandbox(config: Config) -> Iterator[Check]:
         )
     else:
         yield ok("sandbox", f"{sandbox.name}; left open: {'; '.join(sandbox.gaps) or 'nothing known'}")
-    for attempt in asyncio.run(try_all(sandbox, config.environment)):
+    for attempt in asyncio.run(try_all(sandbox, config.environment, folder)):
         if attempt.blocked:
             yield ok(f"escape: {attempt.name}", attempt.detail)
         else:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from aworld import config as schema
+from aworld.containers import DEAF
 from aworld.errors import InputError
 
 SERVERS = Path(__file__).parent / "servers"
@@ -104,7 +105,8 @@ class ApptainerSandbox:
             *("--no-mount", "bind-paths", "--no-privs"),
             *(word for bind in binds for word in ("--bind", bind)),
             *("--pwd", SCRATCH, self.image),
-            *("env", f"HOME={SCRATCH}"),  # apptainer itself refuses to set it
+            *DEAF,
+            f"HOME={SCRATCH}",  # apptainer itself refuses to set it
             *_limited(contents.limits),
             *argv,
         ]
