@@ -167,6 +167,11 @@ class Cluster:
         if not self._alive(node):
             self._run("slurmd", "-N", node, node=node)
 
+    def resume_drained_nodes(self) -> None:
+        """What an administrator does after Slurm took a node out of service."""
+        if drained := self.slurm("sinfo", "--noheader", "--states=drain", "--format=%n").split():
+            self.slurm("scontrol", "update", f"NodeName={','.join(drained)}", "State=RESUME")
+
     def kill_slurmctld(self) -> None:
         """SIGKILL. Slurm writes its state within five seconds of a change; what is younger is lost."""
         with suppress(psutil.NoSuchProcess):

@@ -48,6 +48,7 @@ class Killer:
             time.sleep(self.random.uniform(0.5, 1.5) * every)
             if self.kills.total() < kills:
                 self.strike()
+            self.cluster.resume_drained_nodes()  # a controller that forgot a job takes away the node where it runs
             code = self._where(run)
             if code == FINISHED and not self._jobs():
                 return

@@ -41,6 +41,11 @@ def test_a_batch_run_in_arrays_that_are_split(cluster: Cluster, images: list[str
     ]
     assert stages.count("rollout-0001") == 2 and len(stages) == 11
     assert run.command("status").returncode == 10
+    cluster.slurm("scontrol", "uhold", run.job("report"))  # as Slurm itself does with a job that it could not launch
+    held = run.command("status")
+    assert held.returncode == 11 and f"Slurm holds job {run.job('report')} (report): JobHeldUser" in held.stdout
+    assert run.command("resume").returncode == 0
+    assert run.command("status").returncode == 10
     end_of(run)
     assert_whole(run)
     workers = {path.stem.rpartition("-")[2] for path in run.dir.starts.glob("rollout-0001-*.jsonl")}

@@ -150,7 +150,8 @@ def test_apptainer_command_line() -> None:
         "--bind /node/scratch:/var/tmp:rw --bind /node/scratch:/dev/shm:rw "
         "--bind /data/corpus.jsonl:/data/corpus.jsonl:ro "
         "--pwd /episode /images/environment.sif "
-        "env --ignore-signal=USR1 --ignore-signal=USR2 HOME=/episode prlimit --as=536870912 --fsize=1048576 --core=0 -- python3 -m tools"
+        "env --ignore-signal=USR1 --ignore-signal=USR2 HOME=/episode "
+        "prlimit --as=536870912 --fsize=1048576 --core=0 -- python3 -m tools"
     )
     assert launch.env["APPTAINERENV_A"] == "1,2"
     assert {key for key in launch.env if not key.startswith("APPTAINERENV_")} == {"PATH", "HOME"}

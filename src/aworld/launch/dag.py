@@ -50,8 +50,9 @@ def submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
     """Submit the stages in order, each after the jobs of those before it.
 
     Elements that wait or run are left alone, unless a stage before theirs is submitted anew: then theirs waits for a
-    job that will not succeed, and is replaced.
+    job that will not succeed, and is replaced. What Slurm holds is released.
     """
+    slurm.release(run)
     alive = slurm.alive(run)
     ids: dict[str, list[str]] = {}
     launched: dict[str, Launched] = {}

@@ -47,12 +47,14 @@ def _workloads(config: Config, run: RunDir) -> list[Workload]:
 def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Group, int]:
     stages = status(config, run, workloads)
     jobs = job_states(run) if config.site.executor == "slurm" else {}
+    held = [each for each in slurm.queue(run) if each.is_held] if jobs else []
     if all(stage.finished for stage in stages):
         code = FINISHED
     elif config.site.executor == "local":
         code = UNDER_WAY if run.is_worked_on() else STOPPED
     else:
-        code = UNDER_WAY if any(_is_alive(state) for states in jobs.values() for state in states) else STOPPED
+        goes_on = any(_is_alive(state) for states in jobs.values() for state in states) and not held
+        code = UNDER_WAY if goes_on else STOPPED
     parts = Table("", "rollout", "gather", "training", "episodes", box=SIMPLE, title=f"{run.root}")
     by_name = {workload.name: workload for workload in workloads}
     for part, group in groupby(stages, lambda stage: stage.part):
@@ -62,7 +64,8 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Gr
     words = {FINISHED: "finished", UNDER_WAY: "under way", STOPPED: f"stopped; go on with: aworld resume {run.root}"}
     end = estimated_end(config, run) if code == UNDER_WAY else None
     verdict = words[code] + (f", the last policy about {datetime.fromtimestamp(end):%d %B %H:%M}" if end else "")
-    return Group(parts, *([_jobs(run, jobs)] if jobs else []), verdict), code
+    notes = [f"Slurm holds job {each.submission.job} ({each.submission.stage}): {each.reason}" for each in held]
+    return Group(parts, *([_jobs(run, jobs)] if jobs else []), *notes, verdict), code
 
 
 def _cell(stage: StageStatus) -> str:

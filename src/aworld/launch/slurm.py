@@ -46,6 +46,22 @@ class Submission:
     name: str
 
 
+@dataclass(frozen=True)
+class Queued:
+    """An element of a submission that Slurm has in its queue, its state there, and why it waits."""
+
+    submission: Submission
+    element: int
+    state: str
+    reason: str
+
+    @property
+    def is_held(self) -> bool:
+        return (
+            self.state == "PENDING" and "held" in self.reason.lower()
+        )  # in Slurm's words: "launch failed requeued held"
+
+
 def submit(
     site: Site, run: RunDir, stage: Stage, after: list[str], elements: list[int] | None = None
 ) -> list[Submission]:
@@ -155,24 +171,49 @@ def alive(run: RunDir) -> dict[str, dict[int, str]]:
     Raises:
         InfrastructureError: Slurm does not answer.
     """
-    mine = {(submission.job, submission.name): submission for submission in submissions(run)}
     give_up = time.monotonic() + SETTLE_SECONDS
-    found: dict[str, dict[int, str]] = {}
-    is_settled = not mine
-    while not is_settled:
-        found, is_settled = {}, True
-        shown = ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%F|%K|%j|%T|%r")
-        for line in shown.splitlines():
-            job, index, name, state, reason = line.strip().split("|", 4)
-            submission = mine.get((job, name))
-            if submission and reason != "DependencyNeverSatisfied":
-                element = submission.elements[int(index) if index.isdigit() else 0]
-                found.setdefault(submission.stage, {})[element] = job
-                is_settled = is_settled and state in SETTLED
-        if not is_settled and time.monotonic() > give_up:
-            break
-        time.sleep(0 if is_settled else 1)
+    while True:
+        found: dict[str, dict[int, str]] = {}
+        queued = [q for q in queue(run) if q.reason != "DependencyNeverSatisfied"]
+        for each in queued:
+            found.setdefault(each.submission.stage, {})[each.element] = each.submission.job
+        if all(each.state in SETTLED for each in queued) or time.monotonic() > give_up:
+            return found
+        time.sleep(1)
+
+
+def queue(run: RunDir) -> list[Queued]:
+    """What squeue shows of the run's jobs.
+
+    Raises:
+        InfrastructureError: Slurm does not answer.
+    """
+    mine = {(submission.job, submission.name): submission for submission in submissions(run)}
+    if not mine:
+        return []
+    found = []
+    shown = ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%F|%K|%j|%T|%r")
+    for line in shown.splitlines():
+        job, index, name, state, reason = line.strip().split("|", 4)
+        if submission := mine.get((job, name)):
+            element = submission.elements[int(index) if index.isdigit() else 0]
+            found.append(Queued(submission, element, state, reason))
     return found
+
+
+def release(run: RunDir) -> list[str]:
+    """Release the jobs that Slurm holds, as it does where a job could not be launched; returns their ids.
+
+    Raises:
+        InputError: an administrator holds one.
+    """
+    held = {each.submission.job: each.reason for each in queue(run) if each.is_held}
+    for job, reason in held.items():
+        if reason == "JobHeldAdmin":
+            raise InputError(f"job {job} is held by an administrator; ask why, or end it: scancel {job}")
+    if held:
+        ask("scontrol", "release", *held)
+    return sorted(held)
 
 
 def job_table(jobs: list[str]) -> dict[str, str]:
