@@ -132,12 +132,14 @@ def _gather(arguments: argparse.Namespace) -> None:
     config, run, source = _open(arguments)
     workload = round_workload(config, run, source, arguments.round)
     begin(config, run, f"gather-{arguments.round:04d}-{task_number()}")
-    if left := workload.left(config.rollout.lease_seconds):
+    if left := workload.left:
+        names = ", ".join(unit.task_id for unit in left[:3])
         raise TaskError(
-            f"round {arguments.round} is not played to its end: {left} of {len(workload.units)} tasks are left; "
-            f"go on with: aworld resume {run.root}"
+            f"round {arguments.round} is not played to its end: {len(left)} of {len(workload.units)} tasks are left "
+            f"({names}{', …' if len(left) > 3 else ''}); go on with: aworld resume {run.root}"
         )
-    (run_as_rank if in_job() else run_gather)(config, run, arguments.round)
+    episodes = len(workload.tasks) * workload.attempts
+    (run_as_rank if in_job() else run_gather)(config, run, arguments.round, episodes)
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -1,5 +1,7 @@
 """The ways to end early, each with its own exit code, and how they reach the user."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -44,6 +46,24 @@ def guarded(run: Callable[[], int | None]) -> int:
     except AWorldError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(str(error))}")
         return error.exit_code
+    except (OSError, RuntimeError, BaseExceptionGroup) as error:
+        if not (full := disk_full(error)):
+            raise
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(full)}")
+        return InfrastructureError.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def disk_full(error: BaseException) -> str:
+    """The line for a person where a full disk, or quota, is behind `error`; empty where it is not."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(disk_full, error.exceptions)), "")
+    for code in (errno.ENOSPC, errno.EDQUOT):
+        # libraries wrap it: HDF5 and torch keep only the words
+        if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
+            place = getattr(error, "filename", None)
+            where = f" at {place}" if place else ""
+            return f"{os.strerror(code).lower()}{where}; make room, then run the same command again"
+    return ""

@@ -12,6 +12,7 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InfrastructureError, TaskError
 from aworld.rundir import RunDir
+from aworld.trajectories import journal
 from aworld.trajectories.gather import run_gather
 from aworld.trajectories.journal import Journal
 
@@ -23,9 +24,9 @@ def run(tmp_path):
     return RunDir(tmp_path)
 
 
-def gather(config: Config, run: RunDir, ranks: int = 2) -> Path:
+def gather(config: Config, run: RunDir, ranks: int = 2, episodes: int | None = None) -> Path:
     config.site.gather.tasks_per_node = ranks
-    run_gather(config, run, 1)
+    run_gather(config, run, 1, len(journal.collect(run.round(1) / "journals")) if episodes is None else episodes)
     return run.trajectories(1)
 
 
@@ -98,12 +99,30 @@ def test_a_finished_episode_wins_over_the_failure_of_another_try(demo, run, epis
     assert contents(gather(demo, run)) == expected([finished])
 
 
-def test_a_torn_journal_gives_what_was_finished(demo, run, episode):
+def test_a_torn_journal_is_not_gathered_until_what_is_lost_was_played_again(demo, run, episode):
     played = [episode(f"task-{n}", 0) for n in range(3)]
     write(run, "worker-0", played)
     path = run.round(1) / "journals" / "worker-0.journal"
     os.truncate(path, path.stat().st_size - 3)
-    assert contents(gather(demo, run)) == expected(played[:2])
+    with pytest.raises(TaskError, match="hold 2 of its 3 episodes; play what is missing: aworld resume"):
+        gather(demo, run, episodes=3)
+    assert not run.trajectories(1).exists()
+    write(run, "worker-1", played[2:])
+    assert contents(gather(demo, run, episodes=3)) == expected(played)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_damaged_trajectories_are_gathered_anew(demo, run, episode, damage, capsys):
+    write(run, "worker-0", [episode(f"task-{n}", 0, length=100) for n in range(3)])
+    path = gather(demo, run)
+    sound = path.read_bytes()
+    with h5py.File(path) as f:
+        at = f["tokens"].id.get_offset() + 17
+    path.write_bytes(
+        sound[: len(sound) // 2] if damage == "cut" else sound[:at] + bytes([sound[at] ^ 4]) + sound[at + 1 :]
+    )
+    assert gather(demo, run).read_bytes() == sound
+    assert f"warning: {path}" in capsys.readouterr().err
 
 
 def test_messages_may_be_smaller_than_what_is_sent(demo, run, episode):
@@ -112,7 +131,7 @@ def test_messages_may_be_smaller_than_what_is_sent(demo, run, episode):
         write(run, f"worker-{n}", [one])
     program = (
         "from pathlib import Path; from aworld.rundir import RunDir; from aworld.trajectories.gather import gather;"
-        f"gather(RunDir(Path({json.dumps(str(run.root))})), 1, chunk=16)"
+        f"gather(RunDir(Path({json.dumps(str(run.root))})), 1, 4, chunk=16)"
     )
     mpiexec = Path(sys.executable).with_name("mpiexec")
     words = [str(mpiexec) if mpiexec.exists() else "mpiexec", "-n", "3", sys.executable, "-c", program]
@@ -121,8 +140,8 @@ def test_messages_may_be_smaller_than_what_is_sent(demo, run, episode):
 
 
 def test_nothing_to_gather_and_the_wrong_round_are_said_plainly(demo, run, episode):
-    with pytest.raises(TaskError, match="no episode is in the journals"):
-        gather(demo, run)
+    with pytest.raises(TaskError, match="hold 0 of its 1 episodes"):
+        gather(demo, run, episodes=1)
     write(run, "worker-0", [episode("task-0", 0, round=2)])
     with pytest.raises(InfrastructureError, match="holds an episode of round 2, not 1"):
         gather(demo, run)

@@ -11,6 +11,7 @@ from aworld.errors import InputError
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, is_complete
 from aworld.site import Resources
+from aworld.trajectories.gather import discard_if_damaged
 
 BATCH, RESIDENT = "batch", "resident"
 
@@ -54,7 +55,13 @@ def mode(config: Config) -> str:
 
 
 def plan(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
-    """The stages that are not finished, each after those it depends on; edges to finished ones are left out."""
+    """The stages that are not finished, each after those it depends on; edges to finished ones are left out.
+
+    Trajectories that are still to be trained on are read for it; they are gathered again where they are damaged.
+    """
+    for workload in workloads:
+        if workload.publishes and not is_complete(run.policy(workload.round)):
+            discard_if_damaged(run, workload.round)
     stages = _batch(config, run, workloads) if mode(config) == BATCH else _resident(config, run, workloads)
     names = {stage.name for stage in stages}
     return [replace(stage, after=tuple(name for name in stage.after if name in names)) for stage in stages]
@@ -63,7 +70,7 @@ def plan(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
 def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     root, site = str(run.root), config.site
     stages = []
-    if not all(workload.closed for workload in workloads):
+    if not all(workload.closed and not workload.left for workload in workloads):
         stages.append(Stage("rollout", ("rollout", root), site.rollout))
     if not is_complete(run.policy(config.pipeline.rounds)):
         stages.append(Stage("train", ("train", root), site.train))
@@ -79,11 +86,11 @@ def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
         # the policy it plays, by the stage that makes it
         policy = [] if workload.oldest is None else [f"train-{workload.oldest:04d}"]
         if not workload.publishes:
-            if not workload.closed:
+            if not workload.closed or workload.left:
                 evaluate = ("evaluate", root, "--policy", str(number))
                 stages.append(Stage(f"evaluate-{number:04d}", evaluate, site.evaluate, tuple(policy)))
             continue
-        if workload.left(config.rollout.lease_seconds):
+        if workload.left:
             stages.append(Stage(f"rollout-{number:04d}", ("rollout", root, *words), site.rollout, tuple(policy)))
         if not workload.closed:
             rollout = f"rollout-{number:04d}"

@@ -31,7 +31,7 @@ def status(config: Config, run: RunDir, workloads: list[Workload] | None = None)
         units = len(workload.tasks)
         done = Claims(workload.folder / "claims", "status", config.rollout.lease_seconds).count_done()
         kind = "rollout" if workload.publishes else "evaluate"
-        finished = workload.closed
+        finished = workload.closed and not workload.left
         found.append(StageStatus(kind, workload.name, units if finished else min(done, units), units, finished))
         if workload.publishes:
             found.append(StageStatus("gather", workload.name, int(finished), 1, finished))

@@ -5,6 +5,7 @@ take claim 1 over is to create claim 2, again exclusively: of several takers one
 replaced under another's eyes. Any worker may join, die or return: what it held under its name is its own at once.
 """
 
+import glob
 import hashlib
 import os
 import re
@@ -86,6 +87,12 @@ class Claims:
         """Mark the unit done; its records are durable before this."""
         publish_text(self.folder / (unit.key + DONE), self.owner)
         self._held.pop(unit.key, None)
+
+    def reopen(self, unit: Unit) -> None:
+        """Take back that the unit is done: it is free at once."""
+        for path in self.folder.glob(f"{glob.escape(unit.key)}.*{CLAIM}"):
+            os.utime(path, (0, 0))
+        (self.folder / (unit.key + DONE)).unlink(missing_ok=True)
 
     def all_done(self, units: list[Unit]) -> bool:
         names = self.done_names()

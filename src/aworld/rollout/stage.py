@@ -104,7 +104,7 @@ async def rollout(
         stack.push_async_callback(shard.stop)
         for at, workload in enumerate(workloads):
             await _wait_for_policy(config, run, workloads, at, worker, ends_soon)
-            if workload.closed:
+            if workload.closed and not workload.left:
                 continue
             if pool is None:
                 scratch = Path(config.site.scratch or tempfile.gettempdir())
@@ -182,7 +182,7 @@ def close(config: Config, run: RunDir, workload: Workload, worker: Worker) -> No
     if workload.closed or not units.all_done(workload.units) or closing.claim([CLOSING]) is None:
         return
     if workload.publishes:
-        run_gather(config, run, workload.round)
+        run_gather(config, run, workload.round, len(workload.tasks) * workload.attempts)
     else:
         publish_timing(workload.folder)
     closing.done(CLOSING)

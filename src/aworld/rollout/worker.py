@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -57,7 +58,13 @@ async def work(
     units = workload.units
     claims = Claims(workload.folder / "claims", owner, config.lease_seconds)
     capacity = asyncio.Semaphore(slots)
-    finished = {e.identity for path in sorted(folder.glob("*.journal")) for e in journal.read(path)}
+    done = claims.done_names()  # before the journals are read: what is done is in one of them
+    finished = {episode.identity for episode in journal.collect(folder)}
+    for one in units:
+        lost = [n for n in one.attempts if (workload.round, one.task_id, n) not in finished]
+        if lost and one.key in done:
+            print(f"warning: {len(lost)} episodes of {one.task_id} are lost, and played again", file=sys.stderr)
+            claims.reopen(one)
 
     async def attempt(task: Task, number: int) -> None:
         async with capacity:

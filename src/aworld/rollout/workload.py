@@ -8,6 +8,7 @@ from aworld.config import Config
 from aworld.rollout.claims import Claims, Unit
 from aworld.rundir import RunDir
 from aworld.tasks.task import Task, TaskSource
+from aworld.trajectories import journal
 
 HELD_OUT = "held-out"
 
@@ -45,12 +46,18 @@ class Workload:
         """Whether nothing is left to do, and what hangs off it may start."""
         return (self.folder / ("trajectories.h5" if self.publishes else "timing.json")).exists()
 
-    def left(self, lease_seconds: float) -> int:
-        """How many of its units are not played."""
-        if self.closed:
-            return 0
-        done = Claims(self.folder / "claims", "", lease_seconds).done_names()
-        return sum(unit.key not in done for unit in self.units)
+    @property
+    def left(self) -> list[Unit]:
+        """Its units that are not played, or whose records a damaged journal has lost."""
+        if self.closed and self.publishes:
+            return []
+        done = Claims(self.folder / "claims", "", 0.0).done_names()  # first: what is done is in a journal already
+        found = {episode.identity for episode in journal.collect(self.folder / "journals")}
+        return [
+            unit
+            for unit in self.units
+            if unit.key not in done or any((self.round, unit.task_id, a) not in found for a in unit.attempts)
+        ]
 
 
 def round_workload(config: Config, run: RunDir, source: TaskSource, number: int) -> Workload:

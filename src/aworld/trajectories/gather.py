@@ -1,6 +1,6 @@
 """Gather a round's journals into `trajectories.h5`: an MPI program.
 
-    mpiexec -n 2 python -m aworld.trajectories.gather RUN --round R
+    mpiexec -n 2 python -m aworld.trajectories.gather RUN --round R --episodes E
 
 The ranks share the journals between them and agree on the records to keep; rank 0, the one writer, publishes them.
 Gathering is idempotent on an episode's identity, and the same journals give the same bytes.
@@ -8,6 +8,7 @@ Gathering is idempotent on an episode's identity, and the same journals give the
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import numpy as np
 
 from aworld.config import Config
 from aworld.containers import inside, staged
-from aworld.errors import AWorldError, InfrastructureError, InputError, Interrupted, TaskError
+from aworld.errors import AWorldError, InfrastructureError, InputError, Interrupted, TaskError, disk_full
 from aworld.processes import STARTER, Notice, die_with_parent, die_with_starter
 from aworld.rundir import RunDir, publish_json, read_jsonl
 from aworld.trajectories import file, journal
@@ -34,12 +35,15 @@ CHUNK = 1 << 28  # bytes per message, well below the 2 GiB that MPI counts in an
 INDEX = np.dtype([("row", file.COLUMNS), ("journal", "<i4"), ("place", "<i4")])
 
 
-def gather(run: RunDir, round_: int, chunk: int = CHUNK) -> None:
-    """Called by every rank of MPI's world. Does nothing where the round is gathered already.
+def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
+    """Called by every rank of MPI's world. Does nothing where the round is gathered already, and the file is sound.
+
+    Args:
+        episodes: how many the round has.
 
     Raises:
         InfrastructureError: the world fell apart into single processes, or a journal holds another round's episodes.
-        TaskError: there is no episode at all.
+        TaskError: some episode is in no journal.
     """
     from mpi4py import MPI
 
@@ -51,6 +55,8 @@ def gather(run: RunDir, round_: int, chunk: int = CHUNK) -> None:
             f"{expected} ranks were started and each is alone: mpi4py uses another MPI than the launcher; "
             "start them with that MPI's mpiexec, or with srun --mpi=pmi2"
         )
+    if world.rank == 0:
+        discard_if_damaged(run, round_)
     if world.bcast(run.trajectories(round_).exists()):
         return
     paths = sorted((run.round(round_) / "journals").glob("*.journal"))
@@ -63,14 +69,17 @@ def gather(run: RunDir, round_: int, chunk: int = CHUNK) -> None:
     index["journal"] = np.repeat(np.array(shares, np.int32), [len(part) for part in parts])
 
     indices = [world.bcast(index, root=rank) for rank in range(world.size)]
-    if not sum(map(len, indices)):
-        raise TaskError(f"no episode is in the journals of {run.round(round_)}; roll the round out first")
     everything = np.concatenate(indices)
     ranks = np.repeat(np.arange(world.size), [len(i) for i in indices])
-    rows = np.concatenate([np.arange(len(i)) for i in indices])
+    places_in_part = np.concatenate([np.arange(len(i)) for i in indices])
     kept = unique(everything)
+    if len(kept) != episodes:
+        raise TaskError(
+            f"the journals of {run.round(round_)} hold {len(kept)} of its {episodes} episodes; "
+            f"play what is missing: aworld resume {run.root}"
+        )
     own = kept[ranks[kept] == world.rank]
-    chosen = file.select(mine, rows[own])
+    chosen = file.select(mine, places_in_part[own])
     if world.rank:
         for array in (np.diff(chosen.offsets), chosen.tokens, chosen.mask, chosen.logprobs):
             _send(world, array, chunk)
@@ -78,12 +87,12 @@ def gather(run: RunDir, round_: int, chunk: int = CHUNK) -> None:
         return
     received = [chosen]
     for rank in range(1, world.size):
-        episodes = everything["row"][kept[ranks[kept] == rank]]
-        offsets = file.offsets_of(_receive(world, rank, len(episodes), np.int64, chunk))
+        rows = everything["row"][kept[ranks[kept] == rank]]
+        offsets = file.offsets_of(_receive(world, rank, len(rows), np.int64, chunk))
         tokens, mask, logprobs = (
             _receive(world, rank, offsets[-1], dtype, chunk) for dtype in (np.int32, np.uint8, np.float32)
         )
-        received.append(Trajectories(round_, tokens, mask, logprobs, offsets, episodes))
+        received.append(Trajectories(round_, tokens, mask, logprobs, offsets, rows))
     order = np.argsort(np.argsort(ranks[kept], kind="stable"), kind="stable")
     result = file.select(file.join(round_, received), order)
     file.write(run.trajectories(round_), result)
@@ -117,19 +126,19 @@ def unique(index: np.ndarray) -> np.ndarray:
     failed = row["status"] == b"infra_error"
     order = np.lexsort((index["place"], index["journal"], failed, row["attempt"], row["task_id"]))
     identities = row[["task_id", "attempt"]][order]
-    return order[np.concatenate([[True], identities[1:] != identities[:-1]])]
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = identities[1:] != identities[:-1]
+    return order[is_first]
 
 
 def _load(path: Path, round_: int) -> Trajectories:
-    contents = journal.load(path)
-    if contents.damaged:
-        print(f"warning: {path}: {contents.damaged} bytes are damaged; their episodes are lost", file=sys.stderr)
-    for episode in contents.episodes:
+    episodes = list(journal.read(path))
+    for episode in episodes:
         if episode.round != round_:
             raise InfrastructureError(
                 f"{path} holds an episode of round {episode.round}, not {round_}; move that file away"
             )
-    return file.from_episodes(round_, contents.episodes)
+    return file.from_episodes(round_, episodes)
 
 
 def _send(world: "Intracomm", array: np.ndarray, chunk: int) -> None:
@@ -148,19 +157,32 @@ def _receive(world: "Intracomm", source: int, length: int, dtype: type, chunk: i
     return array
 
 
-def run_gather(config: Config, run: RunDir, round_: int) -> None:
+def discard_if_damaged(run: RunDir, round_: int) -> None:
+    """Remove trajectories that cannot be read, so that the journals are gathered again."""
+    path = run.trajectories(round_)
+    try:
+        if path.exists():
+            file.read(path)
+    except InfrastructureError as damage:
+        print(f"warning: {damage}; removed", file=sys.stderr)
+        path.unlink()
+        shutil.rmtree(run.round(round_) / "closing", ignore_errors=True)  # else nobody would gather
+
+
+def run_gather(config: Config, run: RunDir, round_: int, episodes: int) -> None:
     """Run the MPI program on this node, unless the round is gathered already.
 
     Raises:
         InfrastructureError, TaskError, InputError: it failed; its own words are in the message.
     """
+    discard_if_damaged(run, round_)
     if run.trajectories(round_).exists():
         return
     beside = Path(sys.executable).with_name("mpiexec")
     site = config.site
     mpiexec = str(beside) if beside.exists() and (site.bind_python or not site.images.megatron) else "mpiexec"
     # in an image mpiexec is the image's too: the MPI of the two has to be one
-    command = _inside(config, run, [mpiexec, "-n", str(site.gather.tasks), *_program(run, round_)])
+    command = _inside(config, run, [mpiexec, "-n", str(site.gather.tasks), *_program(run, round_, episodes)])
     env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
     env |= {"OMP_NUM_THREADS": "1", STARTER: str(os.getpid())}
     done = subprocess.run(command, env=env, capture_output=True, text=True, preexec_fn=die_with_parent, check=False)
@@ -170,7 +192,7 @@ def run_gather(config: Config, run: RunDir, round_: int) -> None:
     sys.stderr.write(done.stderr)
 
 
-def run_as_rank(config: Config, run: RunDir, round_: int) -> None:
+def run_as_rank(config: Config, run: RunDir, round_: int, episodes: int) -> None:
     """Be one rank of the MPI program, as every task of a Slurm job's step is; the launcher is srun.
 
     Raises:
@@ -178,7 +200,7 @@ def run_as_rank(config: Config, run: RunDir, round_: int) -> None:
         InfrastructureError, TaskError, InputError: it failed; its own words are in the task's log.
     """
     notice = Notice()
-    command = _inside(config, run, _program(run, round_))
+    command = _inside(config, run, _program(run, round_, episodes))
     env = os.environ | {"OMP_NUM_THREADS": "1", STARTER: str(os.getpid())}
     # close_fds: MPI talks to srun through a file it inherits
     code = subprocess.run(command, env=env, close_fds=False, preexec_fn=die_with_parent, check=False).returncode
@@ -188,8 +210,9 @@ def run_as_rank(config: Config, run: RunDir, round_: int) -> None:
         raise _kind(code)(f"gathering round {round_} ended with exit code {code}; its reason is above")
 
 
-def _program(run: RunDir, round_: int) -> list[str]:
-    return [sys.executable, "-m", "aworld.trajectories.gather", str(run.root), "--round", str(round_)]
+def _program(run: RunDir, round_: int, episodes: int) -> list[str]:
+    words = [str(run.root), "--round", str(round_), "--episodes", str(episodes)]
+    return [sys.executable, "-m", "aworld.trajectories.gather", *words]
 
 
 def _inside(config: Config, run: RunDir, command: list[str]) -> list[str]:
@@ -204,17 +227,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--round", type=int, required=True)
+    parser.add_argument("--episodes", type=int, required=True, help="how many it has")
     arguments = parser.parse_args()
     die_with_starter()
     try:
-        gather(RunDir(arguments.run), arguments.round)
+        gather(RunDir(arguments.run), arguments.round, arguments.episodes)
     except BaseException as error:  # a rank that just left would let the others wait for ever
         import traceback
 
         from mpi4py import MPI
 
-        known = isinstance(error, AWorldError)
-        print(f"error: {error}" if known else traceback.format_exc(), file=sys.stderr, flush=True)
+        known = str(error) if isinstance(error, AWorldError) else disk_full(error)
+        print(f"error: {known}" if known else traceback.format_exc(), file=sys.stderr, flush=True)
         MPI.COMM_WORLD.Abort(error.exit_code if isinstance(error, AWorldError) else 1)
 
 

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import struct
+import sys
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -97,8 +98,11 @@ class Journal:
 
 
 def read(path: Path) -> Iterator[Episode]:
-    """Every finished record of a journal, in the order of writing. Raises as `load` does."""
-    return iter(load(path).episodes)
+    """Every finished record of a journal, in the order of writing; damage is told on stderr. Raises as `load` does."""
+    contents = load(path)
+    if contents.damaged:
+        print(f"warning: {path}: {contents.damaged} bytes are damaged; their episodes are lost", file=sys.stderr)
+    return iter(contents.episodes)
 
 
 def collect(folder: Path) -> list[Episode]:
