@@ -1,10 +1,10 @@
 #!/bin/sh
-# Install the Debian packages of the private test cluster (Slurm, munge, MariaDB), where this user may. They are only
-# needed as programs: no service of theirs is started. Where they cannot be installed, the tests that need them are
-# skipped, so that is said and is no failure.
+# Install the Debian packages of the private test cluster (Slurm, munge, MariaDB) and strace, where this user may. They
+# are only needed as programs: no service of theirs is started. Where they cannot be installed, the tests that need them
+# are skipped, so that is said and is no failure.
 set -eu
 packages="slurmctld slurmd slurm-client slurmdbd slurm-wlm-basic-plugins slurm-wlm-mysql-plugin"
-packages="$packages mariadb-server munge"
+packages="$packages mariadb-server munge strace"
 export PATH="$PATH:/usr/sbin:/sbin"
 
 left_out() {
@@ -12,7 +12,7 @@ left_out() {
     exit 0
 }
 
-for program in slurmctld slurmd sbatch munged slurmdbd mariadbd; do
+for program in slurmctld slurmd sbatch munged slurmdbd mariadbd strace; do
     command -v "$program" >/dev/null || missing="${missing:-} $program"
 done
 [ -n "${missing:-}" ] || exit 0

@@ -46,7 +46,7 @@ def guarded(run: Callable[[], int | None]) -> int:
     except AWorldError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(str(error))}")
         return error.exit_code
-    except (OSError, RuntimeError, BaseExceptionGroup) as error:
+    except (Exception, BaseExceptionGroup) as error:
         if not (full := disk_full(error)):
             raise
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(full)}")

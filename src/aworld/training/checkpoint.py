@@ -14,8 +14,9 @@ from typing import Any
 
 import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
+from torch.distributed.checkpoint.api import CheckpointException
 
-from aworld.errors import InfrastructureError
+from aworld.errors import InfrastructureError, disk_full
 from aworld.rundir import MARK, append_json, damaged, is_complete, publish_folder, read_jsonl
 from aworld.training.step import Trainer
 
@@ -89,9 +90,12 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
     place = folder / position.name
     try:
         together(place, write)
-    except Exception as error:  # Megatron reports a failed write in many ways
-        reason = (str(error).strip() or repr(error)).splitlines()[-1]
-        raise InfrastructureError(f"{place} could not be written ({reason}); make room, then go on") from error
+    except (Exception, CheckpointException) as error:  # Megatron reports a failed write in many ways, one no Exception
+        if isinstance(error, CheckpointException) and not error.failures:
+            reason = "another rank says why"
+        else:
+            reason = disk_full(error) or (str(error).strip() or repr(error)).splitlines()[-1]
+        raise InfrastructureError(f"{place} could not be written: {reason}") from error
     if dist.get_rank() == 0:
         for old in positions(folder)[:-KEEP]:
             (folder / old.name / MARK).unlink()  # first, so that a removal cut short leaves a torn one

@@ -95,6 +95,7 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
         received.append(Trajectories(round_, tokens, mask, logprobs, offsets, rows))
     order = np.argsort(np.argsort(ranks[kept], kind="stable"), kind="stable")
     result = file.select(file.join(round_, received), order)
+    publish_timing(run.round(round_), time.time() - began)  # once the round counts as gathered nobody would come back
     file.write(run.trajectories(round_), result)
     print(
         f"gathered {len(result)} episodes from {len(paths)} journals with {world.size} ranks; "
@@ -188,7 +189,8 @@ def run_gather(config: Config, run: RunDir, round_: int, episodes: int) -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, preexec_fn=die_with_parent, check=False)
     if done.returncode:
         words = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or done.stderr.splitlines()
-        raise _kind(done.returncode)(f"gathering round {round_}: {' '.join(words[-3:]).removeprefix('error: ')}")
+        said = " ".join(words[-3:]).removeprefix("error: ") or f"a rank was lost (exit code {done.returncode})"
+        raise _kind(done.returncode)(f"gathering round {round_}: {said}")
     sys.stderr.write(done.stderr)
 
 

@@ -79,9 +79,9 @@ class Journal:
         frame = _FRAME.pack(MAGIC, len(payload), _checksum(payload)) + payload
         before = os.fstat(self._fd).st_size
         try:
-            written = os.write(self._fd, frame)
-            if written != len(frame):
-                raise OSError(f"took {written} of {len(frame)} bytes")
+            left = memoryview(frame)
+            while left:  # a disk that is nearly full takes a part, and says why at the rest
+                left = left[os.write(self._fd, left) :]
             os.fdatasync(self._fd)
         except OSError as error:
             os.ftruncate(self._fd, before)

@@ -1,0 +1,55 @@
+"""Two copies of one worker, as when Slurm lost sight of a node: nothing doubled, nothing lost."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+import strace
+from conftest import TASKS, Trial
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+
+def start(trial: Trial) -> subprocess.Popen[str]:
+    return subprocess.Popen(trial.words("rollout"), stderr=subprocess.PIPE, text=True)
+
+
+def test_two_copies_share_the_work(after: Callable[[str], Trial], undisturbed: Trial) -> None:
+    trial = after("prepare")
+    for copy in [start(trial), start(trial)]:
+        assert copy.wait(120) == 0, copy.stderr and copy.stderr.read()
+    assert len(trial.played()) == TASKS  # each by one of them
+    trial.finish("gather")
+    assert trial.gathered() == undisturbed.gathered()
+
+
+def test_a_copy_that_comes_back_after_its_work_was_taken_over(
+    after: Callable[[str], Trial], undisturbed: Trial
+) -> None:
+    """The first is stopped in the middle, its leases run out, the second does everything, the first wakes up."""
+    trial = after("prepare")
+    first = start(trial)
+    while not list((trial.run.round(0) / "claims").glob("*.claim")):
+        time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)
+    trial.finish("rollout")
+    assert set(trial.played()) == {task for task, _ in undisturbed.gathered()}
+    first.send_signal(signal.SIGCONT)
+    assert first.wait(120) == 0
+    trial.finish("gather")
+    assert trial.gathered() == undisturbed.gathered()
+
+
+@strace.needed
+def test_two_copies_where_the_file_system_has_no_locks(after: Callable[[str], Trial], undisturbed: Trial) -> None:
+    """As Lustre mounted without -o flock. Each believes it is alone, and takes the claims of that name for its own."""
+    trial = after("prepare")
+    words = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=flock", "-e", "inject=flock:error=ENOSYS"]
+    for copy in [subprocess.Popen([*words, *trial.words("rollout")]) for _ in range(2)]:
+        assert copy.wait(120) == 0
+    assert set(trial.played()) == {task for task, _ in undisturbed.gathered()}
+    assert len(list(trial.journal.parent.glob("worker-0.*.journal"))) == 2
+    trial.finish("gather")
+    assert trial.gathered() == undisturbed.gathered()

@@ -1,0 +1,73 @@
+"""Bits that flip and files that are cut, after all was well: detected, named, made anew, never used."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import pytest
+from conftest import TASKS, Trial
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 if path.suffix != ".h5" else _data(path)] ^= 16
+    path.write_bytes(data)
+
+
+def _data(path: Path) -> int:
+    """A byte that matters: an HDF5 file has gaps."""
+    with h5py.File(path) as f:
+        return int(f["tokens"].id.get_offset())
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_what_a_damaged_journal_lost_is_played_again(
+    damage: Callable[[Path], None], after: Callable[[str], Trial], undisturbed: Trial
+) -> None:
+    trial = after("rollout")
+    assert len(trial.played()) == TASKS
+    damage(trial.journal)
+    lost = TASKS - len(trial.played())
+    assert lost > 0
+    refused = trial.aworld("gather")
+    assert refused.returncode == 3
+    assert f"{lost} of {TASKS} tasks are left" in refused.stderr and "aworld resume" in refused.stderr
+    assert not trial.run.trajectories(0).exists()
+    again = trial.aworld("rollout")
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("are lost, and played again") == lost
+    if damage is flip:
+        assert f"warning: {trial.journal}: " in again.stderr and "bytes are damaged" in again.stderr
+    assert len(trial.played()) == TASKS
+    trial.finish("gather")
+    assert trial.gathered() == undisturbed.gathered()
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_damaged_trajectories_are_refused_by_training_and_gathered_again(
+    damage: Callable[[Path], None], after: Callable[[str], Trial], undisturbed: Trial
+) -> None:
+    trial = after("gather")
+    damage(trial.run.trajectories(0))
+    refused = trial.aworld("train")
+    assert refused.returncode == 4
+    assert f"{trial.run.trajectories(0)}" in refused.stderr and "gather the round again" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    trial.finish("gather")
+    assert trial.gathered() == undisturbed.gathered()
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_a_damaged_policy_is_refused_by_a_rollout_and_made_anew_by_training(
+    damage: Callable[[Path], None], after: Callable[[str], Trial], undisturbed: Trial
+) -> None:
+    trial = after("train")
+    damage(trial.run.policy(0) / "model.safetensors")
+    trial.finish("train")
+    trial.assert_trained_like(undisturbed)

@@ -1,0 +1,85 @@
+"""SIGKILL at every durable write point: whatever is half done then, the next start goes on, and nothing shows."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import strace
+from conftest import Trial
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900), strace.needed]
+Fresh = Callable[[str], Trial]
+
+
+@pytest.mark.parametrize(
+    ("call", "on"),
+    [
+        ("fsync", {"rounds/#/journals", "rounds/#/journals/worker-#.journal", "rounds/#/claims/.train-#.#.done.tmp"}),
+        ("fdatasync", {"rounds/#/journals/worker-#.journal"}),
+        ("ftruncate", {"locks/rollout-#-#.lock", "rounds/#/journals/worker-#.journal"}),
+        ("/^rename", {"rounds/#/claims/.train-#.#.done.tmp"}),
+    ],
+)
+def test_a_worker_killed_at_each_of_its_calls(call: str, on: set[str], after: Fresh, undisturbed: Trial) -> None:
+    trial = after("prepare")
+    ends = strace.kill_again_and_again(trial.words("rollout"), call, trial.run.root)
+    assert on <= set(ends)
+    trial.finish("gather")
+    assert trial.gathered() == undisturbed.gathered()
+
+
+def test_a_worker_killed_at_each_write_to_its_journal(after: Fresh, undisturbed: Trial) -> None:
+    trial = after("prepare")
+    ends = strace.kill_again_and_again(trial.words("rollout"), "write", trial.run.root, "-P", str(trial.journal))
+    assert len(ends) >= 3  # the header, and then two records at least
+    trial.finish("gather")
+    assert trial.gathered() == undisturbed.gathered()
+
+
+@pytest.mark.parametrize("call", ["openat", "write"])
+def test_a_worker_killed_while_it_makes_a_claim(call: str, after: Fresh, undisturbed: Trial) -> None:
+    """Before the claim is there, and when it is there and says nothing of its owner."""
+    trial = after("prepare")
+    first = next(line for line in claims(undisturbed) if line.endswith(".1.claim"))
+    path = trial.run.round(0) / "claims" / first
+    done = strace.run(trial.words("rollout"), f"{call}:signal=SIGKILL:when=1", "-P", str(path))
+    assert done.returncode == -9
+    assert path.exists() is (call == "write")
+    trial.finish("rollout", "gather")
+    assert trial.gathered() == undisturbed.gathered()
+
+
+def claims(trial: Trial) -> list[str]:
+    return sorted(path.name for path in (trial.run.round(0) / "claims").iterdir())
+
+
+@pytest.mark.parametrize("call", ["fsync", "/^rename"])
+def test_gathering_killed_at_each_of_its_calls(call: str, after: Fresh, undisturbed: Trial) -> None:
+    trial = after("rollout")
+    ends = strace.kill_again_and_again(trial.words("gather"), call, trial.run.root, "-f")
+    assert {"rounds/#/.trajectories.h#.tmp", "rounds/#/.timing.json.tmp"} <= set(ends)
+    assert trial.gathered() == undisturbed.gathered()
+
+
+def test_training_killed_at_each_rename(after: Fresh, undisturbed: Trial) -> None:
+    """Of checkpoint shards, checkpoints, marks, metrics and the policy; the other rank ends as well."""
+    trial = after("gather")
+    ends = strace.kill_again_and_again(trial.words("train"), "/^rename", trial.run.root, "-f")
+    assert {
+        "checkpoints/.round-#-step-#.tmp",
+        "checkpoints/round-#-step-#/.COMPLETE.tmp",
+        "rounds/#/.metrics.json.tmp",
+        "policies/.#.tmp",
+        "policies/#/.COMPLETE.tmp",
+    } <= {
+        end if "/." not in end.partition("/")[2] or "COMPLETE" in end else end.partition(".tmp")[0] + ".tmp"
+        for end in ends
+    }
+    trial.assert_trained_like(undisturbed)
+    assert not running_on(trial.run.root)
+
+
+def running_on(folder: Path) -> list[list[str]]:
+    commands = [p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])]
+    return [words for words in commands if any(str(folder) in word for word in words)]
