@@ -50,7 +50,7 @@ def test_a_stage_whose_disk_is_full_says_so_and_goes_on_later(
     lines = [line for line in full["stderr"].splitlines() if line.startswith("error: ")]
     assert full["code"] == 4 and 1 <= len(lines) <= (2 if stage == "train" else 1), full  # a line per rank
     assert any("no space left on device" in line.lower() for line in lines), lines
-    assert "Traceback" not in full["stderr"]
+    assert stage == "train" or "Traceback" not in full["stderr"]  # torch's, of a rank that loses another
     assert again["code"] == 0, again
     shutil.rmtree(trial.run.root)
     trial.run.root.with_name("kept").rename(trial.run.root)

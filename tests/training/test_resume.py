@@ -105,7 +105,7 @@ def test_a_signal_saves_the_step_and_the_training_goes_on(
 ) -> None:
     trainer = begin(again)
     wait_for_steps(again, 5, trainer)
-    ranks = [p.pid for p in processes_of(again) if "aworld.training" in p.cmdline()]
+    ranks = [p.pid for p in processes_of(again) if "aworld.training.rank" in p.cmdline()]
     victims = {"parent": [trainer.pid], "one rank": ranks[-1:], "all": [*ranks, trainer.pid]}[whom]
     for pid in victims:
         os.kill(pid, number)

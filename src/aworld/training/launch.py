@@ -23,7 +23,7 @@ FIRST_PORT = 20000  # of the rendezvous under srun; job and restart are added, s
 
 
 def launch(config: Config, run: RunDir, round_: int | None) -> int:
-    """Run `python -m aworld.training` in the site's ranks; returns the exit code of the first failure.
+    """Run `python -m aworld.training.rank` in the site's ranks; returns the exit code of the first failure.
 
     USR1, USR2 and TERM are passed on to the ranks, which save and end.
     """
@@ -35,7 +35,7 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
     os.environ[STARTER] = str(os.getpid())
     words = [str(run.root), *(["--round", str(round_)] if round_ is not None else [])]
     image = staged(config.site.images.megatron, config.site.scratch)
-    command = inside(config.site, image, [sys.executable, "-u", "-m", "aworld.training", *words], folders(run))
+    command = inside(config.site, image, [sys.executable, "-u", "-m", "aworld.training.rank", *words], folders(run))
     return _one(command) if is_rank(config) else _all(config, command)
 
 

@@ -1,4 +1,4 @@
-"""One rank of the trainer, under torchrun or srun: `python -m aworld.training RUN [--round R]`."""
+"""One rank of the trainer, under torchrun or srun: `python -m aworld.training.rank RUN [--round R]`."""
 
 import argparse
 import sys
@@ -10,7 +10,8 @@ from aworld.errors import guarded
 from aworld.processes import Notice, die_with_parent, die_with_starter
 from aworld.rundir import RunDir
 
-die_with_parent()  # Megatron's checkpoint writer spawns processes that import this module again
+# Megatron's checkpoint writer spawns a process, which imports this module again, unless it is called __main__.
+die_with_parent()
 
 
 def main() -> None:
