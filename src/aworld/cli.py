@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node, as lines of JSON")
     prepare = add("prepare", _prepare, "make a run directory, and launch nothing")
     prepare.add_argument("words", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
-    of_run("status", _status, "how far each stage is, by the run's files and one question to Slurm")
+    of_run("status", _status, "how far each stage is, by the run's files and what Slurm says")
     watch = of_run("watch", _watch, "status, again and again until the run ends")
     watch.add_argument("--every", type=float, help="seconds between two looks (default: the site's poll_seconds)")
     resume = of_run("resume", _resume, "submit what a run has left to do; jobs that wait or run are left as they are")

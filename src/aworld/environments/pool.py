@@ -71,15 +71,16 @@ class EnvironmentPool:
 
     async def __aenter__(self) -> "EnvironmentPool":
         self._root = await asyncio.to_thread(self._folder.enter_context, folder_of_a_pool(self._root))
-        self._in_background(self._watch())
+        self._watching = asyncio.create_task(self._watch())
         for _ in range(self._config.slots):
             self._in_background(self._add())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._background:
+        tasks = [self._watching, *self._background]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(slot.toolbox.close() for slot in self._live))
         await asyncio.to_thread(self._folder.close)
 
@@ -95,6 +96,8 @@ class EnvironmentPool:
         if len(set(names)) < len(names):
             raise InputError(f"a task has two attachments of one name: {', '.join(sorted(names))}")
         async with self._in_use:
+            if self._watching.done():
+                self._watching.result()  # nobody is safe without it: its failure is the episode's
             slot = await self._warm.get()
             if isinstance(slot, Exception):
                 self._in_background(self._add())

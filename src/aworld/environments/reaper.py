@@ -24,8 +24,8 @@ def descendants(pid: int) -> list[int]:
             for task in os.listdir(f"/proc/{parent}/task"):
                 with open(f"/proc/{parent}/task/{task}/children") as f:
                     unseen += map(int, f.read().split())
-        except (FileNotFoundError, ProcessLookupError):
-            pass  # it has just ended
+        except OSError:
+            pass  # it has just ended, or is another's for a moment, as Apptainer's where it is setuid
         found.append(parent)
     return found[1:]
 
@@ -34,7 +34,7 @@ def kill(pids: list[int]) -> None:
     for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):
             pass
 
 

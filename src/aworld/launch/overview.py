@@ -1,4 +1,4 @@
-"""What a person sees of a run at a glance: from its files, and one question to Slurm."""
+"""What a person sees of a run at a glance: from its files, and two questions to Slurm."""
 
 import time
 from collections import Counter
