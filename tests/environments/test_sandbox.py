@@ -170,6 +170,14 @@ def test_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         choose("bubblewrap", "")
 
 
+@pytest.mark.parametrize("sandbox", ["apptainer"], indirect=True)
+def test_an_image_may_be_named_from_the_current_folder(
+    sandbox: ApptainerSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(sandbox.image).parent)
+    assert choose("apptainer", Path(sandbox.image).name) == sandbox
+
+
 @NAMESPACES
 def test_what_programs_take_for_temporary_is_the_scratch(sandbox: Sandbox, tmp_path: Path) -> None:
     code = "import json; [open(f'{at}/made', 'a').write('x') for at in ('/tmp', '/dev/shm')]; print(json.dumps(1))"

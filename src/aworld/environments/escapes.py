@@ -90,7 +90,7 @@ async def try_all(sandbox: Sandbox, limits: schema.Environment, runs: Path) -> l
         runs: existing folder where run directories are; some bait is laid there meanwhile.
     """
     config = replace(limits, servers=["python"], slots=2, reuse="reset", call_seconds=5.0, **SMALL)
-    with tempfile.TemporaryDirectory(prefix=".bait-", dir=runs) as folder, _bait(Path(folder)) as bait:
+    with tempfile.TemporaryDirectory(prefix=".bait-", dir=runs.resolve()) as folder, _bait(Path(folder)) as bait:
         async with EnvironmentPool(config, sandbox, None, bait.folder) as pool:
             return [
                 *[await _read(pool, bait, name, gap, code) for name, gap, code in _secrets(bait)],

@@ -176,7 +176,7 @@ def choose(name: str, image: str) -> Sandbox:
     if name in ("auto", "apptainer"):
         reason = _apptainer_missing(image)
         if not reason:
-            return ApptainerSandbox(image)
+            return ApptainerSandbox(str(Path(image).absolute()))  # it is started in the scratch
     if name in ("auto", "bubblewrap"):
         reason = _bubblewrap_missing()
         if not reason:
@@ -193,7 +193,7 @@ def _apptainer_missing(image: str) -> str:
         return "no apptainer on PATH; load its module, or set site.sandbox=auto"
     if not Path(image).is_file():
         return f"no image at site.images.environment='{image}'; set it to an image that holds Python and aworld"
-    return _fault(ApptainerSandbox(image))
+    return _fault(ApptainerSandbox(str(Path(image).absolute())))
 
 
 def _bubblewrap_missing() -> str:
@@ -208,7 +208,13 @@ def _fault(sandbox: Sandbox) -> str:
         launch = sandbox.launch([sandbox.python, "-c", "pass"], Contents(Path(scratch), schema.Environment()))
         try:
             probe = subprocess.run(
-                launch.argv, env=launch.env, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+                launch.argv,
+                env=launch.env,
+                cwd=launch.cwd,
+                capture_output=True,
+                text=True,
+                timeout=PROBE_SECONDS,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             return f"{sandbox.name} did not start within {PROBE_SECONDS} s; set site.sandbox=auto or subprocess"
