@@ -69,13 +69,27 @@ class Model:
 
 
 @dataclass
+class Judge:
+    """A model that decides about answers, behind an OpenAI-compatible endpoint; no model: none is asked."""
+
+    model: str = ""
+    base_url: str = ""
+    key_variable: str = ""  # the environment variable that holds the key; empty: none is needed
+    seconds: float = 120.0  # limit of one reply
+
+
+@dataclass
 class Tasks:
-    """What is asked. `configs/tasks/`."""
+    """What is asked. `configs/tasks/`; each source uses some of it."""
 
     source: str = MISSING
-    seed: int = 0  # of the generator
-    train: int = 512  # tasks per split
+    seed: int = 0  # of a generator
+    train: int = 512  # tasks per split that a generator makes
     held_out: int = 200
+    path: str | None = None  # of a benchmark's local copy
+    split: str = "validation"  # of a benchmark
+    datasets: list[str] = field(default_factory=list)  # of reasoning-gym
+    judge: Judge = field(default_factory=Judge)
 
 
 @dataclass

@@ -62,7 +62,7 @@ def test_every_plan_reaches_the_gold_answer_from_what_the_tools_return(source) -
                 assert all(number in known for number in numbers), (task, "the code uses a number from nowhere")
                 known += f" {eval(arguments['code'])}"
         final = re.fullmatch(r"<answer>(-?\d+)</answer>", task.metadata["plan"][-1])
-        assert final and final[1] in known and source.correct(final[1], task.answer)
+        assert final and final[1] in known and source.score(final[1], task)
 
 
 def test_metadata_has_gaias_columns_and_its_attachments_exist(source, folder: Path) -> None:

@@ -114,7 +114,7 @@ async def rollout(
             play = await shard.player(workload)
             loaded = time.time() - began
             slots = config.environment.slots
-            await work(workload, play, pool, source.correct, config.rollout, config.seed, owner, slots, ends_soon)
+            await work(workload, play, pool, source.score, config.rollout, config.seed, owner, slots, ends_soon)
             timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
             append_json(workload.folder / "timing.jsonl", timing)
             close(config, run, workload, worker)

@@ -35,7 +35,7 @@ async def work(
     workload: Workload,
     play: Player,
     pool: EnvironmentPool,
-    correct: Callable[[str | None, str], bool],
+    score: Callable[[str | None, Task], float],
     config: Rollout,
     seed: int,
     owner: str,
@@ -69,7 +69,7 @@ async def work(
     async def attempt(task: Task, number: int) -> None:
         async with capacity:
             episode = await _play_with_retries(play, pool, task, number, workload.round, config.infra_retries, seed)
-        reward = float(task.answer is not None and correct(episode.answer, task.answer))
+        reward = await asyncio.to_thread(score, episode.answer, task)  # a judge takes its time
         log.append(replace(episode, reward=reward))
 
     async def unit(claimed: Unit) -> None:

@@ -91,8 +91,8 @@ class SyntheticTasks:
                 metadata={"plan": row["plan"]},
             )
 
-    def correct(self, answer: str | None, truth: str) -> bool:
-        return gaia_correct(answer, truth)
+    def score(self, answer: str | None, task: Task) -> float:
+        return float(task.answer is not None and gaia_correct(answer, task.answer))
 
 
 def source(config: schema.Tasks, folder: Path) -> SyntheticTasks:

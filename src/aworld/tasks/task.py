@@ -38,6 +38,6 @@ class TaskSource(Protocol):
         """The tasks of split `train` or `held_out`, in a fixed order."""
         ...
 
-    def correct(self, answer: str | None, truth: str) -> bool:
-        """Whether `answer` counts as `truth`."""
+    def score(self, answer: str | None, task: Task) -> float:
+        """What an answer is worth, 0 to 1; 0 where the task's gold answer is withheld."""
         ...

@@ -1,0 +1,108 @@
+"""GAIA (arXiv 2311.12983) from a local copy of the gated dataset; `aworld prefetch gaia` makes one.
+
+Both of its layouts are read: `metadata.parquet` as it is today, and `metadata.jsonl` as it was; `2023/SPLIT/` holds the
+metadata, attachments lie beside it. Nothing of GAIA is part of this project, and nothing of it may be passed on.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from aworld import config as schema
+from aworld.errors import InputError
+from aworld.tasks.scoring import gaia_correct
+from aworld.tasks.task import Task
+
+COLUMNS = ("task_id", "Question", "Level", "Final answer", "file_name")
+METADATA = ("metadata.parquet", "metadata.jsonl")
+DUMMY = "0-0-0-0-0"  # a row of the test split that asks nothing
+WITHHELD = ("", "?")  # the test split's answers are the leaderboard's
+SPLITS = ("validation", "test")
+
+
+class GaiaTasks:
+    """A TaskSource: all rows are held out, for nobody may train on GAIA."""
+
+    corpus = None
+
+    def __init__(self, config: schema.Tasks):
+        if not config.path or config.split not in SPLITS:
+            raise InputError(
+                f"tasks.path={config.path} tasks.split={config.split}: name the folder of a local copy of GAIA and one of "
+                f"{', '.join(SPLITS)}; to make a copy: aworld prefetch gaia FOLDER"
+            )
+        self.root = Path(config.path)
+        self._tasks = _read(self.root, config.split)
+
+    def tasks(self, split: str) -> Iterable[Task]:
+        return self._tasks if split == "held_out" else []
+
+    def score(self, answer: str | None, task: Task) -> float:
+        return float(task.answer is not None and gaia_correct(answer, task.answer))
+
+
+def source(config: schema.Tasks, folder: Path) -> GaiaTasks:
+    return GaiaTasks(config)
+
+
+def _read(root: Path, split: str) -> list[Task]:
+    metadata = _find(root, split)
+    rows = [row for row in _rows(metadata) if row.get("task_id") != DUMMY]
+    tasks = [_task(row, number, root, metadata) for number, row in enumerate(rows)]
+    names = [task.task_id for task in tasks]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(
+            f"{metadata}: task {min(twice)} is there twice; fetch the copy anew: aworld prefetch gaia {root}"
+        )
+    return tasks
+
+
+def _find(root: Path, split: str) -> Path:
+    """The metadata of a split, the newer layout first."""
+    folders = (root / "2023" / split, root / split)
+    for name in METADATA:
+        for folder in folders:
+            if (folder / name).is_file():
+                return folder / name
+    raise InputError(
+        f"no {' or '.join(METADATA)} in {folders[0]}; set tasks.path to a copy of GAIA, or make one: "
+        f"aworld prefetch gaia {root}"
+    )
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        if path.suffix == ".jsonl":
+            return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        from pyarrow import parquet  # takes its time
+
+        table: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+        return table
+    except ValueError as reason:  # json's and pyarrow's
+        raise InputError(f"{path} cannot be read ({reason}); fetch it again: aworld prefetch gaia FOLDER") from None
+
+
+def _task(row: dict[str, Any], number: int, root: Path, metadata: Path) -> Task:
+    missing = [name for name in COLUMNS if name not in row]
+    if missing:
+        raise InputError(f"{metadata}: row {number} has no {', '.join(missing)}; is this GAIA's metadata?")
+    answer = str(row["Final answer"])
+    return Task(
+        task_id=row["task_id"],
+        question=row["Question"],
+        answer=None if answer in WITHHELD else answer,
+        level=int(row["Level"]),
+        files=_files(row, root, metadata),
+        source="gaia",
+    )
+
+
+def _files(row: dict[str, Any], root: Path, metadata: Path) -> tuple[Path, ...]:
+    """The attachment, by `file_path`, which begins at the copy's root, or beside the metadata by `file_name`."""
+    if not row["file_name"]:
+        return ()
+    path = root / row["file_path"] if row.get("file_path") else metadata.parent / row["file_name"]
+    if not path.is_file():
+        raise InputError(f"the attachment {path} of task {row['task_id']} is not there; fetch the whole copy")
+    return (path,)

@@ -1,0 +1,80 @@
+"""xbench-DeepSearch from its CSV file, whose questions and answers are encoded against being read by crawlers.
+
+Columns `id, prompt, answer, reference_steps, canary`; prompt and answer are base64 of the text XORed with the canary. An
+answer is right where it equals the gold one, up to case, white space and punctuation, full-width forms included; where
+`tasks.judge` names an endpoint, a model decides what that leaves open.
+"""
+
+import base64
+import binascii
+import csv
+import itertools
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from aworld import config as schema
+from aworld.errors import InputError
+from aworld.tasks.judge import Judge
+from aworld.tasks.task import Task
+
+COLUMNS = ("id", "prompt", "answer", "canary")
+
+
+class XbenchTasks:
+    """A TaskSource: all rows are held out."""
+
+    corpus = None
+
+    def __init__(self, config: schema.Tasks):
+        if not config.path or not Path(config.path).is_file():
+            raise InputError(f"tasks.path={config.path}: no such file; set it to xbench-DeepSearch's CSV")
+        self._judge = Judge(config.judge) if config.judge.model else None
+        self._tasks = _read(Path(config.path))
+
+    def tasks(self, split: str) -> Iterable[Task]:
+        return self._tasks if split == "held_out" else []
+
+    def score(self, answer: str | None, task: Task) -> float:
+        if answer is None or task.answer is None:
+            return 0.0
+        if plain(answer) == plain(task.answer):
+            return 1.0
+        return float(self._judge is not None and self._judge.agrees(task.question, answer, task.answer))
+
+
+def source(config: schema.Tasks, folder: Path) -> XbenchTasks:
+    return XbenchTasks(config)
+
+
+def decode(text: str, canary: str) -> str:
+    """Undo the benchmark's encoding.
+
+    Raises:
+        ValueError: it is not so encoded.
+    """
+    data = base64.b64decode(text, validate=True)
+    return bytes(a ^ b for a, b in zip(data, itertools.cycle(canary.encode()), strict=False)).decode()
+
+
+def plain(text: str) -> str:
+    """Letters, digits and symbols alone, in one case; full-width and compatibility forms as the usual ones."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(c for c in folded if unicodedata.category(c)[0] not in "ZPC")
+
+
+def _read(path: Path) -> list[Task]:
+    with open(path, encoding="utf-8-sig", newline="") as f:
+        rows = csv.DictReader(f)
+        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path} has no column {', '.join(missing)}; is this xbench-DeepSearch's CSV?")
+        return [_task(row, path) for row in rows]
+
+
+def _task(row: dict[str, str], path: Path) -> Task:
+    try:
+        question, answer = (decode(row[name], row["canary"]) for name in ("prompt", "answer"))
+    except (ValueError, binascii.Error) as reason:
+        raise InputError(f"{path}: row {row['id']} cannot be decoded ({reason}); fetch the file again") from None
+    return Task(task_id=f"xbench-{row['id']}", question=question, answer=answer, level=1, source="xbench")

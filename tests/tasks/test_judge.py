@@ -1,0 +1,100 @@
+"""A real HTTP server that answers as an OpenAI-compatible endpoint does, in good and in bad ways."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from aworld.config import Judge as Config
+from aworld.errors import InfrastructureError, InputError
+from aworld.tasks.judge import Judge, verdict
+
+pytestmark = pytest.mark.unit
+
+
+class Endpoint(ThreadingHTTPServer):
+    replies: list[tuple[int, object]]
+    requests: list[dict]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
+        status, reply = self.server.replies.pop(0)
+        data = json.dumps(reply).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    server = Endpoint(("127.0.0.1", 0), Handler)
+    server.replies, server.requests = [], []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def judge(endpoint: Endpoint, **more: str) -> Judge:
+    return Judge(Config(model="judge", base_url=f"http://127.0.0.1:{endpoint.server_port}/v1/", **more))  # type: ignore[arg-type]
+
+
+def saying(text: object) -> tuple[int, object]:
+    return 200, {"choices": [{"message": {"content": text}}]}
+
+
+def test_it_is_asked_with_everything_it_needs(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "sesame")
+    endpoint.replies = [saying("They are the same.\ncorrect: yes"), saying("**Correct: No**\n")]
+    asked = judge(endpoint, key_variable="JUDGE_KEY")
+    assert asked.agrees("How {many}?", "four", "4") is True
+    assert asked.agrees("How {many}?", "five", "4") is False
+    request = endpoint.requests[0]
+    assert (request["path"], request["key"], request["model"]) == ("/v1/chat/completions", "Bearer sesame", "judge")
+    prompt = request["messages"][0]["content"]
+    assert "Question: How {many}?" in prompt and "Answer: four" in prompt and "Correct answer: 4" in prompt
+    assert request["temperature"] == 0
+
+
+def test_what_is_no_verdict_is_asked_again_and_never_guessed(endpoint: Endpoint) -> None:
+    endpoint.replies = [(503, {}), saying("It is correct, I think."), saying("correct: yes")]
+    assert judge(endpoint).agrees("q", "a", "t") is True
+    endpoint.replies = [saying("correct: yes and no"), saying(None), (200, {"error": "x"})]
+    with pytest.raises(InfrastructureError, match=r"gave no verdict"):
+        judge(endpoint).agrees("q", "a", "t")
+    assert not endpoint.replies
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("correct: yes", True),
+        ("reasons\n\ncorrect: no\n", False),
+        ("`correct: yes`", True),
+        ("correct: yes\nbut then again", None),
+        ("incorrect: yes", None),
+        ("correct: maybe", None),
+        ("", None),
+    ],
+)
+def test_only_the_last_line_counts(reply: str, said: bool | None) -> None:
+    assert verdict(reply) is said
+
+
+def test_a_judge_that_is_not_set_up_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with pytest.raises(InputError, match=r"tasks.judge.base_url is not set"):
+        Judge(Config(model="m"))
+    with pytest.raises(InputError, match="variable NO_SUCH_KEY is not set"):
+        Judge(Config(model="m", base_url="http://localhost", key_variable="NO_SUCH_KEY"))
