@@ -15,7 +15,7 @@ from aworld.tasks import make_source
 pytestmark = pytest.mark.unit
 
 
-def row(name: str, answer: str = "4", level: Any = 1, file: str = "", **more: str) -> dict[str, Any]:
+def row(name: str, answer: str = "4", level: Any = "1", file: str = "", **more: str) -> dict[str, Any]:
     return {
         "task_id": name,
         "Question": f"What of {name}?",

@@ -46,7 +46,13 @@ def test_decoding_undoes_encoding(text: str, canary: str) -> None:
         ("上海", "北京", 0),
         ("", "北京", 0),
         (None, "None", 0),
-        ("-5", "5", 1),  # as with all punctuation: what it leaves open is the judge's
+        ("“A, B”", "a, b.", 1),
+        ("1,234,567", "1234567", 1),
+        ("1,23", "123", 0),
+        ("-5", "5", 0),
+        ("（-5）", "-5", 1),
+        ("3.5", "35", 0),
+        ("A-B", "AB", 0),
     ],
 )
 def test_an_exact_match_does_without_a_judge(answer: str | None, truth: str, worth: int, tmp_path: Path) -> None:

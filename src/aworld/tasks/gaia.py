@@ -29,8 +29,8 @@ class GaiaTasks:
     def __init__(self, config: schema.Tasks):
         if not config.path or config.split not in SPLITS:
             raise InputError(
-                f"tasks.path={config.path} tasks.split={config.split}: name the folder of a local copy of GAIA and one of "
-                f"{', '.join(SPLITS)}; to make a copy: aworld prefetch gaia FOLDER"
+                f"tasks.path={config.path} tasks.split={config.split}: name the folder of a local copy of GAIA and one "
+                f"of {', '.join(SPLITS)}; to make a copy: aworld prefetch gaia FOLDER"
             )
         self.root = Path(config.path)
         self._tasks = _read(self.root, config.split)

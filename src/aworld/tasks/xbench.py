@@ -1,14 +1,15 @@
 """xbench-DeepSearch from its CSV file, whose questions and answers are encoded against being read by crawlers.
 
-Columns `id, prompt, answer, reference_steps, canary`; prompt and answer are base64 of the text XORed with the canary. An
-answer is right where it equals the gold one, up to case, white space and punctuation, full-width forms included; where
-`tasks.judge` names an endpoint, a model decides what that leaves open.
+Columns `id, prompt, answer, reference_steps, canary`; prompt and answer are base64 of the text XORed with the canary.
+An answer is right where it equals the gold one, up to case, white space, thousands separators and the punctuation around
+it, full-width forms included; where `tasks.judge` names an endpoint, a model decides what that leaves open.
 """
 
 import base64
 import binascii
 import csv
 import itertools
+import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,9 +59,12 @@ def decode(text: str, canary: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Letters, digits and symbols alone, in one case; full-width and compatibility forms as the usual ones."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(c for c in folded if unicodedata.category(c)[0] not in "ZPC")
+    """One case, no white space, no punctuation around it; full-width and compatibility forms as the usual ones."""
+    folded = re.sub(r"\s", "", unicodedata.normalize("NFKC", text).casefold())
+    folded = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", folded)
+    marks = "".join({c for c in folded if unicodedata.category(c)[0] == "P"})
+    bare = folded.strip(marks)
+    return f"-{bare}" if re.search(r"-\d", folded[: folded.find(bare) + 1]) else bare  # a sign is no punctuation
 
 
 def _read(path: Path) -> list[Task]:
