@@ -1,8 +1,8 @@
 """xbench-DeepSearch from its CSV file, whose questions and answers are encoded against being read by crawlers.
 
 Columns `id, prompt, answer, reference_steps, canary`; prompt and answer are base64 of the text XORed with the canary.
-An answer is right where it equals the gold one, up to case, white space, thousands separators and the punctuation around
-it, full-width forms included; where `tasks.judge` names an endpoint, a model decides what that leaves open.
+An answer is right where it equals the gold one, up to case, white space, thousands separators and the punctuation
+around it, full-width forms included; where `tasks.judge` names an endpoint, a model decides what that leaves open.
 """
 
 import base64
