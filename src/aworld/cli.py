@@ -15,6 +15,7 @@ from rich.console import Console
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import TaskError, guarded
+from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.launch.lifetime import begin, in_job, task_number
 from aworld.processes import sole_holder, try_to_hold
 from aworld.rundir import RunDir
@@ -52,7 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = of_run("evaluate", _evaluate, "play this worker's share of an evaluation on the held-out tasks (stage)")
     evaluate.add_argument("--worker", type=int, default=0)
     evaluate.add_argument("--policy", type=int, required=True, help="version of the policy, 0 for the first")
+    evaluate.add_argument("--tasks", metavar="NAME", help="a benchmark that jobs/evaluate.py has begun")
 
+    prefetch = add("prefetch", _prefetch, "fetch a benchmark that jobs then read offline, with your own token")
+    prefetch.add_argument("benchmark", choices=["gaia"])
+    prefetch.add_argument("folder", metavar="FOLDER", type=Path, help="where the copy goes")
     doctor = add("doctor", _doctor, "what this site offers, on the login node and on compute nodes, each with its mend")
     doctor.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
     doctor.add_argument("--login-only", action="store_true", help="submit nothing")
@@ -71,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     of_run("report", _report, "write report.html and report.json from what is there")
     show = of_run("show", _show, "print an episode turn by turn")
     show.add_argument("episode", metavar="EPISODE", nargs="?", help="ROUND/TASK/ATTEMPT or eval-VERSION/TASK/ATTEMPT")
+    of_evaluations(commands)
     containers = commands.add_parser("containers", help="build the images that a site names")
     build = containers.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "build", help="build one, as this user"
@@ -103,11 +109,18 @@ def _rollout(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from aworld.evaluation import benchmark
     from aworld.rollout.workload import evaluation_workload
 
-    config, run, source = _open(arguments)
-    workloads = [evaluation_workload(config, run, source, arguments.policy)]
-    _play(config, run, source, workloads, f"evaluate-{arguments.policy:04d}", arguments)
+    if arguments.tasks:
+        config, run, source = benchmark.read(RunDir(Path(arguments.run_dir)), arguments.tasks)
+        workloads = [evaluation_workload(config, run, source, arguments.policy, arguments.tasks)]
+        stage = f"evaluate-{arguments.tasks}-{arguments.policy:04d}"
+    else:
+        config, run, source = _open(arguments)
+        workloads = [evaluation_workload(config, run, source, arguments.policy)]
+        stage = f"evaluate-{arguments.policy:04d}"
+    _play(config, run, source, workloads, stage, arguments)
 
 
 def _play(
@@ -164,6 +177,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
         arguments.words if any(w.startswith("recipe=") for w in arguments.words) else ["recipe=demo", *arguments.words]
     )
     return visit(configuration.load(words), Console(), on_compute=not arguments.login_only)
+
+
+def _prefetch(arguments: argparse.Namespace) -> None:
+    from aworld.tasks.prefetch import prefetch_gaia
+
+    for split, count in prefetch_gaia(arguments.folder).items():
+        print(f"{arguments.folder}: {split}, {count} tasks")
 
 
 def _prepare(arguments: argparse.Namespace) -> None:

@@ -222,7 +222,7 @@ def load(words: list[str], configs: Path = CONFIGS) -> Config:
 
 
 def changed(config: Config, words: list[str]) -> Config:
-    """The configuration with `key=value` words applied.
+    """The configuration with `key=value` and `group=name` words applied, in order.
 
     Raises:
         InputError: naming the word, the key, and the valid keys.
@@ -235,6 +235,10 @@ def _applied(config: Any, words: list[str]) -> Any:
         key, equals, value = word.partition("=")
         if not equals:
             raise InputError(f"'{word}' on the command line is not key=value")
+        if key in GROUPS:
+            file, values = _read(CONFIGS, key, value)
+            config[key] = _merge(OmegaConf.structured(Config), {key: values}, str(file), prefix=f"{key}.")[key]
+            continue
         patch = OmegaConf.create({})
         OmegaConf.update(patch, key, _scalar(value, word))
         config = _merge(config, OmegaConf.to_container(patch), f"'{word}' on the command line")

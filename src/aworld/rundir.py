@@ -95,6 +95,10 @@ class RunDir:
     def evaluation(self, name: str, version: int) -> Path:
         return self.root / "evals" / name / f"{version:04d}"
 
+    def benchmark(self, name: str) -> Path:
+        """Of an evaluation on other tasks than the run's own: its configuration, and the folder of its tasks."""
+        return self.root / "evals" / name / "config.yaml"
+
 
 def fsync_dir(path: Path) -> None:
     """Make the names in a directory durable."""

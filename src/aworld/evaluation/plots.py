@@ -51,6 +51,19 @@ def draw(figures: dict[str, Any]) -> dict[str, str]:
     return pictures
 
 
+def curve(pass_at_k: list[float]) -> str:
+    """Success against attempts: an SVG of pass@k for k = 1, 2, …"""
+
+    def paint(axes: Axes) -> None:
+        axes.plot(range(1, len(pass_at_k) + 1), [100 * value for value in pass_at_k], "o-", color=BLUE)
+        axes.set_xlabel("attempts")
+        axes.set_ylabel("tasks solved, %")
+        axes.set_ylim(0, 100)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    return _svg(paint)
+
+
 def _svg(paint: Callable[[Axes], None]) -> str:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5.6, 3.0), layout="constrained")

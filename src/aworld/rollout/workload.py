@@ -80,10 +80,13 @@ def round_workload(config: Config, run: RunDir, source: TaskSource, number: int)
     )
 
 
-def evaluation_workload(config: Config, run: RunDir, source: TaskSource, version: int) -> Workload:
+def evaluation_workload(
+    config: Config, run: RunDir, source: TaskSource, version: int, name: str = HELD_OUT
+) -> Workload:
+    """Of policy `version`, on the run's own held-out tasks or on those of the benchmark `name`."""
     return Workload(
-        name=f"evaluation {version}",
-        folder=run.evaluation(HELD_OUT, version),
+        name=f"evaluation {version}" if name == HELD_OUT else f"{name} {version}",
+        folder=run.evaluation(name, version),
         round=version,
         tasks=list(source.tasks("held_out")),
         attempts=config.evaluation.attempts,

@@ -1,0 +1,83 @@
+"""`aworld eval report|compare|export|curve`: what a person asks of a policy's benchmark."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from aworld.evaluation import benchmark, figures
+from aworld.evaluation.benchmark import Played
+from aworld.rundir import RunDir, publish_json, publish_text
+
+
+def add_to(commands: Any) -> None:
+    """Add them to the subparsers of a command line."""
+    evaluations = commands.add_parser("eval", help="what a policy did on a benchmark")
+    kinds = evaluations.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text)
+        command.add_argument("run_dir", metavar="RUN", type=Path)
+        command.add_argument("tasks", metavar="NAME", help="the benchmark, such as gaia-validation")
+        command.add_argument("policy", metavar="POLICY", type=int, help="its version")
+        command.set_defaults(run=run)
+        return command
+
+    add("report", _report, "its figures, also into report.json beside its journals")
+    compare = add("compare", _compare, "paired by task with another policy, or another run")
+    compare.add_argument("other_policy", metavar="POLICY", type=int)
+    compare.add_argument("--with", dest="other", metavar="RUN", type=Path, help="default: the same run")
+    export = add("export", _export, "the leaderboard's JSONL file")
+    export.add_argument("--output", type=Path, required=True, metavar="FILE")
+    curve = add("curve", _curve, "success against attempts, as a picture (SVG)")
+    curve.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+
+def _played(arguments: argparse.Namespace) -> Played:
+    return benchmark.played(RunDir(arguments.run_dir), arguments.tasks, arguments.policy)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    found = figures.figures(_played(arguments))
+    path = RunDir(arguments.run_dir).evaluation(arguments.tasks, arguments.policy) / "report.json"
+    publish_json(path, found)
+    table = Table(title=f"{arguments.tasks}, policy {arguments.policy}: {found['n_tasks']} tasks × {found['attempts']}")
+    for name in ("", "pass@1", "95 % interval", "tasks"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, part in [("all", found), *((f"level {n}", part) for n, part in found["by_level"].items())]:
+        low, high = part["ci95"]
+        table.add_row(name, f"{part['pass_at_1']:.1%}", f"{low:.1%} to {high:.1%}", str(part["n_tasks"]))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    if found["attempts"] > 1:
+        last = found["attempts"]
+        console.print(f"pass@{last} {found['pass_at_k'][-1]:.1%}, majority vote {found['majority']:.1%}")
+    if found["failures"]:
+        console.print("not right: " + ", ".join(f"{n} {kind}" for kind, n in found["failures"].items()))
+    console.print(path)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    other = benchmark.played(RunDir(arguments.other or arguments.run_dir), arguments.tasks, arguments.other_policy)
+    found = figures.compare(_played(arguments), other)
+    low, high = found["ci95"]
+    print(
+        f"{100 * found['difference']:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}; "
+        f"{found['better']} tasks better, {found['worse']} worse, of {found['n_tasks']}"
+    )
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    played = _played(arguments)
+    answered = figures.export(played, arguments.output)
+    print(f"{arguments.output}: {len(played.tasks)} tasks, {answered} with an answer")
+
+
+def _curve(arguments: argparse.Namespace) -> None:
+    from aworld.evaluation import plots  # matplotlib takes its time
+
+    found = figures.figures(_played(arguments))
+    publish_text(arguments.output, plots.curve(found["pass_at_k"]))
+    print(arguments.output)

@@ -1,0 +1,151 @@
+"""Figures of made-up episodes, computed once more here by hand, and the commands that show them."""
+
+import itertools
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aworld import config as configuration
+from aworld.cli import main
+from aworld.config import Config
+from aworld.errors import InputError
+from aworld.evaluation import benchmark, figures
+from aworld.rundir import RunDir
+from aworld.trajectories.episode import Episode, Turn
+from aworld.trajectories.journal import Journal
+
+pytestmark = pytest.mark.unit
+ATTEMPTS = 4
+NAME = "gaia-validation"
+# task: level, gold answer, and what was answered in each attempt; None: no answer, absent: no episode at all
+SAID: dict[str, tuple[int, str, list[str | None]]] = {
+    "a": (1, "12", ["12", "12.0", "13", "12"]),
+    "b": (1, "Paris", ["Rome", " paris.", "PARIS", "Rome"]),
+    "c": (2, "red", [None, None, "red"]),
+    "d": (3, "7", []),
+    "e": (3, "x", ["y", "y", "x", None]),
+}
+RIGHT = {"a": [1, 1, 0, 1], "b": [0, 1, 1, 0], "c": [0, 0, 1, 0], "d": [0] * 4, "e": [0, 0, 1, 0]}
+
+
+def episode(task: str, attempt: int) -> Episode:
+    level, _, said = SAID[task]
+    answer = said[attempt]
+    turns = [Turn("assistant", f"I say {answer}"), Turn("tool", "ok", "python", {}, is_error=attempt == 2)]
+    return Episode(
+        round=3,
+        task_id=task,
+        attempt=attempt,
+        level=level,
+        question="?",
+        token_ids=[1] * (10 + attempt),
+        mask=[0] * 10 + [1] * attempt,
+        logprobs=[0.0] * (10 + attempt),
+        turns=turns,
+        answer=answer,
+        reward=float(RIGHT[task][attempt]),
+        status="answered" if answer else "max_turns",
+        seconds={"total": float(attempt)},
+        policy_version=3,
+        seed=0,
+    )
+
+
+@pytest.fixture
+def gaia(tmp_path: Path) -> Path:
+    folder = tmp_path / "GAIA" / "2023" / "validation"
+    folder.mkdir(parents=True)
+    rows = [
+        {"task_id": name, "Question": "?", "Level": level, "Final answer": answer, "file_name": ""}
+        for name, (level, answer, _) in SAID.items()
+    ]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "GAIA"
+
+
+@pytest.fixture
+def run(tmp_path: Path, gaia: Path) -> RunDir:
+    """A run whose policy 3 has played the benchmark, and whose policy 4 has done better at task d."""
+    run = RunDir(tmp_path / "run")
+    benchmark.begin(wanted(gaia), run, NAME)
+    for version in (3, 4):
+        with Journal(run.evaluation(NAME, version) / "journals" / "worker-0.journal") as log:
+            for task, (_, _, said) in SAID.items():
+                for attempt in range(len(said)):
+                    log.append(replace(episode(task, attempt), round=version))
+            if version == 4:
+                answered = {"answer": "7", "reward": 1.0, "status": "answered"}
+                log.append(replace(episode("a", 0), round=4, task_id="d", level=3, **answered))  # type: ignore[arg-type]
+    return run
+
+
+def wanted(gaia: Path, *words: str) -> Config:
+    demo = configuration.load(["recipe=demo"])
+    return configuration.changed(
+        demo, [f"tasks={NAME}", f"tasks.path={gaia}", f"evaluation.attempts={ATTEMPTS}", *words]
+    )
+
+
+def test_every_attempt_that_was_asked_for_counts(run: RunDir) -> None:
+    found = figures.figures(benchmark.played(run, NAME, 3))
+    means = {task: np.mean(right) for task, right in RIGHT.items()}
+    assert found["pass_at_1"] == pytest.approx(np.mean(list(means.values())))
+    assert found["by_level"]["3"]["pass_at_1"] == pytest.approx((means["d"] + means["e"]) / 2)
+    assert found["failures"] == {"max_turns": 3, "missing": 5, "wrong_answer": 5}
+    for k in range(1, ATTEMPTS + 1):  # by all subsets
+        chance = [np.mean([max(s) for s in itertools.combinations(right, k)]) for right in RIGHT.values()]
+        assert found["pass_at_k"][k - 1] == pytest.approx(np.mean(chance))
+    # 12, and Rome before paris though as many said either, red, nothing, y
+    assert found["majority"] == pytest.approx(2 / 5)
+    assert found["tools"] == {"python": {"calls": 15, "errors": 4}}
+    assert found["seconds"]["max"] == 3.0
+
+
+def test_the_vote_is_pythons_mode(run: RunDir) -> None:
+    played = benchmark.played(run, NAME, 3)
+    for task in played.tasks:
+        said = [a.strip(" .").lower() for a in SAID[task.task_id][2] if a]
+        mode = Counter(said).most_common(1)[0][0] if said else None
+        vote = figures.majority(reversed(played.of(task)))
+        assert (vote and vote.strip(" .").lower()) == mode
+
+
+def test_two_policies_are_compared_task_by_task(run: RunDir) -> None:
+    found = figures.compare(benchmark.played(run, NAME, 3), benchmark.played(run, NAME, 4))
+    assert found["difference"] == pytest.approx(0.25 / 5)
+    assert (found["better"], found["worse"], found["n_tasks"]) == (1, 0, 5)
+    # resampling five tasks: how often the one that gained is drawn is binomial
+    drawn = np.random.default_rng(1).binomial(5, 0.2, 200_000) * 0.05
+    assert found["ci95"] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist())
+
+
+def test_the_commands(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(*words: str) -> str:
+        assert main(["eval", words[0], str(run.root), NAME, *words[1:]]) == 0
+        return capsys.readouterr().out
+
+    report = told("report", "3")
+    assert "35.0%" in report and "level 2" in report and "5 missing" in report
+    assert json.loads((run.evaluation(NAME, 3) / "report.json").read_text())["n_tasks"] == 5
+    assert told("compare", "3", "4").startswith("+5.0 points, 95 % interval +0.0 to")
+    assert "5 tasks, 4 with an answer" in told("export", "3", "--output", str(tmp_path / "out.jsonl"))
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["task_id"] for line in lines] == list(SAID)
+    assert lines[3] == {"task_id": "d", "model_answer": "", "reasoning_trace": ""}
+    assert lines[0]["reasoning_trace"] == "I say 12"
+    told("curve", "3", "--output", str(tmp_path / "curve.svg"))
+    assert (tmp_path / "curve.svg").read_text().startswith("<svg")
+
+
+def test_a_benchmark_keeps_the_settings_it_was_begun_with(run: RunDir, gaia: Path) -> None:
+    benchmark.begin(wanted(gaia, "site.mpi=pmix"), run, NAME)  # the site decides nothing
+    with pytest.raises(InputError, match=r"was begun with evaluation.attempts=4, now it is 2"):
+        benchmark.begin(wanted(gaia, "evaluation.attempts=2"), run, NAME)
+    with pytest.raises(InputError, match="no benchmark 'gaia-test' in"):
+        benchmark.played(run, "gaia-test", 3)
+    with pytest.raises(InputError, match="policy 9 was not evaluated on gaia-validation"):
+        benchmark.played(run, NAME, 9)
