@@ -1,9 +1,11 @@
 #!/usr/bin/env python
-"""Launch the evaluation of one policy of a run on the held-out tasks. On a local site, wait for it.
+"""Launch the evaluation of one policy of a run, on its own held-out tasks or on a benchmark. On a local site, wait for it.
 
     python jobs/evaluate.py runs/demo --policy 5
+    python jobs/evaluate.py runs/demo --policy 5 tasks=gaia-validation tasks.path=/data/GAIA evaluation.attempts=4
 
-What is finished already is not played again; `aworld report RUN` shows the result.
+What is finished already is not played again. `aworld report RUN` shows the first, `aworld eval report RUN
+gaia-validation 5` the second.
 """
 
 import sys

@@ -12,7 +12,7 @@ from aworld.tasks.gaia import SPLITS, GaiaTasks
 DATASET = "gaia-benchmark/GAIA"
 GATE = (
     f"GAIA is gated: accept its terms on the page of the dataset {DATASET} with your Hugging Face account, make a token "
-    "that may read, and set it as HF_TOKEN; you may not pass the copy on"
+    "to read, and set it as HF_TOKEN; you may not pass the copy on"
 )
 
 
