@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Launch the evaluation of one policy of a run, on its own held-out tasks or on a benchmark. On a local site, wait for it.
+"""Launch the evaluation of one policy of a run, on its held-out tasks or on a benchmark. On a local site, wait for it.
 
     python jobs/evaluate.py runs/demo --policy 5
     python jobs/evaluate.py runs/demo --policy 5 tasks=gaia-validation tasks.path=/data/GAIA evaluation.attempts=4

@@ -11,8 +11,8 @@ from aworld.tasks.gaia import SPLITS, GaiaTasks
 
 DATASET = "gaia-benchmark/GAIA"
 GATE = (
-    f"GAIA is gated: accept its terms on the page of the dataset {DATASET} with your Hugging Face account, make a token "
-    "to read, and set it as HF_TOKEN; you may not pass the copy on"
+    f"GAIA is gated: accept its terms on the page of the dataset {DATASET} with your Hugging Face account, make a "
+    "token to read, and set it as HF_TOKEN; you may not pass the copy on"
 )
 
 
