@@ -5,7 +5,7 @@ from importlib import import_module
 
 from mcp.server.mcpserver import MCPServer
 
-SERVERS = ("python", "files", "search")
+SERVERS = ("python", "files", "search", "documents")
 
 
 def serve(names: list[str]) -> None:
@@ -18,4 +18,4 @@ def serve(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1:] or list(SERVERS))
+    serve(sys.argv[1:] or ["python", "files", "search"])
