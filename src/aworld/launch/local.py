@@ -34,7 +34,8 @@ def pipeline(config: Config, console: Console) -> RunDir:
         InfrastructureError: a job was started `max_restarts` times in a row without getting anywhere.
     """
     sandbox = choose(config.site.sandbox, config.site.images.environment)
-    console.print(f"tools run in {sandbox.name}, which does not protect: {'; '.join(sandbox.gaps)}", highlight=False)
+    left_open = "; ".join(sandbox.gaps) or "nothing known"
+    console.print(f"tools run in {sandbox.name}; left open: {left_open}", highlight=False)
     console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
     console.print(f"a line tells when a part is over; aworld status {RunDir.of(config).root} shows what is under way")
     run, source = prepare(config)
