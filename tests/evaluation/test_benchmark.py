@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,9 @@ def test_the_commands(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture
     report = told("report", "3")
     assert "35.0%" in report and "level 2" in report and "5 missing" in report
     assert json.loads((run.evaluation(NAME, 3) / "report.json").read_text())["n_tasks"] == 5
+    page = (run.evaluation(NAME, 3) / "report.html").read_text()
+    assert page.count("<details>") == 15 and "not played" in page and "<svg" in page
+    assert not re.search(r"(src|href)=\"(?!#)", page)  # it needs nothing beside itself
     assert told("compare", "3", "4").startswith("+5.0 points, 95 % interval +0.0 to")
     assert "5 tasks, 4 with an answer" in told("export", "3", "--output", str(tmp_path / "out.jsonl"))
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import jinja2
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +26,7 @@ def add_to(commands: Any) -> None:
         command.set_defaults(run=run)
         return command
 
-    add("report", _report, "its figures, also into report.json beside its journals")
+    add("report", _report, "its figures; also report.html, with every episode, and report.json")
     compare = add("compare", _compare, "paired by task with another policy, or another run")
     compare.add_argument("other_policy", metavar="POLICY", type=int)
     compare.add_argument("--with", dest="other", metavar="RUN", type=Path, help="default: the same run")
@@ -40,9 +41,22 @@ def _played(arguments: argparse.Namespace) -> Played:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    found = figures.figures(_played(arguments))
-    path = RunDir(arguments.run_dir).evaluation(arguments.tasks, arguments.policy) / "report.json"
-    publish_json(path, found)
+    from aworld.evaluation import plots  # matplotlib takes its time
+
+    played = _played(arguments)
+    found = figures.figures(played)
+    folder = RunDir(arguments.run_dir).evaluation(arguments.tasks, arguments.policy)
+    publish_json(folder / "report.json", found)
+    pages = jinja2.Environment(loader=jinja2.PackageLoader("aworld.evaluation", "."), autoescape=True)
+    page = pages.get_template("benchmark.html.j2").render(
+        name=arguments.tasks,
+        version=arguments.policy,
+        run=arguments.run_dir,
+        f=found,
+        curve=plots.curve(found["pass_at_k"]),
+        tasks=[(task, played.of(task)) for task in played.tasks],
+    )
+    publish_text(folder / "report.html", page)
     table = Table(title=f"{arguments.tasks}, policy {arguments.policy}: {found['n_tasks']} tasks × {found['attempts']}")
     for name in ("", "pass@1", "95 % interval", "tasks"):
         table.add_column(name, justify="right" if name else "left")
@@ -56,7 +70,7 @@ def _report(arguments: argparse.Namespace) -> None:
         console.print(f"pass@{last} {found['pass_at_k'][-1]:.1%}, majority vote {found['majority']:.1%}")
     if found["failures"]:
         console.print("not right: " + ", ".join(f"{n} {kind}" for kind, n in found["failures"].items()))
-    console.print(path)
+    console.print(folder / "report.html")
 
 
 def _compare(arguments: argparse.Namespace) -> None:
