@@ -5,7 +5,7 @@ from importlib import import_module
 
 from mcp.server.mcpserver import MCPServer
 
-SERVERS = ("python", "files", "search", "documents")
+SERVERS = ("python", "files", "search", "folder", "documents")
 
 
 def serve(names: list[str]) -> None:

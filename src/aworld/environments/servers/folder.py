@@ -1,0 +1,100 @@
+"""`list_files`, `write_file`, `pack`, `unpack`: the working folder. No path leads out of it, in an archive neither."""
+
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+from mcp.server.mcpserver import MCPServer
+from mcp_types import CallToolResult
+
+from aworld.environments.servers.result import error, text
+
+MAX_LISTED = 200
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+def inside(path: str) -> Path:
+    """The file meant.
+
+    Raises:
+        ValueError: it is not in the working folder.
+    """
+    root = Path.cwd().resolve()
+    file = (root / path).resolve()
+    if not file.is_relative_to(root):
+        raise ValueError(f"{path[:100]!r} is outside the working folder")
+    return file
+
+
+async def list_files(path: str = ".") -> CallToolResult:
+    try:
+        folder = inside(path)
+        if not folder.is_dir():
+            return error(f"no folder {path[:100]!r}")
+        found = sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+        lines = [f"{file.stat().st_size}\t{file.relative_to(Path.cwd().resolve())}" for file in found[:MAX_LISTED]]
+    except (OSError, ValueError) as reason:
+        return error(str(reason))
+    more = [f"… and {len(found) - MAX_LISTED} more"] if len(found) > MAX_LISTED else []
+    return text("\n".join(["bytes\tname", *lines, *more]) if found else "(no files)")
+
+
+async def write_file(path: str, content: str) -> CallToolResult:
+    try:
+        file = inside(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content, "utf-8")
+    except (OSError, ValueError) as reason:
+        return error(f"cannot write {path[:100]!r}: {reason}")
+    return text(f"wrote {file.stat().st_size} bytes to {path}")
+
+
+async def unpack(path: str, into: str = ".") -> CallToolResult:
+    try:
+        file, folder = inside(path), inside(into)
+        if not file.is_file():
+            return error(f"no file {path[:100]!r}")
+        if not file.name.lower().endswith(ARCHIVES):
+            return error(f"{path} is none of {', '.join(ARCHIVES)}")
+        if file.suffix.lower() == ".zip":
+            with zipfile.ZipFile(file) as archive:
+                names = archive.namelist()
+                archive.extractall(folder)  # takes .. and absolute paths for relative ones
+        else:
+            with tarfile.open(file) as tar:
+                names = tar.getnames()
+                tar.extractall(folder, filter="data")  # refuses links and paths that lead out, and devices
+    except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile, RuntimeError, EOFError) as reason:
+        return error(f"cannot unpack {path[:100]!r}: {str(reason).splitlines()[0]}")
+    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    return text(f"{len(names)} entries: {shown}")
+
+
+async def pack(path: str, archive: str) -> CallToolResult:
+    try:
+        source, target = inside(path), inside(archive)
+        kind = {".zip": "zip", ".tar": "tar", ".gz": "gztar"}.get(target.suffix.lower())
+        if kind is None or not source.exists():
+            return error(f"no {path[:100]!r}" if kind else f"{archive} is none of .zip, .tar, .tar.gz")
+        base = str(target).removesuffix(".gz").removesuffix(target.suffix).removesuffix(".tar")
+        made = shutil.make_archive(base, kind, source.parent, source.name)
+    except (OSError, ValueError) as reason:
+        return error(f"cannot pack {path[:100]!r}: {reason}")
+    return text(f"{Path(made).stat().st_size} bytes in {archive}")
+
+
+def add_to(server: MCPServer) -> None:
+    for tool, description in (
+        (list_files, "List the files of a folder."),
+        (write_file, "Write a text file."),
+        (unpack, "Unpack a zip or tar file."),
+        (pack, "Pack a file or folder into a zip or tar file."),
+    ):
+        server.add_tool(tool, description=description, structured_output=False)
+
+
+if __name__ == "__main__":
+    from aworld.environments.servers.__main__ import serve
+
+    serve(["folder"])
