@@ -8,7 +8,7 @@ packages="$packages mariadb-server munge strace"
 export PATH="$PATH:/usr/sbin:/sbin"
 
 left_out() {
-    printf '%s: the tests marked cluster are skipped, and "make cluster" cannot start\n' "$1"
+    printf '%s: the tests that need them are skipped, and "make cluster" needs all but strace\n' "$1"
     exit 0
 }
 

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,7 @@ from aworld.errors import InputError
 
 SERVERS = Path(__file__).parent / "servers"
 OURS = {"PYTHONPATH": str(Path(__file__).parents[2])}  # this very aworld, also where it is not the installed one
+TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 SCRATCH = "/episode"  # where a sandbox with a file system of its own shows the scratch
 PROBE_SECONDS = 60
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -87,7 +88,7 @@ class ApptainerSandbox:
     `--cleanenv` and `--no-home` keep out what the first leaves; `--net --network none` gives a network without any
     interface; `--no-mount bind-paths` leaves out what the site's configuration binds into every container;
     `--no-privs` drops all capabilities, where root is the user, and forbids to gain any. Whatever is written to /tmp,
-    /var/tmp and /dev/shm goes to the scratch: else it would be memory that nobody caps or empties.
+    /var/tmp and /dev/shm goes to the scratch: else it would be memory that is not emptied for the next episode.
     """
 
     image: str
@@ -96,8 +97,7 @@ class ApptainerSandbox:
     python: str = "python3"
 
     def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
-        places = (SCRATCH, "/tmp", "/var/tmp", "/dev/shm")
-        binds = [f"{contents.scratch}:{place}:rw" for place in places]
+        binds = [f"{contents.scratch}:{place}:rw" for place in (SCRATCH, *_for_scratch(contents.read_only))]
         binds += [f"{path}:{path}:ro" for path in contents.read_only]
         command = [
             *REAPED,
@@ -133,16 +133,18 @@ class BubblewrapSandbox:
         runtime = {sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1]), str(SERVERS)}
         seen = [*sorted(runtime - {"/usr"}), *(str(path) for path in contents.read_only)]
         variables = _environment(SCRATCH, OURS | dict(contents.env))
-        places = ("/tmp", "/dev/shm", SCRATCH)
+        places = (SCRATCH, *_for_scratch(map(Path, seen)))
+        closed = [place for place in TEMPORARY[:2] if place not in places]
         command = [
             *("bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
             *(word for path in SYSTEM_FOLDERS for word in ("--ro-bind-try", path, path)),
             *(word for path in SYSTEM_FILES for word in ("--ro-bind-try", path, path)),
-            *("--proc", "/proc", "--dev", "/dev"),
+            *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp"),
             *(word for place in places for word in ("--bind", str(contents.scratch), place)),
             *(word for path in seen for word in ("--ro-bind", path, path)),
             # bubblewrap's own tmpfs would be writable, uncapped, and kept from one episode to the next
-            *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH),
+            *(word for place in ("/dev", *closed, "/") for word in ("--remount-ro", place)),
+            *("--chdir", SCRATCH),
             *(word for item in variables.items() for word in ("--setenv", *item)),
             *_limited(contents.limits, per_sandbox=_counts_processes_per_namespace()),
             *argv,
@@ -222,6 +224,12 @@ def _fault(sandbox: Sandbox) -> str:
         return ""
     lines = probe.stderr.strip().splitlines() or [f"exit status {probe.returncode}"]
     return f"{sandbox.name} does not work here ({lines[-1]}); set site.sandbox=auto or subprocess"
+
+
+def _for_scratch(seen: Iterable[Path]) -> list[str]:
+    """The usual places of temporary files, to show the scratch there too; not where something else has to be seen."""
+    paths = list(seen)
+    return [place for place in TEMPORARY if not any(path.is_relative_to(place) for path in paths)]
 
 
 def _environment(home: str, env: Mapping[str, str]) -> dict[str, str]:
