@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,14 +181,12 @@ def test_an_image_may_be_named_from_the_current_folder(
 
 @NAMESPACES
 def test_what_is_shown_below_tmp_leaves_no_trace_in_the_scratch(sandbox: Sandbox, tmp_path: Path) -> None:
-    scratch, corpus = tmp_path / "scratch", tmp_path / "corpus.jsonl"
-    scratch.mkdir()
-    corpus.write_text("{}")
-    if not corpus.is_relative_to("/tmp"):
-        pytest.skip("temporary files are elsewhere")
-    code = f"import json, os; print(json.dumps([open({str(corpus)!r}).read(), os.listdir()]))"
-    assert inside(sandbox, code, scratch, [corpus]) == ["{}", []]
-    assert list(scratch.iterdir()) == []
+    with tempfile.NamedTemporaryFile("w", dir="/tmp") as corpus:
+        corpus.write("{}")
+        corpus.flush()
+        code = f"import json, os; print(json.dumps([open({corpus.name!r}).read(), os.listdir()]))"
+        assert inside(sandbox, code, tmp_path, [Path(corpus.name)]) == ["{}", []]
+    assert list(tmp_path.iterdir()) == []
 
 
 @NAMESPACES

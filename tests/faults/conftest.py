@@ -1,73 +1,12 @@
-"""A run whose episodes a scripted expert plays: no GPU, no vLLM, and always the same tokens."""
+"""Copies of one undisturbed run, as it was after each stage."""
 
-import hashlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
-
-from aworld.rundir import RunDir
-from aworld.trajectories import journal
-
-TASKS = 4
-WORDS = f"""
-    recipe=demo site=local name=run tasks.train=8 tasks.held_out=2 pipeline.rounds=1 site.sandbox=subprocess
-    model.architecture.hidden_size=64 model.architecture.intermediate_size=128 model.architecture.num_hidden_layers=2
-    training.cold_start.tasks={TASKS} training.cold_start.epochs=2 training.cold_start.batch_size=4
-    training.save_seconds=0 environment.slots=2 environment.reuse=reset rollout.lease_seconds=3
-    site.gather.tasks_per_node=1
-""".split()
-
-
-class Trial:
-    """A run directory, what one does with it, and what has to be true in the end."""
-
-    def __init__(self, root: Path):
-        self.run = RunDir(root)
-
-    @property
-    def journal(self) -> Path:
-        return self.run.round(0) / "journals" / "worker-0.journal"
-
-    def words(self, stage: str, *more: str) -> list[str]:
-        return [sys.executable, "-m", "aworld", stage, str(self.run.root), "--round", "0", *more]
-
-    def aworld(self, stage: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.words(stage), capture_output=True, text=True, timeout=300, check=False)
-
-    def finish(self, *stages: str) -> None:
-        for stage in stages:
-            done = self.aworld(stage)
-            assert done.returncode == 0, done.stderr
-
-    def played(self) -> list[str]:
-        """The tasks of all records in the journals, also those that are there more than once."""
-        paths = self.journal.parent.glob("*.journal")
-        return sorted(episode.task_id for path in paths for episode in journal.load(path).episodes)
-
-    def gathered(self) -> dict[tuple[str, int], list[int]]:
-        """The tokens of each (task, attempt) in trajectories.h5, read by hand, once each and with sound checksums."""
-        with h5py.File(self.run.trajectories(0)) as f:
-            for name, data in f.items():
-                raw = np.ascontiguousarray(data[()]).tobytes()
-                assert data.attrs["sha256"] == hashlib.sha256(raw).hexdigest(), name
-            rows, offsets, tokens = f["episodes"][()], f["offsets"][()], f["tokens"][()]
-        found = {
-            (row["task_id"].decode(), int(row["attempt"])): tokens[offsets[at] : offsets[at + 1]].tolist()
-            for at, row in enumerate(rows)
-        }
-        assert len(found) == len(rows)
-        return found
-
-    def assert_trained_like(self, other: "Trial") -> None:
-        one, two = (load_file(trial.run.policy(0) / "model.safetensors") for trial in (self, other))
-        assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+from trial import TASKS, WORDS, Trial
 
 
 @pytest.fixture(scope="session")

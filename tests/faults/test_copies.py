@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import strace
-from conftest import TASKS, Trial
+from trial import TASKS, Trial
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 

@@ -1,11 +1,18 @@
 """Bits that flip and files that are cut, after all was well: detected, named, made anew, never used."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import pytest
-from conftest import TASKS, Trial
+from trial import TASKS, Trial
+
+from aworld import config as configuration
+from aworld.launch.plan import discard_damaged, plan
+from aworld.rollout.workload import schedule
+from aworld.rundir import is_complete
+from aworld.tasks import make_source
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -59,6 +66,11 @@ def test_damaged_trajectories_are_refused_by_training_and_gathered_again(
     assert refused.returncode == 4
     assert f"{trial.run.trajectories(0)}" in refused.stderr and "gather the round again" in refused.stderr
     assert "Traceback" not in refused.stderr
+    config = configuration.changed(configuration.read(trial.run.config), ["site.executor=slurm"])
+    workloads = schedule(config, trial.run, make_source(config.tasks, trial.run.tasks))
+    assert "gather-0000" not in {stage.name for stage in plan(config, trial.run, workloads)}
+    discard_damaged(trial.run, workloads)  # as a resume does
+    assert "gather-0000" in {stage.name for stage in plan(config, trial.run, workloads)}
     trial.finish("gather")
     assert trial.gathered() == undisturbed.gathered()
 
@@ -69,5 +81,11 @@ def test_a_damaged_policy_is_refused_by_a_rollout_and_made_anew_by_training(
 ) -> None:
     trial = after("train")
     damage(trial.run.policy(0) / "model.safetensors")
+    if damage is flip:  # one that is cut does not even count as there
+        words = [*trial.words("rollout")[:-1], "1"]
+        refused = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        assert refused.returncode == 4
+        assert f"{trial.run.policy(0)} is damaged (model.safetensors) and not used" in refused.stderr
+    assert is_complete(trial.run.policy(0)) is (damage is flip)
     trial.finish("train")
     trial.assert_trained_like(undisturbed)

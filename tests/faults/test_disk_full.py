@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Trial
+from trial import Trial
 
 MOUNT = ["unshare", "--user", "--map-root-user", "--mount"]
 PROGRAM = Path(__file__).with_name("on_a_full_disk.py")

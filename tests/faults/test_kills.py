@@ -5,7 +5,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 import strace
-from conftest import Trial
+from trial import Trial
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900), strace.needed]
 MARK = "AWORLD_TEST_OF_FAULTS"

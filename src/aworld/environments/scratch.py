@@ -1,5 +1,6 @@
 """Folders that contained code may write to. It may have planted links in them, or taken permissions from itself."""
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -10,18 +11,18 @@ from pathlib import Path
 from aworld.errors import InfrastructureError, InputError
 from aworld.processes import try_to_hold
 
-PREFIX = "aworld-environments-"
 HELD = "held"
 
 
 @contextmanager
 def folder_of_a_pool(root: Path) -> Iterator[Path]:
     """A new folder in `root`, only this user's; those that ended workers of this node left there are removed first."""
-    for left in root.glob(f"{PREFIX}*/{HELD}"):
-        with suppress(OSError), try_to_hold(left) as is_free:  # OSError: another user's, or gone just now
-            if is_free:
-                remove(left.parent)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root)).resolve()
+    prefix = f"aworld-environments-{os.uname().nodename}-"  # a lock may hold on its node alone
+    for left in root.glob(f"{prefix}*/{HELD}"):
+        with suppress(OSError), open(left) as f:  # a living worker's, another user's, or locks are not to be had
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(left.parent)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root)).resolve()
     with try_to_hold(folder / "new"):
         (folder / "new").rename(folder / HELD)  # from here on it is known, and held already
         try:

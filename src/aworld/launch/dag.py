@@ -11,7 +11,7 @@ from rich.console import Console
 
 from aworld.config import Config, to_yaml
 from aworld.launch import slurm
-from aworld.launch.plan import Stage, plan
+from aworld.launch.plan import Stage, discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, publish_text
@@ -35,7 +35,9 @@ def launch(config: Config, console: Console) -> RunDir:
     """
     console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
     run, source = prepare(config)
-    launched = submit(config, run, plan(config, run, schedule(config, run, source)))
+    workloads = schedule(config, run, source)
+    discard_damaged(run, workloads)
+    launched = submit(config, run, plan(config, run, workloads))
     for each in launched:
         jobs = ", ".join([*each.new, *(f"{job} (there already)" for job in each.kept)])
         elements = each.stage.resources.elements

@@ -11,7 +11,7 @@ from aworld.environments.sandbox import choose
 from aworld.errors import InfrastructureError, InputError
 from aworld.evaluation.report import report
 from aworld.launch.executor import Job, processes, submit
-from aworld.launch.plan import Stage, plan
+from aworld.launch.plan import Stage, discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.launch.progress import Progress
 from aworld.launch.status import status
@@ -40,6 +40,7 @@ def pipeline(config: Config, console: Console) -> RunDir:
     console.print(f"a line tells when a part is over; aworld status {RunDir.of(config).root} shows what is under way")
     run, source = prepare(config)
     workloads = schedule(config, run, source)
+    discard_damaged(run, workloads)
     crew = [Member(stage, config, run) for stage in stages(config, run, workloads)]
     try:
         with Progress(console, config, run, workloads) as progress:

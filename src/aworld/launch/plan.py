@@ -55,16 +55,17 @@ def mode(config: Config) -> str:
 
 
 def plan(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
-    """The stages that are not finished, each after those it depends on; edges to finished ones are left out.
-
-    Trajectories that are still to be trained on are read for it; they are gathered again where they are damaged.
-    """
-    for workload in workloads:
-        if workload.publishes and not is_complete(run.policy(workload.round)):
-            discard_if_damaged(run, workload.round)
+    """The stages that are not finished, each after those it depends on; edges to finished ones are left out."""
     stages = _batch(config, run, workloads) if mode(config) == BATCH else _resident(config, run, workloads)
     names = {stage.name for stage in stages}
     return [replace(stage, after=tuple(name for name in stage.after if name in names)) for stage in stages]
+
+
+def discard_damaged(run: RunDir, workloads: list[Workload]) -> None:
+    """Read the trajectories that are still to be trained on; what is damaged is removed, and so gathered again."""
+    for workload in workloads:
+        if workload.publishes and not is_complete(run.policy(workload.round)):
+            discard_if_damaged(run, workload.round)
 
 
 def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:

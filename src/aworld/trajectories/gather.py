@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,13 +57,15 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
             f"{expected} ranks were started and each is alone: mpi4py uses another MPI than the launcher; "
             "start them with that MPI's mpiexec, or with srun --mpi=pmi2"
         )
-    if world.rank == 0:
-        discard_if_damaged(run, round_)
+    with _together(world):
+        if world.rank == 0:
+            discard_if_damaged(run, round_)
     if world.bcast(run.trajectories(round_).exists()):
         return
     paths = sorted((run.round(round_) / "journals").glob("*.journal"))
     shares = range(world.rank, len(paths), world.size)
-    parts = [_load(paths[number], round_) for number in shares]
+    with _together(world):
+        parts = [_load(paths[number], round_) for number in shares]
     mine = file.join(round_, parts)
     places = [place for part in parts for place in range(len(part))]
     index = np.zeros(len(mine), INDEX)
@@ -83,8 +87,8 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
     if world.rank:
         for array in (np.diff(chosen.offsets), chosen.tokens, chosen.mask, chosen.logprobs):
             _send(world, array, chunk)
-        world.barrier()  # until it is published
-        return
+        with _together(world):  # until it is published
+            return
     received = [chosen]
     for rank in range(1, world.size):
         rows = everything["row"][kept[ranks[kept] == rank]]
@@ -95,14 +99,27 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
         received.append(Trajectories(round_, tokens, mask, logprobs, offsets, rows))
     order = np.argsort(np.argsort(ranks[kept], kind="stable"), kind="stable")
     result = file.select(file.join(round_, received), order)
-    publish_timing(run.round(round_), time.time() - began)  # once the round counts as gathered nobody would come back
-    file.write(run.trajectories(round_), result)
+    with _together(world):
+        publish_timing(run.round(round_), time.time() - began)  # first: a round that counts as gathered is left alone
+        file.write(run.trajectories(round_), result)
+        publish_timing(run.round(round_), time.time() - began)
     print(
         f"gathered {len(result)} episodes from {len(paths)} journals with {world.size} ranks; "
         f"{len(everything) - len(result)} were there more than once"
     )
-    publish_timing(run.round(round_), time.time() - began)
-    world.barrier()
+
+
+@contextmanager
+def _together(world: "Intracomm") -> Iterator[None]:
+    """What one rank raises in here all of them raise, and leave in order: aborting MPI loses what a rank has said."""
+    failure = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    for error in world.allgather(failure):
+        if error is not None:
+            raise error
 
 
 def publish_timing(folder: Path, gather_seconds: float = 0.0) -> None:
@@ -234,14 +251,19 @@ def main() -> None:
     die_with_starter()
     try:
         gather(RunDir(arguments.run), arguments.round, arguments.episodes)
-    except BaseException as error:  # a rank that just left would let the others wait for ever
+    except BaseException as error:
         import traceback
 
         from mpi4py import MPI
 
         known = str(error) if isinstance(error, AWorldError) else disk_full(error)
-        print(f"error: {known}" if known else traceback.format_exc(), file=sys.stderr, flush=True)
-        MPI.COMM_WORLD.Abort(error.exit_code if isinstance(error, AWorldError) else 1)
+        if known and MPI.COMM_WORLD.rank == 0:
+            print(f"error: {known}", file=sys.stderr, flush=True)
+        if known:  # by every rank
+            sys.exit(error.exit_code if isinstance(error, AWorldError) else 1)
+        traceback.print_exc()
+        sys.stderr.flush()
+        MPI.COMM_WORLD.Abort(1)  # a rank that just left would let the others wait for ever
 
 
 if __name__ == "__main__":
