@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerFast  # AutoTokenizer imports for four seconds
 
 END_OF_TURN = "<|im_end|>"
 _CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|\Z)", re.DOTALL)
@@ -39,7 +39,7 @@ class ChatFormat:
     """The format of the model in `folder` (its tokenizer and chat template)."""
 
     def __init__(self, folder: Path):
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         self.end_of_turn: int = self.tokenizer.convert_tokens_to_ids(END_OF_TURN)
         # Rust's tokenizer by itself: with this switch a special token's text in a tool's result stays mere text.
         self._rust = self.tokenizer.backend_tokenizer

@@ -117,9 +117,9 @@ def _together(world: "Intracomm") -> Iterator[None]:
         yield
     except Exception as error:
         failure = error
-    for error in world.allgather(failure):
-        if error is not None:
-            raise error
+    for each in world.allgather(failure):
+        if each is not None:
+            raise each
 
 
 def publish_timing(folder: Path, gather_seconds: float = 0.0) -> None:
