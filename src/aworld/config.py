@@ -100,6 +100,7 @@ class Environment:
     slots: int = 8  # warm sandboxes per worker = episodes that run at once
     reuse: str = "never"  # never: a new sandbox per episode | reset: same server, fresh scratch and interpreter
     call_seconds: float = 10.0  # limit of one tool call
+    tool_seconds: dict[str, float] = field(default_factory=dict)  # the same of single tools, by name
     start_seconds: float = 60.0  # limit of a sandbox's start
     scratch_mb: int = 64  # size of a file that a tool writes, and of all files of an episode
     memory_mb: int = 2048  # address space of a tool process, and resident memory of all of an episode's
@@ -119,6 +120,8 @@ class Agent:
     top_p: float = 1.0
     top_k: int = -1
     turn_tokens: int = 512  # sampled tokens per turn
+    max_repeats: int = 4  # the same call so often in a row is played; one more ends the episode
+    answer_form: str = "tag"  # tag: <answer>…</answer>, the paper's | final: FINAL ANSWER: …, GAIA's own
 
 
 @dataclass

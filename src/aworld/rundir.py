@@ -82,9 +82,12 @@ class RunDir:
         """HF weights and tokenizer that a vLLM can serve."""
         return self.root / "policies" / f"{version:04d}"
 
+    def policies(self) -> list[int]:
+        """The versions that are published, in order."""
+        return sorted(int(p.name) for p in (self.root / "policies").glob("[0-9]*") if is_complete(p))
+
     def newest_policy(self) -> int | None:
-        versions = [int(p.name) for p in (self.root / "policies").glob("[0-9]*") if is_complete(p)]
-        return max(versions, default=None)
+        return max(self.policies(), default=None)
 
     def round(self, number: int) -> Path:
         return self.root / "rounds" / f"{number:04d}"

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from aworld.agents.chat import ChatFormat
-from aworld.agents.loop import ToolAgent
+from aworld.agents.loop import ToolAgent, asked
 from aworld.agents.protocols import Completion, Sampling
 from aworld.agents.scripted import ScriptedPolicy
 from aworld.config import Agent, Environment
@@ -115,6 +115,7 @@ def test_an_unknown_tool_and_wrong_arguments_are_errors_to_read(chat, play):
         ([CALL] * 9, {"max_turns": 3}, 1000, "max_turns"),
         ([CALL] * 9, {"max_tokens": 60}, 1000, "max_tokens"),
         ([CALL] * 9, {}, 150, "max_tokens"),
+        ([CALL] * 9, {"max_repeats": 2}, 1000, "repeated"),
         ([CALL], {}, 1000, "infra_error"),
     ],
 )
@@ -142,3 +143,28 @@ def test_a_policy_that_takes_too_long_is_a_timeout(chat, play):
 
     episode = play(Slow(), replace(CONFIG, episode_seconds=0.3))
     assert (episode.status, episode.mask) == ("timeout", [0] * len(episode.token_ids))
+
+
+def test_only_the_same_call_in_a_row_is_a_repetition(chat, play):
+    other = CALL.replace("6*7", "7*6")
+    policy = script(chat, CALL, other, CALL, CALL, other, "<answer>42</answer>")
+    assert play(policy, replace(CONFIG, max_repeats=2, max_turns=9)).status == "answered"
+    policy = script(chat, CALL, other, other, other, other)
+    episode = play(policy, replace(CONFIG, max_repeats=2, max_turns=9))
+    assert (episode.status, [turn.tool for turn in episode.turns].count("python")) == ("repeated", 4)
+
+
+def test_turns_say_when_they_began(chat, play):
+    slow = CALL.replace("6*7", "import time; time.sleep(0.3)")
+    episode = play(script(chat, slow, CALL, "<answer>42</answer>"))
+    began = [turn.began for turn in episode.turns]
+    assert began == sorted(began) and began[0] == 0.0
+    assert began[3] - began[2] >= 0.3
+    assert all(turn.began + turn.seconds <= episode.seconds["total"] for turn in episode.turns)
+
+
+def test_an_attachment_that_the_question_does_not_name_is_named(tmp_path):
+    files = (tmp_path / "table.csv", tmp_path / "photo.png")
+    assert asked(replace(TASK, files=files)) == "What is 6*7?\n\nAttached: table.csv, photo.png"
+    named = replace(TASK, question="What is in table.csv and photo.png?", files=files)
+    assert asked(named) == named.question

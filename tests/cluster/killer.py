@@ -36,8 +36,10 @@ class Killer:
             (1, self.cancel_a_job),
         ]
 
-    def run_to_the_end(self, run: Run, every: float, kills: int, seconds: float) -> None:
-        """Strike about `every` seconds until there were `kills` in all, then let the run end.
+    def run_to_the_end(
+        self, run: Run, every: float, kills: int, seconds: float, resume: Callable[[], object] | None = None
+    ) -> None:
+        """Strike about `every` seconds until there were `kills` in all, then let the run end; `resume` it if it stops.
 
         Raises:
             AssertionError: it does not end within `seconds`.
@@ -54,7 +56,7 @@ class Killer:
                 return
             if code not in (FINISHED, UNDER_WAY):
                 self.resumes += 1
-                run.command("resume")
+                (resume or (lambda: run.command("resume")))()
 
     def strike(self) -> None:
         """One fault, of the first kind that finds something to hit."""

@@ -72,7 +72,7 @@ def gaia(tmp_path: Path) -> Path:
 def run(tmp_path: Path, gaia: Path) -> RunDir:
     """A run whose policy 3 has played the benchmark, and whose policy 4 has done better at task d."""
     run = RunDir(tmp_path / "run")
-    benchmark.begin(wanted(gaia), run, NAME)
+    benchmark.begin(wanted(gaia), run, NAME, 0)
     for version in (3, 4):
         with Journal(run.evaluation(NAME, version) / "journals" / "worker-0.journal") as log:
             for task, (_, _, said) in SAID.items():
@@ -146,9 +146,9 @@ def test_the_commands(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_benchmark_keeps_the_settings_it_was_begun_with(run: RunDir, gaia: Path) -> None:
-    benchmark.begin(wanted(gaia, "site.mpi=pmix"), run, NAME)  # the site decides nothing
+    benchmark.begin(wanted(gaia, "site.mpi=pmix"), run, NAME, 0)  # the site decides nothing
     with pytest.raises(InputError, match=r"was begun with evaluation.attempts=4, now it is 2"):
-        benchmark.begin(wanted(gaia, "evaluation.attempts=2"), run, NAME)
+        benchmark.begin(wanted(gaia, "evaluation.attempts=2"), run, NAME, 0)
     with pytest.raises(InputError, match="no benchmark 'gaia-test' in"):
         benchmark.played(run, "gaia-test", 3)
     with pytest.raises(InputError, match="policy 9 was not evaluated on gaia-validation"):

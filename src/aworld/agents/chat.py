@@ -13,9 +13,14 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast  # AutoTokenizer imports for four seconds
 
+from aworld.errors import InputError
+
 END_OF_TURN = "<|im_end|>"
 _CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|\Z)", re.DOTALL)
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+ANSWER_FORMS = {
+    "tag": re.compile(r"<answer>(.*?)</answer>", re.DOTALL),
+    "final": re.compile(r"FINAL ANSWER:[ \t]*(.+)"),
+}
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 
@@ -36,9 +41,19 @@ class ParsedTurn:
 
 
 class ChatFormat:
-    """The format of the model in `folder` (its tokenizer and chat template)."""
+    """The format of the model in `folder` (its tokenizer and chat template).
 
-    def __init__(self, folder: Path):
+    Args:
+        answer_form: how the policy gives its answer: `tag` or `final` (ANSWER_FORMS).
+
+    Raises:
+        InputError: no such form.
+    """
+
+    def __init__(self, folder: Path, answer_form: str = "tag"):
+        if answer_form not in ANSWER_FORMS:
+            raise InputError(f"agent.answer_form={answer_form}: no such form; valid: {', '.join(ANSWER_FORMS)}")
+        self._answer = ANSWER_FORMS[answer_form]
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         self.end_of_turn: int = self.tokenizer.convert_tokens_to_ids(END_OF_TURN)
         # Rust's tokenizer by itself: with this switch a special token's text in a tool's result stays mere text.
@@ -81,7 +96,7 @@ class ChatFormat:
                 calls.append(call)
             else:
                 error = error or call
-        answers = _ANSWER.findall(_CALL.sub("", said))
+        answers = self._answer.findall(_CALL.sub("", said))
         return ParsedTurn(text, tuple(calls), answers[-1].strip() if answers else None, error)
 
     def _format(self, text: str) -> list[int]:

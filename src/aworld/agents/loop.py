@@ -24,6 +24,7 @@ class Transcript:
     seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "tools": 0.0})
     policy_version: int = -1
     answer: str | None = None
+    began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.mask = [0] * len(self.token_ids)
@@ -34,6 +35,22 @@ class Transcript:
         self.token_ids += token_ids
         self.mask += [int(logprobs is not None)] * len(token_ids)
         self.logprobs += logprobs if logprobs is not None else [0.0] * len(token_ids)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the episode began."""
+        return time.monotonic() - self.began
+
+    def repeats(self) -> int:
+        """How often the last call was made in a row, with the same arguments."""
+        calls = [(turn.tool, turn.arguments) for turn in self.turns if turn.tool]
+        return next((n for n, call in enumerate(reversed(calls)) if call != calls[-1]), len(calls))
+
+
+def asked(task: Task) -> str:
+    """The question, and the names of attachments that it does not mention."""
+    unnamed = [file.name for file in task.files if file.name not in task.question]
+    return f"{task.question}\n\nAttached: {', '.join(unnamed)}" if unnamed else task.question
 
 
 def turn_seed(seed: int, turn: int) -> int:
@@ -52,8 +69,7 @@ class ToolAgent:
 
     async def run(self, task: Task, environment: Environment, *, round: int, attempt: int, seed: int) -> Episode:
         """Play one episode. It always ends in an Episode, whose status says how; the reward is not decided here."""
-        began = time.monotonic()
-        prompt = self.chat.prompt(self.config.system_prompt, task.question, environment.tools)
+        prompt = self.chat.prompt(self.config.system_prompt, asked(task), environment.tools)
         transcript = Transcript(prompt, turns=[Turn("prompt", self.chat.decode(prompt))])
         error = ""
         status: Status
@@ -78,7 +94,7 @@ class ToolAgent:
             answer=transcript.answer,
             reward=0.0,
             status=status,
-            seconds={**transcript.seconds, "total": time.monotonic() - began},
+            seconds={**transcript.seconds, "total": transcript.now},
             policy_version=transcript.policy_version,
             seed=seed,
             sampling=sampling | {"max_tokens": self.config.turn_tokens},
@@ -99,6 +115,8 @@ class ToolAgent:
             if not parsed.calls and parsed.error is None:
                 return "no_answer"
             results = await self._act(transcript, environment, parsed)
+            if transcript.repeats() > self.config.max_repeats:
+                return "repeated"
             transcript.append(self.chat.observation(results, ended))
         return "max_turns"
 
@@ -109,26 +127,28 @@ class ToolAgent:
 
     async def _speak(self, transcript: Transcript, sampling: Sampling) -> tuple[bool, ParsedTurn]:
         """Sample one turn; returns whether the policy ended it itself, and what it says."""
-        began = time.monotonic()
+        began = transcript.now
         completion = await self.policy.generate(transcript.token_ids, sampling)
-        seconds = time.monotonic() - began
+        seconds = transcript.now - began
         transcript.seconds["generate"] += seconds
         transcript.append(completion.token_ids, completion.logprobs)
         transcript.policy_version = completion.policy_version
         parsed = self.chat.parse(completion.token_ids)
-        transcript.turns.append(Turn("assistant", parsed.text, seconds=seconds))
+        transcript.turns.append(Turn("assistant", parsed.text, seconds=seconds, began=began))
         return completion.finish_reason == "stop", parsed
 
     async def _act(self, transcript: Transcript, environment: Environment, parsed: ParsedTurn) -> list[str]:
         """Run the turn's calls in order; what is wrong with a call is told to the policy like any result."""
         results: list[str] = []
         for call in parsed.calls:
+            began = transcript.now
             seen = await environment.call(call.name, call.arguments)
             transcript.seconds["tools"] += seen.seconds
-            transcript.turns.append(Turn("tool", seen.text, call.name, call.arguments, seen.is_error, seen.seconds))
+            turn = Turn("tool", seen.text, call.name, call.arguments, seen.is_error, seen.seconds, began)
+            transcript.turns.append(turn)
             results.append(seen.text)
         if parsed.error is not None:
             text = f"error: {parsed.error}"
-            transcript.turns.append(Turn("tool", text, is_error=True))
+            transcript.turns.append(Turn("tool", text, is_error=True, began=transcript.now))
             results.append(text)
         return results

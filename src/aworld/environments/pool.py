@@ -14,7 +14,7 @@ from aworld.agents.protocols import Environment, Observation
 from aworld.environments import watchdog
 from aworld.environments.sandbox import Contents, Launch, Sandbox
 from aworld.environments.scratch import empty, folder_of_a_pool, remove, stage
-from aworld.environments.toolbox import McpToolbox
+from aworld.environments.toolbox import McpToolbox, seconds_of
 from aworld.errors import InfrastructureError, InputError
 
 
@@ -147,7 +147,7 @@ class EnvironmentPool:
             ) from None
         argv = [self._sandbox.python, "-P", "-m", "aworld.environments.servers", *self._config.servers]
         # the code's own limit comes first, so that code that runs too long does not cost its server
-        env = {"AWORLD_CODE_SECONDS": f"{0.8 * self._config.call_seconds:g}"}
+        env = {"AWORLD_CODE_SECONDS": f"{0.8 * seconds_of(self._config, 'python'):g}"}
         if self._corpus:
             env["AWORLD_CORPUS"] = str(self._corpus)
         corpus = [self._corpus] if self._corpus else []

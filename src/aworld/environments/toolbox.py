@@ -75,7 +75,7 @@ class McpToolbox:
         return self._process.pid
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
-        """Call a tool; returns within `call_seconds`. Whatever goes wrong is an Observation with is_error."""
+        """Call a tool; returns within its time limit. Whatever goes wrong is an Observation with is_error."""
         begin = time.perf_counter()
         text, is_error = await self._call(name, arguments)
         limit = self._config.result_chars
@@ -125,12 +125,13 @@ class McpToolbox:
         if self.broken or self._client is None:
             return f"the tools are gone: {self.broken}", True
         self._process.expect()
+        limit = seconds_of(self._config, name)
         try:
-            async with asyncio.timeout(self._config.call_seconds):
+            async with asyncio.timeout(limit):
                 result = await self._client.call_tool(name, dict(arguments))
             return _text(result), result.is_error
         except TimeoutError:
-            self._process.kill(f"no answer within {self._config.call_seconds:g} s")
+            self._process.kill(f"no answer within {limit:g} s")
         except asyncio.CancelledError:
             self._process.kill("a call was given up")
             raise
@@ -152,6 +153,11 @@ class McpToolbox:
         except (ValueError, RecursionError):  # half a surrogate pair, or nested beyond reason
             return f"wrong arguments for {name}: not valid Unicode JSON"
         return ""
+
+
+def seconds_of(config: schema.Environment, tool: str) -> float:
+    """The time limit of one call to this tool."""
+    return config.tool_seconds.get(tool, config.call_seconds)
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> BaseException:

@@ -6,6 +6,7 @@ from typing import Any
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
+from aworld.rollout.workload import Workload, evaluation_workload
 from aworld.rundir import RunDir, publish_text
 from aworld.tasks import make_source
 from aworld.tasks.task import Task, TaskSource
@@ -28,13 +29,14 @@ class Played:
         return [episode for episode in self.episodes if episode.task_id == task.task_id]
 
 
-def begin(config: Config, run: RunDir, name: str) -> None:
-    """Fix the benchmark's configuration, so that every worker, today and after a resume, asks the same.
+def begin(config: Config, run: RunDir, name: str, version: int) -> None:
+    """Fix the benchmark's configuration, so that every worker, today and after a resume, asks the same of a policy.
 
     Raises:
         InputError: it was begun with another one, or its tasks cannot be had.
     """
     make_source(config.tasks, run.benchmark(name).parent / "tasks")
+    run.evaluation(name, version).mkdir(parents=True, exist_ok=True)
     if not run.benchmark(name).exists():
         publish_text(run.benchmark(name), configuration.to_yaml(config))
         return
@@ -64,6 +66,22 @@ def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
         )
     config = configuration.read(path)
     return config, run, make_source(config.tasks, path.parent / "tasks")
+
+
+def workload(run: RunDir, name: str, version: int) -> Workload:
+    """What there is to play of a benchmark that was begun."""
+    config, _, source = read(run, name)
+    return evaluation_workload(config, run, source, version, name)
+
+
+def begun(run: RunDir) -> list[Workload]:
+    """Every benchmark's, of every policy that was evaluated on it."""
+    folders = sorted((run.root / "evals").glob("*/[0-9]*"))
+    return [
+        workload(run, folder.parent.name, int(folder.name))
+        for folder in folders
+        if run.benchmark(folder.parent.name).is_file()
+    ]
 
 
 def played(run: RunDir, name: str, version: int) -> Played:

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from aworld.config import Config
+from aworld.evaluation import benchmark
 from aworld.launch import slurm
 from aworld.launch.status import StageStatus, estimated_end, status, tally
 from aworld.rollout.workload import Workload, schedule
@@ -41,7 +42,7 @@ def watch(config: Config, run: RunDir, console: Console, every: float) -> int:
 
 
 def _workloads(config: Config, run: RunDir) -> list[Workload]:
-    return schedule(config, run, make_source(config.tasks, run.tasks))
+    return [*schedule(config, run, make_source(config.tasks, run.tasks)), *benchmark.begun(run)]
 
 
 def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Group, int]:
@@ -61,11 +62,22 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Gr
         cells = list(group)
         episodes = tally(by_name[part]) if any(stage.done for stage in cells) else ""
         parts.add_row(part, *(_cell(stage) for stage in cells), *[""] * (3 - len(cells)), episodes)
-    words = {FINISHED: "finished", UNDER_WAY: "under way", STOPPED: f"stopped; go on with: aworld resume {run.root}"}
+    words = {FINISHED: "finished", UNDER_WAY: "under way", STOPPED: f"stopped; {_mend(run, stages)}"}
     end = estimated_end(config, run) if code == UNDER_WAY else None
     verdict = words[code] + (f", the last policy about {datetime.fromtimestamp(end):%d %B %H:%M}" if end else "")
     notes = [f"Slurm holds job {each.submission.job} ({each.submission.stage}): {each.reason}" for each in held]
     return Group(parts, *([_jobs(run, jobs)] if jobs else []), *notes, verdict), code
+
+
+def _mend(run: RunDir, stages: list[StageStatus]) -> str:
+    """The command that goes on with the first thing that is left."""
+    part = next((stage.part for stage in stages if not stage.finished), "")
+    for folder in (run.root / "evals").glob("*/[0-9]*"):
+        if part == f"{folder.parent.name} {int(folder.name)}":
+            return (
+                f"go on with: python jobs/evaluate.py {run.root} --policy {int(folder.name)} tasks={folder.parent.name}"
+            )
+    return f"go on with: aworld resume {run.root}"
 
 
 def _cell(stage: StageStatus) -> str:

@@ -12,8 +12,11 @@ from aworld.errors import InfrastructureError, InputError, TaskError, guarded
 from aworld.evaluation import benchmark
 from aworld.launch import dag, executor
 from aworld.launch.plan import Stage
+from aworld.launch.progress import Progress
 from aworld.launch.slurm import script
-from aworld.rundir import RunDir
+from aworld.rollout.workload import Workload, evaluation_workload, round_workload
+from aworld.rundir import RunDir, is_complete
+from aworld.tasks import make_source
 
 KINDS = {kind.exit_code: kind for kind in (InputError, TaskError)}
 
@@ -36,12 +39,12 @@ def launch_stage(kind: str, text: str | None) -> int:
 
     def launch() -> None:
         run = RunDir(arguments.run)
-        config = configuration.changed(configuration.read(run.config), arguments.words)
-        tasks = ""
-        if kind == "evaluate":
-            tasks = next((word.removeprefix("tasks=") for word in arguments.words if word.startswith("tasks=")), "")
+        config, tasks = _configured(kind, run, arguments.words)
+        if kind == "evaluate" and not is_complete(run.policy(arguments.number)):
+            there = ", ".join(str(version) for version in run.policies()) or "none"
+            raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
         if tasks and not arguments.dry_run:
-            benchmark.begin(config, run, tasks)
+            benchmark.begin(config, run, tasks, arguments.number)
         stage = stage_of(kind, config, run, arguments.number, tasks)
         console = Console()
         if config.site.executor == "slurm":
@@ -54,16 +57,39 @@ def launch_stage(kind: str, text: str | None) -> int:
             for process in executor.processes(stage):
                 print(process.name, *executor.command(process.words))
         else:
-            _wait(run, stage, console)
+            _wait(config, run, stage, _workloads(kind, config, run, arguments.number, tasks), console)
 
     return guarded(launch)
 
 
-def _wait(run: RunDir, stage: Stage, console: Console) -> None:
+def _configured(kind: str, run: RunDir, words: list[str]) -> tuple[Config, str]:
+    """The run's configuration, or of an evaluation with `tasks=NAME` that benchmark's, and its name."""
+    named = [word for word in words if kind == "evaluate" and word.startswith("tasks=")]
+    if not named:
+        return configuration.changed(configuration.read(run.config), words), ""
+    tasks = named[-1].removeprefix("tasks=")
+    if run.benchmark(tasks).exists():  # as it was begun
+        others = [word for word in words if word not in named]
+        return configuration.changed(configuration.read(run.benchmark(tasks)), others), tasks
+    return configuration.changed(configuration.read(run.config), words), tasks
+
+
+def _workloads(kind: str, config: Config, run: RunDir, number: int, tasks: str) -> list[Workload]:
+    """What a person waits for."""
+    if kind == "evaluate" and tasks:
+        return [benchmark.workload(run, tasks, number)]
+    source = make_source(config.tasks, run.tasks)
+    of = evaluation_workload if kind == "evaluate" else round_workload
+    return [of(config, run, source, number)]
+
+
+def _wait(config: Config, run: RunDir, stage: Stage, workloads: list[Workload], console: Console) -> None:
     jobs = [executor.submit(run, process) for process in executor.processes(stage)]
-    console.print(f"started {', '.join(f'{job.stage.name} ({job.submitted.job_id})' for job in jobs)}")
-    while any(job.exit_code() is None for job in jobs):
-        time.sleep(0.5)
+    console.print(f"started {', '.join(f'{job.stage.name} ({job.submitted.job_id})' for job in jobs)}", soft_wrap=True)
+    with Progress(console, config, run, workloads) as progress:
+        while any(job.exit_code() is None for job in jobs):
+            time.sleep(0.5)
+            progress.update()
     for job in jobs:
         if code := job.exit_code():
             error = KINDS.get(code, InfrastructureError)

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from aworld.config import Config, to_yaml
+from aworld.errors import InputError
 from aworld.launch import dag, local, slurm
 from aworld.launch.executor import command
 from aworld.launch.plan import plan
@@ -20,8 +21,11 @@ def start(config: Config, console: Console) -> None:
     """On Slurm returns once everything is submitted; on this machine once everything is done.
 
     Raises:
+        InputError: there is nothing to train.
         AWorldError: as `dag.launch` and `local.pipeline` do.
     """
+    if not (config.pipeline.rounds or config.training.cold_start.tasks):
+        raise InputError("pipeline.rounds=0: nothing is trained; evaluate the policy with jobs/evaluate.py")
     if config.site.executor == "slurm":
         dag.launch(config, console)
     else:

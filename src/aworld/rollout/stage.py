@@ -144,7 +144,7 @@ class Shard:
             await self.vllm.load(self.run.policy(version), version)
         self.version = version
         agent = replace(self.config.agent, temperature=workload.temperature)
-        chat = ChatFormat(self.run.policy(version))
+        chat = ChatFormat(self.run.policy(version), self.config.agent.answer_form)
         policy = VllmPolicy(self.vllm, chat.end_of_turn)
         return _player(ToolAgent(policy, chat, agent, self.vllm.context), workload.round, self.vllm)
 

@@ -98,11 +98,13 @@ def evaluation_workload(
 
 
 def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:
-    """Everything a resident run plays, in order."""
+    """Everything a run plays, in order. One without rounds and cold start is there to be evaluated on benchmarks."""
+    if not (config.pipeline.rounds or config.training.cold_start.tasks):
+        return []
     rounds = [round_workload(config, run, source, r) for r in range(1, config.pipeline.rounds + 1)]
     cold = [round_workload(config, run, source, 0)] if config.training.cold_start.tasks else []
-    before, after = (evaluation_workload(config, run, source, v) for v in (0, config.pipeline.rounds))
-    return [*cold, before, *rounds, after]
+    before, *after = (evaluation_workload(config, run, source, v) for v in sorted({0, config.pipeline.rounds}))
+    return [*cold, before, *rounds, *after]
 
 
 def _chosen(tasks: list[Task], seed: int, count: int, number: int) -> list[Task]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Status = Literal["answered", "no_answer", "max_turns", "max_tokens", "timeout", "tool_error", "infra_error"]
+Status = Literal["answered", "no_answer", "max_turns", "max_tokens", "repeated", "timeout", "tool_error", "infra_error"]
 STATUSES: tuple[str, ...] = get_args(Status)
 
 
@@ -18,6 +18,7 @@ class Turn:
         arguments: the call's arguments (role `tool`).
         is_error: whether the result is an error shown to the policy.
         seconds: wall-clock of the turn.
+        began: when it began, in seconds since the episode did.
     """
 
     role: str
@@ -26,6 +27,7 @@ class Turn:
     arguments: dict[str, Any] | None = None
     is_error: bool = False
     seconds: float = 0.0
+    began: float = 0.0
 
 
 @dataclass(frozen=True)
