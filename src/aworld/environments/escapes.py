@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -24,7 +25,7 @@ from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox
 
 FILES, NETWORK, PROCESSES = "files of this user", "network", "other processes of this user"  # as in Sandbox.gaps
-SMALL = {"memory_mb": 640, "scratch_mb": 16, "processes": 48}  # the bombs ask for twice as much
+SMALL: dict[str, Any] = {"memory_mb": 640, "scratch_mb": 16, "processes": 48}  # the bombs ask for twice as much
 HOLD = 4 * watchdog.SECONDS  # how long they keep what they got
 KEPT = "kept it all"
 

@@ -1,4 +1,4 @@
-"""`aworld eval report|compare|export|curve`: what a person asks of a policy's benchmark."""
+"""`aworld eval report|compare|export|trace|curve`: what a person asks of a policy's benchmark."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,8 @@ import jinja2
 from rich.console import Console
 from rich.table import Table
 
-from aworld.evaluation import benchmark, figures
+from aworld.errors import InputError
+from aworld.evaluation import benchmark, figures, trace
 from aworld.evaluation.benchmark import Played
 from aworld.rundir import RunDir, publish_json, publish_text
 
@@ -32,6 +33,9 @@ def add_to(commands: Any) -> None:
     compare.add_argument("--with", dest="other", metavar="RUN", type=Path, help="default: the same run")
     export = add("export", _export, "the leaderboard's JSONL file")
     export.add_argument("--output", type=Path, required=True, metavar="FILE")
+    of_task = add("trace", _trace, "where the time of a task's attempts went, for Perfetto or chrome://tracing")
+    of_task.add_argument("task", metavar="TASK", help="its id")
+    of_task.add_argument("--output", type=Path, required=True, metavar="FILE")
     curve = add("curve", _curve, "success against attempts, as a picture (SVG)")
     curve.add_argument("--output", type=Path, required=True, metavar="FILE")
 
@@ -87,6 +91,14 @@ def _export(arguments: argparse.Namespace) -> None:
     played = _played(arguments)
     answered = figures.export(played, arguments.output)
     print(f"{arguments.output}: {len(played.tasks)} tasks, {answered} with an answer")
+
+
+def _trace(arguments: argparse.Namespace) -> None:
+    episodes = [episode for episode in _played(arguments).episodes if episode.task_id == arguments.task]
+    if not episodes:
+        raise InputError(f"{arguments.tasks}: policy {arguments.policy} has not played a task '{arguments.task}'")
+    publish_json(arguments.output, trace.chrome(sorted(episodes, key=lambda episode: episode.attempt)))
+    print(f"{arguments.output}: {len(episodes)} attempts")
 
 
 def _curve(arguments: argparse.Namespace) -> None:

@@ -35,6 +35,8 @@ def launch_stage(kind: str, text: str | None) -> int:
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site.train.minutes=30")
     parser.add_argument("--policy" if kind == "evaluate" else "--round", dest="number", type=int, required=True)
     parser.add_argument("--dry-run", action="store_true", help="print what would be launched, and launch nothing")
+    if kind == "evaluate":
+        parser.add_argument("--begin-only", action="store_true", help="fix the benchmark's settings, launch nothing")
     arguments = parser.parse_intermixed_args()
 
     def launch() -> None:
@@ -45,6 +47,8 @@ def launch_stage(kind: str, text: str | None) -> int:
             raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
         if tasks and not arguments.dry_run:
             benchmark.begin(config, run, tasks, arguments.number)
+        if kind == "evaluate" and arguments.begin_only:
+            return
         stage = stage_of(kind, config, run, arguments.number, tasks)
         console = Console()
         if config.site.executor == "slurm":

@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from aworld.evaluation import trace
+from aworld.trajectories.episode import Episode, Turn
+
+pytestmark = pytest.mark.unit
+
+TURNS = [
+    Turn("prompt", "?"),
+    Turn("assistant", "calls two", seconds=1.0, began=0.5),
+    Turn("tool", "4", "python", {"code": "2+2"}, seconds=0.25, began=1.5),
+    Turn("tool", "no such file", "read_file", {"path": "x"}, True, 0.25, 1.75),
+    Turn("tool", "error: a call that was no JSON", is_error=True, began=2.0),
+    Turn("assistant", "<answer>4</answer>", seconds=1.0, began=2.0),
+]
+
+
+def episode(attempt: int) -> Episode:
+    seconds = {"generate": 2.0, "tools": 0.5, "total": 3.125}
+    return Episode(0, "task", attempt, 1, "?", [], [], [], TURNS, "4", 1.0, "answered", seconds, 5, 7)
+
+
+def test_every_span_lies_within_the_one_above_it():
+    stack: list[trace.Span] = []
+    for span in trace.spans(episode(0)):
+        del stack[span.depth :]
+        assert len(stack) == span.depth
+        if stack:
+            assert stack[-1].began <= span.began
+            assert span.began + span.seconds <= stack[-1].began + stack[-1].seconds
+        stack.append(span)
+
+
+def test_model_and_tool_calls_are_there_with_their_times():
+    found = [(span.kind, span.name, span.began, span.seconds) for span in trace.spans(episode(0))]
+    assert found == [
+        ("task", "task", 0.0, 3.125),
+        ("agent", "agent", 0.0, 3.125),
+        ("model", "model", 0.5, 1.0),
+        ("tool", "python", 1.5, 0.25),
+        ("tool", "read_file", 1.75, 0.25),
+        ("model", "model", 2.0, 1.0),
+    ]
+
+
+def test_the_chrome_format_has_complete_events_in_microseconds_and_a_row_for_each_attempt():
+    found = json.loads(json.dumps(trace.chrome([episode(0), episode(1)])))
+    complete = [event for event in found["traceEvents"] if event["ph"] == "X"]
+    assert {event["tid"] for event in complete} == {0, 1}
+    assert all({"name", "cat", "ts", "dur", "pid", "tid"} <= event.keys() for event in complete)
+    tool = next(event for event in complete if event["name"] == "read_file")
+    assert (tool["ts"], tool["dur"], tool["args"]["is_error"]) == (1_750_000, 250_000, True)
+    names = [event["args"]["name"] for event in found["traceEvents"] if event["ph"] == "M"]
+    assert names == ["task attempt 0", "task attempt 1"]
