@@ -1,5 +1,6 @@
 """An evaluation of 200 items × 4 attempts as a Slurm array, killed and resumed at random."""
 
+from collections import Counter
 from pathlib import Path
 
 import pyarrow
@@ -56,31 +57,29 @@ def records(run: Run) -> dict[tuple[str, int], Episode]:
 def test_an_evaluation_array_under_a_random_killer(cluster: Cluster, environment_image: Path, tmp_path: Path) -> None:
     images = [f"site.images.{name}={environment_image}" for name in ("environment", "vllm", "megatron")]
     run = prepare(tmp_path, "pipeline.rounds=0", "pipeline.max_restarts=20", *images)
-    for words in (["rollout", "--round", "0"], ["gather", "--round", "0"], ["train", "--round", "0"]):
+    played = ("--round", "0")
+    for words in (["rollout", *played], ["gather", *played], ["train", *played], ["evaluate", "--policy", "0"]):
         done = run.command(*words)
         assert done.returncode == 0, done.stderr
     begun = [f"tasks.path={made_up_copy(run, tmp_path / 'gaia')}", f"evaluation.attempts={ATTEMPTS}"]
     begun += ["environment.servers=[python,files,documents]", "site.evaluate.elements=4", "environment.slots=4"]
     undisturbed = copy(run, tmp_path / "undisturbed")
-    import time
-
-    t = time.time()
     evaluate(undisturbed, *begun)
     undisturbed.wait_for_jobs(900)
-    print("undisturbed", time.time() - t)
     expected = records(undisturbed)
-    t = time.time()
+    assert expected.keys() == {(f"{n:08x}-made-up", a) for n in range(ITEMS) for a in range(ATTEMPTS)}
+
     killer = Killer(cluster, seed=3)
     evaluate(run, *begun)
-    killer.run_to_the_end(run, every=6, kills=10, seconds=1200, resume=lambda: evaluate(run))
-    print("killed", time.time() - t, killer.kills)
+    killer.run_to_the_end(run, every=4, kills=15, seconds=1200, resume=lambda: evaluate(run))
+    print(killer.kills, killer.resumes)
     found = records(run)
     assert found.keys() == expected.keys()
-    print(
-        sum(found[k].token_ids == expected[k].token_ids for k in found),
-        sum(found[k].answer == expected[k].answer for k in found),
-        sum(e.reward for e in found.values()),
-        sum(e.reward for e in expected.values()),
-    )
-    print(aworld("eval", "report", str(run.dir.root), NAME, "0").stdout)
-    print(run.command("status").stdout)
+    print(sum(found[k].token_ids == expected[k].token_ids for k in found))
+    print(sum(found[k].turns == expected[k].turns for k in found))
+    print(sum(found[k].reward == expected[k].reward for k in found))
+    print(sum(e.reward for e in found.values()), sum(e.reward for e in expected.values()))
+    print(Counter(e.status for e in found.values()), Counter(e.status for e in expected.values()))
+    done = aworld("eval", "report", str(run.dir.root), NAME, "0")
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)

@@ -56,7 +56,10 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Gr
     else:
         goes_on = any(_is_alive(state) for states in jobs.values() for state in states) and not held
         code = UNDER_WAY if goes_on else STOPPED
-    parts = Table("", "rollout", "gather", "training", "episodes", box=SIMPLE, title=f"{run.root}")
+    parts = Table(box=SIMPLE, title=f"{run.root}")
+    parts.add_column("", no_wrap=True, overflow="ignore")
+    for name in ("rollout", "gather", "training", "episodes"):
+        parts.add_column(name)
     by_name = {workload.name: workload for workload in workloads}
     for part, group in groupby(stages, lambda stage: stage.part):
         cells = list(group)
