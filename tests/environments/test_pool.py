@@ -171,3 +171,19 @@ def test_closing_is_quick_and_complete_even_while_starting(tmp_path: Path) -> No
     assert asyncio.run(story()) < 3.0
     assert set(psutil.Process().children(recursive=True)) <= others
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_result_is_cut_and_whole_in_a_file_that_is_no_link(sandbox: Sandbox, tmp_path: Path) -> None:
+    root, foreign = tmp_path / "root", tmp_path / "foreign"
+    root.mkdir()
+    plant = f"import os\nos.symlink({str(foreign)!r}, 'result-1.txt')\nprint('y' * 5000)"
+
+    async def story() -> None:
+        async with make(sandbox, root, result_chars=100) as pool, pool.episode() as environment:
+            seen = await environment.call("python", {"code": plant})
+            assert seen.text == "y" * 100 + "\n[cut: 100 of 5000 characters; the whole is in result-2.txt]"
+            whole = await environment.call("python", {"code": "print(len(open('result-2.txt').read()))"})
+            assert whole.text == "5000"
+        assert not foreign.exists()
+
+    asyncio.run(story())

@@ -99,7 +99,7 @@ def test_an_error_answer_costs_only_its_call(sandbox: Sandbox, how: str, told: s
     asyncio.run(story())
 
 
-def test_bad_calls_never_reach_the_server_and_long_results_are_cut(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_bad_calls_never_reach_the_server(sandbox: Sandbox, tmp_path: Path) -> None:
     async def story() -> None:
         toolbox = await start(sandbox, "long", tmp_path, result_chars=100)
         assert [tool["function"]["name"] for tool in toolbox.tools] == ["work"]
@@ -115,8 +115,6 @@ def test_bad_calls_never_reach_the_server_and_long_results_are_cut(sandbox: Sand
             observation = await toolbox.call(name, arguments)  # type: ignore[arg-type]
             assert observation.is_error
             assert told in observation.text
-        observation = await toolbox.call("work", {"n": 1})
-        assert observation.text == "y" * 100 + "\n[cut: 100 of 5000 characters]"
         await toolbox.close()
 
     asyncio.run(story())

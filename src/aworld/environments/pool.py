@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from aworld import config as schema
 from aworld.agents.protocols import Environment, Observation
 from aworld.environments import watchdog
 from aworld.environments.sandbox import Contents, Launch, Sandbox
-from aworld.environments.scratch import empty, folder_of_a_pool, remove, stage
+from aworld.environments.scratch import empty, folder_of_a_pool, keep, remove, stage
 from aworld.environments.toolbox import McpToolbox, seconds_of
 from aworld.errors import InfrastructureError, InputError
 
@@ -38,7 +38,12 @@ class Slot:
             self.toolbox = await McpToolbox.start(self.launch, self.config)
         observation = await self.toolbox.call(name, arguments)
         self.worn = self.worn or bool(self.toolbox.broken)
-        return observation
+        limit = self.config.result_chars
+        if len(observation.text) <= limit:
+            return observation
+        whole = await asyncio.to_thread(keep, observation.text, self.scratch)
+        note = f"[cut: {limit} of {len(observation.text)} characters{f'; the whole is in {whole}' if whole else ''}]"
+        return replace(observation, text=f"{observation.text[:limit]}\n{note}")
 
 
 class EnvironmentPool:

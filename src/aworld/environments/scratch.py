@@ -12,6 +12,7 @@ from aworld.errors import InfrastructureError, InputError
 from aworld.processes import try_to_hold
 
 HELD = "held"
+KEPT_CHARS = 1_000_000
 
 
 @contextmanager
@@ -46,6 +47,23 @@ def stage(files: tuple[Path, ...], scratch: Path) -> None:
                 shutil.copyfileobj(source, copy)
         except OSError as reason:
             raise InfrastructureError(f"the attachment {file} could not be put into the scratch: {reason}") from None
+
+
+def keep(text: str, scratch: Path) -> str:
+    """Write a tool's long result into the scratch; returns the file's name, "" where that cannot be, or is too much."""
+    if len(text) > KEPT_CHARS:
+        return ""
+    for number in range(1, 100):
+        name = f"result-{number}.txt"
+        try:
+            with open(scratch / name, "x", encoding="utf-8", errors="replace") as file:  # x: never through a link
+                file.write(text)
+            return name
+        except FileExistsError:
+            continue
+        except OSError:
+            return ""
+    return ""
 
 
 def remove(folder: Path) -> None:

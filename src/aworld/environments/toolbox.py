@@ -78,9 +78,6 @@ class McpToolbox:
         """Call a tool; returns within its time limit. Whatever goes wrong is an Observation with is_error."""
         begin = time.perf_counter()
         text, is_error = await self._call(name, arguments)
-        limit = self._config.result_chars
-        if len(text) > limit:
-            text = f"{text[:limit]}\n[cut: {limit} of {len(text)} characters]"
         return Observation(text, is_error, time.perf_counter() - begin)
 
     def stop(self, reason: str) -> None:
