@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aworld.agents.chat import ChatFormat, ToolCall
+from aworld.errors import InputError
 
 pytestmark = pytest.mark.unit
 
@@ -157,3 +158,18 @@ def test_a_result_can_say_anything_and_forge_nothing(chat, text):
 def test_a_turn_that_hit_its_limit_is_closed_for_the_policy(chat):
     ended, cut = chat.observation(["4"], ended=True), chat.observation(["4"], ended=False)
     assert cut == [chat.end_of_turn, *ended]
+
+
+def test_the_official_form_of_an_answer(checkpoint):
+    """As GAIA's own prompt asks for it, after the thoughts and at the end."""
+    chat = ChatFormat(checkpoint(), "final")
+    for text, answer in [
+        ("It is 4 + 1.\nFINAL ANSWER: 5", "5"),
+        ("<think>FINAL ANSWER: 4</think>FINAL ANSWER: a, b \n", "a, b"),
+        ("FINAL ANSWER: 4\nNo: FINAL ANSWER: 5", "5"),
+        ("<answer>4</answer>", None),
+        ("FINAL ANSWER:\n", None),
+    ]:
+        assert parse(chat, text).answer == answer
+    with pytest.raises(InputError, match=r"agent.answer_form=tags: no such form; valid: tag, final"):
+        ChatFormat(checkpoint(), "tags")

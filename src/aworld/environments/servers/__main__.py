@@ -2,10 +2,13 @@
 
 import sys
 from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 
 from mcp.server.mcpserver import MCPServer
 
-SERVERS = ("python", "files", "search", "folder", "documents")
+HELPERS = ("__main__", "result", "run_code")
+SERVERS = sorted(module.name for module in iter_modules([str(Path(__file__).parent)]) if module.name not in HELPERS)
 
 
 def serve(names: list[str]) -> None:
