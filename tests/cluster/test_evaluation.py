@@ -1,7 +1,8 @@
 """An evaluation of 200 items × 4 attempts as a Slurm array, killed and resumed at random."""
 
-from collections import Counter
+import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
@@ -54,6 +55,11 @@ def records(run: Run) -> dict[tuple[str, int], Episode]:
     return {(episode.task_id, episode.attempt): episode for episode in found}
 
 
+def outcome(episode: Episode) -> tuple[Any, ...]:
+    said = [(turn.role, turn.text, turn.tool, turn.arguments, turn.is_error) for turn in episode.turns]
+    return (episode.answer, episode.status, episode.reward, episode.mask, said)
+
+
 def test_an_evaluation_array_under_a_random_killer(cluster: Cluster, environment_image: Path, tmp_path: Path) -> None:
     images = [f"site.images.{name}={environment_image}" for name in ("environment", "vllm", "megatron")]
     run = prepare(tmp_path, "pipeline.rounds=0", "pipeline.max_restarts=20", *images)
@@ -72,14 +78,16 @@ def test_an_evaluation_array_under_a_random_killer(cluster: Cluster, environment
     killer = Killer(cluster, seed=3)
     evaluate(run, *begun)
     killer.run_to_the_end(run, every=4, kills=15, seconds=1200, resume=lambda: evaluate(run))
-    print(killer.kills, killer.resumes)
+    assert killer.kills.total() == 15
     found = records(run)
     assert found.keys() == expected.keys()
-    print(sum(found[k].token_ids == expected[k].token_ids for k in found))
-    print(sum(found[k].turns == expected[k].turns for k in found))
-    print(sum(found[k].reward == expected[k].reward for k in found))
-    print(sum(e.reward for e in found.values()), sum(e.reward for e in expected.values()))
-    print(Counter(e.status for e in found.values()), Counter(e.status for e in expected.values()))
+    assert all(found[key].seed == expected[key].seed for key in found)
+    same = [key for key in found if found[key].token_ids == expected[key].token_ids]
+    assert len(same) >= 0.99 * len(found)  # another batch may round otherwise, and once in a blue moon a token follows
+    assert all(outcome(found[key]) == outcome(expected[key]) for key in same)
+    assert "infra_error" not in {episode.status for episode in found.values()}
     done = aworld("eval", "report", str(run.dir.root), NAME, "0")
-    assert done.returncode == 0, done.stderr
-    print(done.stdout)
+    assert done.returncode == 0 and f"{ITEMS} tasks × {ATTEMPTS}" in done.stdout, done.stderr
+    figures = json.loads((run.dir.evaluation(NAME, 0) / "report.json").read_text())
+    assert figures["pass_at_1"] == pytest.approx(sum(e.reward for e in found.values()) / (ITEMS * ATTEMPTS))
+    assert 0 < figures["pass_at_1"] < figures["pass_at_k"][-1] < 1

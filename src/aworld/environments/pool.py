@@ -17,6 +17,8 @@ from aworld.environments.scratch import empty, folder_of_a_pool, keep, remove, s
 from aworld.environments.toolbox import McpToolbox, seconds_of
 from aworld.errors import InfrastructureError, InputError
 
+OWN_LIMIT = ("python", "terminal")  # these end what runs too long themselves
+
 
 @dataclass(eq=False)
 class Slot:
@@ -152,7 +154,7 @@ class EnvironmentPool:
             ) from None
         argv = [self._sandbox.python, "-P", "-m", "aworld.environments.servers", *self._config.servers]
         # the code's own limit comes first, so that code that runs too long does not cost its server
-        env = {"AWORLD_CODE_SECONDS": f"{0.8 * seconds_of(self._config, 'python'):g}"}
+        env = {f"AWORLD_{tool.upper()}_SECONDS": f"{0.8 * seconds_of(self._config, tool):g}" for tool in OWN_LIMIT}
         if self._corpus:
             env["AWORLD_CORPUS"] = str(self._corpus)
         corpus = [self._corpus] if self._corpus else []

@@ -1,0 +1,89 @@
+"""What `python` and `terminal` share: a command of which nothing runs on, and no output is lost, when it is over."""
+
+import asyncio
+import ctypes
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mcp_types import CallToolResult
+
+from aworld.environments.servers.result import error, text
+
+MAX_BYTES = 50_000  # of output
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+_one_at_a_time = asyncio.Lock()
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever a command leaves behind; call it once, before the first `run`."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+async def run(command: Sequence[str | Path], told: str, limit: float, joined: bool = False) -> CallToolResult:
+    """Run a command for at most `limit` seconds, with `told` on its stdin; its output, or why there is none.
+
+    Args:
+        joined: whether stderr is part of the output; else its last line is the reason of a failure.
+    """
+    async with _one_at_a_time:  # what a call leaves behind is told by being a child of ours
+        with _memory_file() as stdin, _memory_file() as stdout, _memory_file() as stderr:
+            os.pwrite(stdin, told.encode("utf-8", "replace"), 0)
+            argv = ("setpriv", "--pdeathsig", "KILL", "--", *command)
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=stdin, stdout=stdout, stderr=stdout if joined else stderr, start_new_session=True
+            )
+            try:
+                status: int | None = await asyncio.wait_for(process.wait(), limit)
+            except TimeoutError:
+                status = None
+            finally:
+                await _kill(process)
+            return _result(status, limit, _read(stdout), _read(stderr))
+
+
+def _result(status: int | None, limit: float, out: str, err: str) -> CallToolResult:
+    if status == 0:
+        return text(out or "(no output)")
+    if status is None:
+        reason = f"stopped: ran longer than {limit:g} s"
+    elif status < 0:
+        reason = f"killed by {signal.Signals(-status).name}"
+    else:
+        reason = err.rpartition("\n")[2] or f"exit status {status}"
+    return error(f"{out}\n{reason}" if out else reason)
+
+
+@contextmanager
+def _memory_file() -> Iterator[int]:
+    """A file for a stream: unlike a pipe it needs no reader, cannot block, and RLIMIT_FSIZE caps it."""
+    fd = os.memfd_create("stream")
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int) -> str:
+    content = os.pread(fd, MAX_BYTES, 0).decode("utf-8", "replace").strip()
+    return content + "\n[output cut]" if os.fstat(fd).st_size > MAX_BYTES else content
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """Kill the code and all it started: as a subreaper we become the parent of whatever it leaves behind."""
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+    while children := _children():
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+        for pid in children:
+            os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    """Those of the main thread: the one that starts processes, and the first that orphans are given to."""
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
