@@ -129,6 +129,10 @@ def test_the_commands(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture
         assert main(["eval", words[0], str(run.root), NAME, *words[1:]]) == 0
         return capsys.readouterr().out
 
+    assert told("trace", "3", "a", "--output", str(tmp_path / "trace.json")).endswith(": 4 attempts\n")
+    assert len([e for e in json.loads((tmp_path / "trace.json").read_text())["traceEvents"] if e["ph"] == "M"]) == 4
+    assert main(["eval", "trace", str(run.root), NAME, "3", "z", "--output", "unused"]) == 2
+    assert "policy 3 has not played a task 'z'" in capsys.readouterr().err
     report = told("report", "3")
     assert "35.0%" in report and "level 2" in report and "5 missing" in report
     assert json.loads((run.evaluation(NAME, 3) / "report.json").read_text())["n_tasks"] == 5
@@ -153,3 +157,19 @@ def test_a_benchmark_keeps_the_settings_it_was_begun_with(run: RunDir, gaia: Pat
         benchmark.played(run, "gaia-test", 3)
     with pytest.raises(InputError, match="policy 9 was not evaluated on gaia-validation"):
         benchmark.played(run, NAME, 9)
+
+
+def test_a_person_finds_its_episodes_and_where_it_is(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from aworld.launch.show import show
+
+    console = Console(width=200)
+    show(run, None, console)
+    assert f"{NAME}-3/TASK/ATTEMPT: 15 episodes" in capsys.readouterr().out
+    show(run, f"{NAME}-4/d/0", console)
+    assert "answer '7' · reward 1" in capsys.readouterr().out
+    with pytest.raises(InputError, match=f"no episode {NAME}-4/d/9"):
+        show(run, f"{NAME}-4/d/9", console)
+    begun = {workload.name: len(workload.left) for workload in benchmark.begun(run)}
+    assert begun == {f"{NAME} 0": 5, f"{NAME} 3": 5, f"{NAME} 4": 5}  # no unit was marked done

@@ -38,23 +38,25 @@ def options(text: str) -> dict[str, str]:
     return {key: value for key, value in found.items() if key not in OWN}
 
 
-def step(text: str) -> list[str]:
+def step(text: str, tasks: str = "") -> list[str]:
     """srun's command line with this run's values in place of the variables, without where submitit logs."""
     line = text.replace("\\\n", " ").rpartition("srun ")[2].partition("\n")[0].strip()
     values = {"RUN": "runs/x", "ROUND": "1", "POLICY": "1"}
     line = re.sub(r'"\$\{(\w+):\?\}"', lambda m: values[m[1]], line)
+    line = line.replace('${TASKS:+--tasks "$TASKS"}', f"--tasks {tasks}" if tasks else "")
     line = re.sub(r"\$\(\( ?\(?(SLURM_ARRAY_TASK_ID)(?: \+ 0\))? \* (\d+) ?\)\)", r"element*\2", line)
     words = shlex.split(re.sub(r"--unbuffered --output \S+ ", "", line))
     python = next(at for at, word in enumerate(words) if "python" in word)
     return [*words[:python], *words[python + 1 :]]
 
 
-@pytest.mark.parametrize("kind", STAGES)
-def test_both_ways_ask_for_the_same_and_run_the_same(kind: str, config: configuration.Config) -> None:
+@pytest.mark.parametrize(("kind", "tasks"), [*((kind, "") for kind in STAGES), ("evaluate", "gaia-validation")])
+def test_both_ways_ask_for_the_same_and_run_the_same(kind: str, tasks: str, config: configuration.Config) -> None:
     plain = (FOLDER / f"{kind}.sbatch").read_text()
-    ours = script(config.site, RunDir(Path("runs/x")), stage_of(kind, config, RunDir(Path("runs/x")), 1), [])
+    run = RunDir(Path("runs/x"))
+    ours = script(config.site, run, stage_of(kind, config, run, 1, tasks), [])
     assert options(plain) == options(ours)
-    assert step(plain) == step(ours)
+    assert step(plain, tasks) == step(ours)
     for line in (OUTLIVE_SIGNALS, *COME_BACK, *config.site.setup):
         assert line in plain and line in ours
 

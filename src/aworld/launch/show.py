@@ -14,7 +14,9 @@ STYLES = {"prompt": "dim", "assistant": "cyan", "tool": "magenta"}
 
 
 def show(run: RunDir, name: str | None, console: Console) -> None:
-    """Print the episode `ROUND/TASK/ATTEMPT` or `eval-VERSION/TASK/ATTEMPT`; without a name, list what there is.
+    """Print an episode: `ROUND/TASK/ATTEMPT`, `eval-VERSION/TASK/ATTEMPT`, of a benchmark `NAME-VERSION/TASK/ATTEMPT`.
+
+    Without a name, list what there is.
 
     Raises:
         InputError: there is no such episode.
@@ -24,10 +26,10 @@ def show(run: RunDir, name: str | None, console: Console) -> None:
         return
     part, _, rest = name.partition("/")
     task_id, _, attempt = rest.rpartition("/")
-    number = part.removeprefix("eval-")
+    kind, _, number = part.rpartition("-")
     if not (number.isdigit() and attempt.isdigit() and task_id):
         raise InputError(f"'{name}' names no episode; write ROUND/TASK/ATTEMPT, such as 1/train-00007/0")
-    folder = run.evaluation(HELD_OUT, int(number)) if part.startswith("eval-") else run.round(int(number))
+    folder = run.evaluation(HELD_OUT if kind == "eval" else kind, int(number)) if kind else run.round(int(number))
     for episode in journal.collect(folder / "journals"):
         if (episode.task_id, episode.attempt) == (task_id, int(attempt)):
             _print(episode, console)
@@ -36,7 +38,9 @@ def show(run: RunDir, name: str | None, console: Console) -> None:
 
 
 def _list(run: RunDir, console: Console) -> None:
-    for kind, prefix in (("rounds", ""), (f"evals/{HELD_OUT}", "eval-")):
+    benchmarks = sorted(path.parent.name for path in (run.root / "evals").glob("*/config.yaml"))
+    kinds = [("rounds", ""), (f"evals/{HELD_OUT}", "eval-"), *((f"evals/{name}", f"{name}-") for name in benchmarks)]
+    for kind, prefix in kinds:
         for folder in sorted((run.root / kind).glob("[0-9]*")):
             episodes = journal.collect(folder / "journals")
             console.print(f"{prefix}{int(folder.name)}/TASK/ATTEMPT: {len(episodes)} episodes", highlight=False)
