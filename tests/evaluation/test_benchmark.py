@@ -163,6 +163,7 @@ def test_a_person_finds_its_episodes_and_where_it_is(run: RunDir, capsys: pytest
     from rich.console import Console
 
     from aworld.launch.show import show
+    from aworld.launch.status import begun
 
     console = Console(width=200)
     show(run, None, console)
@@ -171,5 +172,5 @@ def test_a_person_finds_its_episodes_and_where_it_is(run: RunDir, capsys: pytest
     assert "answer '7' · reward 1" in capsys.readouterr().out
     with pytest.raises(InputError, match=f"no episode {NAME}-4/d/9"):
         show(run, f"{NAME}-4/d/9", console)
-    begun = {workload.name: len(workload.left) for workload in benchmark.begun(run)}
+    begun = {workload.name: len(workload.left) for workload in begun(run)}
     assert begun == {f"{NAME} 0": 5, f"{NAME} 3": 5, f"{NAME} 4": 5}  # no unit was marked done

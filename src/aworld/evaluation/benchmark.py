@@ -6,7 +6,6 @@ from typing import Any
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
-from aworld.rollout.workload import Workload, evaluation_workload
 from aworld.rundir import RunDir, publish_text
 from aworld.tasks import make_source
 from aworld.tasks.task import Task, TaskSource
@@ -66,22 +65,6 @@ def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
         )
     config = configuration.read(path)
     return config, run, make_source(config.tasks, path.parent / "tasks")
-
-
-def workload(run: RunDir, name: str, version: int) -> Workload:
-    """What there is to play of a benchmark that was begun."""
-    config, _, source = read(run, name)
-    return evaluation_workload(config, run, source, version, name)
-
-
-def begun(run: RunDir) -> list[Workload]:
-    """Every benchmark's, of every policy that was evaluated on it."""
-    folders = sorted((run.root / "evals").glob("*/[0-9]*"))
-    return [
-        workload(run, folder.parent.name, int(folder.name))
-        for folder in folders
-        if run.benchmark(folder.parent.name).is_file()
-    ]
 
 
 def played(run: RunDir, name: str, version: int) -> Played:

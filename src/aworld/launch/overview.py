@@ -11,9 +11,8 @@ from rich.live import Live
 from rich.table import Table
 
 from aworld.config import Config
-from aworld.evaluation import benchmark
 from aworld.launch import slurm
-from aworld.launch.status import StageStatus, estimated_end, status, tally
+from aworld.launch.status import StageStatus, begun, estimated_end, status, tally
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir, read_jsonl
 from aworld.tasks import make_source
@@ -42,7 +41,7 @@ def watch(config: Config, run: RunDir, console: Console, every: float) -> int:
 
 
 def _workloads(config: Config, run: RunDir) -> list[Workload]:
-    return [*schedule(config, run, make_source(config.tasks, run.tasks)), *benchmark.begun(run)]
+    return [*schedule(config, run, make_source(config.tasks, run.tasks)), *begun(run)]
 
 
 def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Group, int]:

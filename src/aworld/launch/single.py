@@ -14,6 +14,7 @@ from aworld.launch import dag, executor
 from aworld.launch.plan import Stage
 from aworld.launch.progress import Progress
 from aworld.launch.slurm import script
+from aworld.launch.status import on_benchmark
 from aworld.rollout.workload import Workload, evaluation_workload, round_workload
 from aworld.rundir import RunDir, is_complete
 from aworld.tasks import make_source
@@ -81,7 +82,7 @@ def _configured(kind: str, run: RunDir, words: list[str]) -> tuple[Config, str]:
 def _workloads(kind: str, config: Config, run: RunDir, number: int, tasks: str) -> list[Workload]:
     """What a person waits for."""
     if kind == "evaluate" and tasks:
-        return [benchmark.workload(run, tasks, number)]
+        return [on_benchmark(run, tasks, number)]
     source = make_source(config.tasks, run.tasks)
     of = evaluation_workload if kind == "evaluate" else round_workload
     return [of(config, run, source, number)]

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from aworld.config import Config
+from aworld.evaluation import benchmark
 from aworld.rollout.claims import Claims
-from aworld.rollout.workload import Workload, schedule
+from aworld.rollout.workload import Workload, evaluation_workload, schedule
 from aworld.rundir import MARK, RunDir, is_complete, read_jsonl
 from aworld.tasks import make_source
 from aworld.trajectories import journal
@@ -37,6 +38,22 @@ def status(config: Config, run: RunDir, workloads: list[Workload] | None = None)
             found.append(StageStatus("gather", workload.name, int(finished), 1, finished))
             found.append(_training(config, run, workload))
     return found
+
+
+def on_benchmark(run: RunDir, name: str, version: int) -> Workload:
+    """What there is to play of a benchmark that was begun."""
+    config, _, source = benchmark.read(run, name)
+    return evaluation_workload(config, run, source, version, name)
+
+
+def begun(run: RunDir) -> list[Workload]:
+    """Every benchmark's, of every policy that was evaluated on it."""
+    folders = sorted((run.root / "evals").glob("*/[0-9]*"))
+    return [
+        on_benchmark(run, folder.parent.name, int(folder.name))
+        for folder in folders
+        if run.benchmark(folder.parent.name).is_file()
+    ]
 
 
 def tally(workload: Workload) -> str:
