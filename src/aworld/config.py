@@ -97,6 +97,9 @@ class Environment:
     """The world of an episode."""
 
     servers: list[str] = field(default_factory=lambda: ["python", "files", "search"])
+    web: list[str] = field(default_factory=list)  # servers that reach the web, outside the sandbox
+    web_cache: str = ""  # folder on the shared file system where their answers are kept; empty: nowhere
+    web_mode: str = "record"  # what is kept is not asked again; else record: ask, keep | replay: ask | strict: an error
     slots: int = 8  # warm sandboxes per worker = episodes that run at once
     reuse: str = "never"  # never: a new sandbox per episode | reset: same server, fresh scratch and interpreter
     call_seconds: float = 10.0  # limit of one tool call
