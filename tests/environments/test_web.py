@@ -1,14 +1,14 @@
 """The web tools against a real server on this machine, through the pool, with and without the cache."""
 
 import asyncio
-import threading
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import docx
 import pytest
+from local_web import Reply, serving
 
 from aworld import config as schema
 from aworld.agents.protocols import Observation
@@ -18,8 +18,8 @@ from aworld.errors import InputError
 
 pytestmark = pytest.mark.unit
 ARTICLE = """<html><head><title>Ada</title><script>var hidden = 1</script></head><body><nav><a href="/">Home</a></nav>
-<article><h1>Ada Lovelace</h1><p>Ada wrote the first program, <a href="/notes">as her notes show</a>, in 1843. She worked
-with Charles Babbage on his Analytical Engine, a machine that was never built in their lifetime.</p>
+<article><h1>Ada Lovelace</h1><p>Ada wrote the first program, <a href="/notes">as her notes show</a>, in 1843. She
+worked with Charles Babbage on his Analytical Engine, a machine that was never built in their lifetime.</p>
 <table><tr><th>born</th><td>1815</td></tr></table></article></body></html>"""
 
 
@@ -30,6 +30,7 @@ class Site:
         document = docx.Document()
         document.add_paragraph("The seventh note has the program.")
         document.save(str(folder / "note.docx"))
+        self.url = ""
         self.asked: Counter[str] = Counter()
         self.pages: dict[str, tuple[int, str, bytes]] = {
             "/ada": (200, "text/html; charset=utf-8", ARTICLE.encode()),
@@ -45,44 +46,26 @@ class Site:
             "/broken": (200, "application/pdf", b"%PDF-1.4 and then nothing"),
         }
 
-    def answer(self, path: str) -> tuple[int, str, bytes, str]:
+    def answer(self, path: str) -> Reply:
         self.asked[path] += 1
-        if path == "/moved":
-            return 302, "text/plain", b"", "/ada"
-        if path == "/loop":
-            return 302, "text/plain", b"", "/loop"
-        if path == "/flaky" and self.asked[path] < 3:
-            return 503, "text/plain", b"", ""
-        if path in ("/flaky", "/down"):
-            return (200 if path == "/flaky" else 503), "text/plain", b"at last", ""
-        return (*self.pages.get(path, (404, "text/plain", b"")), "")
+        if path in ("/moved", "/loop"):
+            return Reply(b"", status=302, location="/ada" if path == "/moved" else "/loop")
+        if path == "/down" or (path == "/flaky" and self.asked[path] < 3):
+            return Reply(b"", status=503)
+        if path == "/flaky":
+            return Reply(b"at last")
+        status, kind, body = self.pages.get(path, (404, "text/plain", b""))
+        return Reply(body, kind, status)
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     site = Site(tmp_path)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, kind, body, location = site.answer(self.path)
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            if location:
-                self.send_header("Location", location)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("AWORLD_WEB_PRIVATE", "1")
     monkeypatch.setenv("AWORLD_WEB_MB", "2")
-    site.url = f"http://127.0.0.1:{server.server_address[1]}"  # type: ignore[attr-defined]
-    yield site
-    server.shutdown()
-    server.server_close()
+    with serving(lambda url, headers: site.answer(url)) as address:
+        site.url = address
+        yield site
 
 
 def play(root: Path, *calls: tuple[str, dict], cache: str = "", mode: str = "record", **values: object) -> list:
@@ -99,11 +82,11 @@ def play(root: Path, *calls: tuple[str, dict], cache: str = "", mode: str = "rec
 
 
 def fetch(site: Site, path: str, **more: object) -> tuple[str, dict]:
-    return "fetch", {"url": site.url + path, **more}  # type: ignore[attr-defined]
+    return "fetch", {"url": site.url + path, **more}
 
 
 def download(site: Site, path: str, **more: object) -> tuple[str, dict]:
-    return "download", {"url": site.url + path, **more}  # type: ignore[attr-defined]
+    return "download", {"url": site.url + path, **more}
 
 
 def test_pages_and_documents_are_read(site: Site, tmp_path: Path) -> None:
@@ -153,8 +136,6 @@ def test_a_download_is_a_file_that_the_sandbox_sees(site: Site, tmp_path: Path) 
     calls = [download(site, "/data.bin"), read, download(site, "/data.bin"), outside, names]
     seen = play(tmp_path / "root", *calls)
     assert seen[0].text == "1024 bytes (application/octet-stream) in data.bin"
-    import hashlib
-
     assert seen[1].text == repr(hashlib.sha256(bytes(range(256)) * 4).hexdigest())
     assert seen[4].text == "['data-1.bin', 'data.bin', 'out.bin']"
 

@@ -44,8 +44,13 @@ class Page:
         return self.body.decode(self.charset, "replace")
 
 
-async def get(url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None) -> Page:
+async def get(
+    url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None, own: bool = False
+) -> Page:
     """Fetch a page, with redirects; what fails for a moment is tried three times.
+
+    Args:
+        own: the address is a setting, not the agent's, and so may be one of this site.
 
     Raises:
         WebError: with one line that says why.
@@ -55,7 +60,7 @@ async def get(url: str, params: Mapping[str, str] | None = None, headers: Mappin
         for attempt in range(TRIES):
             await asyncio.sleep(attempt**2 * 0.5)
             try:
-                return await _follow(client, httpx.URL(url, params=params or None), headers or {})
+                return await _follow(client, httpx.URL(url, params=params or None), headers or {}, own)
             except httpx.TransportError as failure:
                 reason = str(failure) or type(failure).__name__
             except WebError as failure:
@@ -67,9 +72,10 @@ async def get(url: str, params: Mapping[str, str] | None = None, headers: Mappin
         raise WebError(f"{url[:200]}: {reason}", passing=True)
 
 
-async def _follow(client: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str]) -> Page:
+async def _follow(client: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], own: bool) -> Page:
     for _ in range(REDIRECTS):
-        await _check(url)
+        if not own:
+            await _check(url)
         async with client.stream("GET", url, headers={"User-Agent": AGENT, **headers}) as answer:
             if answer.next_request is not None:
                 url = answer.next_request.url
