@@ -97,6 +97,7 @@ class Environment:
     """The world of an episode."""
 
     servers: list[str] = field(default_factory=lambda: ["python", "files", "search"])
+    corpus: str | None = None  # index that search answers from, made by aworld corpus; null: what the tasks bring
     web: list[str] = field(default_factory=list)  # servers that reach the web, outside the sandbox
     web_cache: str = ""  # folder on the shared file system where their answers are kept; empty: nowhere
     web_mode: str = "record"  # what is kept is not asked again; else record: ask, keep | replay: ask | strict: an error

@@ -73,8 +73,13 @@ class EnvironmentPool:
     def __init__(self, config: schema.Environment, sandbox: Sandbox, corpus: Path | None, scratch_root: Path):
         if config.reuse not in ("never", "reset"):
             raise InputError(f"environment.reuse={config.reuse}: no such policy; valid: never, reset")
-        if "search" in config.servers and corpus is None:
-            raise InputError("environment.servers has search, but the tasks bring no corpus; leave search out")
+        corpus = Path(config.corpus) if config.corpus else corpus
+        if "search" in config.servers and (corpus is None or not corpus.is_file()):
+            why = f"{corpus} is not there" if corpus else "the tasks bring no corpus"
+            raise InputError(
+                f"environment.servers has search, but {why}; make an index with aworld corpus and set "
+                "environment.corpus, or leave search out"
+            )
         self._config = config
         self._sandbox = sandbox
         self._cache = None
