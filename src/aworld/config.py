@@ -69,13 +69,14 @@ class Model:
 
 
 @dataclass
-class Judge:
-    """A model that decides about answers, behind an OpenAI-compatible endpoint; no model: none is asked."""
+class Endpoint:
+    """A model behind an OpenAI-compatible endpoint; no model: none is asked."""
 
     model: str = ""
     base_url: str = ""
     key_variable: str = ""  # the environment variable that holds the key; empty: none is needed
     seconds: float = 120.0  # limit of one reply
+    extra: dict[str, Any] = field(default_factory=dict)  # more of each request, such as return_token_ids of vLLM's
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Tasks:
     path: str | None = None  # of a benchmark's local copy
     split: str = "validation"  # of a benchmark
     datasets: list[str] = field(default_factory=list)  # of reasoning-gym
-    judge: Judge = field(default_factory=Judge)
+    judge: Endpoint = field(default_factory=Endpoint)  # decides about answers
 
 
 @dataclass
@@ -171,6 +172,7 @@ class Training:
 class Evaluation:
     attempts: int = 2  # per held-out task
     temperature: float = 1.0
+    endpoint: Endpoint = field(default_factory=Endpoint)  # who is evaluated, instead of a policy of the run
 
 
 @dataclass
