@@ -161,6 +161,8 @@ class EnvironmentPool:
                     reason = await asyncio.to_thread(watchdog.excess, slot.toolbox.pid, slot.scratch, self._config)
                     if reason:
                         slot.toolbox.stop(reason)
+                if slot.web:
+                    await asyncio.to_thread(slot.web.watch)
 
     async def _add(self) -> None:
         """Start a slot; its failure is for the episode that would have had it."""

@@ -8,26 +8,33 @@ import asyncio
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aworld import config as schema
 from aworld.agents.protocols import Observation
+from aworld.environments import watchdog
 from aworld.environments.sandbox import Contents, Launch, SubprocessSandbox
+from aworld.environments.scratch import remove
 from aworld.environments.servers.result import UNREACHABLE
 from aworld.environments.toolbox import McpToolbox
 from aworld.environments.webcache import RECORD, STRICT, Answer, WebCache, key_of
 
 PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")  # with their upper-case names, and AWORLD_…
+MAPPED_MB = 1 << 26  # a browser maps terabytes that it never uses; what it does use is watched
+PROCESSES = 4096  # and its threads count
 STATEFUL = "browse"  # what the names of tools with a state begin with
 
 
-def launch(config: schema.Environment, scratch: Path) -> Launch:
-    """The servers of `config.web`, with this process's own proxies and AWORLD_ settings."""
+def launch(config: schema.Environment, scratch: Path, home: Path) -> Launch:
+    """The servers of `config.web`, with this process's own proxies and AWORLD_ settings; a browser writes to `home`."""
     sandbox = SubprocessSandbox()
     env = {key: value for key, value in os.environ.items() if key.startswith("AWORLD_") or key.lower() in PASSED_ON}
+    env |= {"HOME": str(home), "TMPDIR": str(home)}
+    limits = replace(config, memory_mb=MAPPED_MB, processes=PROCESSES)
     argv = [sandbox.python, "-P", "-m", "aworld.environments.servers", *config.web]
-    return sandbox.launch(argv, Contents(scratch, config, env=env))
+    return sandbox.launch(argv, Contents(scratch, limits, env=env))
 
 
 class WebTools:
@@ -37,6 +44,7 @@ class WebTools:
         self.tools = tools
         self.names = {tool["function"]["name"] for tool in tools}
         self._config, self._scratch, self._cache = config, scratch, cache
+        self._home = scratch.with_name(f"w-{scratch.name[-8:]}")  # short: a browser's sockets lie in it
         self._toolbox: McpToolbox | None = None
         self._history: list[tuple[str, Mapping[str, Any]]] = []  # calls to tools with a state
         self._done = 0  # so many of them the server has seen
@@ -64,15 +72,25 @@ class WebTools:
             await asyncio.to_thread(self._cache.put, key, answer, name, arguments)
         return seen
 
+    def watch(self) -> None:
+        """Stop the servers where they use more memory than an episode may."""
+        toolbox = self._toolbox
+        if toolbox is not None and not toolbox.broken:
+            reason = watchdog.excess(toolbox.pid, self._scratch, self._config)
+            if reason:
+                toolbox.stop(reason)
+
     async def close(self) -> None:
         if self._toolbox is not None:
             await self._toolbox.close()
+            await asyncio.to_thread(remove, self._home)
         self._toolbox = None
 
     async def _ask(self, name: str, arguments: Mapping[str, Any]) -> Observation:
         if self._toolbox is None or self._toolbox.broken:
             await self.close()
-            self._toolbox = await McpToolbox.start(launch(self._config, self._scratch), self._config)
+            self._home.mkdir(exist_ok=True)
+            self._toolbox = await McpToolbox.start(launch(self._config, self._scratch, self._home), self._config)
             self._done = 0
         if name.startswith(STATEFUL):  # what the cache has answered the server has not seen
             for earlier in self._history[self._done : -1]:
@@ -97,6 +115,6 @@ async def tools_of(config: schema.Environment, scratch: Path) -> list[dict[str, 
     Raises:
         InfrastructureError: they do not start.
     """
-    toolbox = await McpToolbox.start(launch(config, scratch), config)
+    toolbox = await McpToolbox.start(launch(config, scratch, scratch), config)
     await toolbox.close()
     return toolbox.tools

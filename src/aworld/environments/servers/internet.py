@@ -75,7 +75,7 @@ async def get(
 async def _follow(client: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], own: bool) -> Page:
     for _ in range(REDIRECTS):
         if not own:
-            await _check(url)
+            await check(url)
         async with client.stream("GET", url, headers={"User-Agent": AGENT, **headers}) as answer:
             if answer.next_request is not None:
                 url = answer.next_request.url
@@ -99,11 +99,13 @@ async def _body(answer: httpx.Response) -> bytes:
     return bytes(body)
 
 
-async def _check(url: httpx.URL) -> None:
-    """
+async def check(url: httpx.URL | str) -> None:
+    """That it is http or https, and on the web, not on this site's network.
+
     Raises:
         WebError: it is not on the web.
     """
+    url = httpx.URL(url)
     if url.scheme not in ("http", "https") or not url.host:
         raise WebError(f"{str(url)[:200]!r} is not an http or https address")
     if os.environ.get("AWORLD_WEB_PRIVATE") == "1":

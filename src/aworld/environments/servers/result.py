@@ -22,8 +22,9 @@ def made(content: str, *files: str) -> CallToolResult:
 
 
 def in_parts(content: str, part: int, name: str) -> CallToolResult:
-    """One part of a long text, and how to have the next."""
+    """One part of a long text, and how to have the next; part -1 is the last."""
     parts = max(1, -(-len(content) // PART_CHARS))
+    part = parts if part == -1 else part
     if not 1 <= part <= parts:
         return error(f"{name} has {parts} parts, not {part}")
     shown = content[(part - 1) * PART_CHARS : part * PART_CHARS]
