@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 APPTAINER := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/aworld/apptainer/usr/bin# by tools/apptainer.sh; a site's own comes first
 export PATH := $(CURDIR)/$(BIN):$(PATH):$(wildcard $(APPTAINER))
 
-.PHONY: help install demo test test-fast killer cluster cluster-stop cluster-packages lint format lock clean
+.PHONY: help install demo test test-fast killer cluster cluster-stop cluster-packages tool-packages lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -20,7 +20,7 @@ demo: $(VENV)/.installed ## run the whole loop on this machine and print what wa
 	@$(BIN)/python jobs/pipeline.py recipe=demo site=local $(ARGS)
 
 test: $(VENV)/.installed ## run every test that this machine can run
-	-@$(MAKE) --no-print-directory cluster-packages
+	-@$(MAKE) --no-print-directory cluster-packages tool-packages
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(VENV)/.installed ## only the tests that take seconds
@@ -32,6 +32,9 @@ killer: $(VENV)/.installed ## whole runs on a private Slurm under a random kille
 cluster-packages: ## install Slurm and Apptainer for the tests, where this user may
 	@sh tools/cluster-packages.sh
 	@bash tools/apptainer.sh
+
+tool-packages: ## install Chromium for the browser tool, where this user may
+	@sh tools/tool-packages.sh
 
 images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*)
 	@$(BIN)/python tests/environment_image.py $@

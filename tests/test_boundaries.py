@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "evaluation": BASE | {"tasks", "trajectories"},
     "launch": BASE | {"tasks", "models", "environments", "rollout", "training", "trajectories", "evaluation"},
     "doctor": BASE | {"environments", "launch"},
-    "cli": BASE | {"doctor", "tasks", "trajectories", "rollout", "training", "evaluation", "launch"},
+    "cli": BASE | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "launch"},
     "__main__": {"cli"},
 }
 ENGINES = {"vllm": "inference", "megatron": "training", "mbridge": "training", "mpi4py": "trajectories"}

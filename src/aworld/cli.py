@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     prefetch = add("prefetch", _prefetch, "fetch a benchmark that jobs then read offline, with your own token")
     prefetch.add_argument("benchmark", choices=["gaia"])
     prefetch.add_argument("folder", metavar="FOLDER", type=Path, help="where the copy goes")
+    corpus = add("corpus", _corpus, "index a folder of documents, or a JSONL dump, for the search tool")
+    corpus.add_argument("source", metavar="FOLDER|FILE", type=Path, help="pdf, docx, html, txt, …; or title and text")
+    corpus.add_argument("index", metavar="INDEX", type=Path, help="where it goes; then environment.corpus=INDEX")
     doctor = add("doctor", _doctor, "what this site offers, on the login node and on compute nodes, each with its mend")
     doctor.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
     doctor.add_argument("--login-only", action="store_true", help="submit nothing")
@@ -184,6 +187,13 @@ def _prefetch(arguments: argparse.Namespace) -> None:
 
     for split, count in prefetch_gaia(arguments.folder).items():
         print(f"{arguments.folder}: {split}, {count} tasks")
+
+
+def _corpus(arguments: argparse.Namespace) -> None:
+    from aworld.environments.corpus import index
+
+    pages, unread = index(arguments.source, arguments.index)
+    print(f"{arguments.index}: {pages} pages" + (f"; {unread} files could not be read" if unread else ""))
 
 
 def _prepare(arguments: argparse.Namespace) -> None:

@@ -69,13 +69,14 @@ class Model:
 
 
 @dataclass
-class Judge:
-    """A model that decides about answers, behind an OpenAI-compatible endpoint; no model: none is asked."""
+class Endpoint:
+    """A model behind an OpenAI-compatible endpoint; no model: none is asked."""
 
     model: str = ""
     base_url: str = ""
     key_variable: str = ""  # the environment variable that holds the key; empty: none is needed
     seconds: float = 120.0  # limit of one reply
+    extra: dict[str, Any] = field(default_factory=dict)  # more of each request, such as return_token_ids of vLLM's
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Tasks:
     path: str | None = None  # of a benchmark's local copy
     split: str = "validation"  # of a benchmark
     datasets: list[str] = field(default_factory=list)  # of reasoning-gym
-    judge: Judge = field(default_factory=Judge)
+    judge: Endpoint = field(default_factory=Endpoint)  # decides about answers
 
 
 @dataclass
@@ -97,6 +98,10 @@ class Environment:
     """The world of an episode."""
 
     servers: list[str] = field(default_factory=lambda: ["python", "files", "search"])
+    corpus: str | None = None  # index that search answers from, made by aworld corpus; null: what the tasks bring
+    web: list[str] = field(default_factory=list)  # servers that reach the web, outside the sandbox
+    web_cache: str = ""  # folder on the shared file system where their answers are kept; empty: nowhere
+    web_mode: str = "record"  # what is kept is not asked again; else record: ask, keep | replay: ask | strict: an error
     slots: int = 8  # warm sandboxes per worker = episodes that run at once
     reuse: str = "never"  # never: a new sandbox per episode | reset: same server, fresh scratch and interpreter
     call_seconds: float = 10.0  # limit of one tool call
@@ -167,6 +172,7 @@ class Training:
 class Evaluation:
     attempts: int = 2  # per held-out task
     temperature: float = 1.0
+    endpoint: Endpoint = field(default_factory=Endpoint)  # who is evaluated, instead of a policy of the run
 
 
 @dataclass

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from aworld.config import Judge as Config
+from aworld.config import Endpoint as Config
 from aworld.errors import InfrastructureError, InputError
 from aworld.tasks.judge import Judge, verdict
 

@@ -51,9 +51,8 @@ class ChatFormat:
     """
 
     def __init__(self, folder: Path, answer_form: str = "tag"):
-        if answer_form not in ANSWER_FORMS:
-            raise InputError(f"agent.answer_form={answer_form}: no such form; valid: {', '.join(ANSWER_FORMS)}")
-        self._answer = ANSWER_FORMS[answer_form]
+        check_answer_form(answer_form)
+        self._answer_form = answer_form
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         self.end_of_turn: int = self.tokenizer.convert_tokens_to_ids(END_OF_TURN)
         # Rust's tokenizer by itself: with this switch a special token's text in a tool's result stays mere text.
@@ -96,8 +95,7 @@ class ChatFormat:
                 calls.append(call)
             else:
                 error = error or call
-        answers = self._answer.findall(_CALL.sub("", said))
-        return ParsedTurn(text, tuple(calls), answers[-1].strip() if answers else None, error)
+        return ParsedTurn(text, tuple(calls), final_answer(text, self._answer_form), error)
 
     def _format(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
@@ -108,6 +106,21 @@ class ChatFormat:
             return self._rust.encode(text, add_special_tokens=False).ids
         finally:
             self._rust.encode_special_tokens = False
+
+
+def check_answer_form(name: str) -> None:
+    """
+    Raises:
+        InputError: no such form.
+    """
+    if name not in ANSWER_FORMS:
+        raise InputError(f"agent.answer_form={name}: no such form; valid: {', '.join(ANSWER_FORMS)}")
+
+
+def final_answer(text: str, form: str) -> str | None:
+    """The last answer that a turn gives, outside of its thoughts and tool calls."""
+    answers = ANSWER_FORMS[form].findall(_CALL.sub("", _THINK.sub("", text)))
+    return answers[-1].strip() if answers else None
 
 
 def _tool_call(body: str) -> ToolCall | str:

@@ -41,10 +41,11 @@ class Transcript:
         """Seconds since the episode began."""
         return time.monotonic() - self.began
 
-    def repeats(self) -> int:
-        """How often the last call was made in a row, with the same arguments."""
-        calls = [(turn.tool, turn.arguments) for turn in self.turns if turn.tool]
-        return next((n for n, call in enumerate(reversed(calls)) if call != calls[-1]), len(calls))
+
+def repeats(turns: list[Turn]) -> int:
+    """How often the last call was made in a row, with the same arguments."""
+    calls = [(turn.tool, turn.arguments) for turn in turns if turn.tool]
+    return next((n for n, call in enumerate(reversed(calls)) if call != calls[-1]), len(calls))
 
 
 def asked(task: Task) -> str:
@@ -115,7 +116,7 @@ class ToolAgent:
             if not parsed.calls and parsed.error is None:
                 return "no_answer"
             results = await self._act(transcript, environment, parsed)
-            if transcript.repeats() > self.config.max_repeats:
+            if repeats(transcript.turns) > self.config.max_repeats:
                 return "repeated"
             transcript.append(self.chat.observation(results, ended))
         return "max_turns"

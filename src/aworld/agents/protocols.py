@@ -40,11 +40,15 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Observation:
-    """What a tool call returned; `is_error` marks a failure that the agent may read and react to."""
+    """What a tool call returned; `is_error` marks a failure that the agent may read and react to.
+
+    `files` are the names of those that it has put into the episode's folder.
+    """
 
     text: str
     is_error: bool
     seconds: float
+    files: tuple[str, ...] = ()
 
 
 class Environment(Protocol):

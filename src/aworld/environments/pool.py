@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from aworld.environments import watchdog
 from aworld.environments.sandbox import Contents, Launch, Sandbox
 from aworld.environments.scratch import empty, folder_of_a_pool, keep, remove, stage
 from aworld.environments.toolbox import McpToolbox, seconds_of
+from aworld.environments.web import WebTools, tools_of
+from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
 
 OWN_LIMIT = ("python", "terminal")  # these end what runs too long themselves
@@ -28,6 +31,7 @@ class Slot:
     config: schema.Environment
     scratch: Path
     toolbox: McpToolbox
+    web: WebTools | None = None  # of the episode that is played here
     worn: bool = False  # a server broke in it
 
     def __post_init__(self) -> None:
@@ -35,11 +39,17 @@ class Slot:
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
         """Call a tool. After a call that broke the server, the next one finds a new server on the same scratch."""
+        if self.web and name in self.web.names:
+            return await self._fitted(await self.web.call(name, arguments))
         if self.toolbox.broken:
             await self.toolbox.close()
             self.toolbox = await McpToolbox.start(self.launch, self.config)
         observation = await self.toolbox.call(name, arguments)
         self.worn = self.worn or bool(self.toolbox.broken)
+        return await self._fitted(observation)
+
+    async def _fitted(self, observation: Observation) -> Observation:
+        """With no more text than an agent is to read at once; the whole of it is kept in the scratch."""
         limit = self.config.result_chars
         if len(observation.text) <= limit:
             return observation
@@ -63,10 +73,20 @@ class EnvironmentPool:
     def __init__(self, config: schema.Environment, sandbox: Sandbox, corpus: Path | None, scratch_root: Path):
         if config.reuse not in ("never", "reset"):
             raise InputError(f"environment.reuse={config.reuse}: no such policy; valid: never, reset")
-        if "search" in config.servers and corpus is None:
-            raise InputError("environment.servers has search, but the tasks bring no corpus; leave search out")
+        corpus = Path(config.corpus) if config.corpus else corpus
+        if "search" in config.servers and (corpus is None or not corpus.is_file()):
+            why = f"{corpus} is not there" if corpus else "the tasks bring no corpus"
+            raise InputError(
+                f"environment.servers has search, but {why}; make an index with aworld corpus and set "
+                "environment.corpus, or leave search out"
+            )
         self._config = config
         self._sandbox = sandbox
+        self._cache = None
+        if config.web and config.web_cache:
+            owner = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            self._cache = WebCache(Path(config.web_cache).resolve(), config.web_mode, owner)
+        self._web_tools: list[dict[str, Any]] = []
         self._corpus = corpus.resolve() if corpus else None
         self._root = scratch_root
         self._folder = ExitStack()
@@ -78,6 +98,8 @@ class EnvironmentPool:
 
     async def __aenter__(self) -> "EnvironmentPool":
         self._root = await asyncio.to_thread(self._folder.enter_context, folder_of_a_pool(self._root))
+        if self._config.web:
+            self._web_tools = await tools_of(self._config, self._root)
         self._watching = asyncio.create_task(self._watch())
         for _ in range(self._config.slots):
             self._in_background(self._add())
@@ -113,8 +135,14 @@ class EnvironmentPool:
                 self._in_background(self._add())  # ahead of need: it starts while this episode runs
             try:
                 await asyncio.to_thread(stage, files, slot.scratch)
+                if self._config.web:
+                    slot.web = WebTools(self._config, slot.scratch, self._web_tools, self._cache)
+                    slot.tools = slot.toolbox.tools + slot.web.tools
                 yield slot
             finally:
+                if slot.web:
+                    await slot.web.close()
+                    slot.web = None
                 if self._config.reuse == "never":
                     self._in_background(self._discard(slot))
                 else:
@@ -133,6 +161,8 @@ class EnvironmentPool:
                     reason = await asyncio.to_thread(watchdog.excess, slot.toolbox.pid, slot.scratch, self._config)
                     if reason:
                         slot.toolbox.stop(reason)
+                if slot.web:
+                    await asyncio.to_thread(slot.web.watch)
 
     async def _add(self) -> None:
         """Start a slot; its failure is for the episode that would have had it."""

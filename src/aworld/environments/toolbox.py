@@ -4,12 +4,13 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from mcp import Client, MCPError
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, ResourceLink, TextContent
 from pydantic import ValidationError
 
 from aworld import config as schema
@@ -77,8 +78,8 @@ class McpToolbox:
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
         """Call a tool; returns within its time limit. Whatever goes wrong is an Observation with is_error."""
         begin = time.perf_counter()
-        text, is_error = await self._call(name, arguments)
-        return Observation(text, is_error, time.perf_counter() - begin)
+        observation = await self._call(name, arguments)
+        return replace(observation, seconds=time.perf_counter() - begin)
 
     def stop(self, reason: str) -> None:
         """Kill the server at once; the call under way, and each later one, says why."""
@@ -116,17 +117,18 @@ class McpToolbox:
             if cursor is None:
                 return
 
-    async def _call(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, bool]:
+    async def _call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
         if reason := self._refusal(name, arguments):
-            return reason, True
+            return _error(reason)
         if self.broken or self._client is None:
-            return f"the tools are gone: {self.broken}", True
+            return _error(f"the tools are gone: {self.broken}")
         self._process.expect()
         limit = seconds_of(self._config, name)
         try:
             async with asyncio.timeout(limit):
                 result = await self._client.call_tool(name, dict(arguments))
-            return _text(result), result.is_error
+            files = tuple(block.name for block in result.content if isinstance(block, ResourceLink))
+            return Observation(_text(result), result.is_error, 0.0, files)
         except TimeoutError:
             self._process.kill(f"no answer within {limit:g} s")
         except asyncio.CancelledError:
@@ -135,8 +137,8 @@ class McpToolbox:
         except (MCPError, ValidationError, RuntimeError) as reason:
             # RuntimeError: the SDK's, for a result that does not fit the tool's own output schema
             if not self.broken:
-                return f"{name} failed: {str(reason)[:REASON_CHARS]}", True
-        return f"{name} failed: the server was stopped: {self.broken[:REASON_CHARS]}", True
+                return _error(f"{name} failed: {str(reason)[:REASON_CHARS]}")
+        return _error(f"{name} failed: the server was stopped: {self.broken[:REASON_CHARS]}")
 
     def _refusal(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Why this call is not made, in a line the agent can act on; empty when it is."""
@@ -157,6 +159,10 @@ def seconds_of(config: schema.Environment, tool: str) -> float:
     return config.tool_seconds.get(tool, config.call_seconds)
 
 
+def _error(text: str) -> Observation:
+    return Observation(text, True, 0.0)
+
+
 def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
     leaf: BaseException = group
     while isinstance(leaf, BaseExceptionGroup):
@@ -165,7 +171,8 @@ def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
 
 
 def _text(result: CallToolResult) -> str:
-    return "\n".join(b.text if isinstance(b, TextContent) else f"[{b.type}]" for b in result.content)
+    blocks = (block for block in result.content if not isinstance(block, ResourceLink))  # files: the text names them
+    return "\n".join(block.text if isinstance(block, TextContent) else f"[{block.type}]" for block in blocks)
 
 
 def _without_titles(node: Any) -> Any:

@@ -60,9 +60,7 @@ def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
     path = run.benchmark(name)
     if not path.is_file():
         found = ", ".join(sorted(p.parent.name for p in path.parent.parent.glob("*/config.yaml"))) or "none"
-        raise InputError(
-            f"no benchmark '{name}' in {run.root}; there are: {found}; begin it: jobs/evaluate.py tasks={name}"
-        )
+        raise InputError(f"no benchmark '{name}' in {run.root}; there are: {found}; begin it: jobs/evaluate.py tasks=…")
     config = configuration.read(path)
     return config, run, make_source(config.tasks, path.parent / "tasks")
 
@@ -77,7 +75,8 @@ def played(run: RunDir, name: str, version: int) -> Played:
     folder = run.evaluation(name, version)
     if not folder.is_dir():
         raise InputError(
-            f"policy {version} was not evaluated on {name}; do: jobs/evaluate.py {run.root} tasks={name} …"
+            f"policy {version} was not evaluated on {name}; do: "
+            f"jobs/evaluate.py {run.root} --policy {version} --name {name}"
         )
     episodes = journal.collect(folder / "journals")
     return Played(list(source.tasks("held_out")), config.evaluation.attempts, episodes, source)

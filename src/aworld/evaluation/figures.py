@@ -31,7 +31,7 @@ def figures(played: Played) -> dict[str, Any]:
         **statistics.evaluation(played.episodes, levels, played.attempts),
         "pass_at_k": [_pass_at(played, k) for k in range(1, played.attempts + 1)],
         "majority": float(np.mean(voted)),
-        "tokens": _spread(sum(episode.mask) for episode in played.episodes),
+        "tokens": _spread(e.sampling.get("completion_tokens", sum(e.mask)) for e in played.episodes),
         "turns": _spread(sum(turn.role == "assistant" for turn in e.turns) for e in played.episodes),
         "seconds": _spread(episode.seconds.get("total", 0.0) for episode in played.episodes),
         "tools": {

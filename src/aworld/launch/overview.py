@@ -75,10 +75,9 @@ def _mend(run: RunDir, stages: list[StageStatus]) -> str:
     """The command that goes on with the first thing that is left."""
     part = next((stage.part for stage in stages if not stage.finished), "")
     for folder in (run.root / "evals").glob("*/[0-9]*"):
-        if part == f"{folder.parent.name} {int(folder.name)}":
-            return (
-                f"go on with: python jobs/evaluate.py {run.root} --policy {int(folder.name)} tasks={folder.parent.name}"
-            )
+        name, version = folder.parent.name, int(folder.name)
+        if part == f"{name} {version}":
+            return f"go on with: python jobs/evaluate.py {run.root} --policy {version} --name {name}"
     return f"go on with: aworld resume {run.root}"
 
 

@@ -1,6 +1,7 @@
 """Launch one stage of an existing run from the login node: what `jobs/rollout.py` and its like do."""
 
 import argparse
+import re
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from aworld.launch.plan import Stage
 from aworld.launch.progress import Progress
 from aworld.launch.slurm import script
 from aworld.launch.status import on_benchmark
-from aworld.rollout.workload import Workload, evaluation_workload, round_workload
+from aworld.rollout.workload import HELD_OUT, Workload, evaluation_workload, round_workload
 from aworld.rundir import RunDir, is_complete
 from aworld.tasks import make_source
 
@@ -37,12 +38,13 @@ def launch_stage(kind: str, text: str | None) -> int:
     parser.add_argument("--policy" if kind == "evaluate" else "--round", dest="number", type=int, required=True)
     parser.add_argument("--dry-run", action="store_true", help="print what would be launched, and launch nothing")
     if kind == "evaluate":
+        parser.add_argument("--name", help="of the benchmark's folder in evals/ (default: that of its tasks)")
         parser.add_argument("--begin-only", action="store_true", help="fix the benchmark's settings, launch nothing")
     arguments = parser.parse_intermixed_args()
 
     def launch() -> None:
         run = RunDir(arguments.run)
-        config, tasks = _configured(kind, run, arguments.words)
+        config, tasks = _configured(kind, run, arguments.words, getattr(arguments, "name", None))
         if kind == "evaluate" and not is_complete(run.policy(arguments.number)):
             there = ", ".join(str(version) for version in run.policies()) or "none"
             raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
@@ -67,12 +69,14 @@ def launch_stage(kind: str, text: str | None) -> int:
     return guarded(launch)
 
 
-def _configured(kind: str, run: RunDir, words: list[str]) -> tuple[Config, str]:
-    """The run's configuration, or of an evaluation with `tasks=NAME` that benchmark's, and its name."""
+def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> tuple[Config, str]:
+    """The run's configuration, or of an evaluation with `tasks=NAME` that benchmark's, and what it is called."""
     named = [word for word in words if kind == "evaluate" and word.startswith("tasks=")]
-    if not named:
+    if not named and not name:
         return configuration.changed(configuration.read(run.config), words), ""
-    tasks = named[-1].removeprefix("tasks=")
+    tasks = name or named[-1].removeprefix("tasks=")
+    if tasks == HELD_OUT or not re.fullmatch(r"[\w.-]+", tasks):
+        raise InputError(f"--name {tasks}: give it letters, digits, '.', '_' and '-', and not {HELD_OUT}")
     if run.benchmark(tasks).exists():  # as it was begun
         others = [word for word in words if word not in named]
         return configuration.changed(configuration.read(run.benchmark(tasks)), others), tasks

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aworld.agents.chat import ChatFormat
+from aworld.agents.endpoint import EndpointAgent
 from aworld.agents.loop import ToolAgent
 from aworld.agents.protocols import Environment
 from aworld.agents.scripted import ScriptedPolicy
@@ -132,6 +133,9 @@ class Shard:
         """A player of the newest policy that the workload admits, or of the scripted expert."""
         if workload.newest is None:
             return _expert(self.config, ChatFormat(self.run.base))
+        if self.config.evaluation.endpoint.model and not workload.publishes:
+            agent = replace(self.config.agent, temperature=workload.temperature)
+            return _guest(EndpointAgent(self.config.evaluation.endpoint, agent), workload.round)
         version = max(v for v in range(workload.oldest or 0, workload.newest + 1) if is_complete(self.run.policy(v)))
         if version != self.version:
             verify(self.run.policy(version))
@@ -159,6 +163,13 @@ def _player(agent: ToolAgent, round_: int, shard: VllmShard) -> Player:
         if episode.status == "infra_error" and not shard.is_alive:  # every episode to come would be one as well
             raise InfrastructureError(f"vLLM ended while it was needed; see {shard.log}")
         return episode
+
+    return play
+
+
+def _guest(agent: EndpointAgent, round_: int) -> Player:
+    async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+        return await agent.run(task, environment, round=round_, attempt=attempt, seed=seed)
 
     return play
 

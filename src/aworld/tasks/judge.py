@@ -27,7 +27,7 @@ TRIES = 3
 class Judge:
     """Asks `config.model` at `config.base_url`; the key is in the environment variable `config.key_variable`."""
 
-    def __init__(self, config: schema.Judge):
+    def __init__(self, config: schema.Endpoint):
         if not config.base_url:
             raise InputError("tasks.judge.base_url is not set; name the endpoint, such as http://localhost:8000/v1")
         key = os.environ.get(config.key_variable, "") if config.key_variable else ""

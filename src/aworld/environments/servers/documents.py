@@ -14,10 +14,9 @@ from pathlib import Path
 from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
-from aworld.environments.servers.result import error, text
+from aworld.environments.servers.result import error, in_parts
 
 MAX_BYTES = 50_000_000
-PART_CHARS = 8_000
 
 
 def pdf(path: Path) -> Iterator[str]:
@@ -74,10 +73,14 @@ def jsons(path: Path) -> Iterator[str]:
 
 
 def page(path: Path) -> Iterator[str]:
+    yield from page_text(_text(path))
+
+
+def page_text(markup: str) -> list[str]:
     """The text of HTML, without scripts and styles, a line for each piece."""
     parser = _Page()
-    parser.feed(_text(path))
-    yield from parser.pieces
+    parser.feed(markup)
+    return parser.pieces
 
 
 def plain(path: Path) -> Iterator[str]:
@@ -111,12 +114,7 @@ async def read_document(path: str, part: int = 1) -> CallToolResult:
         return error(f"{path} is not text, and {file.suffix or 'without a suffix'} is no format known here")
     except Exception as reason:  # whatever a library makes of a damaged file
         return error(f"{path} cannot be read as {file.suffix}: {type(reason).__name__}: {str(reason)[:200]}")
-    parts = max(1, -(-len(content) // PART_CHARS))
-    if not 1 <= part <= parts:
-        return error(f"{path} has {parts} parts, not {part}")
-    shown = content[(part - 1) * PART_CHARS : part * PART_CHARS]
-    more = f"\n[part {part} of {parts}; go on with part={part + 1}]" if part < parts else ""
-    return text((shown or "(no text in it)") + more)
+    return in_parts(content, part, path)
 
 
 class _Page(html.parser.HTMLParser):

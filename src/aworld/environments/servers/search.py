@@ -1,25 +1,36 @@
-"""`search`: full text over a small corpus, held in memory by SQLite's FTS5 and ranked by its bm25."""
+"""`search` and `open_page`: full text over a corpus, by SQLite's FTS5 (public domain), ranked by its bm25.
+
+AWORLD_CORPUS is a small JSONL file of {"title", "text"}, which is held in memory, or an index of any size that
+`aworld corpus` made, which is read where it lies and whose pages can be opened.
+"""
 
 import json
 import os
 import re
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
-from aworld.environments.servers.result import error, text
+from aworld.environments.servers.result import error, in_parts, text
 
+SQLITE = b"SQLite format 3\0"
 HITS = 3
 WORDS = 32  # of a query; the rest is left out
 HIT_CHARS = 500
 
 
 class Corpus:
-    """A JSONL file of {"title", "text"}, indexed."""
+    """A JSONL file of {"title", "text"}, indexed, or an index."""
 
     def __init__(self, path: Path):
+        with path.open("rb") as file:
+            self.is_index = file.read(len(SQLITE)) == SQLITE
+        if self.is_index:
+            self._db = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1", uri=True)
+            return
         self._db = sqlite3.connect(":memory:")
         self._db.execute("CREATE VIRTUAL TABLE pages USING fts5(title, text, tokenize='porter unicode61')")
         with path.open(encoding="utf-8") as lines:
@@ -36,6 +47,14 @@ class Corpus:
                 return hits
         return []
 
+    def page(self, name: str) -> str | None:
+        """The text of the page with this name, or title."""
+        for column in ("name", "title"):
+            row = self._db.execute(f"SELECT text FROM pages WHERE {column} = ? LIMIT 1", (name,)).fetchone()
+            if row:
+                return str(row[0])
+        return None
+
 
 def add_to(server: MCPServer) -> None:
     path = os.environ.get("AWORLD_CORPUS")
@@ -49,7 +68,13 @@ def add_to(server: MCPServer) -> None:
             return error("nothing found")
         return text("\n".join(f"{title}: {' '.join(body.split())[:HIT_CHARS]}" for title, body in hits))
 
+    async def open_page(title: str, part: int = 1) -> CallToolResult:
+        content = corpus.page(title)
+        return error(f"no page {title[:100]!r}; search for it") if content is None else in_parts(content, part, title)
+
     server.add_tool(search, description="Search facts.", structured_output=False)
+    if corpus.is_index:
+        server.add_tool(open_page, description="Read a page that search found, part by part.", structured_output=False)
 
 
 if __name__ == "__main__":

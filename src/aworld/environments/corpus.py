@@ -1,0 +1,69 @@
+"""Make an index that the search tool answers from where there is no web: of a folder of documents, or of a dump."""
+
+import json
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from rich.progress import track
+
+from aworld.environments.servers.documents import READERS, plain
+from aworld.errors import InputError
+from aworld.rundir import publishing
+
+LAYOUT = "fts5(title, text, name UNINDEXED, tokenize='porter unicode61')"
+TEXTS = (".txt", ".md", ".rst", ".xml")
+
+
+def index(source: Path, into: Path) -> tuple[int, int]:
+    """Write the full-text index of a folder, or of a JSONL file of {"title", "text"} with an optional "url".
+
+    Returns:
+        how many pages are in it, and how many files of the folder could not be read.
+
+    Raises:
+        InputError: the source is not there, holds nothing, or is no such file.
+    """
+    if not source.exists():
+        raise InputError(f"{source} is not there; give a folder of documents, or a JSONL file of title and text")
+    pages, unread = 0, 0
+    with publishing(into) as temporary, closing(sqlite3.connect(temporary)) as database:
+        database.execute("PRAGMA journal_mode = OFF")  # what is half made is thrown away
+        database.execute(f"CREATE VIRTUAL TABLE pages USING {LAYOUT}")
+        for page in _dump(source) if source.is_file() else _folder(source):
+            if page is None:
+                unread += 1
+                continue
+            database.execute("INSERT INTO pages VALUES (?, ?, ?)", page)
+            pages += 1
+        if not pages:
+            raise InputError(f"{source} holds nothing that can be read")
+        database.execute("INSERT INTO pages(pages) VALUES ('optimize')")
+        database.commit()
+    return pages, unread
+
+
+def _dump(path: Path) -> Iterator[tuple[str, str, str]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                yield row["title"], row["text"], row.get("url") or row["title"]
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise InputError(f"{path}, line {number}: not a JSON object with title and text") from None
+
+
+def _folder(root: Path) -> Iterator[tuple[str, str, str] | None]:
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix.lower() in (*READERS, *TEXTS)]
+    for path in track(files, description="reading", disable=not sys.stderr.isatty()):
+        try:
+            text = "\n".join(READERS.get(path.suffix.lower(), plain)(path))
+        except Exception as reason:  # whatever a library makes of a damaged file
+            print(f"warning: {path} is left out: {type(reason).__name__}: {str(reason)[:200]}", file=sys.stderr)
+            yield None
+            continue
+        yield path.stem, text, str(path.relative_to(root))

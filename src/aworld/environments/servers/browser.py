@@ -1,0 +1,184 @@
+"""`browse` and `browse_…`: a headless Chromium that shows pages as text, with numbers on what can be clicked or filled.
+
+By playwright (Apache-2.0) and this machine's Chromium (BSD-3): AWORLD_CHROMIUM, else `chromium` or `google-chrome` on
+PATH. Scripts run; sounds, videos and drawings are not seen (take a screenshot), downloads and dialogs are dismissed.
+"""
+
+import asyncio
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mcp.server.mcpserver import MCPServer
+from mcp_types import CallToolResult
+
+from aworld.environments.servers import internet
+from aworld.environments.servers.result import error, in_parts, made
+
+MARK = "data-aworld"
+SECONDS = 15.0
+SETTLES = 0.3
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# what would open in a window of its own opens here
+ONE_WINDOW = """
+window.open = (url) => { if (url) location.href = url; return window };
+addEventListener("click", (event) => {
+  const link = event.target.closest && event.target.closest("a[target]");
+  if (link) link.removeAttribute("target");
+}, true);
+"""
+VIEW = Path(__file__).with_name("view.js")
+
+
+class Browser:
+    """One page of one Chromium, started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._page: Any = None
+        self._allowed: dict[str, bool] = {}
+
+    async def page(self) -> Any:
+        """
+        Raises:
+            WebError: there is no Chromium, or it does not start.
+        """
+        if self._page is not None:
+            return self._page
+        from playwright.async_api import Error, async_playwright
+
+        program = os.environ.get("AWORLD_CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
+        if program is None:
+            raise internet.WebError("no Chromium on PATH; set AWORLD_CHROMIUM to one")
+        proxy = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
+        try:
+            browser = await (await async_playwright().start()).chromium.launch(
+                executable_path=program,
+                chromium_sandbox=os.geteuid() != 0,  # Chromium refuses its own sandbox to root
+                proxy={"server": proxy, "bypass": os.environ.get("no_proxy", "")} if proxy else None,
+            )
+        except Error as reason:
+            raise internet.WebError(f"Chromium does not start: {_line(reason)}") from None
+        context = await browser.new_context(accept_downloads=False, viewport={"width": 1280, "height": 800})
+        await context.route("**/*", self._route)
+        await context.add_init_script(ONE_WINDOW)
+        page = await context.new_page()
+        page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.dismiss()))
+        page.set_default_timeout(1000 * SECONDS)
+        self._page = page
+        return page
+
+    async def _route(self, route: Any) -> None:
+        url = route.request.url
+        host = url.split("/")[2] if url.startswith("http") and url.count("/") > 1 else url
+        if host not in self._allowed:
+            try:
+                await internet.check(url)
+                self._allowed[host] = True
+            except internet.WebError:
+                self._allowed[host] = False
+        await (route.continue_() if self._allowed[host] else route.abort("addressunreachable"))
+
+
+_browser = Browser()
+
+
+async def browse(url: str) -> CallToolResult:
+    async def go(page: Any) -> None:
+        await internet.check(url)
+        await page.goto(url, wait_until="domcontentloaded")
+
+    return await _after(go)
+
+
+async def browse_click(number: int) -> CallToolResult:
+    return await _after(lambda page: page.locator(f"[{MARK}='{int(number)}']").click(timeout=5000))
+
+
+async def browse_type(number: int, text: str, submit: bool = False) -> CallToolResult:
+    async def fill(page: Any) -> None:
+        field = page.locator(f"[{MARK}='{int(number)}']")
+        if await field.evaluate("element => element.tagName") == "SELECT":
+            await field.select_option(label=text, timeout=5000)
+        else:
+            await field.fill(text, timeout=5000)
+        if submit:
+            await field.press("Enter")
+
+    return await _after(fill)
+
+
+async def browse_back() -> CallToolResult:
+    return await _after(lambda page: page.go_back(wait_until="domcontentloaded"))
+
+
+async def browse_scroll() -> CallToolResult:
+    """To the end of the page, where some load more."""
+    return await _after(lambda page: page.evaluate("window.scrollTo(0, document.body.scrollHeight)"), part=-1)
+
+
+async def browse_view(part: int = 1) -> CallToolResult:
+    async def stay(page: Any) -> None: ...
+
+    return await _after(stay, part)
+
+
+async def browse_screenshot(name: str = "screenshot.png") -> CallToolResult:
+    try:
+        picture = await (await _browser.page()).screenshot(type="png")
+        file = Path(name).name or "screenshot.png"
+        with open(Path.cwd() / file, "xb") as target:  # x: never through a link
+            target.write(picture)
+    except internet.WebError as reason:
+        return internet.failed(reason)
+    except FileExistsError:
+        return error(f"there is a file {file!r} already")
+    except Exception as reason:
+        return error(f"no screenshot: {_line(reason)}")
+    return made(f"{len(picture)} bytes in {file}", file)
+
+
+async def _after(step: Any, part: int = 1) -> CallToolResult:
+    """Take a step, let the page settle, and show it; part -1 is the last."""
+    from playwright.async_api import Error
+    from playwright.async_api import TimeoutError as TooLong
+
+    try:
+        page = await _browser.page()
+        await step(page)
+        await asyncio.sleep(SETTLES)  # what a click leads to has begun by then
+        with suppress(TooLong):  # some pages never fall silent
+            await page.wait_for_load_state("networkidle", timeout=3000)
+        title, lines = await page.title(), await page.evaluate(VIEW.read_text(), MARK)
+    except internet.WebError as reason:
+        return internet.failed(reason)
+    except TooLong as reason:
+        return internet.failed(internet.WebError(_line(reason), passing=True))
+    except Error as reason:
+        return error(_line(reason))
+    content = "\n".join([f"{title}\n{page.url}", *lines])
+    return in_parts(content, part, page.url)
+
+
+def _line(reason: BaseException) -> str:
+    return str(reason).splitlines()[0][:200]
+
+
+def add_to(server: MCPServer) -> None:
+    for tool, description in (
+        (browse, "Open a web page in a browser."),
+        (browse_click, "Click the element with this number."),
+        (browse_type, "Fill the field with this number; submit: press Enter."),
+        (browse_scroll, "Scroll to the end."),
+        (browse_back, "Go back."),
+        (browse_view, "Show a further part of the page."),
+        (browse_screenshot, "Save a picture of the page."),
+    ):
+        server.add_tool(tool, description=description, structured_output=False)
+
+
+if __name__ == "__main__":
+    from aworld.environments.servers.__main__ import serve
+
+    serve(["browser"])

@@ -1,0 +1,129 @@
+"""How the web tools reach the web: http and https only, bounded, and nothing of this site's own network.
+
+By httpx (BSD-3), which honours http_proxy, https_proxy and no_proxy. AWORLD_WEB_SECONDS (20) limits one try,
+AWORLD_WEB_MB (20) an answer; AWORLD_WEB_PRIVATE=1 lets addresses of private networks through.
+"""
+
+import asyncio
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+from mcp_types import CallToolResult
+
+from aworld.environments.servers.result import UNREACHABLE, error
+
+TRIES = 3
+REDIRECTS = 8
+AGENT = "Mozilla/5.0 (compatible; aworld-slurm)"
+AGAIN = (429, 500, 502, 503, 504)
+
+
+class WebError(Exception):
+    """Why there is no answer; `passing` where asking again may help."""
+
+    def __init__(self, reason: str, passing: bool = False):
+        super().__init__(reason)
+        self.passing = passing
+
+
+@dataclass(frozen=True)
+class Page:
+    """`url` is where it came from in the end; `kind` its media type, such as text/html."""
+
+    url: str
+    kind: str
+    body: bytes
+    charset: str
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(self.charset, "replace")
+
+
+async def get(
+    url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None, own: bool = False
+) -> Page:
+    """Fetch a page, with redirects; what fails for a moment is tried three times.
+
+    Args:
+        own: the address is a setting, not the agent's, and so may be one of this site.
+
+    Raises:
+        WebError: with one line that says why.
+    """
+    async with httpx.AsyncClient(timeout=float(os.environ.get("AWORLD_WEB_SECONDS", "20"))) as client:
+        reason = ""
+        for attempt in range(TRIES):
+            await asyncio.sleep(attempt**2 * 0.5)
+            try:
+                return await _follow(client, httpx.URL(url, params=params or None), headers or {}, own)
+            except httpx.TransportError as failure:
+                reason = str(failure) or type(failure).__name__
+            except WebError as failure:
+                if not failure.passing:
+                    raise
+                reason = str(failure)
+            except (httpx.InvalidURL, ValueError) as failure:
+                raise WebError(f"{url[:200]!r} is no address: {failure}") from None
+        raise WebError(f"{url[:200]}: {reason}", passing=True)
+
+
+async def _follow(client: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], own: bool) -> Page:
+    for _ in range(REDIRECTS):
+        if not own:
+            await check(url)
+        async with client.stream("GET", url, headers={"User-Agent": AGENT, **headers}) as answer:
+            if answer.next_request is not None:
+                url = answer.next_request.url
+                continue
+            if answer.status_code in AGAIN:
+                raise WebError(f"status {answer.status_code}", passing=True)
+            if answer.is_error:
+                raise WebError(f"{url}: status {answer.status_code} {answer.reason_phrase}".strip())
+            kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+            return Page(str(answer.url), kind, await _body(answer), answer.charset_encoding or "utf-8")
+    raise WebError(f"{url}: redirected more than {REDIRECTS} times")
+
+
+async def _body(answer: httpx.Response) -> bytes:
+    limit = int(float(os.environ.get("AWORLD_WEB_MB", "20")) * 1e6)
+    body = bytearray()
+    async for piece in answer.aiter_bytes():
+        body += piece
+        if len(body) > limit:
+            raise WebError(f"{answer.url} is larger than {limit / 1e6:g} MB")
+    return bytes(body)
+
+
+async def check(url: httpx.URL | str) -> None:
+    """That it is http or https, and on the web, not on this site's network.
+
+    Raises:
+        WebError: it is not on the web.
+    """
+    url = httpx.URL(url)
+    if url.scheme not in ("http", "https") or not url.host:
+        raise WebError(f"{str(url)[:200]!r} is not an http or https address")
+    if os.environ.get("AWORLD_WEB_PRIVATE") == "1":
+        return
+    try:
+        found = [ipaddress.ip_address(url.host)]
+    except ValueError:
+        if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")):
+            return  # names are the proxy's to resolve
+        try:
+            answers = await asyncio.get_running_loop().getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)
+        except OSError as failure:
+            raise WebError(f"{url.host} is not found: {failure.strerror or failure}", passing=True) from None
+        found = [ipaddress.ip_address(answer[4][0]) for answer in answers]
+    if not all(address.is_global for address in found):
+        raise WebError(f"{url.host} is not on the public web")
+
+
+def failed(reason: WebError) -> CallToolResult:
+    """The result that says so."""
+    return error(f"{UNREACHABLE}: {reason}" if reason.passing else str(reason))

@@ -1,0 +1,134 @@
+"""A real Chromium on pages of a server on this machine."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from local_web import Reply, serving
+
+from aworld import config as schema
+from aworld.agents.protocols import Observation
+from aworld.environments.pool import EnvironmentPool
+from aworld.environments.sandbox import SubprocessSandbox
+from aworld.environments.servers.browser import PROGRAMS
+
+pytestmark = [
+    pytest.mark.unit,
+    pytest.mark.skipif(not any(map(shutil.which, PROGRAMS)), reason="no Chromium on PATH: apt install chromium"),
+]
+HOME = """<html><head><title>Home</title><script>
+onload = () => { document.getElementById("late").textContent = "written by " + "a script"; alert("hello") }
+</script></head><body><h1>Welcome</h1><p id="late"></p><p style="display:none">unseen</p>
+<a href="/next">The next page</a> <a href="/window" target="_blank">A window</a>
+<form action="/found"><label>Name <input name="name"></label>
+<select name="size" aria-label="Size"><option>small</option><option>large</option></select>
+<input type="checkbox" name="sure" checked aria-label="Sure"><button>Send</button></form>
+<div role="button" onclick="document.title = 'pressed'" aria-label="Press"></div>
+<img src="http://10.0.0.1/x.png" alt="a cat">
+</body></html>"""
+ENDLESS = """<title>Endless</title><body style="margin:0"><div id="all"></div><script>
+let n = 0; const more = () => { for (let i = 0; i < 50; i++) all.innerHTML += `<p>line ${n++}</p>` };
+more(); onscroll = () => { if (n < 100) more() }</script></body>"""
+
+
+def answer(url: str, headers: Mapping[str, str]) -> Reply:
+    path, query = urlsplit(url).path, parse_qs(urlsplit(url).query)
+    pages = {
+        "/": HOME,
+        "/next": "<title>Next</title><p>Second page.</p>",
+        "/window": "<title>Window</title><p>Its own window.</p>",
+        "/found": f"<title>Found</title><p>{query}</p>",
+        "/endless": ENDLESS,
+    }
+    return Reply(pages[path].encode(), "text/html") if path in pages else Reply(b"<p>nothing</p>", "text/html", 404)
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("AWORLD_WEB_PRIVATE", "1")
+    with serving(answer) as address:
+        yield address
+
+
+def play(*calls: tuple[str, dict], **values: object) -> list[Observation]:
+    config = schema.Environment(servers=["python"], web=["browser"], slots=1, result_chars=20_000, **values)  # type: ignore[arg-type]
+    config.call_seconds = 60.0
+
+    async def story(root: Path) -> list[Observation]:
+        async with EnvironmentPool(config, SubprocessSandbox(), None, root) as pool, pool.episode() as environment:
+            return [await environment.call(name, arguments) for name, arguments in calls]
+
+    with tempfile.TemporaryDirectory(prefix="b-") as root:  # a path short enough for a browser's sockets
+        seen = asyncio.run(story(Path(root)))
+        assert not list(Path(root).iterdir())
+    return seen
+
+
+def test_pages_are_text_with_numbers_to_act_on(home: str) -> None:
+    seen = play(
+        ("browse", {"url": home}),
+        ("browse_type", {"number": 3, "text": "Ada"}),
+        ("browse_type", {"number": 4, "text": "large"}),
+        ("browse_click", {"number": 5}),
+        ("browse_click", {"number": 6}),
+        ("browse_back", {}),
+        ("browse_click", {"number": 1}),
+        ("browse_back", {}),
+        ("browse_click", {"number": 2}),
+        ("browse_click", {"number": 99}),
+    )
+    assert not any(one.is_error for one in seen[:-1]), seen
+    assert seen[0].text.splitlines() == [
+        "Home",
+        f"{home}/",
+        "Welcome",
+        "written by a script",
+        '[1] link "The next page" [2] link "A window"',
+        'Name [3] field "Name" [4] choice "Size" = "small" of small | large [5] checkbox "Sure" (on) [6] button "Send"',
+        '[7] button "Press"',
+        "(picture: a cat)",
+    ]
+    assert '[3] field "Name" = "Ada"' in seen[1].text and '"Size" = "large"' in seen[2].text
+    assert "(off)" in seen[3].text
+    assert "{'name': ['Ada'], 'size': ['large']}" in seen[4].text
+    assert seen[5].text.startswith("Home") and seen[6].text.endswith("Second page.")
+    assert seen[8].text == f"Window\n{home}/window\nIts own window."
+    assert seen[9].is_error and "\n" not in seen[9].text
+
+
+def test_an_endless_page_a_picture_and_what_is_not_on_the_web(home: str) -> None:
+    size = ("python", {"code": "from PIL import Image\nImage.open('shot.png').size"})
+    seen = play(
+        ("browse", {"url": f"{home}/endless"}),
+        ("browse_scroll", {}),
+        ("browse_screenshot", {"name": "../shot.png"}),
+        size,
+        ("browse", {"url": "file:///etc/passwd"}),
+        ("browse", {"url": f"{home}/missing"}),
+    )
+    assert seen[0].text.endswith("line 49") and seen[1].text.endswith("line 99")
+    assert seen[3].text == "(1280, 800)", seen[2]
+    assert seen[4].is_error and "is not an http or https address" in seen[4].text
+    assert seen[5].text.endswith("nothing")
+
+
+def test_a_session_is_replayed_and_goes_on(home: str, tmp_path: Path) -> None:
+    """What was recorded needs no browser; a step that was not is taken after the steps before it."""
+    cache = str(tmp_path / "cache")
+    steps: list[tuple[str, dict]] = [("browse", {"url": home}), ("browse_click", {"number": 1})]
+    first = play(*steps, web_cache=cache)
+    strict = play(*steps, ("browse_back", {}), web_cache=cache, web_mode="strict")
+    assert [one.text for one in strict[:2]] == [one.text for one in first]
+    assert strict[2].is_error and "not recorded" in strict[2].text
+    on = play(*steps, ("browse_back", {}), web_cache=cache)
+    assert on[1].seconds == 0.0 and on[2].text.startswith("Home")
+
+
+def test_private_addresses_are_not_browsed(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWORLD_WEB_PRIVATE")
+    (seen,) = play(("browse", {"url": home}))
+    assert seen.is_error and "is not on the public web" in seen.text
