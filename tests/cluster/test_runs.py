@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from killer import Killer
+from rich.console import Console
 from small_run import Run, assert_trained_as_if_undisturbed, assert_whole, aworld, prepare, python
 
+from aworld.config import read
 from aworld.launch import slurm
+from aworld.launch.overview import UNDER_WAY, show_status
+from aworld.launch.start import start
 from aworld.rundir import is_complete
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
@@ -91,7 +95,15 @@ def test_a_job_that_gets_nowhere_stops_with_its_reason(cluster: Cluster, images:
     run.command("resume")
     end: Callable[[], bool] = lambda: run.command("status").returncode == 11  # noqa: E731
     run.wait_for(end, "the end of the attempts", 600)
-    assert "began 3 times while the run did not get on" in run.last_words()
+    assert "began 3 times while the run did not get on" in run.last_words(), run.command("status").stdout
+
+
+def test_a_run_is_under_way_before_its_jobs_are_in_the_accounts(cluster: Cluster, tmp_path: Path) -> None:
+    """sacct learns of a job a second or two after sbatch."""
+    run = prepare(tmp_path, "pipeline.rounds=1")
+    config = read(run.dir.config)
+    start(config, Console(quiet=True))
+    assert show_status(config, run.dir, Console(quiet=True)) == UNDER_WAY
 
 
 def test_the_launcher_submits_and_returns_and_the_doctor_looks(cluster: Cluster, images: list[str]) -> None:

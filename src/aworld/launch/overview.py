@@ -18,7 +18,6 @@ from aworld.rundir import RunDir, read_jsonl
 from aworld.tasks import make_source
 
 FINISHED, UNDER_WAY, STOPPED = 0, 10, 11
-WAITING = ("PENDING", "REQUEUED", "SUSPENDED")
 
 
 def show_status(config: Config, run: RunDir, console: Console) -> int:
@@ -47,13 +46,14 @@ def _workloads(config: Config, run: RunDir) -> list[Workload]:
 def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Group, int]:
     stages = status(config, run, workloads)
     jobs = job_states(run) if config.site.executor == "slurm" else {}
-    held = [each for each in slurm.queue(run) if each.is_held] if jobs else []
+    queued = slurm.queue(run) if config.site.executor == "slurm" else []  # sacct learns of a job later than squeue
+    held = [each for each in queued if each.is_held]
     if all(stage.finished for stage in stages):
         code = FINISHED
     elif config.site.executor == "local":
         code = UNDER_WAY if run.is_worked_on() else STOPPED
     else:
-        goes_on = any(_is_alive(state) for states in jobs.values() for state in states) and not held
+        goes_on = any(not each.is_hopeless for each in queued) and not held
         code = UNDER_WAY if goes_on else STOPPED
     parts = Table(box=SIMPLE, title=f"{run.root}")
     parts.add_column("", no_wrap=True, overflow="ignore")
@@ -125,7 +125,3 @@ def job_states(run: RunDir) -> dict[str, Counter[str]]:
         if state:
             found.setdefault(stage, Counter())[state] += 1
     return found
-
-
-def _is_alive(state: str) -> bool:
-    return state not in slurm.OVER

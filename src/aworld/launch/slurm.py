@@ -33,7 +33,6 @@ COME_BACK = [
 ]
 SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")
 SETTLE_SECONDS = 60.0
-OVER = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,11 @@ class Queued:
 
     @property
     def is_held(self) -> bool:
-        return (
-            self.state == "PENDING" and "held" in self.reason.lower()
-        )  # in Slurm's words: "launch failed requeued held"
+        return self.state == "PENDING" and "held" in self.reason.lower()  # as in "launch failed requeued held"
+
+    @property
+    def is_hopeless(self) -> bool:
+        return self.reason == "DependencyNeverSatisfied"
 
 
 def submit(
@@ -174,7 +175,7 @@ def alive(run: RunDir) -> dict[str, dict[int, str]]:
     give_up = time.monotonic() + SETTLE_SECONDS
     while True:
         found: dict[str, dict[int, str]] = {}
-        queued = [q for q in queue(run) if q.reason != "DependencyNeverSatisfied"]
+        queued = [each for each in queue(run) if not each.is_hopeless]
         for each in queued:
             found.setdefault(each.submission.stage, {})[each.element] = each.submission.job
         if all(each.state in SETTLED for each in queued) or time.monotonic() > give_up:
