@@ -138,6 +138,19 @@ def test_an_endpoint_that_is_not_set_up() -> None:
         EndpointAgent(Endpoint(model="x", base_url="http://x", key_variable="NO_SUCH_KEY"), CONFIG)
 
 
+@pytest.mark.unit
+def test_an_endpoint_that_is_away_is_told_from_one_that_refuses() -> None:
+    async def is_there(address: str) -> bool:
+        return await EndpointAgent(Endpoint(model="x", base_url=address), CONFIG).is_there()
+
+    with socket.socket() as unused, ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        unused.bind(("127.0.0.1", 0))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert not asyncio.run(is_there(f"http://127.0.0.1:{unused.getsockname()[1]}/v1"))
+        assert asyncio.run(is_there(f"http://127.0.0.1:{server.server_port}/v1"))  # it answers 501
+        server.shutdown()
+
+
 @pytest.mark.engine
 def test_against_a_real_vllm(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     """Random weights say nothing of sense; the protocol, the tokens and the counts are vLLM's own."""

@@ -6,6 +6,7 @@ To evaluate, never to train on: the endpoint renders the conversation itself, an
 import asyncio
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +99,13 @@ class EndpointAgent:
             },
             error=error,
         )
+
+    async def is_there(self) -> bool:
+        """Whether anything answers at the endpoint's address."""
+        with suppress(httpx.HTTPError):
+            await self._client.get(f"{self.endpoint.base_url.rstrip('/')}/models")
+            return True
+        return False
 
     async def _play(self, talk: Conversation, environment: Environment, seed: int) -> Status:
         for turn in range(self.config.max_turns):

@@ -169,7 +169,10 @@ def _player(agent: ToolAgent, round_: int, shard: VllmShard) -> Player:
 
 def _guest(agent: EndpointAgent, round_: int) -> Player:
     async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
-        return await agent.run(task, environment, round=round_, attempt=attempt, seed=seed)
+        episode = await agent.run(task, environment, round=round_, attempt=attempt, seed=seed)
+        if episode.status == "infra_error" and not await agent.is_there():  # so would be every episode to come
+            raise InfrastructureError(episode.error)
+        return episode
 
     return play
 
