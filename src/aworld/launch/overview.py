@@ -45,16 +45,16 @@ def _workloads(config: Config, run: RunDir) -> list[Workload]:
 
 def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Group, int]:
     stages = status(config, run, workloads)
-    jobs = job_states(run) if config.site.executor == "slurm" else {}
-    queued = slurm.queue(run) if config.site.executor == "slurm" else []  # sacct learns of a job later than squeue
-    held = [each for each in queued if each.is_held]
+    on_slurm = config.site.executor == "slurm"
+    alive = slurm.alive(run) if on_slurm else {}  # by squeue: sacct learns of a job later
+    held = [each for each in slurm.queue(run) if each.is_held] if alive else []
+    jobs = job_states(run) if on_slurm else {}
     if all(stage.finished for stage in stages):
         code = FINISHED
     elif config.site.executor == "local":
         code = UNDER_WAY if run.is_worked_on() else STOPPED
     else:
-        goes_on = any(not each.is_hopeless for each in queued) and not held
-        code = UNDER_WAY if goes_on else STOPPED
+        code = UNDER_WAY if alive and not held else STOPPED
     parts = Table(box=SIMPLE, title=f"{run.root}")
     parts.add_column("", no_wrap=True, overflow="ignore")
     for name in ("rollout", "gather", "training", "episodes"):

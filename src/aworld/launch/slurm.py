@@ -58,10 +58,6 @@ class Queued:
     def is_held(self) -> bool:
         return self.state == "PENDING" and "held" in self.reason.lower()  # as in "launch failed requeued held"
 
-    @property
-    def is_hopeless(self) -> bool:
-        return self.reason == "DependencyNeverSatisfied"
-
 
 def submit(
     site: Site, run: RunDir, stage: Stage, after: list[str], elements: list[int] | None = None
@@ -175,7 +171,7 @@ def alive(run: RunDir) -> dict[str, dict[int, str]]:
     give_up = time.monotonic() + SETTLE_SECONDS
     while True:
         found: dict[str, dict[int, str]] = {}
-        queued = [each for each in queue(run) if not each.is_hopeless]
+        queued = [each for each in queue(run) if each.reason != "DependencyNeverSatisfied"]
         for each in queued:
             found.setdefault(each.submission.stage, {})[each.element] = each.submission.job
         if all(each.state in SETTLED for each in queued) or time.monotonic() > give_up:
