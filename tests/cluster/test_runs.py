@@ -98,9 +98,11 @@ def test_a_job_that_gets_nowhere_stops_with_its_reason(cluster: Cluster, images:
     assert "began 3 times while the run did not get on" in run.last_words(), run.command("status").stdout
 
 
-def test_a_run_is_under_way_before_its_jobs_are_in_the_accounts(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_run_is_under_way_before_its_jobs_are_in_the_accounts(
+    cluster: Cluster, images: list[str], tmp_path: Path
+) -> None:
     """sacct learns of a job a second or two after sbatch."""
-    run = prepare(tmp_path, "pipeline.rounds=1")
+    run = prepare(tmp_path, "pipeline.rounds=1", *images)
     config = read(run.dir.config)
     start(config, Console(quiet=True))
     assert show_status(config, run.dir, Console(quiet=True)) == UNDER_WAY
