@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "rollout": BASE | {"tasks", "agents", "environments", "inference", "trajectories"},
     "training": BASE | {"trajectories"},
     "evaluation": BASE | {"tasks", "trajectories"},
-    "launch": BASE | {"tasks", "models", "environments", "rollout", "training", "trajectories", "evaluation"},
+    "launch": BASE | {"tasks", "agents", "models", "environments", "rollout", "training", "trajectories", "evaluation"},
     "doctor": BASE | {"environments", "launch"},
     "cli": BASE | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "launch"},
     "__main__": {"cli"},

@@ -15,7 +15,8 @@ from aworld.errors import InputError
 from aworld.site import Site
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-GROUPS = ("site", "model", "tasks")
+GROUPS = ("site", "model", "tasks", "agent")
+OPTIONAL = ("agent",)
 
 
 @dataclass
@@ -74,6 +75,7 @@ class Endpoint:
 
     model: str = ""
     base_url: str = ""
+    context: int = 0  # tokens it can hold; 0: not known
     key_variable: str = ""  # the environment variable that holds the key; empty: none is needed
     seconds: float = 120.0  # limit of one reply
     extra: dict[str, Any] = field(default_factory=dict)  # more of each request, such as return_token_ids of vLLM's
@@ -114,8 +116,22 @@ class Environment:
 
 
 @dataclass
+class Member:
+    """One of several agents."""
+
+    system_prompt: str = ""  # after agent.system_prompt, which is common to all
+    does: str = ""  # what the others read of it
+    tools: list[str] | None = None  # of the environment's, by name; null: all
+    asks: list[str] = field(default_factory=list)  # agents it may ask, each a tool of its
+    hands_to: list[str] = field(default_factory=list)  # agents that it may leave the question to
+    guard: str = ""  # agent that sees its answer before it is given
+    seconds: float = 0.0  # limit of what another asks of it; 0: the episode's
+    endpoint: Endpoint = field(default_factory=Endpoint)  # its model; none: the policy
+
+
+@dataclass
 class Agent:
-    """The loop around the policy."""
+    """The loop around the policy. `configs/agent/`. All limits are of all agents together."""
 
     system_prompt: str = MISSING
     max_turns: int = 8
@@ -127,6 +143,9 @@ class Agent:
     turn_tokens: int = 512  # sampled tokens per turn
     max_repeats: int = 4  # the same call so often in a row is played; one more ends the episode
     answer_form: str = "tag"  # tag: <answer>…</answer>, the paper's | final: FINAL ANSWER: …, GAIA's own
+    context: str = "append"  # when it is full: append: the episode ends | drop: old turns go | summarise: … in words
+    members: dict[str, Member] = field(default_factory=dict)  # several agents, by name
+    order: list[str] = field(default_factory=list)  # of a workflow; empty: the first member alone
 
 
 @dataclass
@@ -223,6 +242,8 @@ def load(words: list[str], configs: Path = CONFIGS) -> Config:
     config = OmegaConf.structured(Config)
     for group in GROUPS:
         if group not in chosen:
+            if group in OPTIONAL:
+                continue
             raise InputError(f"no {group} given; add {group}=NAME, one of: {_names(configs, group)}")
         file, values = _read(configs, group, chosen[group])
         config = _merge(config, {group: values}, str(file), prefix=f"{group}.")

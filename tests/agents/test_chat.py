@@ -30,11 +30,6 @@ ARGUMENTS = st.dictionaries(
 )
 
 
-@pytest.fixture(scope="module")
-def chat(checkpoint) -> ChatFormat:
-    return ChatFormat(checkpoint())
-
-
 def call(body: str) -> str:
     return f"<tool_call>\n{body}\n</tool_call>"
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from aworld.agents.endpoint import EndpointAgent
+from aworld.agents.endpoint import EndpointSpeaker
+from aworld.agents.team import Team
 from aworld.config import Agent, Endpoint, Environment
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import SubprocessSandbox
@@ -77,7 +79,8 @@ def episode_of(endpoint: Endpoint, config: Agent, scratch: Path) -> Episode:
     async def story() -> Episode:
         environment = Environment(servers=["python"], slots=1)
         async with EnvironmentPool(environment, SubprocessSandbox(), None, scratch) as pool, pool.episode() as world:
-            return await EndpointAgent(endpoint, config).run(TASK, world, round=0, attempt=1, seed=3)
+            team = Team(config, EndpointSpeaker(endpoint, config))
+            return await team.run(TASK, world, round=0, attempt=1, seed=3)
 
     return asyncio.run(story())
 
@@ -123,25 +126,37 @@ def test_it_calls_tools_and_answers(play: Callable, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_how_episodes_end(play: Callable, replies: list[Any], changes: dict[str, Any], status: str) -> None:
-    from dataclasses import replace
-
     episode, _ = play(*replies, config=replace(CONFIG, **changes))
     assert episode.status == status
     assert bool(episode.error) == (status == "infra_error")
 
 
 @pytest.mark.unit
+def test_a_context_that_is_full_goes_on_without_its_first_turns(play: Callable) -> None:
+    calls = [say(None, json.dumps({"code": f"print('{n}' * 300)"})) for n in range(4)]
+    for reply in calls:
+        reply["usage"]["total_tokens"] = 350
+    config = replace(CONFIG, context="drop", max_turns=9)
+    episode, asked = play(*calls, say("<answer>1</answer>"), config=config, context=500)
+    assert (episode.status, len(episode.contexts)) == ("answered", 4)
+    last = asked[-1]["messages"]
+    assert [message["role"] for message in last] == ["system", "user", "assistant", "tool"]
+    assert last[1]["content"] == "What is 6*7?\n\n[Your first turns are left out here.]"
+    assert last[3]["content"] == "3" * 300
+
+
+@pytest.mark.unit
 def test_an_endpoint_that_is_not_set_up() -> None:
-    with pytest.raises(InputError, match=r"evaluation.endpoint.base_url is not set"):
-        EndpointAgent(Endpoint(model="x"), CONFIG)
+    with pytest.raises(InputError, match="x has no base_url"):
+        EndpointSpeaker(Endpoint(model="x"), CONFIG)
     with pytest.raises(InputError, match="NO_SUCH_KEY is not set"):
-        EndpointAgent(Endpoint(model="x", base_url="http://x", key_variable="NO_SUCH_KEY"), CONFIG)
+        EndpointSpeaker(Endpoint(model="x", base_url="http://x", key_variable="NO_SUCH_KEY"), CONFIG)
 
 
 @pytest.mark.unit
 def test_an_endpoint_that_is_away_is_told_from_one_that_refuses() -> None:
     async def is_there(address: str) -> bool:
-        return await EndpointAgent(Endpoint(model="x", base_url=address), CONFIG).is_there()
+        return await EndpointSpeaker(Endpoint(model="x", base_url=address), CONFIG).is_there()
 
     with socket.socket() as unused, ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         unused.bind(("127.0.0.1", 0))

@@ -2,73 +2,19 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from players import CONFIG, TASK
 
-from aworld.agents.chat import ChatFormat
-from aworld.agents.loop import ToolAgent, asked
 from aworld.agents.protocols import Completion, Sampling
-from aworld.agents.scripted import ScriptedPolicy
-from aworld.config import Agent, Environment
-from aworld.environments.pool import EnvironmentPool
-from aworld.environments.sandbox import choose
+from aworld.agents.team import asked
 from aworld.errors import InfrastructureError
-from aworld.tasks.task import Task
 
 pytestmark = pytest.mark.unit
 
 CALL = '<tool_call>\n{"name": "python", "arguments": {"code": "6*7"}}\n</tool_call>'
-TASK = Task("t", "What is 6*7?", "42", 1)
-CONFIG = Agent(
-    system_prompt="Use tools, then answer.", max_turns=4, max_tokens=400, episode_seconds=30, turn_tokens=200
-)
 
 
-@pytest.fixture(scope="module")
-def chat(checkpoint) -> ChatFormat:
-    return ChatFormat(checkpoint())
-
-
-@pytest.fixture(scope="module")
-def play(chat, tmp_path_factory):
-    """Play a policy in a real environment, in one event loop for all tests."""
-    config = Environment(servers=["python"], slots=1, reuse="reset", call_seconds=5.0)
-    pool = EnvironmentPool(config, choose("auto", ""), None, tmp_path_factory.mktemp("scratch"))
-    with asyncio.Runner() as runner:
-        runner.run(pool.__aenter__())
-
-        def run(policy, agent: Agent = CONFIG, context: int = 1000):
-            async def one():
-                async with pool.episode() as environment:
-                    return await ToolAgent(policy, chat, agent, context).run(
-                        TASK, environment, round=1, attempt=2, seed=3
-                    )
-
-            return runner.run(one())
-
-        yield run
-        runner.run(pool.__aexit__())
-
-
-class Recording:
-    """A policy that says what another one does, and notes what it was asked."""
-
-    def __init__(self, policy: ScriptedPolicy):
-        self.policy = policy
-        self.asked: list[tuple[list[int], Sampling]] = []
-        self.said: list[Completion] = []
-
-    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
-        self.asked.append((list(prompt_ids), sampling))
-        said = await self.policy.generate(prompt_ids, sampling)
-        self.said.append(replace(said, logprobs=[-0.5] * len(said.token_ids), policy_version=7))
-        return self.said[-1]
-
-
-def script(chat, *plan: str) -> Recording:
-    return Recording(ScriptedPolicy(chat, list(plan)))
-
-
-def test_tokens_are_only_ever_appended_and_the_mask_marks_what_was_sampled(chat, play):
-    policy = script(chat, CALL, "nonsense <tool_call>{</tool_call>", "<answer>42</answer>")
+def test_tokens_are_only_ever_appended_and_the_mask_marks_what_was_sampled(chat, play, script):
+    policy = script(CALL, "nonsense <tool_call>{</tool_call>", "<answer>42</answer>")
     episode = play(policy)
     assert (episode.status, episode.answer, episode.policy_version) == ("answered", "42", 7)
     for (prompt, _), said in zip(policy.asked, policy.said, strict=True):
@@ -84,8 +30,8 @@ def test_tokens_are_only_ever_appended_and_the_mask_marks_what_was_sampled(chat,
     assert episode.turns[2].text == "42" and episode.turns[4].is_error
 
 
-def test_every_turn_has_its_own_seed_and_the_same_one_again(chat, play):
-    plans = [script(chat, CALL, CALL, "<answer>42</answer>") for _ in range(2)]
+def test_every_turn_has_its_own_seed_and_the_same_one_again(chat, play, script):
+    plans = [script(CALL, CALL, "<answer>42</answer>") for _ in range(2)]
     for policy in plans:
         play(policy)
     one, other = ([sampling.seed for _, sampling in policy.asked] for policy in plans)
@@ -93,17 +39,17 @@ def test_every_turn_has_its_own_seed_and_the_same_one_again(chat, play):
     assert len(set(one)) == 3
 
 
-def test_a_malformed_call_is_answered_by_an_error_and_the_episode_goes_on(chat, play):
-    policy = script(chat, "<tool_call>{]</tool_call>", "<answer>1</answer>")
+def test_a_malformed_call_is_answered_by_an_error_and_the_episode_goes_on(chat, play, script):
+    policy = script("<tool_call>{]</tool_call>", "<answer>1</answer>")
     episode = play(policy)
     assert episode.status == "answered"
     assert "error: the tool call is not valid JSON" in chat.decode(policy.asked[1][0])
 
 
-def test_an_unknown_tool_and_wrong_arguments_are_errors_to_read(chat, play):
+def test_an_unknown_tool_and_wrong_arguments_are_errors_to_read(chat, play, script):
     unknown = '<tool_call>{"name": "nope", "arguments": {}}</tool_call>'
     wrong = '<tool_call>{"name": "python", "arguments": {"kode": "1"}}</tool_call>'
-    episode = play(script(chat, unknown, wrong, "<answer>1</answer>"))
+    episode = play(script(unknown, wrong, "<answer>1</answer>"))
     assert [turn.is_error for turn in episode.turns if turn.role == "tool"] == [True, True]
     assert episode.status == "answered"
 
@@ -119,15 +65,15 @@ def test_an_unknown_tool_and_wrong_arguments_are_errors_to_read(chat, play):
         ([CALL], {}, 1000, "infra_error"),
     ],
 )
-def test_how_episodes_end(chat, play, plan, changes, context, status):
-    episode = play(script(chat, *plan), replace(CONFIG, **changes), context)
+def test_how_episodes_end(chat, play, script, plan, changes, context, status):
+    episode = play(script(*plan), replace(CONFIG, **changes), context)
     assert episode.status == status
     assert episode.answer is None
     assert bool(episode.error) == (status == "infra_error")
 
 
-def test_no_turn_is_asked_for_more_than_the_episode_and_the_context_leave(chat, play):
-    policy = script(chat, *[CALL] * 9)
+def test_no_turn_is_asked_for_more_than_the_episode_and_the_context_leave(chat, play, script):
+    policy = script(*[CALL] * 9)
     play(policy, replace(CONFIG, max_tokens=60, turn_tokens=50, max_turns=9), 1000)
     sampled = 0
     for (_, sampling), said in zip(policy.asked, policy.said, strict=True):
@@ -135,7 +81,7 @@ def test_no_turn_is_asked_for_more_than_the_episode_and_the_context_leave(chat, 
         sampled += len(said.token_ids)
 
 
-def test_a_policy_that_takes_too_long_is_a_timeout(chat, play):
+def test_a_policy_that_takes_too_long_is_a_timeout(chat, play, script):
     class Slow:
         async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
             await asyncio.sleep(60)
@@ -145,18 +91,18 @@ def test_a_policy_that_takes_too_long_is_a_timeout(chat, play):
     assert (episode.status, episode.mask) == ("timeout", [0] * len(episode.token_ids))
 
 
-def test_only_the_same_call_in_a_row_is_a_repetition(chat, play):
+def test_only_the_same_call_in_a_row_is_a_repetition(chat, play, script):
     other = CALL.replace("6*7", "7*6")
-    policy = script(chat, CALL, other, CALL, CALL, other, "<answer>42</answer>")
+    policy = script(CALL, other, CALL, CALL, other, "<answer>42</answer>")
     assert play(policy, replace(CONFIG, max_repeats=2, max_turns=9)).status == "answered"
-    policy = script(chat, CALL, other, other, other, other)
+    policy = script(CALL, other, other, other, other)
     episode = play(policy, replace(CONFIG, max_repeats=2, max_turns=9))
     assert (episode.status, [turn.tool for turn in episode.turns].count("python")) == ("repeated", 4)
 
 
-def test_turns_say_when_they_began(chat, play):
+def test_turns_say_when_they_began(chat, play, script):
     slow = CALL.replace("6*7", "import time; time.sleep(0.3)")
-    episode = play(script(chat, slow, CALL, "<answer>42</answer>"))
+    episode = play(script(slow, CALL, "<answer>42</answer>"))
     began = [turn.began for turn in episode.turns]
     assert began == sorted(began) and began[0] == 0.0
     assert began[3] - began[2] >= 0.3

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from aworld.trajectories import file
-from aworld.trajectories.file import COLUMNS, Trajectories, offsets_of
+from aworld.trajectories.file import COLUMNS, CONTEXT, Trajectories, offsets_of
 
 PROGRAM = Path(__file__).with_name("in_layout.py")
 
 
 def make_trajectories(policy: Path, seed: int = 0) -> Trajectories:
     """Four tasks, ragged lengths, several sampled turns each; a short group, equal rewards, and attempts that failed.
+    Odd attempts are two agents', whose contexts know nothing of each other.
 
     The log-probabilities are the policy's own (by transformers) plus noise, as if an older policy had sampled.
     """
@@ -28,7 +29,7 @@ def make_trajectories(policy: Path, seed: int = 0) -> Trajectories:
     failed = {("lost", 1): b"timeout", ("lost", 4): b"infra_error"}
     identities = [(task, attempt) for task in sorted(rewards) for attempt in range(len(rewards[task]))]
     rows = np.zeros(len(identities), COLUMNS)
-    tokens, masks, logprobs = [], [], []
+    tokens, masks, logprobs, contexts = [], [], [], []
     model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
     for row, (task, attempt) in zip(rows, identities, strict=True):
         row["task_id"], row["attempt"], row["reward"] = task.encode(), attempt, rewards[task][attempt]
@@ -38,16 +39,23 @@ def make_trajectories(policy: Path, seed: int = 0) -> Trajectories:
         mask = np.zeros(length, np.uint8)
         mask[length // 3 : length // 2] = 1
         mask[length - int(rng.integers(2, 5)) : length - int(attempt == 1)] = 1
-        with torch.no_grad():
-            log_p = model(torch.from_numpy(ids)[None]).logits[0].log_softmax(-1).numpy()
+        starts = [0, length // 2] if attempt % 2 else [0]
+        contexts.append([(b"agent", start) for start in starts])
         own = np.zeros(length, np.float32)
-        own[1:] = log_p[np.arange(length - 1), ids[1:]]
+        for begin, end in zip(starts, [*starts[1:], length], strict=True):
+            part = ids[begin:end]
+            with torch.no_grad():
+                log_p = model(torch.from_numpy(part)[None]).logits[0].log_softmax(-1).numpy()
+            own[begin + 1 : end] = log_p[np.arange(len(part) - 1), part[1:]]
         noisy = own + rng.normal(0, 0.2, length).astype(np.float32)
         tokens.append(ids.astype(np.int32))
         masks.append(mask)
         logprobs.append(np.where(mask, noisy, 0).astype(np.float32))
-    offsets = offsets_of(np.array([len(ids) for ids in tokens]))
-    return Trajectories(1, np.concatenate(tokens), np.concatenate(masks), np.concatenate(logprobs), offsets, rows)
+    offsets, owned = (offsets_of(np.array([len(row) for row in ragged])) for ragged in (tokens, contexts))
+    flat = [np.concatenate(ragged) for ragged in (tokens, masks, logprobs)]
+    return Trajectories(
+        1, *flat, offsets, rows, np.array([context for row in contexts for context in row], CONTEXT), owned
+    )
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from aworld.config import Training
 from aworld.training import algorithms, batching
-from aworld.trajectories.file import COLUMNS, Trajectories, offsets_of
+from aworld.trajectories.file import COLUMNS, CONTEXT, Trajectories, offsets_of
 
 pytestmark = pytest.mark.unit
 
@@ -16,7 +16,8 @@ STATUSES = [b"answered", b"no_answer", b"max_turns", b"max_tokens", b"timeout", 
 
 @st.composite
 def rounds(draw) -> Trajectories:
-    """Any round: groups of any size, episodes of any length, some without a sampled token or without any."""
+    """Any round: groups of any size, episodes of any length and of up to three contexts, some without a sampled token
+    or without any."""
     count = draw(st.integers(1, 14))
     rows = np.zeros(count, COLUMNS)
     rows["task_id"] = [draw(st.sampled_from([b"a", b"b", b"c"])) for _ in range(count)]
@@ -26,7 +27,10 @@ def rounds(draw) -> Trajectories:
     mask = np.array([bit for row in masks for bit in row], np.uint8)
     tokens = np.arange(1, len(mask) + 1, dtype=np.int32)
     logprobs = np.where(mask, -0.25 * tokens, 0).astype(np.float32)
-    return Trajectories(1, tokens, mask, logprobs, offsets_of(np.array([len(m) for m in masks])), rows)
+    starts = [[0, *sorted(draw(st.lists(st.integers(0, len(m)), max_size=2)))] for m in masks]
+    contexts = np.array([(b"a", start) for row in starts for start in row], CONTEXT)
+    lengths, counts = (offsets_of(np.array([len(row) for row in rows])) for rows in (masks, starts))
+    return Trajectories(1, tokens, mask, logprobs, lengths, rows, contexts, counts)
 
 
 def make(name: str) -> algorithms.Algorithm:
@@ -47,8 +51,22 @@ def plan(trajectories, algorithm, data_parallel=1, seed=(0,), batch_size=4):
 
 def sampled_of(trajectories, episode) -> list[int]:
     """Positions of sampled tokens that something predicts."""
-    begin, end = trajectories.offsets[episode : episode + 2]
-    return [at for at in range(begin + 1, end) if trajectories.mask[at]]
+    return [at for context in contexts_of(trajectories, episode) for at in sampled_in(trajectories, context)]
+
+
+def contexts_of(trajectories, episode) -> range:
+    return range(*trajectories.context_offsets[episode : episode + 2])
+
+
+def begin_of(trajectories, context) -> int:
+    (episode,) = (e for e in range(len(trajectories)) if context in contexts_of(trajectories, e))
+    return int(trajectories.offsets[episode] + trajectories.contexts["start"][context])
+
+
+def sampled_in(trajectories, context) -> list[int]:
+    last = context + 1 == len(trajectories.contexts)
+    end = len(trajectories.tokens) if last else begin_of(trajectories, context + 1)
+    return [at for at in range(begin_of(trajectories, context) + 1, end) if trajectories.mask[at]]
 
 
 @given(rounds())
@@ -76,11 +94,17 @@ def test_steps_hold_every_episode_once_and_weigh_it_as_the_algorithm_says(trajec
     advantage = batching.advantages(trajectories, algorithm)
     seen: list[int] = []
     for step in plan(trajectories, algorithm, data_parallel):
-        assert len({len(cuts) for cuts in step.episodes}) == 1  # ranks run in step
-        active = [int(e) for cuts in step.episodes for cut in cuts for e in cut]
+        assert len({len(cuts) for cuts in step.contexts}) == 1  # ranks run in step
+        contexts = [int(c) for cuts in step.contexts for cut in cuts for c in cut]
+        active = [e for e in range(len(trajectories)) if set(contexts_of(trajectories, e)) & set(contexts)]
+        speaking = [c for e in active for c in contexts_of(trajectories, e) if sampled_in(trajectories, c)]
+        assert sorted(contexts) == speaking
         assert active and all(advantage[e] not in (0.0,) for e in active)
         seen += active
-        members = np.flatnonzero(step.weights)
+        weights = step.weights[trajectories.context_offsets[:-1]]
+        for e in range(len(trajectories)):
+            assert set(step.weights[contexts_of(trajectories, e)]) == {weights[e]}
+        members = np.flatnonzero(weights)
         assert set(active) <= set(members)
         lengths = np.array([len(sampled_of(trajectories, e)) for e in members])
         expected = {
@@ -88,7 +112,7 @@ def test_steps_hold_every_episode_once_and_weigh_it_as_the_algorithm_says(trajec
             "sequence": 1 / (len(members) * lengths),
             "constant": np.full(len(members), 1 / (len(members) * 50)),
         }[algorithm.normalisation]
-        np.testing.assert_allclose(step.weights[members], expected)
+        np.testing.assert_allclose(weights[members], expected)
     assert sorted(seen) == [
         e for e in range(len(trajectories)) if advantage[e] not in (0.0,) and advantage[e] == advantage[e]
     ]
@@ -97,7 +121,7 @@ def test_steps_hold_every_episode_once_and_weigh_it_as_the_algorithm_says(trajec
 @given(rounds(), st.integers(1, 3))
 def test_micro_batches_hold_the_tokens_as_they_were_sampled(trajectories, data_parallel):
     for step in plan(trajectories, make("grpo"), data_parallel):
-        for rank, cuts in enumerate(step.episodes):
+        for rank, cuts in enumerate(step.contexts):
             tensors = batching.micro_batches(trajectories, step, rank, torch.device("cpu"))
             for cut, micro in zip(cuts, tensors, strict=True):
                 assert micro.tokens.shape[1] == micro.sampled.shape[1] + 1
@@ -106,8 +130,8 @@ def test_micro_batches_hold_the_tokens_as_they_were_sampled(trajectories, data_p
                     assert micro.weights.eq(0).all()
                     continue
                 for i, e in enumerate(cut):
-                    begin = trajectories.offsets[e]
-                    expected = sampled_of(trajectories, e)
+                    begin = begin_of(trajectories, e)
+                    expected = sampled_in(trajectories, e)
                     columns = micro.sampled[i].nonzero()[:, 0]
                     assert (columns + 1 + begin).tolist() == expected
                     assert micro.tokens[i, columns + 1].tolist() == trajectories.tokens[expected].tolist()
@@ -122,7 +146,7 @@ def test_micro_batches_hold_the_tokens_as_they_were_sampled(trajectories, data_p
 @given(rounds())
 def test_the_order_follows_from_the_seed(trajectories):
     def order(seed):
-        return [[cut.tolist() for cut in step.episodes[0]] for step in plan(trajectories, make("grpo"), seed=seed)]
+        return [[cut.tolist() for cut in step.contexts[0]] for step in plan(trajectories, make("grpo"), seed=seed)]
 
     assert order((3, 1)) == order((3, 1))
 
@@ -135,6 +159,6 @@ def test_another_seed_is_another_order():
     trajectories = Trajectories(1, numbers, mask, -mask.astype(np.float32), offsets_of(np.full(40, 3)), rows)
     one, other = (plan(trajectories, make("grpo"), seed=(s,), batch_size=8) for s in (1, 2))
     assert any(
-        set(np.concatenate(a.episodes[0])) != set(np.concatenate(b.episodes[0]))
+        set(np.concatenate(a.contexts[0])) != set(np.concatenate(b.contexts[0]))
         for a, b in zip(one, other, strict=True)
     )

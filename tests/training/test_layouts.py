@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from spans import spans_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
@@ -66,7 +67,7 @@ def test_log_probabilities_are_those_of_transformers(layout, tied, checkpoint, t
     found = np.load(layout / ("tied" if tied else "untied") / "logprobs.npy")
     model = AutoModelForCausalLM.from_pretrained(checkpoint(0, tied), dtype=torch.float32)
     expected = np.zeros_like(found)
-    for begin, end in zip(trajectories.offsets[:-1], trajectories.offsets[1:], strict=True):
+    for begin, end in (span for e in range(len(trajectories)) for span in spans_of(trajectories, e)):
         ids = torch.from_numpy(trajectories.tokens[begin:end].astype(np.int64))
         with torch.no_grad():
             log_p = model(ids[None]).logits[0].log_softmax(-1)
@@ -133,19 +134,22 @@ def test_training_is_grpo_and_adamw_as_written_in_plain_torch(in_layout, tied, c
         )
     losses = []
     for step in planned[:STEPS]:
-        members = np.flatnonzero(step.weights)
-        assert set(np.concatenate(step.episodes[0])) == {e for e in members if advantage[e]}
+        members = np.flatnonzero(step.weights[trajectories.context_offsets[:-1]])
+        active = [e for e in members if advantage[e]]
+        assert len(np.concatenate(step.contexts[0])) == sum(len(spans_of(trajectories, e)) for e in active)
         loss = torch.zeros(())
         for e in members:
-            begin, end = trajectories.offsets[e : e + 2]
-            ids = torch.from_numpy(trajectories.tokens[begin:end].astype(np.int64))
-            sampled = torch.from_numpy(trajectories.mask[begin:end].astype(bool))[1:]
-            old = torch.from_numpy(trajectories.logprobs[begin:end])[1:]
-            new = model(ids[None]).logits[0, :-1].log_softmax(-1).gather(1, ids[1:, None])[:, 0]
-            ratio = (new - old).exp().clamp(max=TRAINING.ratio_cap)
-            clipped = ratio.clamp(1 - TRAINING.clip_low, 1 + TRAINING.clip_high)
-            per_token = -torch.minimum(ratio * advantage[e], clipped * advantage[e])
-            loss = loss + per_token[sampled].mean() / len(members)
+            chosen = []
+            for begin, end in spans_of(trajectories, e):
+                ids = torch.from_numpy(trajectories.tokens[begin:end].astype(np.int64))
+                sampled = torch.from_numpy(trajectories.mask[begin:end].astype(bool))[1:]
+                old = torch.from_numpy(trajectories.logprobs[begin:end])[1:]
+                new = model(ids[None]).logits[0, :-1].log_softmax(-1).gather(1, ids[1:, None])[:, 0]
+                ratio = (new - old).exp().clamp(max=TRAINING.ratio_cap)
+                clipped = ratio.clamp(1 - TRAINING.clip_low, 1 + TRAINING.clip_high)
+                per_token = -torch.minimum(ratio * advantage[e], clipped * advantage[e])
+                chosen.append(per_token[sampled])
+            loss = loss + torch.cat(chosen).mean() / len(members)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), TRAINING.clip_grad)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aworld.trajectories.episode import Episode, Turn
+from aworld.trajectories.episode import Context, Episode, Turn
 
 
 def make_episode(task: str = "train-00001", attempt: int = 0, length: int = 20, **changes: Any) -> Episode:
@@ -31,6 +31,7 @@ def make_episode(task: str = "train-00001", attempt: int = 0, length: int = 20, 
         "policy_version": 0,
         "seed": rng.getrandbits(63),
         "sampling": {"temperature": 1.0, "top_k": -1},
+        "contexts": [Context("solver"), *([Context("chécker", length // 2)] if attempt % 2 else [])],
     }
     return Episode(**(values | changes))
 

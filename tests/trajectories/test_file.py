@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from aworld.errors import InfrastructureError
 from aworld.trajectories import file
+from aworld.trajectories.episode import Context
 
 pytestmark = pytest.mark.unit
 
 FORMAT = Path(__file__).parents[2] / "docs" / "trajectory-file-format.md"
-ARRAYS = ("tokens", "mask", "logprobs", "offsets", "episodes")
+ARRAYS = ("tokens", "mask", "logprobs", "offsets", "episodes", "contexts", "context_offsets")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_bare_h5py_reads_what_happened(written):
     path, episodes = written
     with h5py.File(path, "r") as f:
         offsets = f["offsets"][()]
-        assert (f.attrs["format_version"], f.attrs["round"], f.attrs["policy_version"].tolist()) == (1, 1, [0, 0])
+        assert (f.attrs["format_version"], f.attrs["round"], f.attrs["policy_version"].tolist()) == (2, 1, [0, 0])
         assert "h5py" in f.attrs["created_by"]
         for at, e in enumerate(episodes):
             span, row = slice(offsets[at], offsets[at + 1]), f["episodes"][at]
@@ -43,6 +44,8 @@ def test_bare_h5py_reads_what_happened(written):
             assert (row["reward"], row["status"].decode(), row["seed"]) == (e.reward, e.status, e.seed)
             assert (row["turns"], row["policy_version"]) == (1, 0)
             assert row["seconds_tools"] == np.float32(0.25)
+            owned = f["contexts"][f["context_offsets"][at] : f["context_offsets"][at + 1]]
+            assert [(c["agent"].decode(), c["start"]) for c in owned] == [(c.agent, c.start) for c in e.contexts]
         assert h5py.check_string_dtype(f["episodes"].dtype["task_id"]).encoding == "utf-8"
         for name in ARRAYS:
             assert f[name].attrs["sha256"] == hashlib.sha256(f[name][()].tobytes()).hexdigest()
@@ -141,8 +144,8 @@ def test_a_truncated_missing_or_foreign_file_is_named(written, tmp_path):
     newer = tmp_path / "newer.h5"
     newer.write_bytes(data)
     with h5py.File(newer, "r+") as f:
-        f.attrs["format_version"] = 2
-    with pytest.raises(InfrastructureError, match=r"newer\.h5: format 2, this reads 1"):
+        f.attrs["format_version"] = 3
+    with pytest.raises(InfrastructureError, match=r"newer\.h5: format 3, this reads 2"):
         file.read(newer)
 
 
@@ -151,12 +154,21 @@ def test_what_does_not_fit_together_is_not_written(written, tmp_path, episode):
     for name, array in {
         "offsets": good.offsets[:-1],
         "mask": good.mask[1:],
+        "contexts": good.contexts[1:],
+        "context_offsets": good.context_offsets[1:],
         "tokens": good.tokens.astype(np.int64),
         "logprobs": good.logprobs.astype(np.float64),
     }.items():
         with pytest.raises(InfrastructureError, match="do not fit together"):
             file.write(tmp_path / "bad.h5", file.Trajectories(**{**vars(good), name: array}))
-    for bad in (episode(mask=[1]), episode(task="x" * 129)):
+    for bad in (
+        episode(mask=[1]),
+        episode(task="x" * 129),
+        episode(contexts=[]),
+        episode(contexts=[Context("a", 1)]),
+        episode(contexts=[Context("a"), Context("b", 21)]),
+        episode(contexts=[Context("a" * 33)]),
+    ):
         with pytest.raises(InfrastructureError, match="episode "):
             file.from_episodes(1, [bad])
     assert list(tmp_path.iterdir()) == []
@@ -179,4 +191,4 @@ def test_the_documented_example_runs(written):
 
 def test_every_column_is_documented(written):
     text = FORMAT.read_text()
-    assert all(f"`{name}`" in text for name in (*ARRAYS, *file.COLUMNS.names))
+    assert all(f"`{name}`" in text for name in (*ARRAYS, *file.COLUMNS.names, *file.CONTEXT.names))

@@ -44,7 +44,7 @@ def write(run: RunDir, name: str, episodes) -> None:
 def contents(path: Path) -> dict:
     """Read by hand, with nothing of ours: identity → tokens, mask, log-probabilities, reward, status."""
     with h5py.File(path) as f:
-        offsets = f["offsets"][()]
+        offsets, owned = f["offsets"][()], f["context_offsets"][()]
         return {
             (row["task_id"].decode(), int(row["attempt"])): (
                 f["tokens"][offsets[e] : offsets[e + 1]].tolist(),
@@ -52,6 +52,7 @@ def contents(path: Path) -> dict:
                 f["logprobs"][offsets[e] : offsets[e + 1]].tolist(),
                 float(row["reward"]),
                 row["status"].decode(),
+                [(c["agent"].decode(), int(c["start"])) for c in f["contexts"][owned[e] : owned[e + 1]]],
             )
             for e, row in enumerate(f["episodes"][()])
         }
@@ -65,6 +66,7 @@ def expected(episodes) -> dict:
             np.array(e.logprobs, np.float32).tolist(),
             e.reward,
             e.status,
+            [(c.agent, c.start) for c in e.contexts],
         )
         for e in episodes
     }

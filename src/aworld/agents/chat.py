@@ -13,6 +13,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast  # AutoTokenizer imports for four seconds
 
+from aworld.agents.protocols import ToolCall
 from aworld.errors import InputError
 
 END_OF_TURN = "<|im_end|>"
@@ -25,16 +26,11 @@ _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class ToolCall:
-    name: str
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class ParsedTurn:
-    """What a turn of the policy says. `error` tells the policy what is wrong with its tool calls."""
+    """What a turn of the policy says. `said` is its words alone; `error` tells what is wrong with its tool calls."""
 
     text: str
+    said: str
     calls: tuple[ToolCall, ...]
     answer: str | None
     error: str | None
@@ -75,6 +71,12 @@ class ChatFormat:
             ids += self._format("\n<tool_response>\n") + self._plain(result) + self._format("\n</tool_response>")
         return ids + self._format("<|im_end|>\n<|im_start|>assistant\n")
 
+    def user(self, text: str, ended: bool = True) -> list[int]:
+        """As `observation`, of a user's words."""
+        ids = [] if ended else [self.end_of_turn]
+        ids += self._format("\n<|im_start|>user\n") + self._plain(text)
+        return ids + self._format("<|im_end|>\n<|im_start|>assistant\n")
+
     def say(self, text: str) -> list[int]:
         """A whole turn of an assistant who writes `text`."""
         return [*self._format(text), self.end_of_turn]
@@ -95,7 +97,7 @@ class ChatFormat:
                 calls.append(call)
             else:
                 error = error or call
-        return ParsedTurn(text, tuple(calls), final_answer(text, self._answer_form), error)
+        return ParsedTurn(text, without_thoughts(text), tuple(calls), final_answer(text, self._answer_form), error)
 
     def _format(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
@@ -119,8 +121,13 @@ def check_answer_form(name: str) -> None:
 
 def final_answer(text: str, form: str) -> str | None:
     """The last answer that a turn gives, outside of its thoughts and tool calls."""
-    answers = ANSWER_FORMS[form].findall(_CALL.sub("", _THINK.sub("", text)))
+    answers = ANSWER_FORMS[form].findall(without_thoughts(text))
     return answers[-1].strip() if answers else None
+
+
+def without_thoughts(text: str) -> str:
+    """A turn's words alone, without its thoughts and tool calls."""
+    return _CALL.sub("", _THINK.sub("", text)).strip()
 
 
 def _tool_call(body: str) -> ToolCall | str:

@@ -1,11 +1,12 @@
-"""The same agent around a model behind an OpenAI-compatible endpoint: a teacher, a rival.
+"""Conversations with a model behind an OpenAI-compatible endpoint: a teacher, a rival, a stronger colleague.
 
-To evaluate, never to train on: the endpoint renders the conversation itself, and only its own turns' tokens are known.
+What it says is never trained on: the endpoint renders the conversation itself, and at most tells its own turns' tokens.
 """
 
 import asyncio
 import json
 import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,92 +14,44 @@ from typing import Any
 import httpx
 
 from aworld import config as schema
-from aworld.agents.chat import check_answer_form, final_answer
-from aworld.agents.loop import asked, repeats, turn_seed
-from aworld.agents.protocols import Environment
+from aworld.agents.chat import check_answer_form, final_answer, without_thoughts
+from aworld.agents.protocols import ToolCall, Utterance
 from aworld.errors import InfrastructureError, InputError
-from aworld.tasks.task import Task
-from aworld.trajectories.episode import Episode, Status, Turn
 
 TRIES = 4
 AGAIN = (408, 409, 429, 500, 502, 503, 504)
+CHARS_PER_TOKEN = 3  # of what has been said since the endpoint last counted
 
 
-@dataclass
-class Conversation:
-    """An episode under way."""
+class EndpointSpeaker:
+    """Talks with `endpoint.model`.
 
-    messages: list[dict[str, Any]]
-    turns: list[Turn] = field(default_factory=list)
-    token_ids: list[int] = field(default_factory=list)  # sampled, where the engine gives them
-    completion_tokens: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "tools": 0.0})
-    answer: str | None = None
-    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
-
-    @property
-    def now(self) -> float:
-        """Seconds since the episode began."""
-        return asyncio.get_running_loop().time() - self.began
-
-
-class EndpointAgent:
-    """Plays episodes with `endpoint.model`.
+    Args:
+        is_policy: whether it is who is evaluated, so that its tokens count as sampled.
 
     Raises:
         InputError: the address or the key is missing, or there is no such form of answers.
     """
 
-    def __init__(self, endpoint: schema.Endpoint, config: schema.Agent):
+    def __init__(self, endpoint: schema.Endpoint, config: schema.Agent, is_policy: bool = True):
         check_answer_form(config.answer_form)
         if not endpoint.base_url:
-            raise InputError("evaluation.endpoint.base_url is not set; such as http://localhost:8000/v1")
+            raise InputError(
+                f"{endpoint.model} has no base_url; set it beside endpoint.model, as http://localhost:8000/v1"
+            )
         key = os.environ.get(endpoint.key_variable, "") if endpoint.key_variable else ""
         if endpoint.key_variable and not key:
             raise InputError(f"the variable {endpoint.key_variable} is not set, which holds the endpoint's key")
-        self.endpoint, self.config = endpoint, config
+        self.endpoint, self.config, self.is_policy = endpoint, config, is_policy
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.AsyncClient(headers=headers, timeout=endpoint.seconds)
 
-    async def run(self, task: Task, environment: Environment, *, round: int, attempt: int, seed: int) -> Episode:
-        """Play one episode. It always ends in an Episode, whose status says how; the reward is not decided here."""
-        c = self.config
-        messages = [{"role": "system", "content": c.system_prompt}, {"role": "user", "content": asked(task)}]
-        talk = Conversation(messages, [Turn("prompt", f"{c.system_prompt}\n\n{asked(task)}")])
-        status: Status
-        error = ""
-        try:
-            async with asyncio.timeout(c.episode_seconds):
-                status = await self._play(talk, environment, seed)
-        except TimeoutError:
-            status, error = "timeout", f"not finished within {c.episode_seconds:g} s"
-        except InfrastructureError as failure:
-            status, error = "infra_error", str(failure)
-        sampled = len(talk.token_ids)
-        return Episode(
-            round=round,
-            task_id=task.task_id,
-            attempt=attempt,
-            level=task.level,
-            question=task.question,
-            token_ids=talk.token_ids,
-            mask=[1] * sampled,
-            logprobs=[0.0] * sampled,
-            turns=talk.turns,
-            answer=talk.answer,
-            reward=0.0,
-            status=status,
-            seconds={**talk.seconds, "total": talk.now},
-            policy_version=round,
-            seed=seed,
-            sampling={
-                "model": self.endpoint.model,
-                "temperature": c.temperature,
-                "top_p": c.top_p,
-                "completion_tokens": talk.completion_tokens,
-            },
-            error=error,
-        )
+    @property
+    def sampling(self) -> dict[str, Any]:
+        return {"model": self.endpoint.model, "temperature": self.config.temperature, "top_p": self.config.top_p}
+
+    def begin(self, system: str, question: str, tools: list[dict[str, Any]]) -> "MessageConversation":
+        return MessageConversation(self, system, question, tools)
 
     async def is_there(self) -> bool:
         """Whether anything answers at the endpoint's address."""
@@ -107,62 +60,12 @@ class EndpointAgent:
             return True
         return False
 
-    async def _play(self, talk: Conversation, environment: Environment, seed: int) -> Status:
-        for turn in range(self.config.max_turns):
-            left = min(self.config.turn_tokens, self.config.max_tokens - talk.completion_tokens)
-            if left < 1:
-                return "max_tokens"
-            began = talk.now
-            message, finish = await self._ask(talk, environment.tools, left, turn_seed(seed, turn))
-            talk.seconds["generate"] += talk.now - began
-            text, calls = message.get("content") or "", message.get("tool_calls") or []
-            talk.turns.append(Turn("assistant", _shown(message), seconds=talk.now - began, began=began))
-            talk.messages.append({"role": "assistant", "content": text, **({"tool_calls": calls} if calls else {})})
-            if not calls:
-                talk.answer = final_answer(text, self.config.answer_form)
-                if talk.answer is not None:
-                    return "answered"
-                return "max_tokens" if finish == "length" else "no_answer"
-            for call in calls:
-                await self._act(talk, environment, call)
-            if repeats(talk.turns) > self.config.max_repeats:
-                return "repeated"
-        return "max_turns"
-
-    async def _act(self, talk: Conversation, environment: Environment, call: dict[str, Any]) -> None:
-        """Run one call; what is wrong with it is told to the model like any result."""
-        name, arguments = call["function"]["name"], call["function"].get("arguments") or "{}"
-        began = talk.now
-        try:
-            given = json.loads(arguments)
-        except ValueError as reason:
-            given, text, is_error = None, f"error: the arguments are not valid JSON: {reason}", True
-        else:
-            seen = await environment.call(name, given)
-            text, is_error = seen.text, seen.is_error
-        talk.seconds["tools"] += talk.now - began
-        given = given if isinstance(given, dict) else {"": arguments}
-        talk.turns.append(Turn("tool", text, name, given, is_error, talk.now - began, began))
-        talk.messages.append({"role": "tool", "tool_call_id": call.get("id", ""), "content": text})
-
-    async def _ask(
-        self, talk: Conversation, tools: list[dict[str, Any]], tokens: int, seed: int
-    ) -> tuple[dict[str, Any], str]:
-        """The model's next message, and why it ended; what fails for a moment is tried four times.
+    async def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The endpoint's reply, which has a choice; what fails for a moment is tried four times.
 
         Raises:
             InfrastructureError: the endpoint does not answer, or refuses the request.
         """
-        body = {
-            "model": self.endpoint.model,
-            "messages": talk.messages,
-            "temperature": self.config.temperature,
-            "top_p": self.config.top_p,
-            "max_tokens": tokens,
-            "seed": seed,
-            **({"tools": tools} if tools else {}),
-            **self.endpoint.extra,
-        }
         reason = ""
         for attempt in range(TRIES):
             await asyncio.sleep(2.0**attempt - 1.0)
@@ -174,13 +77,110 @@ class EndpointAgent:
                         break
                     continue
                 answer = reply.json()
-                choice = answer["choices"][0]
-                talk.token_ids += choice.get("token_ids") or []
-                talk.completion_tokens += (answer.get("usage") or {}).get("completion_tokens", 0)
-                return choice["message"], choice.get("finish_reason") or ""
-            except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+                answer["choices"][0]["message"].get("content")
+                return answer
+            except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
                 reason = str(error) or type(error).__name__
         raise InfrastructureError(f"{self.endpoint.model} at {self.endpoint.base_url} did not answer: {reason}")
+
+
+@dataclass
+class MessageConversation:
+    """One conversation with an endpoint: a Conversation."""
+
+    speaker: EndpointSpeaker
+    system: str
+    question: str
+    tools: list[dict[str, Any]]
+    token_ids: list[int] = field(default_factory=list)  # sampled, where the engine gives them
+    policy_version: int = -1
+
+    def __post_init__(self) -> None:
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        self._messages: list[dict[str, Any]] = [*system, {"role": "user", "content": self.question}]
+        self._aside: int | None = None
+        self._used, self._counted = 0, 0  # tokens of so many messages, by the endpoint's own count
+        self.opening = f"{self.system}\n\n{self.question}"
+
+    @property
+    def mask(self) -> list[int]:
+        return [int(self.speaker.is_policy)] * len(self.token_ids)
+
+    @property
+    def logprobs(self) -> list[float]:
+        return [0.0] * len(self.token_ids)
+
+    @property
+    def room(self) -> int:
+        if not self.speaker.endpoint.context:
+            return sys.maxsize
+        since = len(json.dumps(self._messages[self._counted :])) // CHARS_PER_TOKEN
+        return self.speaker.endpoint.context - self._used - since
+
+    async def say(self, max_tokens: int, seed: int) -> Utterance:
+        c, endpoint = self.speaker.config, self.speaker.endpoint
+        answer = await self.speaker.complete(
+            {
+                "model": endpoint.model,
+                "messages": self._messages,
+                "temperature": c.temperature,
+                "top_p": c.top_p,
+                "max_tokens": max_tokens,
+                "seed": seed,
+                **({"tools": self.tools} if self.tools else {}),
+                **endpoint.extra,
+            }
+        )
+        choice, usage = answer["choices"][0], answer.get("usage") or {}
+        self.token_ids += choice.get("token_ids") or []
+        self._used = usage.get("total_tokens", 0)
+        message = choice["message"]
+        text, calls = message.get("content") or "", message.get("tool_calls") or []
+        self._messages.append({"role": "assistant", "content": text, **({"tool_calls": calls} if calls else {})})
+        self._counted = len(self._messages) if self._used else 0
+        return Utterance(
+            _shown(message),
+            without_thoughts(text),
+            tuple(_tool_call(call) for call in calls),
+            final_answer(text, c.answer_form) if not calls else None,
+            choice.get("finish_reason") != "length",
+            usage.get("completion_tokens", 0),
+        )
+
+    def hear(self, results: list[str]) -> None:
+        calls = self._messages[-1]["tool_calls"]
+        self._messages += [
+            {"role": "tool", "tool_call_id": call.get("id", ""), "content": result}
+            for call, result in zip(calls, results, strict=True)
+        ]
+
+    def told(self, text: str, aside: bool = False) -> None:
+        if aside:
+            self._aside = len(self._messages)
+        self._messages.append({"role": "user", "content": text})
+
+    def shortened(self, note: str) -> "MessageConversation | None":
+        shorter = MessageConversation(self.speaker, self.system, f"{self.question}\n\n{note}", self.tools)
+        told = self._messages[: self._aside]
+        turns = [at for at, message in enumerate(told) if message["role"] == "assistant"]
+        fits = self.speaker.endpoint.context // 2 * CHARS_PER_TOKEN
+        kept = [at for at in turns if len(json.dumps(told[at:])) <= fits]
+        if kept[:1] == turns[:1]:
+            return None
+        shorter.question = self.question  # the next note takes the place of this one
+        shorter._messages += told[kept[0] :] if kept else []
+        return shorter
+
+
+def _tool_call(call: dict[str, Any]) -> ToolCall:
+    name, given = call["function"]["name"], call["function"].get("arguments") or "{}"
+    try:
+        arguments = json.loads(given)
+    except ValueError as reason:
+        return ToolCall(name, {"": given}, f"the arguments are not valid JSON: {reason}")
+    if not isinstance(arguments, dict):
+        return ToolCall(name, {"": given}, "the arguments are not an object")
+    return ToolCall(name, arguments)
 
 
 def _shown(message: dict[str, Any]) -> str:

@@ -1,45 +1,86 @@
-"""The agent: ask the policy, run the tools it calls, append, until it answers or a limit is reached."""
+"""An agent: ask its model, run what it calls, tell it the results, until it answers or a limit is reached."""
 
-import asyncio
 import hashlib
 import time
-from dataclasses import asdict, dataclass, field
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
 
 from aworld import config as schema
-from aworld.agents.chat import ChatFormat, ParsedTurn
-from aworld.agents.protocols import Environment, Policy, Sampling
-from aworld.errors import InfrastructureError
-from aworld.tasks.task import Task
-from aworld.trajectories.episode import Episode, Status, Turn
+from aworld.agents.messages import URGENT, Exchange, Message
+from aworld.agents.protocols import Conversation, Environment, Observation, Speaker, ToolCall, Utterance
+from aworld.agents.roles import ASK, HAND_TO, TOOLS, members, offered, prompt
+from aworld.errors import AWorldError
+from aworld.trajectories.episode import Status, Turn
+
+OBJECTIONS = 2  # of a guard to one agent's answers; the answer after that stands
+DROPPED = "[Your first turns are left out here.]"
+SUMMARISE = "Your context is nearly full. Write down all that you have found out so far and what is left to do."
+SUMMARY = "[Your first turns are left out here. You noted:]\n"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an agent ended with a question; `said` is the last it said, also without an answer."""
+
+    status: Status
+    answer: str | None
+    said: str
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """A question that another agent goes on with: it answers to whoever asked first."""
+
+    task: Message
+    notes: str
 
 
 @dataclass
-class Transcript:
-    """An episode under way: tokens are only ever appended."""
+class Record:
+    """What all agents of an episode share: its limits, and what is written down of it."""
 
-    token_ids: list[int]
-    mask: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
+    config: schema.Agent
+    seed: int
     turns: list[Turn] = field(default_factory=list)
+    contexts: list[tuple[str, Conversation]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "tools": 0.0})
-    policy_version: int = -1
-    answer: str | None = None
+    sampled: int = 0  # tokens
+    spoken: int = 0  # turns
     began: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        self.mask = [0] * len(self.token_ids)
-        self.logprobs = [0.0] * len(self.token_ids)
-
-    def append(self, token_ids: list[int], logprobs: list[float] | None = None) -> None:
-        """Sampled tokens come with their log-probabilities, all others without."""
-        self.token_ids += token_ids
-        self.mask += [int(logprobs is not None)] * len(token_ids)
-        self.logprobs += logprobs if logprobs is not None else [0.0] * len(token_ids)
 
     @property
     def now(self) -> float:
         """Seconds since the episode began."""
         return time.monotonic() - self.began
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no agent may say anything more."""
+        return self.spoken >= self.config.max_turns or self.sampled >= self.config.max_tokens
+
+    def begin(self, agent: str, talk: Conversation) -> int:
+        """Note a new context; returns its index."""
+        self.contexts.append((agent, talk))
+        number = len(self.contexts) - 1
+        self.turns.append(Turn("prompt", talk.opening, began=self.now if number else 0.0, context=number))
+        return number
+
+
+@dataclass
+class Work:
+    """A question that an agent has in hand."""
+
+    task: Message  # by which it was asked
+    question: str
+    talk: Conversation
+    context: int
+    calls: deque[ToolCall] = field(default_factory=deque)
+    results: list[str] = field(default_factory=list)
+    said: str = ""
+    answer: str | None = None  # not yet seen by the guard
+    objections: int = 0
+    began: float = 0.0  # of the call that is waited for
 
 
 def repeats(turns: list[Turn]) -> int:
@@ -48,108 +89,177 @@ def repeats(turns: list[Turn]) -> int:
     return next((n for n, call in enumerate(reversed(calls)) if call != calls[-1]), len(calls))
 
 
-def asked(task: Task) -> str:
-    """The question, and the names of attachments that it does not mention."""
-    unnamed = [file.name for file in task.files if file.name not in task.question]
-    return f"{task.question}\n\nAttached: {', '.join(unnamed)}" if unnamed else task.question
-
-
 def turn_seed(seed: int, turn: int) -> int:
     """The sampling seed of one turn (63 bits)."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{turn}".encode()).digest()[:8]) >> 1
 
 
-@dataclass(frozen=True)
-class ToolAgent:
-    """A policy that may call tools. `context` is the most tokens the policy can hold."""
+class Tools:
+    """The environment, as one that receives calls."""
 
-    policy: Policy
-    chat: ChatFormat
-    config: schema.Agent
-    context: int
+    def __init__(self, environment: Environment):
+        self._environment = environment
 
-    async def run(self, task: Task, environment: Environment, *, round: int, attempt: int, seed: int) -> Episode:
-        """Play one episode. It always ends in an Episode, whose status says how; the reward is not decided here."""
-        prompt = self.chat.prompt(self.config.system_prompt, asked(task), environment.tools)
-        transcript = Transcript(prompt, turns=[Turn("prompt", self.chat.decode(prompt))])
-        error = ""
-        status: Status
+    async def receive(self, message: Message, exchange: Exchange) -> None:
+        seen = await self._environment.call(message.content.name, message.content.arguments)
+        exchange.send("result", TOOLS, message.sender, seen, message.number)
+
+
+class Agent:
+    """One agent of an episode. It makes its calls one after another; what is wrong with one its model reads."""
+
+    def __init__(self, name: str, config: schema.Agent, speaker: Speaker, tools: list[dict[str, Any]], record: Record):
+        self.name, self.config, self.record = name, config, record
+        self._member = members(config)[name]
+        self._speaker = speaker
+        self._tools = offered(config, name, tools)
+        self._names = [tool["function"]["name"] for tool in self._tools]
+        self._waiting: dict[int | None, Work] = {}  # by the number of the message that is to be answered
+
+    async def receive(self, message: Message, exchange: Exchange) -> None:
+        is_new = message.topic in ("task", "handoff")
+        work = self._begin(message) if is_new else self._waiting.pop(message.about)
         try:
-            async with asyncio.timeout(self.config.episode_seconds):
-                status = await self._play(transcript, environment, seed)
-        except TimeoutError:
-            status, error = "timeout", f"not finished within {self.config.episode_seconds:g} s"
-        except InfrastructureError as failure:
-            status, error = "infra_error", str(failure)
-        sampling = {k: v for k, v in asdict(self._sampling(seed, 0, transcript)).items() if k != "seed"}
-        return Episode(
-            round=round,
-            task_id=task.task_id,
-            attempt=attempt,
-            level=task.level,
-            question=task.question,
-            token_ids=transcript.token_ids,
-            mask=transcript.mask,
-            logprobs=transcript.logprobs,
-            turns=transcript.turns,
-            answer=transcript.answer,
-            reward=0.0,
-            status=status,
-            seconds={**transcript.seconds, "total": transcript.now},
-            policy_version=transcript.policy_version,
-            seed=seed,
-            sampling=sampling | {"max_tokens": self.config.turn_tokens},
-            error=error,
+            await self._go_on(work, message, exchange)
+        except AWorldError as error:  # whoever asked has to know
+            exchange.send("error", self.name, work.task.sender, error, work.task.number, URGENT)
+
+    async def _go_on(self, work: Work, message: Message, exchange: Exchange) -> None:
+        if message.topic in ("task", "handoff"):
+            await self._speak(work, exchange)
+        elif isinstance(message.content, AWorldError):
+            raise message.content
+        elif work.answer is not None:
+            await self._heard_guard(work, message, exchange)
+        else:
+            self._note(work, work.calls.popleft(), _observed(message))
+            await self._act(work, exchange)
+
+    def _begin(self, message: Message) -> Work:
+        question = message.content
+        if isinstance(question, Handoff):
+            notes = f"{message.sender} leaves this to you, and says: {question.notes}"
+            message, question = question.task, f"{question.task.content}\n\n{notes}"
+        talk = self._speaker.begin(prompt(self.config, self._member), question, self._tools)
+        return Work(message, question, talk, self.record.begin(self.name, talk))
+
+    async def _speak(self, work: Work, exchange: Exchange) -> None:
+        c, record = self.config, self.record
+        if record.spoken >= c.max_turns:
+            return self._end(work, exchange, "max_turns")
+        if c.context != "append" and work.talk.room < c.turn_tokens * (3 if c.context == "summarise" else 1):
+            await self._shorten(work)
+        limit = self._limit(work)
+        if limit < 1:
+            return self._end(work, exchange, "max_tokens")
+        said = await self._say(work, limit)
+        if not said.ended and not said.calls:
+            return self._end(work, exchange, "max_tokens")
+        if said.answer is not None:
+            return self._answer(work, said.answer, exchange)
+        if not said.calls:
+            return self._end(work, exchange, "no_answer")
+        work.calls, work.results = deque(said.calls), []
+        return await self._act(work, exchange)
+
+    def _limit(self, work: Work) -> int:
+        """Tokens that the next turn may have."""
+        return min(self.config.turn_tokens, self.config.max_tokens - self.record.sampled, work.talk.room)
+
+    async def _say(self, work: Work, limit: int) -> Utterance:
+        record, began = self.record, self.record.now
+        said = await work.talk.say(limit, turn_seed(record.seed, record.spoken))
+        seconds = record.now - began
+        record.seconds["generate"] += seconds
+        record.sampled += said.tokens
+        record.spoken += 1
+        record.turns.append(Turn("assistant", said.text, seconds=seconds, began=began, context=work.context))
+        work.said = said.said
+        return said
+
+    async def _act(self, work: Work, exchange: Exchange) -> None:
+        """Send the next call on its way; once all are answered, tell the model."""
+        while work.calls:
+            call, work.began = work.calls[0], self.record.now
+            other = call.name.removeprefix(ASK).removeprefix(HAND_TO)
+            if call.error or (call.name not in self._names and self._member.tools is not None):
+                reason = call.error or f"no tool {call.name[:100]!r}; there are: {', '.join(self._names)}"
+                self._note(work, work.calls.popleft(), Observation(f"error: {reason}", True, 0.0))
+            elif call.name == ASK + other and other in self._member.asks:
+                return self._ask(work, other, str(call.arguments.get("question", "")), exchange)
+            elif call.name == HAND_TO + other and other in self._member.hands_to:
+                self._note(work, call, Observation(f"{other} goes on with the question", False, 0.0))
+                notes = str(call.arguments.get("notes", ""))
+                exchange.send("handoff", self.name, other, Handoff(work.task, notes))
+                return None
+            else:
+                self._waiting[exchange.send("call", self.name, TOOLS, call)] = work
+                return None
+        if repeats([turn for turn in self.record.turns if turn.context == work.context]) > self.config.max_repeats:
+            return self._end(work, exchange, "repeated")
+        work.talk.hear(work.results)
+        return await self._speak(work, exchange)
+
+    def _ask(self, work: Work, other: str, question: str, exchange: Exchange) -> None:
+        """Put a question to another agent, which may have a limit of time of its own."""
+        number = exchange.send("task", self.name, other, question)
+        self._waiting[number] = work
+        if seconds := members(self.config)[other].seconds:
+            exchange.cancel_after(seconds, number, f"{other} took longer than {seconds:g} s")
+
+    def _answer(self, work: Work, answer: str, exchange: Exchange) -> None:
+        """Give the answer, or show it to the guard first."""
+        work.answer, work.began = answer, self.record.now
+        if self._member.guard and work.objections < OBJECTIONS:
+            return self._ask(work, self._member.guard, f"{work.question}\n\nProposed answer: {answer}", exchange)
+        return self._end(work, exchange, "answered")
+
+    async def _heard_guard(self, work: Work, message: Message, exchange: Exchange) -> None:
+        """A guard accepts, or objects: anything else that it answers. One that does not answer keeps nobody."""
+        guard, verdict = self._member.guard, _observed(message)
+        self._note(work, ToolCall(ASK + guard, {"answer": work.answer}), verdict)
+        if verdict.is_error or verdict.text.lower().startswith("accept"):
+            return self._end(work, exchange, "answered")
+        work.answer = None
+        work.objections += 1
+        work.talk.told(f"{guard} objects: {verdict.text}")
+        return await self._speak(work, exchange)
+
+    async def _shorten(self, work: Work) -> None:
+        """Go on in a new context, without the first turns."""
+        note = DROPPED
+        if work.talk.shortened(note) is None:
+            return
+        if self.config.context == "summarise" and self.record.sampled < self.config.max_tokens:
+            work.talk.told(SUMMARISE, aside=True)
+            if (limit := self._limit(work)) > 0:
+                note = SUMMARY + (await self._say(work, limit)).said
+        shorter = work.talk.shortened(note)
+        if shorter is not None:
+            work.talk, work.context = shorter, self.record.begin(self.name, shorter)
+
+    def _note(self, work: Work, call: ToolCall, seen: Observation) -> None:
+        seconds = seen.seconds or self.record.now - work.began
+        self.record.seconds["tools"] += seen.seconds
+        arguments = call.arguments if call.name else None
+        turn = Turn(
+            "tool", seen.text, call.name or None, arguments, seen.is_error, seconds, work.began, context=work.context
         )
+        self.record.turns.append(turn)
+        work.results.append(seen.text)
 
-    async def _play(self, transcript: Transcript, environment: Environment, seed: int) -> Status:
-        for turn in range(self.config.max_turns):
-            sampling = self._sampling(seed, turn, transcript)
-            if sampling.max_tokens < 1:
-                return "max_tokens"
-            ended, parsed = await self._speak(transcript, sampling)
-            if not ended and not parsed.calls:
-                return "max_tokens"
-            if parsed.answer is not None and not parsed.calls:
-                transcript.answer = parsed.answer
-                return "answered"
-            if not parsed.calls and parsed.error is None:
-                return "no_answer"
-            results = await self._act(transcript, environment, parsed)
-            if repeats(transcript.turns) > self.config.max_repeats:
-                return "repeated"
-            transcript.append(self.chat.observation(results, ended))
-        return "max_turns"
+    def _end(self, work: Work, exchange: Exchange, status: Status) -> None:
+        outcome = Outcome(status, work.answer if status == "answered" else None, work.said)
+        exchange.send("answer", self.name, work.task.sender, outcome, work.task.number)
 
-    def _sampling(self, seed: int, turn: int, transcript: Transcript) -> Sampling:
-        c = self.config
-        left = min(c.turn_tokens, c.max_tokens - sum(transcript.mask), self.context - len(transcript.token_ids))
-        return Sampling(c.temperature, c.top_p, c.top_k, left, turn_seed(seed, turn))
 
-    async def _speak(self, transcript: Transcript, sampling: Sampling) -> tuple[bool, ParsedTurn]:
-        """Sample one turn; returns whether the policy ended it itself, and what it says."""
-        began = transcript.now
-        completion = await self.policy.generate(transcript.token_ids, sampling)
-        seconds = transcript.now - began
-        transcript.seconds["generate"] += seconds
-        transcript.append(completion.token_ids, completion.logprobs)
-        transcript.policy_version = completion.policy_version
-        parsed = self.chat.parse(completion.token_ids)
-        transcript.turns.append(Turn("assistant", parsed.text, seconds=seconds, began=began))
-        return completion.finish_reason == "stop", parsed
-
-    async def _act(self, transcript: Transcript, environment: Environment, parsed: ParsedTurn) -> list[str]:
-        """Run the turn's calls in order; what is wrong with a call is told to the policy like any result."""
-        results: list[str] = []
-        for call in parsed.calls:
-            began = transcript.now
-            seen = await environment.call(call.name, call.arguments)
-            transcript.seconds["tools"] += seen.seconds
-            turn = Turn("tool", seen.text, call.name, call.arguments, seen.is_error, seen.seconds, began)
-            transcript.turns.append(turn)
-            results.append(seen.text)
-        if parsed.error is not None:
-            text = f"error: {parsed.error}"
-            transcript.turns.append(Turn("tool", text, is_error=True, began=transcript.now))
-            results.append(text)
-        return results
+def _observed(message: Message) -> Observation:
+    """What a model reads of a result, of another agent's answer, or of an error."""
+    content = message.content
+    if isinstance(content, Observation):
+        return content
+    if isinstance(content, Outcome):
+        given = content.answer if content.answer is not None else content.said
+        text = given or f"error: {message.sender} gave no answer ({content.status})"
+        return Observation(text, not given, 0.0)
+    return Observation(f"error: {content}", True, 0.0)

@@ -32,6 +32,89 @@ class Completion:
     policy_version: int
 
 
+@dataclass(frozen=True)
+class ToolCall:
+    """A call that a model made; `error` says what is wrong with it, and then it is not run."""
+
+    name: str
+    arguments: dict[str, Any]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One turn of a model.
+
+    Attributes:
+        text: for people, thoughts and calls included.
+        said: its words alone.
+        ended: whether the model ended the turn itself; else it was cut at the limit.
+        tokens: how many were sampled.
+    """
+
+    text: str
+    said: str
+    calls: tuple[ToolCall, ...]
+    answer: str | None
+    ended: bool
+    tokens: int
+
+
+class Conversation(Protocol):
+    """One agent's talk with its model, from its prompt on.
+
+    Attributes:
+        opening: the prompt, for people.
+        token_ids, mask, logprobs: as in an Episode; of an endpoint, what it told of the tokens it sampled.
+        policy_version: of the weights that sampled last; -1: not the policy's, or nothing yet.
+        room: tokens that still fit.
+    """
+
+    @property
+    def opening(self) -> str: ...
+
+    @property
+    def token_ids(self) -> list[int]: ...
+
+    @property
+    def mask(self) -> list[int]: ...
+
+    @property
+    def logprobs(self) -> list[float]: ...
+
+    @property
+    def policy_version(self) -> int: ...
+
+    @property
+    def room(self) -> int: ...
+
+    async def say(self, max_tokens: int, seed: int) -> Utterance:
+        """The model's next turn. Raises InfrastructureError."""
+        ...
+
+    def hear(self, results: list[str]) -> None:
+        """The results of the calls of the last turn, in their order."""
+        ...
+
+    def told(self, text: str, aside: bool = False) -> None:
+        """A user's word in answer to the last turn; from one `aside` on, `shortened` leaves everything out."""
+        ...
+
+    def shortened(self, note: str) -> "Conversation | None":
+        """A new one of the same question with `note`, and as many of the last turns as half of it holds; None: that
+        would leave nothing out."""
+        ...
+
+
+class Speaker(Protocol):
+    """A model that conversations can be held with. `sampling` is what an Episode says of it."""
+
+    @property
+    def sampling(self) -> dict[str, Any]: ...
+
+    def begin(self, system: str, question: str, tools: list[dict[str, Any]]) -> Conversation: ...
+
+
 class Policy(Protocol):
     """Token ids in, token ids out. Raises InfrastructureError when the engine behind it fails."""
 

@@ -1,9 +1,10 @@
-"""Where an episode's time went: spans for the task, its agent, each model and tool call, one inside another."""
+"""Where an episode's time went: spans for the task, its agents, each model and tool call, one inside another."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from aworld.trajectories.episode import Episode
+from aworld.trajectories.episode import Episode, Turn
 
 MICROSECONDS = 1e6
 
@@ -24,17 +25,41 @@ def spans(episode: Episode) -> list[Span]:
     """In the order they began; a span lies within the last one before it of a smaller depth."""
     total = episode.seconds.get("total", 0.0)
     outcome = {"status": episode.status, "answer": episode.answer, "reward": episode.reward, "error": episode.error}
-    found = [
-        Span(episode.task_id, "task", 0.0, total, 0, {"attempt": episode.attempt, "level": episode.level, **outcome}),
-        Span("agent", "agent", 0.0, total, 1, {"policy_version": episode.policy_version, "seed": episode.seed}),
-    ]
+    told = {"attempt": episode.attempt, "level": episode.level, "seed": episode.seed, **outcome}
+    left = dict(enumerate(_by_context(episode)))
+    agents = [span for context in list(left) for span in _agent(episode, left, context, 1)]
+    return [Span(episode.task_id, "task", 0.0, total, 0, told), *agents]
+
+
+def _by_context(episode: Episode) -> list[list[Turn]]:
+    turns: list[list[Turn]] = [[] for _ in episode.contexts]
     for turn in episode.turns:
+        turns[turn.context].append(turn)
+    return turns
+
+
+def _agent(episode: Episode, left: dict[int, list[Turn]], context: int, depth: int) -> Iterator[Span]:
+    """A context and all that it waited for: a context that began and ended within one of its calls is that call's."""
+    turns = left.pop(context, [])
+    if not turns:
+        return
+    attributes = {"policy_version": episode.policy_version, "prompt": turns[0].text}
+    yield Span(
+        episode.contexts[context].agent, "agent", turns[0].began, _end(turns) - turns[0].began, depth, attributes
+    )
+    for turn in turns:
         if turn.role == "assistant":
-            found.append(Span("model", "model", turn.began, turn.seconds, 2, {"text": turn.text}))
+            yield Span("model", "model", turn.began, turn.seconds, depth + 1, {"text": turn.text})
         elif turn.tool:
-            told = {"arguments": turn.arguments, "result": turn.text, "is_error": turn.is_error}
-            found.append(Span(turn.tool, "tool", turn.began, turn.seconds, 2, told))
-    return found
+            call = {"arguments": turn.arguments, "result": turn.text, "is_error": turn.is_error}
+            yield Span(turn.tool, "tool", turn.began, turn.seconds, depth + 1, call)
+            for other in [other for other, its in left.items() if its]:
+                if other in left and turn.began <= left[other][0].began and _end(left[other]) <= _end([turn]):
+                    yield from _agent(episode, left, other, depth + 2)
+
+
+def _end(turns: list[Turn]) -> float:
+    return max(turn.began + turn.seconds for turn in turns)
 
 
 def chrome(episodes: list[Episode]) -> dict[str, Any]:

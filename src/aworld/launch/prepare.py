@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from aworld import config as configuration
+from aworld.agents import roles
 from aworld.config import Config
 from aworld.containers import sha256
 from aworld.errors import InputError
@@ -52,13 +53,19 @@ def check(config: Config) -> None:
     """What the schema cannot say.
 
     Raises:
-        InputError: there is no such executor, mode or algorithm.
+        InputError: there is no such executor, mode or algorithm, the agents do not fit together, or a layout does not
+            fit its nodes.
     """
     from aworld.training import algorithms  # importing torch takes seconds
 
     if config.site.executor not in ("local", "slurm"):
         raise InputError(f"site.executor={config.site.executor} is not there; valid: local, slurm")
     mode(config)
+    roles.check(config.agent)
+    if config.pipeline.rounds or config.training.cold_start.tasks:
+        roles.check_for_training(config.agent)
+    if config.training.cold_start.tasks and config.agent.members:
+        raise InputError("agent.members: the cold start's expert plays alone; set training.cold_start.tasks=0")
     algorithms.make(config.training)
     for stage in (config.site.rollout, config.site.evaluate):
         wanted = stage.tasks_per_node * config.model.shard.tensor_parallel_size

@@ -54,6 +54,8 @@ def _print(episode: Episode, console: Console) -> None:
     console.print(Rule(f"round {episode.round} · {episode.task_id} · attempt {episode.attempt}"))
     for turn in episode.turns:
         head = turn.role if turn.tool is None else f"{turn.tool} {turn.arguments}"
+        if len(episode.contexts) > 1:
+            head = f"{episode.contexts[turn.context].agent}: {head}"
         console.print(Text(head, style="bold " + STYLES.get(turn.role, "")))
         console.print(Text(turn.text, style="red" if turn.is_error else STYLES.get(turn.role, "")))
     console.print(Rule())

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from aworld import config as configuration
+from aworld.agents import roles
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, TaskError, guarded
 from aworld.evaluation import benchmark
@@ -48,6 +49,7 @@ def launch_stage(kind: str, text: str | None) -> int:
         if kind == "evaluate" and not is_complete(run.policy(arguments.number)):
             there = ", ".join(str(version) for version in run.policies()) or "none"
             raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
+        roles.check(config.agent)
         if tasks and not arguments.dry_run:
             benchmark.begin(config, run, tasks, arguments.number)
         if kind == "evaluate" and arguments.begin_only:

@@ -12,11 +12,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aworld import config as schema
 from aworld.agents.chat import ChatFormat
-from aworld.agents.endpoint import EndpointAgent
-from aworld.agents.loop import ToolAgent
+from aworld.agents.endpoint import EndpointSpeaker
 from aworld.agents.protocols import Environment
 from aworld.agents.scripted import ScriptedPolicy
+from aworld.agents.team import Team
+from aworld.agents.tokens import PolicySpeaker
 from aworld.config import Config
 from aworld.containers import folders, staged
 from aworld.environments.pool import EnvironmentPool
@@ -135,7 +137,7 @@ class Shard:
             return _expert(self.config, ChatFormat(self.run.base))
         if self.config.evaluation.endpoint.model and not workload.publishes:
             agent = replace(self.config.agent, temperature=workload.temperature)
-            return _guest(EndpointAgent(self.config.evaluation.endpoint, agent), workload.round)
+            return _guest(EndpointSpeaker(self.config.evaluation.endpoint, agent), agent, workload.round)
         version = max(v for v in range(workload.oldest or 0, workload.newest + 1) if is_complete(self.run.policy(v)))
         if version != self.version:
             verify(self.run.policy(version))
@@ -150,16 +152,17 @@ class Shard:
         agent = replace(self.config.agent, temperature=workload.temperature)
         chat = ChatFormat(self.run.policy(version), self.config.agent.answer_form)
         policy = VllmPolicy(self.vllm, chat.end_of_turn)
-        return _player(ToolAgent(policy, chat, agent, self.vllm.context), workload.round, self.vllm)
+        team = Team(agent, PolicySpeaker(policy, chat, agent, self.vllm.context))
+        return _player(team, workload.round, self.vllm)
 
     async def stop(self) -> None:
         if self.vllm is not None:
             await self.vllm.stop()
 
 
-def _player(agent: ToolAgent, round_: int, shard: VllmShard) -> Player:
+def _player(team: Team, round_: int, shard: VllmShard) -> Player:
     async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
-        episode = await agent.run(task, environment, round=round_, attempt=attempt, seed=seed)
+        episode = await team.run(task, environment, round=round_, attempt=attempt, seed=seed)
         if episode.status == "infra_error" and not shard.is_alive:  # every episode to come would be one as well
             raise InfrastructureError(f"vLLM ended while it was needed; see {shard.log}")
         return episode
@@ -167,22 +170,23 @@ def _player(agent: ToolAgent, round_: int, shard: VllmShard) -> Player:
     return play
 
 
-def _guest(agent: EndpointAgent, round_: int) -> Player:
+def _guest(speaker: EndpointSpeaker, agent: schema.Agent, round_: int) -> Player:
+    team = Team(agent, speaker)
+
     async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
-        episode = await agent.run(task, environment, round=round_, attempt=attempt, seed=seed)
-        if episode.status == "infra_error" and not await agent.is_there():  # so would be every episode to come
+        episode = await team.run(task, environment, round=round_, attempt=attempt, seed=seed)
+        if episode.status == "infra_error" and not await speaker.is_there():  # so would be every episode to come
             raise InfrastructureError(episode.error)
-        return episode
+        return replace(episode, policy_version=round_)
 
     return play
 
 
 def _expert(config: Config, chat: ChatFormat) -> Player:
     async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
-        agent = ToolAgent(
-            ScriptedPolicy(chat, task.metadata["plan"]), chat, config.agent, config.model.shard.max_model_len
-        )
-        return await agent.run(task, environment, round=0, attempt=attempt, seed=seed)
+        policy = ScriptedPolicy(chat, task.metadata["plan"])
+        team = Team(config.agent, PolicySpeaker(policy, chat, config.agent, config.model.shard.max_model_len))
+        return await team.run(task, environment, round=0, attempt=attempt, seed=seed)
 
     return play
 

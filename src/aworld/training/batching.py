@@ -16,15 +16,17 @@ LENGTH_MULTIPLE = 8
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step, as the whole world sees it: per data-parallel rank as many micro-batches, of episode indices.
+    """One optimizer step, as the whole world sees it: per data-parallel rank as many micro-batches, of contexts.
+
+    A context is a sequence of its own to the model; advantage and weight are its episode's.
 
     Attributes:
-        episodes: [rank][micro-batch] → indices of episodes; empty where a rank has less to do than another.
-        advantages: float64 [E].
-        weights: float64 [E], the weight of a sampled token of each episode in the loss.
+        contexts: [rank][micro-batch] → indices of contexts; empty where a rank has less to do than another.
+        advantages: float64 [C].
+        weights: float64 [C], the weight of a sampled token of each context in the loss.
     """
 
-    episodes: list[list[np.ndarray]]
+    contexts: list[list[np.ndarray]]
     advantages: np.ndarray
     weights: np.ndarray
 
@@ -46,12 +48,16 @@ def advantages(trajectories: Trajectories, algorithm: Algorithm) -> np.ndarray:
 
 
 def sampled_tokens(trajectories: Trajectories) -> np.ndarray:
-    """Tokens the policy sampled in each episode and that have a predecessor, int64 [E]."""
+    """Tokens the policy sampled in each episode and that have a predecessor in their context, int64 [E]."""
+    return np.diff(_count(trajectories)[trajectories.offsets])
+
+
+def _count(trajectories: Trajectories) -> np.ndarray:
+    """How many sampled tokens with a predecessor there are before each token, int64 [N + 1]."""
     mask = trajectories.mask.astype(np.int64)
-    starts = trajectories.offsets[:-1]
-    nonempty = starts < trajectories.offsets[1:]
-    mask[starts[nonempty]] = 0
-    return np.diff(np.concatenate([[0], np.cumsum(mask)])[trajectories.offsets])
+    begins, ends, _ = trajectories.spans()
+    mask[begins[begins < ends]] = 0
+    return np.concatenate([[0], np.cumsum(mask)])
 
 
 def steps(
@@ -75,14 +81,16 @@ def steps(
     """
     advantage = advantages(trajectories, algorithm)
     tokens = sampled_tokens(trajectories)
-    lengths = np.diff(trajectories.offsets)
+    begins, ends, owner = trajectories.spans()
+    lengths, count = ends - begins, _count(trajectories)
+    speaks = count[ends] > count[begins]
     order = np.random.default_rng(seed).permutation(np.flatnonzero(~np.isnan(advantage)))
     found = []
     for batch in np.array_split(order, max(1, -(-len(order) // batch_size))):
         active = batch[advantage[batch] != 0]
         if not len(active):
             continue
-        weights = np.zeros(len(lengths))
+        weights = np.zeros(len(tokens))
         match algorithm.normalisation:
             case "token":
                 weights[batch] = 1 / tokens[batch].sum()
@@ -91,30 +99,33 @@ def steps(
             case "constant":
                 weights[batch] = 1 / (len(batch) * max_tokens)
         # Sorted by length, a micro-batch holds little padding, and those that ranks do at one time take as long.
-        active = active[np.argsort(-lengths[active], kind="stable")]
-        cuts = [active[at : at + micro_batch_size] for at in range(0, len(active), micro_batch_size)]
-        cuts += [active[:0]] * (-len(cuts) % data_parallel)
-        found.append(Step([cuts[rank::data_parallel] for rank in range(data_parallel)], advantage, weights))
+        contexts = np.concatenate([np.arange(*trajectories.context_offsets[e : e + 2]) for e in active])
+        contexts = contexts[speaks[contexts]]
+        contexts = contexts[np.argsort(-lengths[contexts], kind="stable")]
+        cuts = [contexts[at : at + micro_batch_size] for at in range(0, len(contexts), micro_batch_size)]
+        cuts += [contexts[:0]] * (-len(cuts) % data_parallel)
+        by_rank = [cuts[rank::data_parallel] for rank in range(data_parallel)]
+        found.append(Step(by_rank, advantage[owner], weights[owner]))
     return found
 
 
 def micro_batches(trajectories: Trajectories, step: Step, rank: int, device: torch.device) -> list[MicroBatch]:
     """The tensors of one data-parallel rank's share of a step."""
-    return [pad(trajectories, cut, step.advantages, step.weights, device) for cut in step.episodes[rank]]
+    return [pad(trajectories, cut, step.advantages, step.weights, device) for cut in step.contexts[rank]]
 
 
 def pad(
-    trajectories: Trajectories, episodes: np.ndarray, advantage: np.ndarray, weights: np.ndarray, device: torch.device
+    trajectories: Trajectories, contexts: np.ndarray, advantage: np.ndarray, weights: np.ndarray, device: torch.device
 ) -> MicroBatch:
-    """Episodes, each up to its last sampled token, padded to the longest; of none at all, a token that weighs nothing.
+    """Contexts, each up to its last sampled token, padded to the longest; of none at all, a token that weighs nothing.
 
     Args:
-        episodes: indices; each has a sampled token.
-        advantage, weights: float64 [E], of all episodes.
+        contexts: indices; each has a sampled token.
+        advantage, weights: float64 [C], of all contexts.
     """
     rows = []
-    for episode in episodes:
-        begin, end = trajectories.offsets[episode : episode + 2]
+    begins, ends, _ = trajectories.spans()
+    for begin, end in zip(begins[contexts], ends[contexts], strict=True):
         rows.append(slice(begin, begin + np.flatnonzero(trajectories.mask[begin:end])[-1] + 1))
     longest = max([row.stop - row.start - 1 for row in rows], default=1)
     shape = (max(len(rows), 1), -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
@@ -125,11 +136,11 @@ def pad(
     per_row = np.zeros((shape[0], 1), np.float32)
     if not rows:
         sampled[0, 0] = True  # collectives on no data at all are not portable
-    for i, (row, episode) in enumerate(zip(rows, episodes, strict=True)):
+    for i, (row, context) in enumerate(zip(rows, contexts, strict=True)):
         n = row.stop - row.start - 1
         tokens[i, : n + 1] = trajectories.tokens[row]
         sampled[i, :n] = trajectories.mask[row][1:]
         logprobs[i, :n] = np.where(sampled[i, :n], trajectories.logprobs[row][1:], 0)
-        weight[i] = sampled[i] * weights[episode]
-        per_row[i] = advantage[episode]
+        weight[i] = sampled[i] * weights[context]
+        per_row[i] = advantage[context]
     return MicroBatch(*(torch.from_numpy(a).to(device) for a in (tokens, sampled, logprobs, per_row, weight)))

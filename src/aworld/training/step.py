@@ -86,14 +86,14 @@ class Trainer:
         Every data-parallel replica computes all of it.
         """
         result = np.zeros(len(trajectories.tokens), np.float32)
-        episodes = np.flatnonzero(batching.sampled_tokens(trajectories) > 0)
-        cuts = [episodes[at : at + micro_batch_size] for at in range(0, len(episodes), micro_batch_size)]
-        zeros = np.zeros(len(trajectories))
+        begins, ends, _ = trajectories.spans()
+        contexts = np.array([c for c in range(len(begins)) if trajectories.mask[begins[c] + 1 : ends[c]].any()], int)
+        cuts = [contexts[at : at + micro_batch_size] for at in range(0, len(contexts), micro_batch_size)]
+        zeros = np.zeros(len(begins))
         batches = [batching.pad(trajectories, cut, zeros, zeros, cpu.device()) for cut in cuts]
         parts = [_broadcast_from_last_stage(part) for part in self._run(batches, _collect, 1.0, len(cuts))]
         for cut, values in zip(cuts, parts, strict=True):
-            for episode, row in zip(cut, values, strict=True):
-                begin, end = trajectories.offsets[episode], trajectories.offsets[episode + 1]
+            for begin, end, row in zip(begins[cut], ends[cut], values, strict=True):
                 n = min(end - begin - 1, len(row))
                 result[begin + 1 : begin + 1 + n] = row[:n]
         return result

@@ -19,6 +19,7 @@ class Turn:
         is_error: whether the result is an error shown to the policy.
         seconds: wall-clock of the turn.
         began: when it began, in seconds since the episode did.
+        context: index of the context that it belongs to.
     """
 
     role: str
@@ -28,6 +29,20 @@ class Turn:
     is_error: bool = False
     seconds: float = 0.0
     began: float = 0.0
+    context: int = 0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What one agent's model saw and said, from its prompt on; each time an agent is asked it has a new one.
+
+    Attributes:
+        agent: the owner's name.
+        start: index in the episode's `token_ids` of its first token; it ends where the next one starts.
+    """
+
+    agent: str
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -35,7 +50,7 @@ class Episode:
     """One attempt at one task. Identity is (round, task_id, attempt).
 
     Attributes:
-        token_ids: the whole context, prompt first, in the order the policy saw it.
+        token_ids: each context after the other, prompt first, in the order the policy saw it.
         mask: 1 where the policy sampled the token, 0 elsewhere; same length as token_ids.
         logprobs: log-probability (nats) of each sampled token, 0.0 where mask is 0; same length.
         answer: the text given as final answer, None when there is none.
@@ -45,6 +60,7 @@ class Episode:
         seed: from which each turn's sampling seed is derived.
         sampling: the sampling parameters.
         error: why, for `infra_error`, `tool_error` and `timeout`.
+        contexts: in the order they began.
     """
 
     round: int
@@ -64,6 +80,7 @@ class Episode:
     seed: int
     sampling: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    contexts: list[Context] = field(default_factory=lambda: [Context("agent")])
 
     @property
     def identity(self) -> tuple[int, str, int]:

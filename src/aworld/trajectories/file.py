@@ -16,7 +16,7 @@ from aworld.errors import InfrastructureError
 from aworld.rundir import publishing
 from aworld.trajectories.episode import Episode
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PHASES = ("wait", "generate", "tools", "total")
 COLUMNS = np.dtype(
     [
@@ -31,6 +31,7 @@ COLUMNS = np.dtype(
         *((f"seconds_{phase}", "<f4") for phase in PHASES),
     ]
 )
+CONTEXT = np.dtype([("agent", h5py.string_dtype("utf-8", 32)), ("start", "<i8")])
 MEND = "remove it and gather the round again"
 ARRAYS = {
     "tokens": np.dtype("<i4"),
@@ -38,6 +39,8 @@ ARRAYS = {
     "logprobs": np.dtype("<f4"),
     "offsets": np.dtype("<i8"),
     "episodes": COLUMNS,
+    "contexts": CONTEXT,
+    "context_offsets": np.dtype("<i8"),
 }
 
 
@@ -52,6 +55,9 @@ class Trajectories:
         logprobs: float32 [N], nats, 0 where mask is 0.
         offsets: int64 [E + 1]; episode e is tokens[offsets[e] : offsets[e + 1]].
         episodes: structured [E], the columns of COLUMNS. Episodes of one task_id are a group.
+        contexts: structured [C], the columns of CONTEXT: the owner of each context, and where it starts, counted from
+            its episode's first token. None: each episode is one context.
+        context_offsets: int64 [E + 1]; episode e has contexts[context_offsets[e] : context_offsets[e + 1]].
     """
 
     round: int
@@ -60,16 +66,30 @@ class Trajectories:
     logprobs: np.ndarray
     offsets: np.ndarray
     episodes: np.ndarray
+    contexts: np.ndarray = None  # type: ignore[assignment]
+    context_offsets: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.contexts is None:
+            object.__setattr__(self, "contexts", np.array([(b"agent", 0)] * len(self), CONTEXT))
+            object.__setattr__(self, "context_offsets", np.arange(len(self) + 1, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.episodes)
+
+    def spans(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each context its begin and its end in `tokens`, and the index of its episode: int64 [C] each."""
+        episode = np.repeat(np.arange(len(self)), np.diff(self.context_offsets))
+        begins = self.offsets[episode] + self.contexts["start"]
+        return begins, np.append(begins[1:], self.offsets[-1]), episode
 
 
 def from_episodes(round_: int, episodes: Sequence[Episode]) -> Trajectories:
     """Flatten episodes, in the order given.
 
     Raises:
-        InfrastructureError: an episode's token_ids, mask and logprobs differ in length, or its task_id is too long.
+        InfrastructureError: an episode's token_ids, mask and logprobs differ in length, its contexts do not lie within
+            them in order, or its task_id or the name of an agent is too long.
     """
     longest = COLUMNS["task_id"].itemsize
     for e in episodes:
@@ -77,6 +97,11 @@ def from_episodes(round_: int, episodes: Sequence[Episode]) -> Trajectories:
             raise InfrastructureError(f"episode {e.identity}: token_ids, mask and logprobs differ in length")
         if len(e.task_id.encode()) > longest:
             raise InfrastructureError(f"episode {e.identity}: task_id is longer than {longest} bytes")
+        starts = [context.start for context in e.contexts]
+        if starts[:1] != [0] or starts != sorted(starts) or starts[-1] > len(e.token_ids):
+            raise InfrastructureError(f"episode {e.identity}: its contexts start at {starts}")
+        if any(len(context.agent.encode()) > CONTEXT["agent"].itemsize for context in e.contexts):
+            raise InfrastructureError(f"episode {e.identity}: an agent's name is longer than 32 bytes")
     return Trajectories(
         round=round_,
         tokens=_flat([e.token_ids for e in episodes], np.int32),
@@ -84,6 +109,8 @@ def from_episodes(round_: int, episodes: Sequence[Episode]) -> Trajectories:
         logprobs=_flat([e.logprobs for e in episodes], np.float32),
         offsets=offsets_of(np.array([len(e.token_ids) for e in episodes], np.int64)),
         episodes=np.array([_row(e) for e in episodes], COLUMNS),
+        contexts=np.array([(c.agent.encode(), c.start) for e in episodes for c in e.contexts], CONTEXT),
+        context_offsets=offsets_of(np.array([len(e.contexts) for e in episodes], np.int64)),
     )
 
 
@@ -107,6 +134,7 @@ def select(trajectories: Trajectories, rows: Sequence[int] | np.ndarray) -> Traj
     """The episodes at these indices, in this order."""
     t = trajectories
     spans = [slice(t.offsets[row], t.offsets[row + 1]) for row in rows]
+    contexts = [slice(t.context_offsets[row], t.context_offsets[row + 1]) for row in rows]
     return Trajectories(
         round=t.round,
         tokens=_flat([t.tokens[span] for span in spans], np.int32),
@@ -114,6 +142,8 @@ def select(trajectories: Trajectories, rows: Sequence[int] | np.ndarray) -> Traj
         logprobs=_flat([t.logprobs[span] for span in spans], np.float32),
         offsets=offsets_of(np.diff(t.offsets)[np.asarray(rows, np.int64)]),
         episodes=t.episodes[np.asarray(rows, np.int64)],
+        contexts=np.concatenate([np.zeros(0, CONTEXT), *(t.contexts[span] for span in contexts)]),
+        context_offsets=offsets_of(np.diff(t.context_offsets)[np.asarray(rows, np.int64)]),
     )
 
 
@@ -126,6 +156,8 @@ def join(round_: int, parts: Sequence[Trajectories]) -> Trajectories:
         logprobs=_flat([p.logprobs for p in parts], np.float32),
         offsets=offsets_of(_flat([np.diff(p.offsets) for p in parts], np.int64)),
         episodes=np.concatenate([np.zeros(0, COLUMNS), *(p.episodes for p in parts)]),
+        contexts=np.concatenate([np.zeros(0, CONTEXT), *(p.contexts for p in parts)]),
+        context_offsets=offsets_of(_flat([np.diff(p.context_offsets) for p in parts], np.int64)),
     )
 
 
@@ -156,7 +188,7 @@ def read(path: Path, verify: bool = True) -> Trajectories:
     """
     round_, arrays = _read(path, tuple(ARRAYS), verify)
     if not _fits(arrays):
-        raise InfrastructureError(f"{path}: 'offsets' does not fit the other arrays; {MEND}")
+        raise InfrastructureError(f"{path}: the offsets do not fit the other arrays; {MEND}")
     return Trajectories(round=round_, **arrays)
 
 
@@ -190,6 +222,10 @@ def _fits(arrays: dict[str, np.ndarray]) -> bool:
         and offsets[0] == 0
         and offsets[-1] == tokens == len(arrays["mask"]) == len(arrays["logprobs"])
         and (np.diff(offsets) >= 0).all()
+        and len(arrays["context_offsets"]) == len(offsets)
+        and arrays["context_offsets"][0] == 0
+        and arrays["context_offsets"][-1] == len(arrays["contexts"])
+        and (np.diff(arrays["context_offsets"]) > 0).all()
     )
 
 

@@ -85,7 +85,8 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
     own = kept[ranks[kept] == world.rank]
     chosen = file.select(mine, places_in_part[own])
     if world.rank:
-        for array in (np.diff(chosen.offsets), chosen.tokens, chosen.mask, chosen.logprobs):
+        lengths, counts = np.diff(chosen.offsets), np.diff(chosen.context_offsets)
+        for array in (lengths, chosen.tokens, chosen.mask, chosen.logprobs, counts, chosen.contexts):
             _send(world, array, chunk)
         with _together(world):  # until it is published
             return
@@ -96,7 +97,9 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
         tokens, mask, logprobs = (
             _receive(world, rank, offsets[-1], dtype, chunk) for dtype in (np.int32, np.uint8, np.float32)
         )
-        received.append(Trajectories(round_, tokens, mask, logprobs, offsets, rows))
+        counts = file.offsets_of(_receive(world, rank, len(rows), np.int64, chunk))
+        contexts = _receive(world, rank, counts[-1], file.CONTEXT, chunk)
+        received.append(Trajectories(round_, tokens, mask, logprobs, offsets, rows, contexts, counts))
     order = np.argsort(np.argsort(ranks[kept], kind="stable"), kind="stable")
     result = file.select(file.join(round_, received), order)
     with _together(world):
@@ -166,7 +169,7 @@ def _send(world: "Intracomm", array: np.ndarray, chunk: int) -> None:
         world.Send(data[at : at + chunk], dest=0)
 
 
-def _receive(world: "Intracomm", source: int, length: int, dtype: type, chunk: int) -> np.ndarray:
+def _receive(world: "Intracomm", source: int, length: int, dtype: np.typing.DTypeLike, chunk: int) -> np.ndarray:
     """Receive the array [length] that rank `source` sends with `_send`."""
     array: np.ndarray = np.empty(length, dtype)
     data = array.view(np.uint8)

@@ -1,0 +1,101 @@
+"""All who play an episode, from the question to its record."""
+
+import asyncio
+
+from aworld import config as schema
+from aworld.agents.endpoint import EndpointSpeaker
+from aworld.agents.loop import Agent, Outcome, Record, Tools
+from aworld.agents.messages import Exchange
+from aworld.agents.protocols import Environment, Speaker
+from aworld.agents.roles import TOOLS, USER, check, members, order
+from aworld.errors import AWorldError, InfrastructureError
+from aworld.tasks.task import Task
+from aworld.trajectories.episode import Context, Episode, Status
+
+
+def asked(task: Task) -> str:
+    """The question, and the names of attachments that it does not mention."""
+    unnamed = [file.name for file in task.files if file.name not in task.question]
+    return f"{task.question}\n\nAttached: {', '.join(unnamed)}" if unnamed else task.question
+
+
+class Team:
+    """The agents of `config`; those without an endpoint of their own speak through `policy`.
+
+    Raises:
+        InputError: what `roles.check` finds wrong, or an endpoint is not set up.
+    """
+
+    def __init__(self, config: schema.Agent, policy: Speaker):
+        check(config)
+        self.config, self.policy = config, policy
+        self.speakers: dict[str, Speaker] = {
+            name: EndpointSpeaker(member.endpoint, config, is_policy=False) if member.endpoint.model else policy
+            for name, member in members(config).items()
+        }
+
+    async def run(self, task: Task, environment: Environment, *, round: int, attempt: int, seed: int) -> Episode:
+        """Play one episode. It always ends in an Episode, whose status says how; the reward is not decided here.
+
+        Raises:
+            InputError: an agent is to have a tool that the environment has not.
+        """
+        record = Record(self.config, seed)
+        outcome, error = Outcome("no_answer", None, ""), ""
+        status: Status
+        try:
+            async with asyncio.timeout(self.config.episode_seconds):
+                outcome = await self._play(task, environment, record)
+                status = outcome.status
+        except TimeoutError:
+            status, error = "timeout", f"not finished within {self.config.episode_seconds:g} s"
+        except InfrastructureError as failure:
+            status, error = "infra_error", str(failure)
+        contexts, start = [], 0
+        for name, talk in record.contexts:
+            contexts.append(Context(name, start))
+            start += len(talk.token_ids)
+        return Episode(
+            round=round,
+            task_id=task.task_id,
+            attempt=attempt,
+            level=task.level,
+            question=task.question,
+            token_ids=[token for _, talk in record.contexts for token in talk.token_ids],
+            mask=[bit for _, talk in record.contexts for bit in talk.mask],
+            logprobs=[logprob for _, talk in record.contexts for logprob in talk.logprobs],
+            turns=record.turns,
+            answer=outcome.answer,
+            reward=0.0,
+            status=status,
+            seconds={**record.seconds, "total": record.now},
+            policy_version=max((talk.policy_version for _, talk in record.contexts), default=-1),
+            seed=seed,
+            sampling=self.policy.sampling | {"completion_tokens": record.sampled},
+            error=error,
+            contexts=contexts,
+        )
+
+    async def _play(self, task: Task, environment: Environment, record: Record) -> Outcome:
+        """The agents of the order one after another, each with the question and what those before it made of it.
+
+        Raises:
+            InfrastructureError: a model or the environment is gone.
+        """
+        agents = {
+            name: Agent(name, self.config, speaker, environment.tools, record)
+            for name, speaker in self.speakers.items()
+        }
+        exchange = Exchange({**agents, TOOLS: Tools(environment)})
+        question = asked(task)
+        outcome = Outcome("no_answer", None, "")
+        for name in order(self.config):
+            exchange.send("task", USER, name, question)
+            message = await exchange.deliver(USER)
+            if isinstance(message.content, AWorldError):
+                raise message.content
+            outcome = message.content
+            if record.is_spent:
+                break
+            question += f"\n\n{name}: {outcome.answer or outcome.said or 'no answer'}"
+        return outcome
