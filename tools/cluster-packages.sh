@@ -1,18 +1,18 @@
 #!/bin/sh
-# Install the Debian packages of the private test cluster (Slurm, munge, MariaDB) and strace, where this user may. They
+# Install the Debian packages of the private test cluster (Slurm, munge, MariaDB), strace and bubblewrap, where this user may. They
 # are only needed as programs: no service of theirs is started. Where they cannot be installed, the tests that need them
 # are skipped, so that is said and is no failure.
 set -eu
 packages="slurmctld slurmd slurm-client slurmdbd slurm-wlm-basic-plugins slurm-wlm-mysql-plugin"
-packages="$packages mariadb-server munge strace"
+packages="$packages mariadb-server munge strace bubblewrap"
 export PATH="$PATH:/usr/sbin:/sbin"
 
 left_out() {
-    printf '%s: the tests that need them are skipped, and "make cluster" needs all but strace\n' "$1"
+    printf '%s: the tests that need them are skipped, and "make cluster" needs all but strace and bwrap\n' "$1"
     exit 0
 }
 
-for program in slurmctld slurmd sbatch munged slurmdbd mariadbd strace; do
+for program in slurmctld slurmd sbatch munged slurmdbd mariadbd strace bwrap; do
     command -v "$program" >/dev/null || missing="${missing:-} $program"
 done
 [ -n "${missing:-}" ] || exit 0
