@@ -1,7 +1,7 @@
 #!/bin/sh
-# Install the Debian packages of the private test cluster (Slurm, munge, MariaDB), strace and bubblewrap, where this user may. They
-# are only needed as programs: no service of theirs is started. Where they cannot be installed, the tests that need them
-# are skipped, so that is said and is no failure.
+# Install the Debian packages of the private test cluster (Slurm, munge, MariaDB), strace and bubblewrap, where this user
+# may. They are only needed as programs: no service of theirs is started. Where they cannot be installed, the tests that
+# need them are skipped, so that is said and is no failure.
 set -eu
 packages="slurmctld slurmd slurm-client slurmdbd slurm-wlm-basic-plugins slurm-wlm-mysql-plugin"
 packages="$packages mariadb-server munge strace bubblewrap"
