@@ -143,6 +143,8 @@ def test_inputs_that_cannot_be(tmp_path: Path) -> None:
         make(SubprocessSandbox(), tmp_path, reuse="always")
     with pytest.raises(InputError, match="leave search out"):
         EnvironmentPool(schema.Environment(), SubprocessSandbox(), None, tmp_path)
+    with pytest.raises(InputError, match=r"set environment\.reuse=never"):
+        make(SubprocessSandbox(), tmp_path, servers=["python_session"])
 
     async def story() -> None:
         (tmp_path / "a").mkdir()

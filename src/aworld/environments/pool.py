@@ -21,6 +21,7 @@ from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
 
 OWN_LIMIT = ("python", "terminal")  # these end what runs too long themselves
+REMEMBERS = "python_session"
 
 
 @dataclass(eq=False)
@@ -73,6 +74,11 @@ class EnvironmentPool:
     def __init__(self, config: schema.Environment, sandbox: Sandbox, corpus: Path | None, scratch_root: Path):
         if config.reuse not in ("never", "reset"):
             raise InputError(f"environment.reuse={config.reuse}: no such policy; valid: never, reset")
+        if config.reuse == "reset" and REMEMBERS in config.servers:
+            raise InputError(
+                f"environment.servers has {REMEMBERS}, which remembers, and environment.reuse=reset would show one "
+                "episode to the next; set environment.reuse=never"
+            )
         corpus = Path(config.corpus) if config.corpus else corpus
         if "search" in config.servers and (corpus is None or not corpus.is_file()):
             why = f"{corpus} is not there" if corpus else "the tasks bring no corpus"

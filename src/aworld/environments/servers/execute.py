@@ -5,7 +5,7 @@ import ctypes
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mcp_types import CallToolResult
@@ -15,7 +15,8 @@ from aworld.environments.servers.result import error, text
 MAX_BYTES = 50_000  # of output
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
-_one_at_a_time = asyncio.Lock()
+one_at_a_time = asyncio.Lock()
+kept: set[int] = set()  # processes that are not over when a call is
 
 
 def adopt_orphans() -> None:
@@ -29,8 +30,8 @@ async def run(command: Sequence[str | Path], told: str, limit: float, joined: bo
     Args:
         joined: whether stderr is part of the output; else its last line is the reason of a failure.
     """
-    async with _one_at_a_time:  # what a call leaves behind is told by being a child of ours
-        with _memory_file() as stdin, _memory_file() as stdout, _memory_file() as stderr:
+    async with one_at_a_time:  # what a call leaves behind is told by being a child of ours
+        with memory_file() as stdin, memory_file() as stdout, memory_file() as stderr:
             os.pwrite(stdin, told.encode("utf-8", "replace"), 0)
             argv = ("setpriv", "--pdeathsig", "KILL", "--", *command)
             process = await asyncio.create_subprocess_exec(
@@ -41,11 +42,11 @@ async def run(command: Sequence[str | Path], told: str, limit: float, joined: bo
             except TimeoutError:
                 status = None
             finally:
-                await _kill(process)
-            return _result(status, limit, _read(stdout), _read(stderr))
+                await bury(process)
+            return result(status, limit, read(stdout), read(stderr))
 
 
-def _result(status: int | None, limit: float, out: str, err: str) -> CallToolResult:
+def result(status: int | None, limit: float, out: str, err: str) -> CallToolResult:
     if status == 0:
         return text(out or "(no output)")
     if status is None:
@@ -58,7 +59,7 @@ def _result(status: int | None, limit: float, out: str, err: str) -> CallToolRes
 
 
 @contextmanager
-def _memory_file() -> Iterator[int]:
+def memory_file() -> Iterator[int]:
     """A file for a stream: unlike a pipe it needs no reader, cannot block, and RLIMIT_FSIZE caps it."""
     fd = os.memfd_create("stream")
     try:
@@ -67,15 +68,16 @@ def _memory_file() -> Iterator[int]:
         os.close(fd)
 
 
-def _read(fd: int) -> str:
+def read(fd: int) -> str:
     content = os.pread(fd, MAX_BYTES, 0).decode("utf-8", "replace").strip()
     return content + "\n[output cut]" if os.fstat(fd).st_size > MAX_BYTES else content
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
+async def bury(process: asyncio.subprocess.Process) -> None:
     """Kill the code and all it started: as a subreaper we become the parent of whatever it leaves behind."""
     if process.returncode is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended, and nobody has told us yet
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
     while children := _children():
         for pid in children:
@@ -86,4 +88,5 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
 
 def _children() -> list[int]:
     """Those of the main thread: the one that starts processes, and the first that orphans are given to."""
-    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    found = map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+    return [pid for pid in found if pid not in kept]

@@ -2,6 +2,9 @@
 
 The value of a last expression is printed when nothing else was. An error ends it with status 1 and, as the last line
 of stderr, the last line of its traceback. Imports little: this file starts once per call.
+
+`run_code.py SITE_PACKAGES SOCKET` is a session: with the number of an open socket, from which a length of 8 bytes and
+the code come, again and again for the same module, and to which a byte goes when it is done, `1` where it failed.
 """
 
 import io
@@ -17,29 +20,69 @@ class Output(io.TextIOWrapper):
         return super().write(text)
 
 
-def run(code: str, output: Output) -> None:
-    main = type(sys)("__main__")
-    sys.modules["__main__"] = main
+def module() -> dict[str, object]:
+    """The variables of a new `__main__`."""
+    sys.modules["__main__"] = main = type(sys)("__main__")
+    return main.__dict__
+
+
+def run(code: str, variables: dict[str, object], output: Output) -> None:
+    output.written = False
     tree = compile(code, "<code>", "exec", PyCF_ONLY_AST)
     assert isinstance(tree, Module)
     last = tree.body[-1] if tree.body else None
     if isinstance(last, Expr):
         tree.body.pop()
-    exec(compile(tree, "<code>", "exec"), main.__dict__)
+    exec(compile(tree, "<code>", "exec"), variables)
     if isinstance(last, Expr):
-        value = eval(compile(Expression(last.value), "<code>", "eval"), main.__dict__)
+        value = eval(compile(Expression(last.value), "<code>", "eval"), variables)
         if value is not None and not output.written:
             print(repr(value))
 
 
-if __name__ == "__main__":
-    sys.path += [*sys.argv.pop().split(":"), ""]  # "": modules that the agent wrote, or was given
-    sys.stdout = output = Output(sys.stdout.buffer, encoding="utf-8", errors="backslashreplace")
-    try:
-        run(sys.stdin.buffer.read().decode(), output)
-    except Exception as error:
-        from traceback import format_exception_only
+def failure(error: BaseException) -> str:
+    from traceback import format_exception_only
 
-        output.flush()
-        sys.stderr.write("".join(format_exception_only(error)))
-        sys.exit(1)
+    return "".join(format_exception_only(error))
+
+
+def serve(socket: int, output: Output) -> None:
+    import os
+    from signal import SIG_IGN, SIGINT, default_int_handler, signal
+
+    variables = module()
+    with open(socket, "rb") as pieces:
+        while size := pieces.read(8):
+            code, failed = pieces.read(int.from_bytes(size, "big")).decode(), b"0"
+            try:
+                try:
+                    signal(SIGINT, default_int_handler)  # how it is told that its time is up
+                    run(code, variables, output)
+                finally:
+                    signal(SIGINT, SIG_IGN)
+                    output.flush()
+            except SystemExit as end:
+                if end.code not in (None, 0):
+                    failed = b"1"
+                    sys.stderr.write(f"exit status {end.code}" if isinstance(end.code, int) else str(end.code))
+            except BaseException as error:
+                failed = b"1"
+                sys.stderr.write(failure(error))
+            sys.stderr.flush()
+            os.write(socket, failed)
+
+
+if __name__ == "__main__":
+    sys.stdout = output = Output(sys.stdout.buffer, encoding="utf-8", errors="backslashreplace")
+    packages, *sockets = sys.argv[1:]
+    del sys.argv[1:]
+    sys.path += [*packages.split(":"), ""]  # "": modules that the agent wrote, or was given
+    if sockets:
+        serve(int(sockets[0]), output)
+    else:
+        try:
+            run(sys.stdin.buffer.read().decode(), module(), output)
+        except Exception as error:
+            output.flush()
+            sys.stderr.write(failure(error))
+            sys.exit(1)

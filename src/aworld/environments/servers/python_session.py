@@ -1,0 +1,117 @@
+"""`python` with a memory: one interpreter per episode, which keeps its variables from call to call.
+
+Code that runs too long is interrupted, and the variables stay; where it will not be interrupted, or where the code ends
+the interpreter, the next call finds a new one, and the result says so.
+"""
+
+import asyncio
+import fcntl
+import os
+import signal
+import site
+import socket
+import sys
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from mcp.server.mcpserver import MCPServer
+from mcp_types import CallToolResult
+
+from aworld.environments.servers import execute
+from aworld.environments.servers.python import RUN_CODE
+from aworld.environments.servers.result import error
+
+GRACE = 0.1  # of the limit: for an interrupt to get through
+
+
+@dataclass
+class Interpreter:
+    """A living one, and what belongs to it."""
+
+    process: asyncio.subprocess.Process
+    stdout: int
+    stderr: int
+    replies: asyncio.StreamReader
+    requests: asyncio.StreamWriter
+    files: ExitStack
+
+
+class Session:
+    """One interpreter after the other; the first is started when it is needed."""
+
+    def __init__(self) -> None:
+        self._interpreter: Interpreter | None = None
+
+    async def run(self, code: str, limit: float) -> CallToolResult:
+        async with execute.one_at_a_time:
+            one = self._interpreter = self._interpreter or await start()
+            for stream in (one.stdout, one.stderr):
+                os.ftruncate(stream, 0)
+            request = code.encode("utf-8", "replace")
+            one.requests.write(len(request).to_bytes(8, "big") + request)
+            reply = asyncio.ensure_future(one.replies.read(1))
+            try:
+                await asyncio.wait({reply}, timeout=limit)
+                late = not reply.done()
+                if late:
+                    with suppress(ProcessLookupError):
+                        one.process.send_signal(signal.SIGINT)
+                    await asyncio.wait({reply}, timeout=limit * GRACE)
+                byte = reply.result() if reply.done() and not reply.exception() else b""
+                status = int(byte != b"0") if byte else await end(one)
+                told = execute.result(
+                    None if late else status, limit, execute.read(one.stdout), execute.read(one.stderr)
+                )
+                if byte:
+                    return told
+                self._interpreter = None
+                one.files.close()
+                return error(f"{told.content[0].text}\n[its variables are gone]")  # type: ignore[union-attr]
+            finally:
+                reply.cancel()
+
+
+async def start() -> Interpreter:
+    """A new interpreter that has run nothing."""
+    files = ExitStack()
+    stdout, stderr = (files.enter_context(execute.memory_file()) for _ in range(2))
+    for stream in (stdout, stderr):  # so that writing goes on at the beginning once they are emptied
+        fcntl.fcntl(stream, fcntl.F_SETFL, os.O_APPEND)
+    ours, its = socket.socketpair()
+    with its:
+        interpreter = (sys.executable, "-I", "-S", RUN_CODE, os.pathsep.join(site.getsitepackages()), str(its.fileno()))
+        process = await asyncio.create_subprocess_exec(
+            *("setpriv", "--pdeathsig", "KILL", "--", *interpreter),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=(its.fileno(),),
+            start_new_session=True,
+        )
+    execute.kept.add(process.pid)
+    replies, requests = await asyncio.open_connection(sock=ours)
+    files.callback(requests.close)
+    return Interpreter(process, stdout, stderr, replies, requests, files)
+
+
+async def end(one: Interpreter) -> int | None:
+    """Kill it, unless it has ended, with all that it started; its exit status."""
+    execute.kept.discard(one.process.pid)
+    await execute.bury(one.process)
+    return one.process.returncode
+
+
+def add_to(server: MCPServer) -> None:
+    execute.adopt_orphans()
+    session = Session()
+
+    async def python(code: str) -> CallToolResult:
+        return await session.run(code, float(os.environ.get("AWORLD_PYTHON_SECONDS", "10")))
+
+    server.add_tool(python, description="Run Python code. Variables stay.", structured_output=False)
+
+
+if __name__ == "__main__":
+    from aworld.environments.servers.__main__ import serve
+
+    serve(["python_session"])
