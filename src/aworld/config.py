@@ -96,11 +96,24 @@ class Tasks:
 
 
 @dataclass
+class McpServer:
+    """A tool server of your own: a command that speaks MCP over stdio, or an address that does over streamable HTTP."""
+
+    command: list[str] = field(default_factory=list)  # started for each episode, inside its sandbox
+    outside: bool = False  # the command is started beside the sandbox instead, where the network is
+    variables: list[str] = field(default_factory=list)  # of the job's environment, for a command outside
+    url: str = ""
+    key_variable: str = ""  # the environment variable that holds the key of the address; empty: none is needed
+    tools: list[str] | None = None  # of its, by name; null: all
+
+
+@dataclass
 class Environment:
     """The world of an episode."""
 
     servers: list[str] = field(default_factory=lambda: ["python", "files", "search"])
     corpus: str | None = None  # index that search answers from, made by aworld corpus; null: what the tasks bring
+    mcp: dict[str, McpServer] = field(default_factory=dict)  # more tool servers, by name
     web: list[str] = field(default_factory=list)  # servers that reach the web, outside the sandbox
     web_cache: str = ""  # folder on the shared file system where their answers are kept; empty: nowhere
     web_mode: str = "record"  # what is kept is not asked again; else record: ask, keep | replay: ask | strict: an error

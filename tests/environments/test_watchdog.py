@@ -36,31 +36,31 @@ def tree() -> Iterator[subprocess.Popen[bytes]]:
 def test_shared_memory_counts_once(tree: subprocess.Popen[bytes], tmp_path: Path) -> None:
     resident = sum(p.memory_info().rss for p in psutil.Process(tree.pid).children(recursive=True))
     assert resident > LIMITS.memory_mb << 20  # so that only a finer look tells that all is well
-    assert watchdog.excess(tree.pid, tmp_path, LIMITS) == ""
+    assert watchdog.excess([tree.pid], tmp_path, LIMITS) == ""
     tight = schema.Environment(memory_mb=80, scratch_mb=4, processes=5)
-    assert watchdog.excess(tree.pid, tmp_path, tight) == "its processes used more than 80 MB of memory"
+    assert watchdog.excess([tree.pid], tmp_path, tight) == "its processes used more than 80 MB of memory"
 
 
 def test_processes_and_files_are_summed(tree: subprocess.Popen[bytes], tmp_path: Path) -> None:
     few = schema.Environment(memory_mb=200, scratch_mb=4, processes=3)
-    assert watchdog.excess(tree.pid, tmp_path, few) == "it had more than 3 processes"
+    assert watchdog.excess([tree.pid], tmp_path, few) == "it had more than 3 processes"
     (tmp_path / "deep" / "er").mkdir(parents=True)
     for number in range(5):
         (tmp_path / "deep" / "er" / str(number)).write_bytes(bytes(1 << 20))
-    assert watchdog.excess(tree.pid, tmp_path, LIMITS) == "its files used more than 4 MB"
+    assert watchdog.excess([tree.pid], tmp_path, LIMITS) == "its files used more than 4 MB"
     (tmp_path / "deep" / "er" / "0").unlink()
     (tmp_path / "deep" / "er" / "1").unlink()
-    assert watchdog.excess(tree.pid, tmp_path, LIMITS) == ""
+    assert watchdog.excess([tree.pid], tmp_path, LIMITS) == ""
     with open(tmp_path / "sparse", "wb") as f:
         f.truncate(1 << 40)  # takes no room
     (tmp_path / "link").symlink_to("/usr")
-    assert watchdog.excess(tree.pid, tmp_path, LIMITS) == ""
+    assert watchdog.excess([tree.pid], tmp_path, LIMITS) == ""
 
 
 def test_too_many_files_are_not_counted_to_the_end(tmp_path: Path) -> None:
     for number in range(watchdog.MAX_FILES + 1):
         (tmp_path / str(number)).touch()
-    assert watchdog.excess(psutil.Process().pid, tmp_path, schema.Environment()) == "it had more than 20000 files"
+    assert watchdog.excess([psutil.Process().pid], tmp_path, schema.Environment()) == "it had more than 20000 files"
 
 
 @pytest.mark.engine

@@ -4,7 +4,7 @@ import asyncio
 import os
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Any
 from aworld import config as schema
 from aworld.agents.protocols import Environment, Observation
 from aworld.environments import watchdog
+from aworld.environments.outside import Server, servers_of, tools_of
 from aworld.environments.sandbox import Contents, Launch, Sandbox
 from aworld.environments.scratch import empty, folder_of_a_pool, keep, remove, stage
 from aworld.environments.toolbox import McpToolbox, seconds_of
-from aworld.environments.web import WebTools, tools_of
+from aworld.environments.web import WebTools
 from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
 
@@ -24,30 +25,56 @@ OWN_LIMIT = ("python", "terminal")  # these end what runs too long themselves
 REMEMBERS = "python_session"
 
 
-@dataclass(eq=False)
-class Slot:
-    """A warm server, its scratch, and how to start it again: an Environment."""
+@dataclass
+class Contained:
+    """A server of a slot, and how to start it again."""
 
     launch: Launch
+    only: list[str] | None
+    toolbox: McpToolbox
+
+
+@dataclass(eq=False)
+class Slot:
+    """Warm servers and their scratch: an Environment."""
+
+    servers: list[Contained]
     config: schema.Environment
     scratch: Path
-    toolbox: McpToolbox
     web: WebTools | None = None  # of the episode that is played here
     worn: bool = False  # a server broke in it
 
     def __post_init__(self) -> None:
-        self.tools = self.toolbox.tools
+        self.tools = self.inside = [tool for server in self.servers for tool in server.toolbox.tools]
+
+    @property
+    def broken(self) -> bool:
+        return any(server.toolbox.broken for server in self.servers)
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
-        """Call a tool. After a call that broke the server, the next one finds a new server on the same scratch."""
+        """Call a tool. After a call that broke a server, the next one finds a new server on the same scratch."""
         if self.web and name in self.web.names:
             return await self._fitted(await self.web.call(name, arguments))
-        if self.toolbox.broken:
-            await self.toolbox.close()
-            self.toolbox = await McpToolbox.start(self.launch, self.config)
-        observation = await self.toolbox.call(name, arguments)
-        self.worn = self.worn or bool(self.toolbox.broken)
+        has = (server for server in self.servers if name in server.toolbox.names)
+        server = next(has, self.servers[0])
+        if server.toolbox.broken:
+            await server.toolbox.close()
+            server.toolbox = await McpToolbox.start(server.launch, self.config, server.only)
+        observation = await server.toolbox.call(name, arguments)
+        self.worn = self.worn or bool(server.toolbox.broken)
         return await self._fitted(observation)
+
+    def excess(self) -> str:
+        """What its servers together have more of than an episode may; empty when all is well."""
+        alive = [server.toolbox.pid for server in self.servers if not server.toolbox.broken]
+        return watchdog.excess(alive, self.scratch, self.config) if alive else ""
+
+    def stop(self, reason: str) -> None:
+        for server in self.servers:
+            server.toolbox.stop(reason)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(server.toolbox.close() for server in self.servers))
 
     async def _fitted(self, observation: Observation) -> Observation:
         """With no more text than an agent is to read at once; the whole of it is kept in the scratch."""
@@ -74,10 +101,15 @@ class EnvironmentPool:
     def __init__(self, config: schema.Environment, sandbox: Sandbox, corpus: Path | None, scratch_root: Path):
         if config.reuse not in ("never", "reset"):
             raise InputError(f"environment.reuse={config.reuse}: no such policy; valid: never, reset")
-        if config.reuse == "reset" and REMEMBERS in config.servers:
+        if config.reuse == "reset" and (config.mcp or REMEMBERS in config.servers):
+            which = (
+                f"environment.servers has {REMEMBERS}"
+                if REMEMBERS in config.servers
+                else "environment.mcp has a server"
+            )
             raise InputError(
-                f"environment.servers has {REMEMBERS}, which remembers, and environment.reuse=reset would show one "
-                "episode to the next; set environment.reuse=never"
+                f"{which}, which may remember: environment.reuse=reset would show one episode to the next; "
+                "set environment.reuse=never"
             )
         corpus = Path(config.corpus) if config.corpus else corpus
         if "search" in config.servers and (corpus is None or not corpus.is_file()):
@@ -89,10 +121,10 @@ class EnvironmentPool:
         self._config = config
         self._sandbox = sandbox
         self._cache = None
-        if config.web and config.web_cache:
+        if (config.web or config.mcp) and config.web_cache:
             owner = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
             self._cache = WebCache(Path(config.web_cache).resolve(), config.web_mode, owner)
-        self._web_tools: list[dict[str, Any]] = []
+        self._outside: list[tuple[Server, list[dict[str, Any]]]] = []
         self._corpus = corpus.resolve() if corpus else None
         self._root = scratch_root
         self._folder = ExitStack()
@@ -104,8 +136,11 @@ class EnvironmentPool:
 
     async def __aenter__(self) -> "EnvironmentPool":
         self._root = await asyncio.to_thread(self._folder.enter_context, folder_of_a_pool(self._root))
-        if self._config.web:
-            self._web_tools = await tools_of(self._config, self._root)
+        try:
+            self._outside = [(one, await tools_of(one, self._config, self._root)) for one in servers_of(self._config)]
+        except BaseException:
+            self._folder.close()
+            raise
         self._watching = asyncio.create_task(self._watch())
         for _ in range(self._config.slots):
             self._in_background(self._add())
@@ -116,7 +151,7 @@ class EnvironmentPool:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(slot.toolbox.close() for slot in self._live))
+        await asyncio.gather(*(slot.close() for slot in self._live))
         await asyncio.to_thread(self._folder.close)
 
     @asynccontextmanager
@@ -141,14 +176,13 @@ class EnvironmentPool:
                 self._in_background(self._add())  # ahead of need: it starts while this episode runs
             try:
                 await asyncio.to_thread(stage, files, slot.scratch)
-                if self._config.web:
-                    slot.web = WebTools(self._config, slot.scratch, self._web_tools, self._cache)
-                    slot.tools = slot.toolbox.tools + slot.web.tools
+                if self._outside:
+                    slot.web = WebTools(self._config, slot.scratch, self._outside, self._cache)
+                    slot.tools = slot.inside + slot.web.tools
                 yield slot
             finally:
                 if slot.web:
                     await slot.web.close()
-                    slot.web = None
                 if self._config.reuse == "never":
                     self._in_background(self._discard(slot))
                 else:
@@ -163,10 +197,8 @@ class EnvironmentPool:
         while True:
             await asyncio.sleep(watchdog.SECONDS)
             for slot in list(self._live):
-                if not slot.toolbox.broken:
-                    reason = await asyncio.to_thread(watchdog.excess, slot.toolbox.pid, slot.scratch, self._config)
-                    if reason:
-                        slot.toolbox.stop(reason)
+                if reason := await asyncio.to_thread(slot.excess):
+                    slot.stop(reason)
                 if slot.web:
                     await asyncio.to_thread(slot.web.watch)
 
@@ -188,18 +220,32 @@ class EnvironmentPool:
             raise InfrastructureError(
                 f"no scratch for an environment: {reason}; free the disk, or use another"
             ) from None
+        servers: list[Contained] = []
+        try:
+            for launch, only in self._launches(scratch):
+                servers.append(Contained(launch, only, await McpToolbox.start(launch, self._config, only)))
+            _distinct([*(server.toolbox.tools for server in servers), *(tools for _, tools in self._outside)])
+        except BaseException:
+            await asyncio.gather(*(server.toolbox.close() for server in servers))
+            raise
+        return Slot(servers, self._config, scratch)
+
+    def _launches(self, scratch: Path) -> Iterator[tuple[Launch, list[str] | None]]:
+        """The servers inside the sandbox: ours as one process, the user's own."""
         argv = [self._sandbox.python, "-P", "-m", "aworld.environments.servers", *self._config.servers]
         # the code's own limit comes first, so that code that runs too long does not cost its server
         env = {f"AWORLD_{tool.upper()}_SECONDS": f"{0.8 * seconds_of(self._config, tool):g}" for tool in OWN_LIMIT}
         if self._corpus:
             env["AWORLD_CORPUS"] = str(self._corpus)
         corpus = [self._corpus] if self._corpus else []
-        launch = self._sandbox.launch(argv, Contents(scratch, self._config, corpus, env))
-        return Slot(launch, self._config, scratch, await McpToolbox.start(launch, self._config))
+        yield self._sandbox.launch(argv, Contents(scratch, self._config, corpus, env)), None
+        for server in self._config.mcp.values():
+            if server.command and not server.outside:
+                yield self._sandbox.launch(server.command, Contents(scratch, self._config)), server.tools
 
     async def _recycle(self, slot: Slot) -> None:
         emptied = False
-        if not slot.worn and not slot.toolbox.broken:
+        if not slot.worn and not slot.broken:
             emptied = await asyncio.to_thread(empty, slot.scratch)
         if emptied:
             self._warm.put_nowait(slot)
@@ -208,6 +254,19 @@ class EnvironmentPool:
             await self._add()
 
     async def _discard(self, slot: Slot) -> None:
-        await slot.toolbox.close()
+        await slot.close()
         self._live.discard(slot)
         await asyncio.to_thread(remove, slot.scratch)
+
+
+def _distinct(toolsets: list[list[dict[str, Any]]]) -> None:
+    """
+    Raises:
+        InputError: two servers have a tool of one name.
+    """
+    names = [tool["function"]["name"] for tools in toolsets for tool in tools]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(
+            f"two servers of this environment have a tool {twice[0]!r}; leave one of them out, or with "
+            "environment.mcp.NAME.tools only that tool"
+        )

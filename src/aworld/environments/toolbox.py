@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,20 +16,22 @@ from pydantic import ValidationError
 from aworld import config as schema
 from aworld.agents.protocols import Observation
 from aworld.environments.process import ServerProcess
+from aworld.environments.remote import Remote, RemoteServer
 from aworld.environments.sandbox import Launch
-from aworld.errors import InfrastructureError
+from aworld.errors import InfrastructureError, InputError
 
 REASON_CHARS = 300
 
 
 class McpToolbox:
-    """The tools of one contained server process. Make it with `start`; it is of no more use once `broken` says why.
+    """The tools of one server, a contained process or a remote one. Make it with `start`; `broken` says when it is of
+    no more use, and why.
 
     Attributes:
         tools: OpenAI-style specs, `{"type": "function", "function": {name, description, parameters}}`.
     """
 
-    def __init__(self, process: ServerProcess, config: schema.Environment):
+    def __init__(self, process: ServerProcess | RemoteServer, config: schema.Environment):
         self.tools: list[dict[str, Any]] = []
         self._process = process
         self._config = config
@@ -40,16 +42,27 @@ class McpToolbox:
         self._owner = asyncio.create_task(self._own())
 
     @classmethod
-    async def start(cls, launch: Launch, config: schema.Environment) -> "McpToolbox":
-        """Start the server and learn its tools.
+    async def start(
+        cls, where: Launch | Remote, config: schema.Environment, only: list[str] | None = None
+    ) -> "McpToolbox":
+        """Start the server, or connect to it, and learn its tools.
+
+        Args:
+            only: names of the tools that are used; None: all.
 
         Raises:
             InfrastructureError: it did not come up within `start_seconds`; carries the end of its stderr.
+            InputError: it has no tool of such a name.
         """
-        try:
-            toolbox = cls(await ServerProcess.start(launch), config)
-        except OSError as reason:
-            raise InfrastructureError(f"the environment's command {launch.argv[0]} did not start: {reason}") from None
+        if isinstance(where, Remote):
+            toolbox = cls(RemoteServer(where), config)
+        else:
+            try:
+                toolbox = cls(await ServerProcess.start(where), config)
+            except OSError as reason:
+                raise InfrastructureError(
+                    f"the environment's command {where.argv[0]} did not start: {reason}"
+                ) from None
         ready = asyncio.create_task(toolbox._ready.wait())
         try:
             await asyncio.wait({ready, toolbox._owner}, timeout=config.start_seconds, return_when="FIRST_COMPLETED")
@@ -63,7 +76,19 @@ class McpToolbox:
             raise
         finally:
             ready.cancel()
+        if only is not None:
+            names = [tool["function"]["name"] for tool in toolbox.tools]
+            if lacking := [name for name in only if name not in names]:
+                await toolbox.close()
+                raise InputError(f"environment.mcp names the tool {lacking[0]!r}; its server has {', '.join(names)}")
+            toolbox.tools = [tool for tool in toolbox.tools if tool["function"]["name"] in only]
+            toolbox._validators = {name: toolbox._validators[name] for name in only}
         return toolbox
+
+    @property
+    def names(self) -> Iterable[str]:
+        """Of the tools."""
+        return self._validators
 
     @property
     def broken(self) -> str:
@@ -72,7 +97,7 @@ class McpToolbox:
 
     @property
     def pid(self) -> int:
-        """Of the process started here, which leads the server's session."""
+        """Of the process started here, which leads the server's session; 0 where there is none."""
         return self._process.pid
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:

@@ -5,6 +5,7 @@ is killed. In between it can overshoot; the job's own cgroup, which Slurm makes,
 """
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,9 +18,10 @@ SECONDS = 0.5  # from one look to the next
 MAX_FILES = 20_000  # beyond, a look would take too long
 
 
-def excess(pid: int, scratch: Path, limits: schema.Environment) -> str:
-    """What the processes below `pid` and their scratch have too much of, in a few words; empty when all is well."""
-    processes = descendants(pid)
+def excess(pids: Iterable[int], scratch: Path, limits: schema.Environment) -> str:
+    """What the processes below `pids` and their scratch have too much of, in a few words; empty when all is well."""
+    below = [descendants(pid) for pid in pids]
+    processes = [process for some in below for process in some]
     if len(processes) > limits.processes:
         return f"it had more than {limits.processes} processes"
     memory = limits.memory_mb << 20
@@ -29,7 +31,7 @@ def excess(pid: int, scratch: Path, limits: schema.Environment) -> str:
     size = _size(scratch)
     if size < 0:
         return f"it had more than {MAX_FILES} files"
-    if size + sum(map(_in_memory, processes[-1:])) > limits.scratch_mb << 20:
+    if size + sum(map(_in_memory, [some[-1] for some in below if some])) > limits.scratch_mb << 20:
         return f"its files used more than {limits.scratch_mb} MB"
     return ""
 

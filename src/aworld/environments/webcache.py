@@ -3,16 +3,19 @@
     FOLDER/WORKER.jsonl      a line per answer, by the worker that asked
     FOLDER/files/SHA256      files that a tool fetched
 
-A call is known by its tool and arguments; a call to a tool with a state, such as a browser, also by the calls of the
-episode before it. Of several answers to one call the one that was kept first counts.
+A call is known by its tool and arguments; one about a file of the episode also by the file's content; one to a tool
+with a state, such as a browser, also by the episode's calls before it. Of several answers the one kept first counts.
 """
 
+import asyncio
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,19 +55,38 @@ class WebCache:
         if mode == STRICT and not any(folder.glob("*.jsonl")):
             raise InputError(f"environment.web_mode=strict, but nothing is recorded in {folder}; record it first")
         self.folder, self.mode, self._own = folder, mode, folder / f"{owner}.jsonl"
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, tuple[float, Answer]] = {}  # with the time it was kept at
         self._sizes: dict[Path, int] = {}
+        self._looking = threading.Lock()  # episodes ask from threads of their own
+        self._asked: dict[str, asyncio.Event] = {}
+
+    @asynccontextmanager
+    async def asking(self, key: str) -> AsyncIterator[None]:
+        """Of the episodes that ask the same at once, one asks alone; the others wait, and then find its answer."""
+        if first := self._asked.get(key):
+            await first.wait()
+            yield
+            return
+        self._asked[key] = done = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._asked[key]
+            done.set()
 
     def get(self, key: str) -> Answer | None:
         """The answer to a call, also one that another worker has kept since."""
-        if key not in self._answers:
-            self._look()
-        return self._answers.get(key)
+        with self._looking:
+            if key not in self._answers:
+                self._look()
+            return self._answers[key][1] if key in self._answers else None
 
-    def put(self, key: str, answer: Answer, tool: str, arguments: Mapping[str, Any]) -> None:
-        """Keep an answer, unless there is one."""
+    def put(self, key: str, answer: Answer, tool: str, arguments: Mapping[str, Any]) -> Answer:
+        """Keep an answer, unless there is one; returns the one that counts."""
         if self.get(key) is None:
-            append_json(self._own, {"key": key, "tool": tool, "arguments": arguments, **asdict(answer)})
+            row = {"key": key, "at": time.time(), "tool": tool, "arguments": arguments, **asdict(answer)}
+            append_json(self._own, row)
+        return self.get(key) or answer
 
     def put_file(self, path: Path) -> str | None:
         """Keep a file of an episode's folder; None where it is no plain file, or too large."""
@@ -88,13 +110,17 @@ class WebCache:
             size = path.stat().st_size
             if self._sizes.get(path) == size:
                 continue
-            self._sizes[path] = size
             for row in read_jsonl(path):
                 files = tuple((name, digest) for name, digest in row["files"])
-                self._answers.setdefault(row["key"], Answer(row["text"], row["is_error"], files))
+                kept = (row["at"], Answer(row["text"], row["is_error"], files))
+                if row["key"] not in self._answers or kept[0] < self._answers[row["key"]][0]:
+                    self._answers[row["key"]] = kept
+            self._sizes[path] = size
 
 
-def key_of(tool: str, arguments: Mapping[str, Any], before: Sequence[tuple[str, Mapping[str, Any]]] = ()) -> str:
-    """The name of a call, after those `before` that its answer depends on."""
-    calls = [*((name, dict(given)) for name, given in before), (tool, dict(arguments))]
+def key_of(
+    tool: str, arguments: Mapping[str, Any], before: Sequence[tuple[str, Mapping[str, Any]]] = (), content: str = ""
+) -> str:
+    """The name of a call, after those `before` that its answer depends on, about a file whose digest is `content`."""
+    calls = [*((name, dict(given)) for name, given in before), (tool, dict(arguments)), *([content] if content else [])]
     return hashlib.sha256(json.dumps(calls, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

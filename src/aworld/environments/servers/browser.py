@@ -15,10 +15,9 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
 from aworld.environments.servers import internet
-from aworld.environments.servers.result import error, in_parts, made
+from aworld.environments.servers.result import error, in_parts, made, write_new
 
 MARK = "data-aworld"
-SECONDS = 15.0
 SETTLES = 0.3
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 # what would open in a window of its own opens here
@@ -30,6 +29,11 @@ addEventListener("click", (event) => {
 }, true);
 """
 VIEW = Path(__file__).with_name("view.js")
+
+
+def seconds() -> float:
+    """What one call may take, a start of Chromium included."""
+    return float(os.environ.get("AWORLD_BROWSE_SECONDS", "20"))
 
 
 class Browser:
@@ -51,12 +55,12 @@ class Browser:
         program = os.environ.get("AWORLD_CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
         if program is None:
             raise internet.WebError("no Chromium on PATH; set AWORLD_CHROMIUM to one")
-        proxy = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
+        proxy, bypass = internet.proxy(), os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
         try:
             browser = await (await async_playwright().start()).chromium.launch(
                 executable_path=program,
                 chromium_sandbox=os.geteuid() != 0,  # Chromium refuses its own sandbox to root
-                proxy={"server": proxy, "bypass": os.environ.get("no_proxy", "")} if proxy else None,
+                proxy={"server": proxy, "bypass": bypass} if proxy else None,
             )
         except Error as reason:
             raise internet.WebError(f"Chromium does not start: {_line(reason)}") from None
@@ -65,7 +69,7 @@ class Browser:
         await context.add_init_script(ONE_WINDOW)
         page = await context.new_page()
         page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.dismiss()))
-        page.set_default_timeout(1000 * SECONDS)
+        page.set_default_timeout(600 * seconds())
         self._page = page
         return page
 
@@ -93,16 +97,16 @@ async def browse(url: str) -> CallToolResult:
 
 
 async def browse_click(number: int) -> CallToolResult:
-    return await _after(lambda page: page.locator(f"[{MARK}='{int(number)}']").click(timeout=5000))
+    return await _after(lambda page: page.locator(f"[{MARK}='{int(number)}']").click(timeout=300 * seconds()))
 
 
 async def browse_type(number: int, text: str, submit: bool = False) -> CallToolResult:
     async def fill(page: Any) -> None:
         field = page.locator(f"[{MARK}='{int(number)}']")
         if await field.evaluate("element => element.tagName") == "SELECT":
-            await field.select_option(label=text, timeout=5000)
+            await field.select_option(label=text, timeout=300 * seconds())
         else:
-            await field.fill(text, timeout=5000)
+            await field.fill(text, timeout=300 * seconds())
         if submit:
             await field.press("Enter")
 
@@ -127,13 +131,9 @@ async def browse_view(part: int = 1) -> CallToolResult:
 async def browse_screenshot(name: str = "screenshot.png") -> CallToolResult:
     try:
         picture = await (await _browser.page()).screenshot(type="png")
-        file = Path(name).name or "screenshot.png"
-        with open(Path.cwd() / file, "xb") as target:  # x: never through a link
-            target.write(picture)
+        file = write_new(Path.cwd(), name or "screenshot.png", picture)
     except internet.WebError as reason:
         return internet.failed(reason)
-    except FileExistsError:
-        return error(f"there is a file {file!r} already")
     except Exception as reason:
         return error(f"no screenshot: {_line(reason)}")
     return made(f"{len(picture)} bytes in {file}", file)
@@ -149,7 +149,7 @@ async def _after(step: Any, part: int = 1) -> CallToolResult:
         await step(page)
         await asyncio.sleep(SETTLES)  # what a click leads to has begun by then
         with suppress(TooLong):  # some pages never fall silent
-            await page.wait_for_load_state("networkidle", timeout=3000)
+            await page.wait_for_load_state("networkidle", timeout=200 * seconds())
         title, lines = await page.title(), await page.evaluate(VIEW.read_text(), MARK)
     except internet.WebError as reason:
         return internet.failed(reason)

@@ -11,7 +11,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
 from aworld.environments.servers import documents, internet
-from aworld.environments.servers.result import error, in_parts, made
+from aworld.environments.servers.result import error, in_parts, made, write_new
 
 SUFFIXES = {
     "application/pdf": ".pdf",
@@ -40,19 +40,12 @@ async def download(url: str, name: str = "") -> CallToolResult:
         page = await internet.get(url)
     except internet.WebError as reason:
         return internet.failed(reason)
-    wanted = Path(name or page.url.partition("?")[0].rstrip("/")).name[:100] or "download"
-    folder = Path.cwd()
-    for number in range(100):
-        free = wanted if not number else f"{Path(wanted).stem}-{number}{Path(wanted).suffix}"
-        try:
-            with open(folder / free, "xb") as file:  # x: never through a link
-                file.write(page.body)
-        except FileExistsError:
-            continue
-        except (OSError, ValueError) as reason:
-            return error(f"cannot write {wanted!r}: {reason}")
-        return made(f"{len(page.body)} bytes ({page.kind or 'of unknown kind'}) in {free}", free)
-    return error(f"there are 100 files named like {wanted!r}")
+    wanted = Path(name or page.url.partition("?")[0].rstrip("/")).name or "download"
+    try:
+        made_as = write_new(Path.cwd(), wanted, page.body)
+    except (OSError, ValueError) as reason:
+        return error(f"cannot write {wanted!r}: {getattr(reason, 'strerror', None) or reason}")
+    return made(f"{len(page.body)} bytes ({page.kind or 'of unknown kind'}) in {made_as}", made_as)
 
 
 def readable(page: internet.Page) -> str:

@@ -1,7 +1,7 @@
 """How the web tools reach the web: http and https only, bounded, and nothing of this site's own network.
 
-By httpx (BSD-3), which honours http_proxy, https_proxy and no_proxy. AWORLD_WEB_SECONDS (20) limits one try,
-AWORLD_WEB_MB (20) an answer; AWORLD_WEB_PRIVATE=1 lets addresses of private networks through.
+By httpx (BSD-3), which honours http_proxy, https_proxy and no_proxy. AWORLD_WEB_SECONDS (20) limits all tries
+together, AWORLD_WEB_MB (20) an answer; AWORLD_WEB_PRIVATE=1 lets addresses of private networks through.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
@@ -55,21 +56,34 @@ async def get(
     Raises:
         WebError: with one line that says why.
     """
-    async with httpx.AsyncClient(timeout=float(os.environ.get("AWORLD_WEB_SECONDS", "20"))) as client:
-        reason = ""
-        for attempt in range(TRIES):
-            await asyncio.sleep(attempt**2 * 0.5)
-            try:
-                return await _follow(client, httpx.URL(url, params=params or None), headers or {}, own)
-            except httpx.TransportError as failure:
-                reason = str(failure) or type(failure).__name__
-            except WebError as failure:
-                if not failure.passing:
-                    raise
-                reason = str(failure)
-            except (httpx.InvalidURL, ValueError) as failure:
-                raise WebError(f"{url[:200]!r} is no address: {failure}") from None
-        raise WebError(f"{url[:200]}: {reason}", passing=True)
+    limit = seconds()
+    reason = f"no answer within {limit:g} s"
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limit), httpx.AsyncClient(timeout=limit / 2) as client:
+            for attempt in range(TRIES):
+                await asyncio.sleep(attempt**2 * 0.5)
+                try:
+                    return await _follow(client, httpx.URL(url, params=params or None), headers or {}, own)
+                except httpx.TransportError as failure:
+                    reason = str(failure) or type(failure).__name__
+                except WebError as failure:
+                    if not failure.passing:
+                        raise
+                    reason = str(failure)
+                except (httpx.InvalidURL, ValueError) as failure:
+                    raise WebError(f"{url[:200]!r} is no address: {failure}") from None
+    raise WebError(f"{url[:200]}: {reason}", passing=True)
+
+
+def seconds() -> float:
+    """What one call to a web tool may take."""
+    return float(os.environ.get("AWORLD_WEB_SECONDS", "20"))
+
+
+def proxy() -> str:
+    """Of this site, where it has one."""
+    names = ("https_proxy", "http_proxy", "all_proxy")
+    return next((os.environ[n] for name in names for n in (name, name.upper()) if os.environ.get(n)), "")
 
 
 async def _follow(client: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], own: bool) -> Page:
@@ -113,7 +127,7 @@ async def check(url: httpx.URL | str) -> None:
     try:
         found = [ipaddress.ip_address(url.host)]
     except ValueError:
-        if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")):
+        if proxy():
             return  # names are the proxy's to resolve
         try:
             answers = await asyncio.get_running_loop().getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)

@@ -1,9 +1,12 @@
-"""What the tools of this package return."""
+"""What the tools of this package return, and what they leave."""
+
+from pathlib import Path
 
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 
 PART_CHARS = 8_000
 UNREACHABLE = "the web did not answer"  # what the text begins with where asking again may help
+UNANSWERED = "the endpoint did not answer"  # the same of a model that a tool asks, whatever the reason
 
 
 def text(content: str, is_error: bool = False) -> CallToolResult:
@@ -30,3 +33,21 @@ def in_parts(content: str, part: int, name: str) -> CallToolResult:
     shown = content[(part - 1) * PART_CHARS : part * PART_CHARS]
     more = f"\n[part {part} of {parts}; go on with part={part + 1}]" if part < parts else ""
     return text((shown or "(no text in it)") + more)
+
+
+def write_new(folder: Path, name: str, content: bytes) -> str:
+    """Write a file of this name, or of one like it where there is something already; returns its name.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    wanted = Path(Path(name).name[:100] or "file")
+    for number in range(100):
+        free = f"{wanted.stem}-{number}{wanted.suffix}" if number else wanted.name
+        try:
+            with open(folder / free, "xb") as file:  # x: never through a link
+                file.write(content)
+            return free
+        except FileExistsError:
+            continue
+    raise FileExistsError(0, f"there are 100 files named like {wanted.name!r}")

@@ -1,0 +1,170 @@
+"""Servers outside the sandbox: those that reach the web, and those of the user's own that have to.
+
+They run as processes of this machine in the episode's folder, or somewhere else already. Nothing else of an episode has
+the network.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aworld import config as schema
+from aworld.agents.protocols import Observation
+from aworld.environments import watchdog
+from aworld.environments.remote import Remote
+from aworld.environments.sandbox import Contents, Launch, SubprocessSandbox
+from aworld.environments.scratch import remove
+from aworld.environments.toolbox import McpToolbox, seconds_of
+from aworld.errors import InputError
+
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")  # with their upper-case names
+MAPPED_MB = 1 << 26  # a browser maps terabytes that it never uses; what it does use is watched
+PROCESSES = 4096  # and its threads count
+OWN_LIMIT = ("browse", "vision", "speech", "reasoning", "youtube")  # these end what takes too long themselves
+BROWSE = "browse"  # what the names of the web tools with a state begin with
+
+Calls = list[tuple[str, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a server is reached. `remembers(tool)`: whether what it answers depends on the calls before."""
+
+    where: Callable[[Path, Path], Launch | Remote]  # of the episode's folder, and of one for itself
+    remembers: Callable[[str], bool]
+    only: list[str] | None = None
+
+
+def servers_of(config: schema.Environment) -> list[Server]:
+    """All that the configuration puts outside the sandbox.
+
+    Raises:
+        InputError: one has no command and no address, or both; a variable that it names is not set.
+    """
+    found = []
+    if config.web:
+        argv = [SubprocessSandbox().python, "-P", "-m", "aworld.environments.servers", *config.web]
+        found.append(Server(partial(_beside, config, argv, _settings(config)), lambda tool: tool.startswith(BROWSE)))
+    for name, server in config.mcp.items():
+        check(name, server)
+        where: Callable[[Path, Path], Launch | Remote]
+        if server.outside:
+            env = {"PATH": os.environ.get("PATH", "")} | {one: _variable(name, one) for one in server.variables}
+            where = partial(_beside, config, server.command, env)
+        elif server.url:
+            remote = Remote(server.url, _variable(name, server.key_variable) if server.key_variable else "")
+            where = partial(_there, remote)
+        else:
+            continue
+        found.append(Server(where, lambda tool: True, server.tools))
+    return found
+
+
+def check(name: str, server: schema.McpServer) -> None:
+    """
+    Raises:
+        InputError: it has no command and no address, or both, or what goes with the other.
+    """
+    at = f"environment.mcp.{name}"
+    if bool(server.command) == bool(server.url):
+        raise InputError(f"{at} has {'both' if server.url else 'neither'} of command and url; give it one of them")
+    if server.variables and not server.outside:
+        raise InputError(
+            f"{at}.variables are for a command outside the sandbox; set {at}.outside=true or leave them out"
+        )
+    if server.outside and server.url:
+        raise InputError(f"{at} has a url, so nothing is started outside; leave out {at}.outside")
+
+
+class Outside:
+    """One of them, for one episode; it is started at the first call that needs it, and again after it broke."""
+
+    def __init__(
+        self, server: Server, config: schema.Environment, scratch: Path, home: Path, tools: list[dict[str, Any]]
+    ):
+        self.names = {tool["function"]["name"] for tool in tools}
+        self.remembers = server.remembers
+        self.history: Calls = []  # calls that the answers to later ones depend on
+        self._server, self._config, self._scratch, self._home = server, config, scratch, home
+        self._limits = replace(config, processes=PROCESSES)
+        self._toolbox: McpToolbox | None = None
+        self._done = 0  # so many of them this toolbox has seen
+
+    @property
+    def broken(self) -> bool:
+        return self._toolbox is None or bool(self._toolbox.broken)
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
+        """Make the call. Where answers depend on earlier calls, this server first gets those that it has not seen."""
+        if self._toolbox is None or self._toolbox.broken:
+            await self.close()
+            self._home.mkdir(exist_ok=True)
+            where = self._server.where(self._scratch, self._home)
+            self._toolbox = await McpToolbox.start(where, self._config, self._server.only)
+            self._done = 0
+        if self.remembers(name):
+            for earlier in self.history[self._done :]:
+                await self._toolbox.call(*earlier)
+            self._done = len(self.history)
+        return await self._toolbox.call(name, arguments)
+
+    def remember(self, name: str, arguments: Mapping[str, Any], seen: bool) -> None:
+        """That later answers depend on this call, which this server has `seen`, or the cache has answered."""
+        if self.remembers(name):
+            self.history.append((name, arguments))
+            self._done += seen
+
+    def watch(self) -> None:
+        """Stop it where it uses more memory than an episode may."""
+        toolbox = self._toolbox
+        if toolbox is not None and toolbox.pid and not toolbox.broken:
+            reason = watchdog.excess([toolbox.pid], self._scratch, self._limits)
+            if reason:
+                toolbox.stop(reason)
+
+    async def close(self) -> None:
+        if self._toolbox is not None:
+            await self._toolbox.close()
+            await asyncio.to_thread(remove, self._home)
+        self._toolbox = None
+
+
+async def tools_of(server: Server, config: schema.Environment, scratch: Path) -> list[dict[str, Any]]:
+    """The specs of its tools, by starting it once; one of ours takes no network for that.
+
+    Raises:
+        InfrastructureError: it does not start.
+        InputError: it lacks a tool that `only` names.
+    """
+    toolbox = await McpToolbox.start(server.where(scratch, scratch), config, server.only)
+    await toolbox.close()
+    return toolbox.tools
+
+
+def _beside(config: schema.Environment, argv: list[str], env: Mapping[str, str], scratch: Path, home: Path) -> Launch:
+    """A process of this machine with its proxies; it works in `scratch`, and a browser writes to `home`."""
+    proxies = {key: value for key, value in os.environ.items() if key.lower() in PROXIES}
+    limits = replace(config, memory_mb=MAPPED_MB, processes=PROCESSES)
+    own = {"HOME": str(home), "TMPDIR": str(home)}
+    return SubprocessSandbox().launch(argv, Contents(scratch, limits, env={**proxies, **env, **own}))
+
+
+def _there(remote: Remote, scratch: Path, home: Path) -> Remote:
+    return remote
+
+
+def _settings(config: schema.Environment) -> dict[str, str]:
+    """Of our own servers: AWORLD_…, and limits that end a slow page before it costs the server."""
+    limits = {f"AWORLD_{tool.upper()}_SECONDS": f"{0.8 * seconds_of(config, tool):g}" for tool in OWN_LIMIT}
+    given = {key: value for key, value in os.environ.items() if key.startswith("AWORLD_")}
+    return {"AWORLD_WEB_SECONDS": f"{0.8 * config.call_seconds:g}", **given, **limits}
+
+
+def _variable(name: str, variable: str) -> str:
+    if variable not in os.environ:
+        raise InputError(f"environment.mcp.{name} names the variable {variable}, which is not set; export it")
+    return os.environ[variable]

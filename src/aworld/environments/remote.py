@@ -1,0 +1,48 @@
+"""An MCP server that runs already, somewhere else: what `ServerProcess` is to one started here."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx2
+from mcp.client.streamable_http import streamable_http_client
+
+from aworld.environments.process import FromServer, ToServer
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Its address, and the key that it wants, if any; the key is never shown."""
+
+    url: str
+    key: str = field(default="", repr=False)
+
+
+class RemoteServer:
+    """A session over streamable HTTP; `broken` is empty until something went wrong with it."""
+
+    pid = 0  # no process of ours
+
+    def __init__(self, remote: Remote):
+        self.broken = ""
+        self.stderr = remote.url  # where its own words would be found
+        self._remote = remote
+
+    def expect(self) -> None: ...
+
+    def kill(self, reason: str) -> None:
+        """No call is made to this session any more; the first reason stays."""
+        self.broken = self.broken or reason
+
+    async def close(self) -> None:
+        self.kill("closed")
+
+    @asynccontextmanager
+    async def transport(self) -> AsyncIterator[tuple[FromServer, ToServer]]:
+        headers = {"Authorization": f"Bearer {self._remote.key}"} if self._remote.key else {}
+        # calls have their own limits
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(30.0, read=None)) as client,
+            streamable_http_client(self._remote.url, http_client=client) as streams,
+        ):
+            yield streams
