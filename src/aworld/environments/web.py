@@ -17,20 +17,25 @@ from aworld.agents.protocols import Observation
 from aworld.environments import watchdog
 from aworld.environments.sandbox import Contents, Launch, SubprocessSandbox
 from aworld.environments.scratch import remove
-from aworld.environments.servers.result import UNREACHABLE
-from aworld.environments.toolbox import McpToolbox
+from aworld.environments.servers import opened
+from aworld.environments.servers.result import UNANSWERED, UNREACHABLE
+from aworld.environments.toolbox import McpToolbox, seconds_of
 from aworld.environments.webcache import RECORD, STRICT, Answer, WebCache, key_of
 
 PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")  # with their upper-case names, and AWORLD_…
 MAPPED_MB = 1 << 26  # a browser maps terabytes that it never uses; what it does use is watched
 PROCESSES = 4096  # and its threads count
 STATEFUL = "browse"  # what the names of tools with a state begin with
+FILE = "path"  # the argument that names a file of the episode: the answer depends on its content
+NOT_KEPT = (UNREACHABLE, UNANSWERED)  # what errors begin with that another try may not meet
+OWN_LIMIT = ("vision", "speech", "reasoning", "youtube")  # these end what takes too long themselves
 
 
 def launch(config: schema.Environment, scratch: Path, home: Path) -> Launch:
     """The servers of `config.web`, with this process's own proxies and AWORLD_ settings; a browser writes to `home`."""
     sandbox = SubprocessSandbox()
     env = {key: value for key, value in os.environ.items() if key.startswith("AWORLD_") or key.lower() in PASSED_ON}
+    env |= {f"AWORLD_{tool.upper()}_SECONDS": f"{0.8 * seconds_of(config, tool):g}" for tool in OWN_LIMIT}
     env |= {"HOME": str(home), "TMPDIR": str(home)}
     limits = replace(config, memory_mb=MAPPED_MB, processes=PROCESSES)
     argv = [sandbox.python, "-P", "-m", "aworld.environments.servers", *config.web]
@@ -43,6 +48,8 @@ class WebTools:
     def __init__(self, config: schema.Environment, scratch: Path, tools: list[dict[str, Any]], cache: WebCache | None):
         self.tools = tools
         self.names = {tool["function"]["name"] for tool in tools}
+        functions = [tool["function"] for tool in tools]
+        self._readers = {one["name"] for one in functions if FILE in one["parameters"].get("properties", {})}
         self._config, self._scratch, self._cache = config, scratch, cache
         self._home = scratch.with_name(f"w-{scratch.name[-8:]}")  # short: a browser's sockets lie in it
         self._toolbox: McpToolbox | None = None
@@ -56,7 +63,11 @@ class WebTools:
             self._history.append((name, arguments))
         if self._cache is None:
             return await self._ask(name, arguments)
-        key = key_of(name, arguments, before)
+        try:
+            content = await asyncio.to_thread(self._content, name, arguments)
+        except opened.NoFileError as reason:
+            return Observation(str(reason), True, 0.0)
+        key = key_of(name, arguments, before, content)
         known = await asyncio.to_thread(self._cache.get, key)
         if known is not None:
             await asyncio.to_thread(self._place, known)
@@ -64,8 +75,8 @@ class WebTools:
         if self._cache.mode == STRICT:
             return Observation(f"{name}: this call was not recorded, and there is no web here", True, 0.0)
         seen = await self._ask(name, arguments)
-        broke = self._toolbox is None or self._toolbox.broken or seen.text.startswith(UNREACHABLE)
-        if self._cache.mode == RECORD and not broke:
+        broke = self._toolbox is None or self._toolbox.broken or (seen.is_error and seen.text.startswith(NOT_KEPT))
+        if self._cache.mode == RECORD and not broke and await asyncio.to_thread(self._still, content, name, arguments):
             digests = [(file, self._cache.put_file(self._scratch / file)) for file in seen.files]
             kept = tuple((file, digest) for file, digest in digests if digest)
             answer = Answer(seen.text, seen.is_error, kept)
@@ -97,6 +108,21 @@ class WebTools:
                 await self._toolbox.call(*earlier)
             self._done = len(self._history)
         return await self._toolbox.call(name, arguments)
+
+    def _content(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """The digest of the file that a call is about; "" where it is about none.
+
+        Raises:
+            NoFileError: there is no such file.
+        """
+        path = arguments.get(FILE)
+        return opened.digest(path, self._scratch) if name in self._readers and isinstance(path, str) else ""
+
+    def _still(self, content: str, name: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether that file is as it was: code in the sandbox may have changed it before the server read it."""
+        with suppress(opened.NoFileError):
+            return self._content(name, arguments) == content
+        return False
 
     def _place(self, answer: Answer) -> None:
         """Put the files of an answer where the server would have put them."""

@@ -3,8 +3,8 @@
     FOLDER/WORKER.jsonl      a line per answer, by the worker that asked
     FOLDER/files/SHA256      files that a tool fetched
 
-A call is known by its tool and arguments; a call to a tool with a state, such as a browser, also by the calls of the
-episode before it. Of several answers to one call the one that was kept first counts.
+A call is known by its tool and arguments; one about a file of the episode also by the file's content; one to a tool
+with a state, such as a browser, also by the episode's calls before it. Of several answers the one kept first counts.
 """
 
 import hashlib
@@ -94,7 +94,9 @@ class WebCache:
                 self._answers.setdefault(row["key"], Answer(row["text"], row["is_error"], files))
 
 
-def key_of(tool: str, arguments: Mapping[str, Any], before: Sequence[tuple[str, Mapping[str, Any]]] = ()) -> str:
-    """The name of a call, after those `before` that its answer depends on."""
-    calls = [*((name, dict(given)) for name, given in before), (tool, dict(arguments))]
+def key_of(
+    tool: str, arguments: Mapping[str, Any], before: Sequence[tuple[str, Mapping[str, Any]]] = (), content: str = ""
+) -> str:
+    """The name of a call, after those `before` that its answer depends on, about a file whose digest is `content`."""
+    calls = [*((name, dict(given)) for name, given in before), (tool, dict(arguments)), *([content] if content else [])]
     return hashlib.sha256(json.dumps(calls, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

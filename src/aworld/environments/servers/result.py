@@ -4,6 +4,7 @@ from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 
 PART_CHARS = 8_000
 UNREACHABLE = "the web did not answer"  # what the text begins with where asking again may help
+UNANSWERED = "the endpoint did not answer"  # the same of a model that a tool asks, whatever the reason
 
 
 def text(content: str, is_error: bool = False) -> CallToolResult:
