@@ -111,10 +111,11 @@ def png(width: int, height: int, data: bytes = b"") -> bytes:
         (b"", "none of PNG, JPEG"),
         (b"hello", "none of PNG, JPEG"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "none of PNG, JPEG"),
-        (png(20_000, 6_000), "more than 80000000 pixels"),
+        (png(12_000, 7_000), "more than 80000000 pixels"),
         (png(60_000, 60_000), "more than 80000000 pixels"),
         (png(50, 50, b"too little"), "damaged"),
     ],
+    ids=["empty", "text", "postscript", "large", "bomb", "damaged"],
 )
 def test_what_is_no_picture_is_not_sent(content: bytes, words: str, model: Model) -> None:
     Path("x.png").write_bytes(content)
