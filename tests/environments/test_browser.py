@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -37,6 +38,8 @@ more(); onscroll = () => { if (n < 100) more() }</script></body>"""
 
 def answer(url: str, headers: Mapping[str, str]) -> Reply:
     path, query = urlsplit(url).path, parse_qs(urlsplit(url).query)
+    if path == "/slow":
+        time.sleep(20)
     pages = {
         "/": HOME,
         "/next": "<title>Next</title><p>Second page.</p>",
@@ -54,9 +57,9 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield address
 
 
-def play(*calls: tuple[str, dict], **values: object) -> list[Observation]:
+def play(*calls: tuple[str, dict], seconds: float = 60.0, **values: object) -> list[Observation]:
     config = schema.Environment(servers=["python"], web=["browser"], slots=1, result_chars=20_000, **values)  # type: ignore[arg-type]
-    config.call_seconds = 60.0
+    config.call_seconds = seconds
 
     async def story(root: Path) -> list[Observation]:
         async with EnvironmentPool(config, SubprocessSandbox(), None, root) as pool, pool.episode() as environment:
@@ -132,3 +135,22 @@ def test_private_addresses_are_not_browsed(home: str, monkeypatch: pytest.Monkey
     monkeypatch.delenv("AWORLD_WEB_PRIVATE")
     (seen,) = play(("browse", {"url": home}))
     assert seen.is_error and "is not on the public web" in seen.text
+
+
+def test_a_slow_page_costs_one_call(home: str) -> None:
+    seen = play(("browse", {"url": home}), ("browse", {"url": f"{home}/slow"}), ("browse_back", {}), seconds=20.0)
+    assert seen[1].is_error and seen[1].text.startswith("the web did not answer")
+    assert not seen[0].is_error and not seen[2].is_error, seen
+
+
+def test_the_proxy_of_the_site_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def proxy(url: str, headers: Mapping[str, str]) -> Reply:
+        asked.append(url)
+        return Reply(b"<p>told by the proxy</p>", "text/html")
+
+    with serving(proxy) as address:
+        monkeypatch.setenv("http_proxy", address)
+        (seen,) = play(("browse", {"url": "http://ada.example/notes"}))
+    assert seen.text.endswith("told by the proxy") and "http://ada.example/notes" in asked

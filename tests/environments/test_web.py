@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import docx
@@ -54,6 +55,11 @@ class Site:
             return Reply(b"", status=503)
         if path == "/flaky":
             return Reply(b"at last")
+        if path == "/count":
+            time.sleep(0.5)
+            return Reply(f"answer {self.asked[path]}".encode())
+        if path == "/slow":
+            time.sleep(8)
         status, kind, body = self.pages.get(path, (404, "text/plain", b""))
         return Reply(body, kind, status)
 
@@ -68,10 +74,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield site
 
 
-def play(root: Path, *calls: tuple[str, dict], cache: str = "", mode: str = "record", **values: object) -> list:
+def play(
+    root: Path, *calls: tuple[str, dict], cache: str = "", mode: str = "record", seconds: float = 30.0, **values: object
+) -> list[Observation]:
     """One episode's calls, with `python` in its sandbox."""
     config = schema.Environment(servers=["python"], web=["fetch"], slots=1, web_cache=cache, web_mode=mode, **values)  # type: ignore[arg-type]
-    config.call_seconds = 30.0
+    config.call_seconds = seconds
     root.mkdir(exist_ok=True)
 
     async def story() -> list[Observation]:
@@ -163,6 +171,47 @@ def test_the_modes_differ_in_what_was_never_asked(site: Site, tmp_path: Path) ->
         assert replay.text == "Çelik" and site.asked["/latin"] == count
 
 
+def test_of_several_that_ask_at_once_one_asks(site: Site, tmp_path: Path) -> None:
+    """Eight episodes of two workers: all read what was kept, and what is asked is asked once per worker at most."""
+    config = schema.Environment(servers=["python"], web=["fetch"], slots=4, web_cache=str(tmp_path / "cache"))
+    config.call_seconds = 60.0
+    url = {"url": site.url + "/count"}
+
+    async def story() -> list[str]:
+        pools = [EnvironmentPool(config, SubprocessSandbox(), None, tmp_path) for _ in range(2)]
+        async with pools[0], pools[1]:
+
+            async def episode(pool: EnvironmentPool) -> str:
+                async with pool.episode() as environment:
+                    return (await environment.call("fetch", url)).text
+
+            return await asyncio.gather(*(episode(pool) for pool in pools * 4))
+
+    seen = asyncio.run(story())
+    assert site.asked["/count"] <= 2
+    (kept,) = {one.text for one in play(tmp_path / "c", ("fetch", url), cache=config.web_cache, mode="strict")}
+    assert set(seen) <= {"answer 1", "answer 2"} and kept in seen
+
+
+def test_a_replayed_file_overwrites_none(site: Site, tmp_path: Path) -> None:
+    """Another file of that name, or a folder, is where the cache would put it."""
+    cache = str(tmp_path / "cache")
+    play(tmp_path / "a", download(site, "/data.bin"), cache=cache)
+    mine = ("python", {"code": "open('data.bin', 'w').write('mine')\nimport os\nos.mkdir('data-1.bin')"})
+    look = ("python", {"code": "print(open('data.bin').read(), open('data-2.bin', 'rb').read()[:4])"})
+    seen = play(tmp_path / "b", mine, download(site, "/data.bin"), look, cache=cache, mode="strict")
+    assert seen[1].text == "1024 bytes (application/octet-stream) in data-2.bin"
+    assert seen[2].text == f"mine {bytes(range(4))}"
+
+
+def test_a_slow_page_costs_neither_the_server_nor_the_cache(site: Site, tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    (seen,) = play(tmp_path / "a", fetch(site, "/slow"), cache=cache, seconds=4.0)
+    assert seen.is_error and seen.text.startswith("the web did not answer") and seen.seconds < 4.0
+    (seen,) = play(tmp_path / "b", fetch(site, "/slow"), cache=cache, mode="strict", seconds=4.0)
+    assert "not recorded" in seen.text
+
+
 def test_a_failure_of_the_web_is_not_kept(site: Site, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     play(tmp_path / "a", fetch(site, "/down"), cache=cache)
@@ -176,3 +225,18 @@ def test_settings_that_cannot_be(tmp_path: Path) -> None:
         play(tmp_path / "root", cache=str(tmp_path), mode="once")
     with pytest.raises(InputError, match="nothing is recorded in"):
         play(tmp_path / "root", cache=str(tmp_path / "none"), mode="strict")
+
+
+def test_the_proxy_of_the_site_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It resolves the name, which is none that this machine knows."""
+    monkeypatch.delenv("AWORLD_WEB_PRIVATE", raising=False)
+    asked = []
+
+    def proxy(url: str, headers: Mapping[str, str]) -> Reply:
+        asked.append(url)
+        return Reply(b"told by the proxy")
+
+    with serving(proxy) as address:
+        monkeypatch.setenv("http_proxy", address)
+        (seen,) = play(tmp_path / "root", ("fetch", {"url": "http://ada.example/notes"}))
+    assert seen.text == "told by the proxy" and asked == ["http://ada.example/notes"]

@@ -32,11 +32,15 @@ Calls = list[tuple[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Server:
-    """How a server is reached. `remembers(tool)`: whether what it answers depends on the calls before."""
+    """How a server is reached; `name` is of one of the user's own.
+
+    `remembers(tool)`: whether what it answers depends on the calls before.
+    """
 
     where: Callable[[Path, Path], Launch | Remote]  # of the episode's folder, and of one for itself
     remembers: Callable[[str], bool]
     only: list[str] | None = None
+    name: str = ""
 
 
 def servers_of(config: schema.Environment) -> list[Server]:
@@ -60,7 +64,7 @@ def servers_of(config: schema.Environment) -> list[Server]:
             where = partial(_there, remote)
         else:
             continue
-        found.append(Server(where, lambda tool: True, server.tools))
+        found.append(Server(where, lambda tool: True, server.tools, name))
     return found
 
 
@@ -131,18 +135,6 @@ class Outside:
             await self._toolbox.close()
             await asyncio.to_thread(remove, self._home)
         self._toolbox = None
-
-
-async def tools_of(server: Server, config: schema.Environment, scratch: Path) -> list[dict[str, Any]]:
-    """The specs of its tools, by starting it once; one of ours takes no network for that.
-
-    Raises:
-        InfrastructureError: it does not start.
-        InputError: it lacks a tool that `only` names.
-    """
-    toolbox = await McpToolbox.start(server.where(scratch, scratch), config, server.only)
-    await toolbox.close()
-    return toolbox.tools
 
 
 def _beside(config: schema.Environment, argv: list[str], env: Mapping[str, str], scratch: Path, home: Path) -> Launch:

@@ -13,11 +13,11 @@ from typing import Any
 from aworld import config as schema
 from aworld.agents.protocols import Environment, Observation
 from aworld.environments import watchdog
-from aworld.environments.outside import Server, servers_of, tools_of
+from aworld.environments.outside import Server, servers_of
 from aworld.environments.sandbox import Contents, Launch, Sandbox
 from aworld.environments.scratch import empty, folder_of_a_pool, keep, remove, stage
 from aworld.environments.toolbox import McpToolbox, seconds_of
-from aworld.environments.web import WebTools
+from aworld.environments.web import WebTools, tools_of
 from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
 
@@ -137,7 +137,9 @@ class EnvironmentPool:
     async def __aenter__(self) -> "EnvironmentPool":
         self._root = await asyncio.to_thread(self._folder.enter_context, folder_of_a_pool(self._root))
         try:
-            self._outside = [(one, await tools_of(one, self._config, self._root)) for one in servers_of(self._config)]
+            for server in servers_of(self._config):
+                tools = await tools_of(server, self._config, self._root, self._cache)
+                self._outside.append((server, tools))
         except BaseException:
             self._folder.close()
             raise

@@ -1,6 +1,7 @@
 """The tools outside the sandbox, of one episode, behind the cache: so that a run repeats exactly, and costs once."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,9 @@ from aworld.agents.protocols import Observation
 from aworld.environments.outside import Outside, Server
 from aworld.environments.servers import opened
 from aworld.environments.servers.result import UNANSWERED, UNREACHABLE, write_new
+from aworld.environments.toolbox import McpToolbox
 from aworld.environments.webcache import RECORD, STRICT, Answer, WebCache, key_of
+from aworld.errors import InfrastructureError
 
 FILE = "path"  # the argument that names a file of the episode: the answer depends on its content
 NOT_KEPT = (UNREACHABLE, UNANSWERED)  # what errors begin with that another try may not meet
@@ -114,3 +117,30 @@ class WebTools:
             before, _, after = text.rpartition(name)
             text = f"{before}{free}{after}"
         return Observation(text, answer.is_error, 0.0, tuple(name for name, _ in answer.files))
+
+
+async def tools_of(
+    server: Server, config: schema.Environment, scratch: Path, cache: WebCache | None
+) -> list[dict[str, Any]]:
+    """The specs of a server's tools, by starting it once; one of ours takes no network for that.
+
+    Those of the user's own are kept as well, so that with `strict` nobody has to be there.
+
+    Raises:
+        InfrastructureError: it does not start, or with `strict` was not recorded.
+        InputError: it lacks a tool that `only` names.
+    """
+    key = key_of("tools/list", {"server": server.name, "only": server.only})
+    if cache and server.name and cache.mode == STRICT:
+        known = await asyncio.to_thread(cache.get, key)
+        if known is None:
+            raise InfrastructureError(
+                f"environment.mcp.{server.name} was not recorded in {cache.folder}; record it first"
+            )
+        return list(json.loads(known.text))
+    toolbox = await McpToolbox.start(server.where(scratch, scratch), config, server.only)
+    await toolbox.close()
+    if cache and server.name and cache.mode == RECORD:
+        kept = Answer(json.dumps(toolbox.tools), False)
+        await asyncio.to_thread(cache.put, key, kept, "tools/list", {"server": server.name})
+    return toolbox.tools

@@ -12,7 +12,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
 from aworld.environments.servers import internet
-from aworld.environments.servers.result import error, text
+from aworld.environments.servers.result import UNANSWERED, error, text
 
 BRAVE = "https://api.search.brave.com/res/v1/web/search"
 MOST = 10
@@ -22,11 +22,11 @@ SNIPPET_CHARS = 300
 async def web_search(query: str, count: int = 5) -> CallToolResult:
     url, key = os.environ.get("AWORLD_SEARCH_URL", ""), os.environ.get("AWORLD_SEARCH_KEY", "")
     if not (url or key):
-        return error("no search engine is set up here: AWORLD_SEARCH_URL or AWORLD_SEARCH_KEY")
+        return error(f"{UNANSWERED}: no search engine is set up here: AWORLD_SEARCH_URL or AWORLD_SEARCH_KEY")
     try:
         hits = await (_brave(url or BRAVE, key, query) if key else _searxng(url, query))
-    except internet.WebError as reason:
-        return internet.failed(reason)
+    except internet.WebError as reason:  # a wrong key, for one, is nothing to keep
+        return error(f"{UNANSWERED}: {reason}")
     except (ValueError, KeyError, TypeError, AttributeError) as reason:
         return error(f"the search engine's answer cannot be read: {type(reason).__name__}: {reason}")
     lines = [
