@@ -105,11 +105,7 @@ class Cluster:
         """Make it empty and whole again: every daemon up, no job left, all nodes idle."""
         self.start()
         self.cancel_all()
-        self.wait(self._is_idle, seconds=180)
-
-    def _is_idle(self) -> bool:
-        self.resume_drained_nodes()  # one is drained at any time where a job's processes took long to end
-        return self.node_states() == dict.fromkeys(self.nodes, "idle")
+        self.wait(lambda: self._up() and set(self.node_states().values()) == {"idle"}, seconds=180)
 
     def cancel_all(self) -> None:
         if jobs := self.slurm("squeue", "--noheader", "--format=%A").split():
@@ -247,6 +243,8 @@ class Cluster:
 
     def _up(self) -> bool:
         states = self.node_states()
+        if any("drain" in state for state in states.values()):  # where a launch failed, or processes took long to end
+            self.resume_drained_nodes()
         return list(states) == self.nodes and set(states.values()) <= UP
 
     def _pid(self, daemon: str) -> int:

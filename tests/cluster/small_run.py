@@ -95,9 +95,10 @@ class Run:
 def hurry() -> None:
     """Let requeued jobs begin soon: Slurm would have them wait until their credentials have expired."""
     soon = datetime.now() + timedelta(seconds=5)
-    for line in slurm.ask("squeue", "--noheader", "--array", "--states=PENDING", "--format=%i|%r|%S").splitlines():
-        job, reason, start = line.split("|")
-        if reason == "BeginTime" and datetime.fromisoformat(start) > soon:
+    shown = "--Format=JobArrayID:|,Reason:|,EligibleTime"
+    for line in slurm.ask("squeue", "--noheader", "--array", "--states=PENDING", shown).splitlines():
+        job, reason, eligible = map(str.strip, line.split("|"))
+        if reason == "BeginTime" and eligible != "N/A" and datetime.fromisoformat(eligible) > soon:
             with suppress(InfrastructureError):  # it has just begun
                 slurm.ask("scontrol", "update", f"JobId={job}", "StartTime=now+3")  # not in the second of the old one
 
