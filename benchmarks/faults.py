@@ -26,6 +26,8 @@ from rich.console import Console
 from slurm_conf import Settings
 from small_run import assert_trained_as_if_undisturbed, assert_whole, lost_and_doubled, prepare
 
+from aworld.errors import AWorldError
+
 ROUNDS = 3
 
 
@@ -53,16 +55,18 @@ def main() -> int:
                 often = "pipeline.max_restarts=20"
                 run = prepare(Path(folder), f"name=run-{number}", f"seed={number}", mode, rounds, often, *images)
                 before, since = killer.kills.total(), time.monotonic()
+                missing = twice = 0
                 run.command("resume")
-                killer.run_to_the_end(run, arguments.every, arguments.kills, 3600)
-                missing, twice = lost_and_doubled(run)
-                lost, doubled = lost + missing, doubled + twice
                 try:
+                    killer.run_to_the_end(run, arguments.every, arguments.kills, 3600)
+                    missing, twice = lost_and_doubled(run)
+                    lost, doubled = lost + missing, doubled + twice
                     assert_whole(run)
                     assert_trained_as_if_undisturbed(run, ROUNDS, Path(folder) / str(number))
-                except AssertionError as reason:
+                except (AssertionError, AWorldError) as reason:
                     wrong += 1
                     console.print(f"run {number} is wrong: {reason}")
+                    break  # whatever else is wrong on this cluster would come of it
                 console.print(
                     f"run {number}: {killer.kills.total() - before} kills in {time.monotonic() - since:.0f} s, "
                     f"lost {missing}, doubled {twice}"

@@ -105,7 +105,7 @@ class Cluster:
         """Make it empty and whole again: every daemon up, no job left, all nodes idle."""
         self.start()
         self.cancel_all()
-        self.wait(lambda: self.node_states() == dict.fromkeys(self.nodes, "idle"))
+        self.wait(lambda: self._up() and set(self.node_states().values()) == {"idle"}, seconds=180)
 
     def cancel_all(self) -> None:
         if jobs := self.slurm("squeue", "--noheader", "--format=%A").split():
@@ -148,7 +148,7 @@ class Cluster:
         env = process.environ()
         return env.get("SLURM_CLUSTER_NAME") == self.name and node in ("", env.get("SLURMD_NODENAME"))
 
-    def wait(self, condition: Callable[[], bool], log: str = "slurmctld.log", seconds: float = 30) -> None:
+    def wait(self, condition: Callable[[], bool], log: str = "slurmctld.log", seconds: float = 120) -> None:
         """Raises:
         InfrastructureError: `condition` did not come true in time.
         """
@@ -156,12 +156,16 @@ class Cluster:
         while not condition():
             if time.monotonic() > deadline:
                 raise InfrastructureError(f"no answer within {seconds:.0f} seconds; see {self.folder}/log/{log}")
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     def kill_slurmd(self, node: str) -> None:
         """End a node as a power failure does: slurmd and all that runs there, by SIGKILL."""
         while found := self.processes(node):
             _kill(found)
+
+    def take_down(self, node: str) -> None:
+        """Say that a node is lost, as monitoring does, before Slurm sees it; its jobs are requeued."""
+        self.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
 
     def start_slurmd(self, node: str) -> None:
         if not self._alive(node):
@@ -239,6 +243,8 @@ class Cluster:
 
     def _up(self) -> bool:
         states = self.node_states()
+        if any("drain" in state for state in states.values()):  # where a launch failed, or processes took long to end
+            self.resume_drained_nodes()
         return list(states) == self.nodes and set(states.values()) <= UP
 
     def _pid(self, daemon: str) -> int:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import psutil
 from cluster import Cluster
-from small_run import Run
+from small_run import Run, hurry
 
 FINISHED, UNDER_WAY = 0, 10
 DAEMONS = {"munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "slurmstepd"}
@@ -19,7 +19,7 @@ class Killer:
     """Strikes while the run has something running.
 
     Attributes:
-        kills: how often each kind of fault has struck.
+        kills: how often each kind of fault has struck something of the run.
         resumes: how often the run had stopped, and was resumed as its user would.
     """
 
@@ -51,6 +51,7 @@ class Killer:
             if self.kills.total() < kills:
                 self.strike()
             self.cluster.resume_drained_nodes()  # a controller that forgot a job takes away the node where it runs
+            hurry()
             code = self._where(run)
             if code == FINISHED and not self._jobs():
                 return
@@ -74,7 +75,7 @@ class Killer:
         self.random.shuffle(found)
         for process in found:
             with suppress(psutil.NoSuchProcess):
-                if process.name() not in DAEMONS:
+                if process.name() not in DAEMONS and not _is_urgent(process):
                     process.kill()
                     return True
         return False
@@ -86,22 +87,29 @@ class Killer:
         return self._of_a_job("scancel")
 
     def preempt(self) -> bool:
-        nodes = self.random.randint(1, len(self.cluster.nodes))
-        self.cluster.slurm("sbatch", "-phigh", f"-N{nodes}", "--exclusive", "-o/dev/null", "--wrap=sleep 1")
-        return True
+        nodes = self._nodes()
+        if nodes:
+            some = self.random.sample(nodes, self.random.randint(1, len(nodes)))
+            where = [f"-N{len(some)}", f"--nodelist={','.join(some)}"]
+            self.cluster.slurm("sbatch", "-phigh", *where, "--exclusive", "-o/dev/null", "--wrap=sleep 1")
+        return bool(nodes)
 
     def lose_a_node(self) -> bool:
         """A node dies with all that runs there, and comes back at once."""
-        node = self.random.choice(self.cluster.nodes)
-        self.cluster.kill_slurmd(node)
-        self.cluster.start_slurmd(node)
-        return True
+        nodes = self._nodes()
+        if nodes:
+            node = self.random.choice(nodes)
+            self.cluster.kill_slurmd(node)
+            self.cluster.start_slurmd(node)
+        return bool(nodes)
 
     def lose_the_controller(self) -> bool:
         time.sleep(5.5)  # what it was told in the last five seconds it may not have written down
-        self.cluster.kill_slurmctld()
-        self.cluster.start_slurmctld()
-        return True
+        runs = bool(self._jobs("RUNNING"))
+        if runs:
+            self.cluster.kill_slurmctld()
+            self.cluster.start_slurmctld()
+        return runs
 
     def _of_a_job(self, *command: str) -> bool:
         jobs = self._jobs("RUNNING")
@@ -109,9 +117,22 @@ class Killer:
             self.cluster.slurm(*command, self.random.choice(jobs))
         return bool(jobs)
 
+    def _nodes(self) -> list[str]:
+        """Where something of the run is running."""
+        used = self.cluster.slurm("squeue", "--noheader", "--partition=low", "--states=RUNNING", "--format=%N").split()
+        return sorted(set(self.cluster.slurm("scontrol", "show", "hostnames", ",".join(used)).split())) if used else []
+
     def _jobs(self, *states: str) -> list[str]:
         words = [f"--states={','.join(states)}"] if states else []
         return self.cluster.slurm("squeue", "--noheader", "--array", "--partition=low", "--format=%i", *words).split()
 
     def _where(self, run: Run) -> int:
         return run.command("status").returncode
+
+
+def _is_urgent(process: psutil.Process) -> bool:
+    """Whether it belongs to a job that is here to preempt the run's."""
+    try:
+        return process.environ().get("SLURM_JOB_PARTITION") == "high"
+    except psutil.AccessDenied:  # what runs in a sandbox
+        return False

@@ -40,8 +40,8 @@ def slurm_conf(settings: Settings, folder: Path, name: str, ports: list[int]) ->
         SlurmUser={USER}
         SlurmdUser={USER}
         AuthType=auth/munge
-        # a requeued job waits until its credential has expired
-        AuthInfo=socket={folder}/run/munge.sock,cred_expire=5
+        # a launch that takes longer fails, and a requeued job waits that long; see `small_run.hurry`
+        AuthInfo=socket={folder}/run/munge.sock,cred_expire=20
         CredType=cred/munge
         StateSaveLocation={folder}/state
         SlurmdSpoolDir={folder}/spool/%n
@@ -52,7 +52,7 @@ def slurm_conf(settings: Settings, folder: Path, name: str, ports: list[int]) ->
         ProctrackType=proctrack/linuxproc
         TaskPlugin=task/none
         JobAcctGatherType=jobacct_gather/linux
-        JobAcctGatherFrequency=1
+        JobAcctGatherFrequency=30
         MpiDefault=none
         SwitchType=switch/none
         MailProg=/bin/true
@@ -69,8 +69,12 @@ def slurm_conf(settings: Settings, folder: Path, name: str, ports: list[int]) ->
         MaxArraySize={MAX_ARRAY_SIZE}
         KillWait=5
         InactiveLimit=0
-        # a node whose slurmd is gone is soon DOWN and its jobs are requeued; it is back as soon as slurmd is
-        SlurmdTimeout=10
+        # for a machine so busy that a daemon may not run for a while
+        MessageTimeout=60
+        TCPTimeout=20
+        BatchStartTimeout=120
+        # a node whose slurmd is gone is then DOWN and its jobs are requeued; it is back as soon as slurmd is
+        SlurmdTimeout=30
         SlurmctldTimeout=30
         ReturnToService=2
         GresTypes=gpu

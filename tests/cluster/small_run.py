@@ -6,17 +6,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from aworld import config as configuration
+from aworld.errors import InfrastructureError
 from aworld.launch import slurm
+from aworld.rollout.worker import episode_seed
 from aworld.rollout.workload import Workload, round_workload, schedule
-from aworld.rundir import RunDir, is_complete
+from aworld.rundir import RunDir, damaged, is_complete, read_jsonl
 from aworld.tasks import make_source
 from aworld.trajectories import file, journal
 
@@ -58,27 +63,44 @@ class Run:
         """The id of the newest job of a stage."""
         return [s.job for s in slurm.submissions(self.dir) if s.stage == stage][-1]
 
-    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 600, every: float = 0.2) -> None:
         give_up = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < give_up, f"{what} did not come; {self.last_words()}"
-            time.sleep(0.1)
+            time.sleep(every)
 
-    def wait_for_jobs(self, seconds: float = 300) -> None:
-        self.wait_for(lambda: not slurm.alive(self.dir), "the end of all jobs", seconds)
+    def wait_for_jobs(self, seconds: float = 900) -> None:
+        def ended() -> bool:
+            hurry()
+            return not slurm.alive(self.dir)
+
+        self.wait_for(ended, "the end of all jobs", seconds, every=1)
 
     def episodes(self, number: int) -> int:
         return sum(len(journal.load(path).episodes) for path in (self.dir.round(number) / "journals").glob("*.journal"))
 
+    def starts(self, name: str) -> list[dict[str, Any]]:
+        """When and where the tasks of this stage began."""
+        return [start for path in sorted(self.dir.starts.glob(f"{name}*.jsonl")) for start in read_jsonl(path)]
+
     def restarts(self, name: str) -> int:
         """The most that a task of this stage was restarted by Slurm."""
-        paths = self.dir.starts.glob(f"{name}*.jsonl")
-        starts = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
-        return max((start["restart"] for start in starts), default=0)
+        return max((start["restart"] for start in self.starts(name)), default=0)
 
     def last_words(self) -> str:
         logs = sorted(self.dir.logs.glob("*_log.out"), key=lambda path: path.stat().st_mtime)[-4:]
         return "\n".join(f"{path.name}: {path.read_text(errors='replace')[-1500:]}" for path in logs)
+
+
+def hurry() -> None:
+    """Let requeued jobs begin soon: Slurm would have them wait until their credentials have expired."""
+    soon = datetime.now() + timedelta(seconds=5)
+    shown = "--Format=JobArrayID:|,Reason:|,EligibleTime"
+    for line in slurm.ask("squeue", "--noheader", "--array", "--states=PENDING", shown).splitlines():
+        job, reason, eligible = map(str.strip, line.split("|"))
+        if reason == "BeginTime" and eligible != "N/A" and datetime.fromisoformat(eligible) > soon:
+            with suppress(InfrastructureError):  # it has just begun
+                slurm.ask("scontrol", "update", f"JobId={job}", "StartTime=now+3")  # not in the second of the old one
 
 
 def python(*words: str) -> subprocess.CompletedProcess[str]:
@@ -95,49 +117,88 @@ def prepare(runs: Path, *words: str) -> Run:
     return Run(RunDir(Path(done.stdout.strip())))
 
 
+def submit(runs: Path, name: str, *words: str) -> Run:
+    """A run that `python jobs/pipeline.py` has begun; that does not wait for it."""
+    done = python("jobs/pipeline.py", *WORDS, f"runs={runs}", f"name={name}", *words)
+    assert done.returncode == 0, done.stderr
+    return Run(RunDir(runs / name))
+
+
 def copy(run: Run, to: Path) -> Run:
     """The same run elsewhere, as if it had always been there."""
     shutil.copytree(run.dir.root, to, symlinks=True)
     return Run(RunDir(to))
 
 
+def asked_for(workload: Workload) -> set[tuple[str, int]]:
+    return {(task.task_id, attempt) for task in workload.tasks for attempt in range(workload.attempts)}
+
+
+def evaluated(run: Run, workload: Workload) -> set[tuple[str, int]]:
+    """The (task, attempt) of every record of an evaluation, each journal read by itself.
+
+    A kill may have one played twice, with the same seed; the report's figures count it once.
+    """
+    records = [e for path in (workload.folder / "journals").glob("*.journal") for e in journal.load(path).episodes]
+    for e in records:
+        assert e.policy_version == workload.round
+        assert e.seed == episode_seed(run.config.seed, workload.round, e.task_id, e.attempt)
+    return {(e.task_id, e.attempt) for e in records}
+
+
+def reported(run: Run) -> dict[int, int]:
+    """By evaluated policy: how many attempts count in the report's figures, right or wrong."""
+    made = run.command("report")
+    assert made.returncode == 0, made.stderr
+    figures = json.loads((run.dir.root / "report.json").read_text())["evaluation"]
+    parts = {0: figures["before"], run.config.pipeline.rounds: figures["after"]}
+    return {
+        version: round(part["pass_at_1"] * part["n_tasks"] * part["attempts"])
+        + sum(n for status, n in part["failures"].items() if status != "missing")
+        for version, part in parts.items()
+    }
+
+
 def lost_and_doubled(run: Run) -> tuple[int, int]:
-    """Of all (round, task, attempt) that a run asked for: how many are missing, and how many are there twice."""
+    """Of all (round, task, attempt) that a run asked for: how many are missing, and how many count twice."""
     lost = doubled = 0
+    counts = reported(run)
     for workload in run.workloads():
-        wanted = {(task.task_id, attempt) for task in workload.tasks for attempt in range(workload.attempts)}
         if workload.publishes:
             rows = file.read(run.dir.trajectories(workload.round)).episodes
-            found = [(row["task_id"].decode(), int(row["attempt"])) for row in rows]
+            found = {(row["task_id"].decode(), int(row["attempt"])) for row in rows}
+            counted = len(rows)
         else:
-            found = [(e.task_id, e.attempt) for e in journal.collect(workload.folder / "journals")]
-        lost += len(wanted - set(found))
-        doubled += len(found) - len(set(found))
+            found, counted = evaluated(run, workload), counts[workload.round]
+        lost += len(asked_for(workload) - found)
+        doubled += counted - len(found)
     return lost, doubled
 
 
 def assert_round_is_whole(run: Run, number: int) -> None:
-    """Every (task, attempt) that was asked for is gathered once, and the file's checksums are right."""
+    """Every (task, attempt) that was asked for is gathered once, with its seed, and the file's checksums are right."""
     config = run.config
     workload = round_workload(config, run.dir, make_source(config.tasks, run.dir.tasks), number)
     trajectories = file.read(run.dir.trajectories(number))
-    found = [(row["task_id"].decode(), int(row["attempt"])) for row in trajectories.episodes]
-    assert len(found) == len(set(found))
-    assert set(found) == {(task.task_id, attempt) for task in workload.tasks for attempt in range(workload.attempts)}
+    seeds = {(row["task_id"].decode(), int(row["attempt"])): int(row["seed"]) for row in trajectories.episodes}
+    assert len(trajectories) == len(seeds)
+    assert seeds == {each: episode_seed(config.seed, number, *each) for each in asked_for(workload)}
     assert b"infra_error" not in set(trajectories.episodes["status"])
     assert np.isfinite(trajectories.logprobs).all()
+    if workload.newest is not None:
+        versions = set(trajectories.episodes["policy_version"].tolist())
+        assert versions <= set(range(workload.oldest or 0, workload.newest + 1))
 
 
 def assert_whole(run: Run) -> None:
-    """The same of every round and evaluation of a finished run; its policies are complete."""
+    """The same of every round and evaluation of a finished run; its policies are sound."""
     for workload in run.workloads():
         if workload.publishes:
             assert_round_is_whole(run, workload.round)
-            assert is_complete(run.dir.policy(workload.round))
-            continue
-        found = [(e.task_id, e.attempt) for e in journal.collect(workload.folder / "journals")]
-        assert len(found) == len(set(found))
-        assert set(found) == {(task.task_id, a) for task in workload.tasks for a in range(workload.attempts)}
+            assert is_complete(run.dir.policy(workload.round)) and damaged(run.dir.policy(workload.round)) == []
+        else:
+            assert evaluated(run, workload) == asked_for(workload)
+    assert lost_and_doubled(run) == (0, 0)
 
 
 def assert_trained_as_if_undisturbed(run: Run, last: int, scratch: Path) -> None:

@@ -91,8 +91,8 @@ def test_the_jobs_of_a_dead_node_run_elsewhere_and_the_node_comes_back(cluster, 
     cluster.wait(lambda: log.exists() and "start 0" in log.read_text())
     node = log.read_text().split()[-1]
     cluster.kill_slurmd(node)
-    cluster.wait(lambda: cluster.node_states()[node].startswith("down"), seconds=60)
-    cluster.wait(lambda: "start 1" in log.read_text(), seconds=60)
+    cluster.wait(lambda: cluster.node_states()[node].startswith("down"), seconds=180)
+    cluster.wait(lambda: "start 1" in log.read_text(), seconds=180)
     cluster.wait(lambda: not state(cluster, job))
     assert f"start 1 on {node}" not in log.read_text()
     cluster.start_slurmd(node)
@@ -167,7 +167,7 @@ def test_the_command_line(short_folder):
 
 def test_a_job_in_low_was_preempted_and_requeued(preempted):
     for cluster, log in preempted:
-        cluster.wait(lambda log=log: "start 1" in log.read_text(), seconds=60)
+        cluster.wait(lambda log=log: "start 1" in log.read_text(), seconds=180)
         cluster.wait(lambda cluster=cluster: cluster.slurm("squeue", "--noheader") == "")
         assert "heard TERM" in log.read_text()
         assert ("heard USR1" in log.read_text()) == cluster.settings.user_signal

@@ -57,13 +57,20 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield address
 
 
-def play(*calls: tuple[str, dict], seconds: float = 60.0, **values: object) -> list[Observation]:
+def play(*calls: tuple, seconds: float = 60.0, **values: object) -> list[Observation]:
+    """What each call shows; where it says what is to come, as soon as that is there: a click may lead there late."""
     config = schema.Environment(servers=["python"], web=["browser"], slots=1, result_chars=20_000, **values)  # type: ignore[arg-type]
     config.call_seconds = seconds
 
     async def story(root: Path) -> list[Observation]:
         async with EnvironmentPool(config, SubprocessSandbox(), None, root) as pool, pool.episode() as environment:
-            return [await environment.call(name, arguments) for name, arguments in calls]
+            seen = []
+            for name, arguments, *awaited in calls:
+                seen.append(await environment.call(name, arguments))
+                give_up = time.monotonic() + 30
+                while any(text not in seen[-1].text for text in awaited) and time.monotonic() < give_up:
+                    seen[-1] = await environment.call("browse_view", {})
+            return seen
 
     with tempfile.TemporaryDirectory(prefix="b-") as root:  # a path short enough for a browser's sockets
         seen = asyncio.run(story(Path(root)))
@@ -73,15 +80,15 @@ def play(*calls: tuple[str, dict], seconds: float = 60.0, **values: object) -> l
 
 def test_pages_are_text_with_numbers_to_act_on(home: str) -> None:
     seen = play(
-        ("browse", {"url": home}),
+        ("browse", {"url": home}, "written by a script"),
         ("browse_type", {"number": 3, "text": "Ada"}),
         ("browse_type", {"number": 4, "text": "large"}),
         ("browse_click", {"number": 5}),
-        ("browse_click", {"number": 6}),
-        ("browse_back", {}),
-        ("browse_click", {"number": 1}),
-        ("browse_back", {}),
-        ("browse_click", {"number": 2}),
+        ("browse_click", {"number": 6}, "Found"),
+        ("browse_back", {}, "Welcome"),
+        ("browse_click", {"number": 1}, "Second page."),
+        ("browse_back", {}, "Welcome"),
+        ("browse_click", {"number": 2}, "Its own window."),
         ("browse_click", {"number": 99}),
     )
     assert not any(one.is_error for one in seen[:-1]), seen
@@ -107,7 +114,7 @@ def test_an_endless_page_a_picture_and_what_is_not_on_the_web(home: str) -> None
     size = ("python", {"code": "from PIL import Image\nImage.open('shot.png').size"})
     seen = play(
         ("browse", {"url": f"{home}/endless"}),
-        ("browse_scroll", {}),
+        ("browse_scroll", {}, "line 99"),
         ("browse_screenshot", {"name": "../shot.png"}),
         size,
         ("browse", {"url": "file:///etc/passwd"}),

@@ -19,8 +19,9 @@ STRAYS = "import os, sys, time; r = lambda: os.spawnlp(os.P_NOWAIT, 'sleep', 'sl
 STRAYS += "if os.fork() == 0: os.setsid(); r(); os._exit(0)\n"
 
 
-def start(end: str, mark: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([*REAPED, sys.executable, "-c", STRAYS + end, mark], stdout=subprocess.PIPE, text=True)
+def start(end: str, mark: str, *more: str) -> subprocess.Popen[str]:
+    words = [*REAPED, sys.executable, "-c", STRAYS + end, mark, *more]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
 
 def sleepers(mark: str) -> list[int]:
@@ -28,23 +29,25 @@ def sleepers(mark: str) -> list[int]:
 
 
 def wait_until(condition: object) -> None:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < give_up
         time.sleep(0.02)
 
 
-def test_the_end_of_the_command_ends_all_it_started() -> None:
-    reaper = start("time.sleep(0.5); print('said', flush=True); sys.exit(7)", "600.1")
+def test_the_end_of_the_command_ends_all_it_started(tmp_path: Path) -> None:
+    end = "while not os.path.exists(sys.argv[2]): time.sleep(0.02)\nprint('said', flush=True); sys.exit(7)"
+    reaper = start(end, "600.1", str(tmp_path / "seen"))
     wait_until(lambda: len(sleepers("600.1")) == 2)
     assert set(sleepers("600.1")) < set(descendants(reaper.pid))  # the stray is its child by now, or still another's
-    assert reaper.communicate(timeout=10)[0] == "said\n" and reaper.returncode == 7
+    (tmp_path / "seen").touch()
+    assert reaper.communicate(timeout=60)[0] == "said\n" and reaper.returncode == 7
     assert sleepers("600.1") == []
 
 
 def test_a_command_killed_by_a_signal_is_told_as_a_shell_does() -> None:
     reaper = start("os.kill(os.getpid(), 9)", "600.2")
-    assert reaper.wait(10) == 128 + signal.SIGKILL
+    assert reaper.wait(60) == 128 + signal.SIGKILL
     assert sleepers("600.2") == []
 
 
@@ -53,12 +56,12 @@ def test_the_term_signal_ends_all_also_while_it_forks() -> None:
     reaper = start(forks, "600.3")
     wait_until(lambda: len(sleepers("600.3")) > 20)
     reaper.terminate()
-    assert reaper.wait(10) == 128 + signal.SIGTERM
+    assert reaper.wait(60) == 128 + signal.SIGTERM
     assert sleepers("600.3") == []
 
 
 def test_the_death_of_its_parent_ends_all() -> None:
-    command = [*REAPED, sys.executable, "-c", STRAYS + "time.sleep(60)", "600.4"]
+    command = [*REAPED, sys.executable, "-c", STRAYS + "time.sleep(600)", "600.4"]
     parent = subprocess.Popen([sys.executable, "-c", f"import subprocess; subprocess.run({command})"])
     wait_until(lambda: len(sleepers("600.4")) == 2)
     parent.kill()

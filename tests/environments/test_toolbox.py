@@ -18,7 +18,7 @@ from aworld.errors import InfrastructureError
 pytestmark = pytest.mark.unit
 SERVER = Path(__file__).parent / "misbehaving" / "server.py"
 WORKER = SERVER.with_name("worker.py")
-CALL_SECONDS = 1.5
+QUIET = ("hang", "other_id")  # these cost a call's whole limit
 BROKEN = {
     "hang": "no answer within 1.5 s",
     "die": "it ended",
@@ -33,7 +33,7 @@ BROKEN = {
 
 
 def start(sandbox: Sandbox, how: str, scratch: Path, **limits: float) -> "asyncio.Future[McpToolbox]":
-    config = schema.Environment(call_seconds=CALL_SECONDS, **limits)  # type: ignore[arg-type]
+    config = schema.Environment(call_seconds=1.5 if how in QUIET else 20.0, **limits)  # type: ignore[arg-type]
     launch = sandbox.launch([sandbox.python, str(SERVER), how, str(scratch)], Contents(scratch, config, [SERVER]))
     return McpToolbox.start(launch, config)  # type: ignore[return-value]
 
@@ -44,7 +44,7 @@ def left_of(scratch: Path) -> list[psutil.Process]:
 
 
 def gone(scratch: Path) -> bool:
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 20
     while left_of(scratch) and time.monotonic() < deadline:
         time.sleep(0.02)
     return left_of(scratch) == []
@@ -64,22 +64,17 @@ def test_a_broken_server_costs_one_call(sandbox: Sandbox, how: str, tmp_path: Pa
                 pauses.append(time.perf_counter() - last)
 
         ticker = asyncio.create_task(tick())
-        begin = time.perf_counter()
         observation = await toolbox.call("work", {"n": 1})
-        took = time.perf_counter() - begin
         ticker.cancel()
         assert observation.is_error
         assert BROKEN[how] in observation.text
         assert BROKEN[how] in toolbox.broken
-        assert took < CALL_SECONDS + 1.0
-        assert max(pauses) < 0.5  # the loop went on serving others
+        assert observation.seconds < 20
+        assert max(pauses) < 3  # the loop went on serving others
         assert psutil.Process().memory_info().rss - memory < 64 << 20
         again = await toolbox.call("work", {"n": 1})
-        assert again.is_error
-        assert again.seconds < 0.1
-        begin = time.perf_counter()
-        await toolbox.close()
-        assert time.perf_counter() - begin < 2.0
+        assert again.is_error and "the tools are gone" in again.text
+        await asyncio.wait_for(toolbox.close(), 20)
         assert gone(tmp_path)
 
     asyncio.run(story())
@@ -127,7 +122,7 @@ def test_a_server_that_does_not_start_says_why(sandbox: Sandbox, tmp_path: Path)
         begin = time.perf_counter()
         with pytest.raises(InfrastructureError, match="no answer within 1 s"):
             await start(sandbox, "mute", tmp_path, start_seconds=1.0)
-        assert time.perf_counter() - begin < 3.0
+        assert time.perf_counter() - begin < 20
 
     asyncio.run(story())
 
@@ -171,15 +166,20 @@ def test_a_signal_to_the_whole_job_does_not_end_a_server(sandbox: Sandbox, numbe
     """Slurm's word that a job has to end soon goes to every process; a worker's `Notice` has it blocked for them."""
 
     async def story() -> str:
-        config = schema.Environment()
+        config = schema.Environment(call_seconds=60.0)
         argv = [sandbox.python, "-m", "aworld.environments.servers", "python"]
         toolbox = await McpToolbox.start(sandbox.launch(argv, Contents(tmp_path, config)), config)
-        under_way = asyncio.create_task(toolbox.call("python", {"code": "import time; time.sleep(1); print('done')"}))
-        await asyncio.sleep(0.5)
+        code = "import os, time\nopen('begun', 'w')\nwhile os.path.exists('begun'): time.sleep(0.02)\nprint('done')"
+        under_way = asyncio.create_task(toolbox.call("python", {"code": code}))
+        begun = tmp_path / "begun"
+        while not begun.exists():
+            assert not under_way.done(), under_way.result().text
+            await asyncio.sleep(0.02)
         below = psutil.Process().children(recursive=True)
         assert len(below) >= 3
         for process in below:
             process.send_signal(number)
+        begun.unlink()
         text = (await under_way).text
         await toolbox.close()
         return text

@@ -22,10 +22,11 @@ LIMITS = schema.Environment(memory_mb=200, scratch_mb=4, processes=5)
 @pytest.fixture
 def tree() -> Iterator[subprocess.Popen[bytes]]:
     """A parent whose three children share 90 MB with it that they do not write to."""
-    code = "import os, time\nx = bytearray(90 << 20)\nfor _ in range(3):\n    if not os.fork(): break\ntime.sleep(60)"
+    code = "import os, time\nx = bytearray(90 << 20)\nfor _ in range(3):\n    if not os.fork(): break\ntime.sleep(600)"
     shell = subprocess.Popen(["sh", "-c", '"$@"; true', "sh", sys.executable, "-c", code])
-    give_up = time.monotonic() + 10
-    while len(psutil.Process(shell.pid).children(recursive=True)) < 4 and time.monotonic() < give_up:
+    give_up = time.monotonic() + 60
+    while len(psutil.Process(shell.pid).children(recursive=True)) < 4:
+        assert time.monotonic() < give_up
         time.sleep(0.05)
     yield shell
     for process in psutil.Process(shell.pid).children(recursive=True):
@@ -67,9 +68,9 @@ def test_too_many_files_are_not_counted_to_the_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sandbox", ["apptainer"], indirect=True)
 def test_files_that_apptainer_keeps_in_memory_count(sandbox: Sandbox, tmp_path: Path) -> None:
     async def story() -> str:
-        limits = schema.Environment(servers=["python"], slots=1, scratch_mb=16)
+        limits = schema.Environment(servers=["python"], slots=1, scratch_mb=16, call_seconds=60.0)
         async with EnvironmentPool(limits, sandbox, None, tmp_path) as pool, pool.episode() as environment:
-            code = "for n in range(4): open(f'/dev/{n}', 'wb').write(bytes(5 << 20))\nimport time; time.sleep(3)"
+            code = "for n in range(4): open(f'/dev/{n}', 'wb').write(bytes(5 << 20))\nimport time; time.sleep(60)"
             answer = await environment.call("python", {"code": code})
             again = await environment.call("python", {"code": "import os; print(os.path.exists('/dev/0'))"})
             assert again.text == "False"  # a new container

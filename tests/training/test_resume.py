@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from aworld.rundir import RunDir, is_complete
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 
 WORDS = """
     recipe=demo site=local name=base tasks.train=16 tasks.held_out=2 pipeline.rounds=1
@@ -109,7 +109,7 @@ def test_a_signal_saves_the_step_and_the_training_goes_on(
     victims = {"parent": [trainer.pid], "one rank": ranks[-1:], "all": [*ranks, trainer.pid]}[whom]
     for pid in victims:
         os.kill(pid, number)
-    assert trainer.wait(60) == 75
+    assert trainer.wait(240) == 75
     made = len(steps(again))
     assert is_complete(again.checkpoints / f"round-0000-step-{made:06d}")
     assert made < len(steps(trained))
@@ -124,7 +124,7 @@ def test_periodic_saves_bound_what_a_kill_costs(again: RunDir, trained: RunDir) 
         process.kill()
     trainer.wait()
     saved = sorted(p.name for p in again.checkpoints.glob("round-0000-step-*") if is_complete(p))
-    assert len(saved) == 3  # the last few are kept
+    assert len(saved) in (3, 4)  # the last few are kept; the oldest is removed once the newest is there
     assert int(saved[-1].rpartition("-")[2]) >= len(steps(again)) - 1
     finish(again, trained)
 
@@ -134,7 +134,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(again: RunDir,
     trainer = begin(again)
     wait_for_steps(again, 8, trainer)
     trainer.terminate()
-    assert trainer.wait(60) == 75
+    assert trainer.wait(240) == 75
     _, torn, flipped = sorted(p for p in again.checkpoints.glob("round-0000-step-*") if is_complete(p))
     shard = max(flipped.iterdir(), key=lambda path: path.stat().st_size)
     data = bytearray(shard.read_bytes())
@@ -150,7 +150,7 @@ def test_training_goes_on_in_another_layout(again: RunDir, trained: RunDir) -> N
     trainer = begin(again)
     wait_for_steps(again, 5, trainer)
     trainer.terminate()
-    assert trainer.wait(60) == 75
+    assert trainer.wait(240) == 75
     made = len(steps(again))
     configure(
         again,

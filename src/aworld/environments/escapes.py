@@ -6,28 +6,31 @@ Each is bounded, so that it harms nothing where it succeeds: `aworld doctor` mak
 import asyncio
 import os
 import secrets
+import select
 import socket
 import subprocess
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from aworld import config as schema
-from aworld.agents.protocols import Observation
-from aworld.environments import watchdog
+from aworld.agents.protocols import Environment, Observation
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox
+from aworld.errors import InfrastructureError
 
 FILES, NETWORK, PROCESSES = "files of this user", "network", "other processes of this user"  # as in Sandbox.gaps
 SMALL: dict[str, Any] = {"memory_mb": 640, "scratch_mb": 16, "processes": 48}  # the bombs ask for twice as much
-HOLD = 4 * watchdog.SECONDS  # how long they keep what they got
+CALL_SECONDS = 60.0  # long, so that an attempt is made on a busy node as well
+HOLD = 20  # seconds that bombs keep what they got; the watchdog comes twice a second, and late on a busy node
 KEPT = "kept it all"
+TOO_LATE = ("ran longer than", "no answer within")  # as the tools say it
+NOBODY = 65534
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,16 @@ class Bait:
     victim: subprocess.Popen[bytes]
     port: int
     secret: str
-    heard: list[str] = field(default_factory=list)
+    stream: socket.socket
+    datagram: socket.socket
+
+    def was_reached(self) -> bool:
+        """Whether anything came to the open port since the last look."""
+        found = select.select([self.stream, self.datagram], [], [], 0)[0]
+        while ready := select.select([self.stream, self.datagram], [], [], 0)[0]:
+            for one in ready:
+                one.accept()[0].close() if one is self.stream else one.recv(64)
+        return bool(found)
 
 
 @contextmanager
@@ -70,18 +82,12 @@ def _bait(folder: Path) -> Iterator[Bait]:
     victim = subprocess.Popen(["sleep", "600"], env={"SECRET": secret, "PATH": os.environ["PATH"]})
     with socket.create_server(("", 0)) as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
         datagram.bind(stream.getsockname())
-        bait = Bait(folder, home, answers, victim, stream.getsockname()[1], secret)
-        for listen in (lambda: str(stream.accept()[1]), lambda: datagram.recv(64).decode()):
-            threading.Thread(target=_listen, args=(listen, bait.heard), daemon=True).start()
         try:
-            yield bait
+            yield Bait(folder, home, answers, victim, stream.getsockname()[1], secret, stream, datagram)
         finally:
             victim.kill()
             victim.wait()
             home.unlink(missing_ok=True)
-            for one in (stream, datagram):
-                with suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)  # wakes its thread
 
 
 async def try_all(sandbox: Sandbox, limits: schema.Environment, runs: Path) -> list[Attempt]:
@@ -89,8 +95,11 @@ async def try_all(sandbox: Sandbox, limits: schema.Environment, runs: Path) -> l
 
     Args:
         runs: existing folder where run directories are; some bait is laid there meanwhile.
+
+    Raises:
+        InfrastructureError: one could not be made, as the node is too busy or nothing starts there.
     """
-    config = replace(limits, servers=["python"], slots=2, reuse="reset", call_seconds=5.0, **SMALL)
+    config = replace(limits, servers=["python"], slots=2, reuse="reset", call_seconds=CALL_SECONDS, **SMALL)
     with tempfile.TemporaryDirectory(prefix=".bait-", dir=runs.resolve()) as folder, _bait(Path(folder)) as bait:
         async with EnvironmentPool(config, sandbox, None, bait.folder) as pool:
             return [
@@ -102,13 +111,20 @@ async def try_all(sandbox: Sandbox, limits: schema.Environment, runs: Path) -> l
                 await _link_out(pool, bait),
                 await _flood(pool, config),
                 await _harm_a_process(pool, bait),
-                await _gain_privileges(pool),
+                await _gain_privileges(pool, bait),
             ]
 
 
 async def _run(pool: EnvironmentPool, code: str, files: tuple[Path, ...] = ()) -> Observation:
     async with pool.episode(files) as environment:
-        return await environment.call("python", {"code": code})
+        return await _call(environment, code)
+
+
+async def _call(environment: Environment, code: str) -> Observation:
+    answer = await environment.call("python", {"code": code})
+    if any(words in answer.text for words in TOO_LATE):  # which says nothing of what is blocked
+        raise InfrastructureError(f"an attempt to escape was not made: {_said(answer)}; the node is too busy")
+    return answer
 
 
 def _said(answer: Observation) -> str:
@@ -141,9 +157,9 @@ async def _read(pool: EnvironmentPool, bait: Bait, name: str, gap: str, code: st
 
 async def _read_another_episode(pool: EnvironmentPool, bait: Bait) -> Attempt:
     async with pool.episode() as one, pool.episode() as other:
-        await one.call("python", {"code": f"open('mine', 'w').write({bait.secret!r})"})
+        await _call(one, f"open('mine', 'w').write({bait.secret!r})")
         path = next(bait.folder.glob("*/slot-*/mine"))
-        answer = await other.call("python", {"code": f"print(open({str(path)!r}).read())"})
+        answer = await _call(other, f"print(open({str(path)!r}).read())")
     return Attempt("read another episode's scratch", bait.secret not in answer.text, _said(answer), FILES)
 
 
@@ -153,7 +169,7 @@ def _addresses(bait: Bait) -> list[tuple[str, str]]:
     connect = """
 import socket
 for address in {}:
-    try: socket.create_connection(address, timeout=1); print("reached", address)
+    try: socket.create_connection(address, timeout=3); print("reached", address)
     except OSError as reason: print(reason)
 """
     ask = f"""
@@ -173,24 +189,18 @@ for address in {["127.0.0.1", *others]!r}:
 
 
 async def _reach(pool: EnvironmentPool, bait: Bait, name: str, code: str) -> Attempt:
-    bait.heard.clear()
     answer = await _run(pool, code)
-    return Attempt(name, not bait.heard and "reached" not in answer.text, _said(answer), NETWORK)
-
-
-def _listen(receive: Callable[[], str], heard: list[str]) -> None:
-    with suppress(OSError):  # the socket's end
-        while True:
-            heard.append(receive())
+    was_reached = bait.was_reached()
+    return Attempt(name, not was_reached and "reached" not in answer.text, _said(answer), NETWORK)
 
 
 def _bombs() -> list[tuple[str, str]]:
     hold = f"import time; time.sleep({HOLD}); print({KEPT!r})"
     processes, memory, files = 2 * SMALL["processes"], SMALL["memory_mb"] // 4, 2 * SMALL["scratch_mb"]
-    fork = "import os, time\ndef child():\n    if os.fork() == 0:\n        {}time.sleep(8); os._exit(0)\n"
+    fork = "import os, time\ndef child():\n    if os.fork() == 0:\n        {}time.sleep({}); os._exit(0)\n"
     return [
-        ("fork bomb", f"{fork.format('')}for _ in range({processes}): child()\n{hold}"),
-        ("memory bomb", f"{fork.format(f'x = bytearray({memory} << 20); ')}for _ in range(8): child()\n{hold}"),
+        ("fork bomb", f"{fork.format('', HOLD)}for _ in range({processes}): child()\n{hold}"),
+        ("memory bomb", f"{fork.format(f'x = bytearray({memory} << 20); ', HOLD)}for _ in range(8): child()\n{hold}"),
         ("fill the disk", f"for n in range({files}): open(f'{{n}}', 'wb').write(bytes(1 << 20))\n{hold}"),
     ]
 
@@ -207,15 +217,15 @@ async def _leave_an_orphan(pool: EnvironmentPool, bait: Bait) -> Attempt:
 import os, signal, sys, time
 if os.fork() == 0:
     os.setsid()
-    if os.fork() == 0: os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(20)", {mark!r}])
+    if os.fork() == 0: os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(90)", {mark!r}])
     os._exit(0)
 time.sleep(0.3)
 """
     async with pool.episode() as environment:
         await environment.call("python", {"code": code})
         await environment.call("python", {"code": code + "os.kill(os.getppid(), signal.SIGKILL); time.sleep(1)"})
-    for _ in range(20):
-        await asyncio.sleep(0.1)
+    for _ in range(100):
+        await asyncio.sleep(0.2)
         alive = [p.pid for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or [])]
         if not alive:
             return Attempt("outlive the episode by setsid", True, "gone with the episode")
@@ -273,15 +283,23 @@ os.kill({bait.victim.pid}, 9)
     return Attempt("trace or kill another process", blocked, _said(answer), PROCESSES)
 
 
-async def _gain_privileges(pool: EnvironmentPool) -> Attempt:
-    """NoNewPrivs is the kernel's promise that no setuid program gives any."""
+async def _gain_privileges(pool: EnvironmentPool, bait: Bait) -> Attempt:
+    """NoNewPrivs is the kernel's promise that no setuid program gives any; root makes one, and it is run as well."""
     code = """
 import ctypes, os
 print(next(line for line in open("/proc/self/status") if line.startswith("NoNewPrivs")).split()[1])
 print("mounted" if ctypes.CDLL(None).mount(b"none", b"/", b"tmpfs", 0, None) == 0 else "no mount")
-os.setuid(os.getuid() + 1)
-print("another user")
+try: os.setuid(os.getuid() + 1); print("another user")
+except OSError: pass
+import subprocess
+if int(subprocess.run(["./id", "-u"], capture_output=True).stdout) != os.geteuid(): print("another user")
 """
-    answer = await _run(pool, code)
-    blocked = answer.text.startswith("1\nno mount\n") and "another user" not in answer.text
+    async with pool.episode() as environment:
+        await _call(environment, "import shutil; shutil.copy(shutil.which('id'), 'id')")
+        for program in bait.folder.glob("*/slot-*/id"):
+            if os.geteuid() == 0:
+                os.chown(program, NOBODY, -1)
+                program.chmod(0o4755)
+        answer = await _call(environment, code)
+    blocked = answer.text.startswith("1\nno mount") and "another user" not in answer.text
     return Attempt("gain privileges by setuid or mount", blocked, _said(answer))
