@@ -1,6 +1,7 @@
 """The agent around an endpoint: a server that answers as the API's documentation says, and a real vLLM."""
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -17,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aworld.agents.endpoint import EndpointSpeaker
+from aworld.agents.endpoint import EndpointSpeaker, is_near
 from aworld.agents.team import Team
 from aworld.config import Agent, Endpoint, Environment
 from aworld.environments.pool import EnvironmentPool
@@ -30,7 +31,7 @@ TASK = Task("t", "What is 6*7?", "42", 1)
 CONFIG = Agent(system_prompt="Use tools.", max_turns=5, max_tokens=400, turn_tokens=100, episode_seconds=60)
 
 
-def say(text: str | None = None, *code: str, finish: str = "stop", tokens: int = 10) -> dict[str, Any]:
+def say(text: Any = None, *code: Any, finish: str = "stop", tokens: int | None = 10) -> dict[str, Any]:
     """A chat completion that says something, or calls python with each `code`."""
     calls = [
         {"id": f"call-{n}", "type": "function", "function": {"name": "python", "arguments": arguments}}
@@ -40,49 +41,87 @@ def say(text: str | None = None, *code: str, finish: str = "stop", tokens: int =
     return {"choices": [{"message": message, "finish_reason": finish}], "usage": {"completion_tokens": tokens}}
 
 
+def unnamed(function: dict[str, Any] | None) -> dict[str, Any]:
+    reply = say(None, CALL)
+    reply["choices"][0]["message"]["tool_calls"][0]["function"] = function
+    return reply
+
+
+def uncounted(text: str) -> dict[str, Any]:
+    """Says something and calls python, of an endpoint that counts no tokens."""
+    return {key: value for key, value in say(text, CALL).items() if key != "usage"}
+
+
 CALL = json.dumps({"code": "6*7"})
+OK = say("ok")
+LENGTH = "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens."
+
+
+class Server:
+    """An endpoint that gives `replies`, completions or (status, text), one after another."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.replies: list[Any] = []
+        asked, replies = self.asked, self.replies
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                asked.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
+                reply = replies.pop(0)
+                status, reply = reply if isinstance(reply, tuple) else (200, reply)
+                data = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: object) -> None: ...
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.http.server_port}/v1/"
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Iterator[Callable[..., tuple[Episode, list[dict[str, Any]]]]]:
-    """Play against these replies, statuses or completions; returns the episode and what was asked."""
-    asked: list[dict[str, Any]] = []
-    replies: list[Any] = []
+def serve() -> Iterator[Server]:
+    server = Server()
+    threading.Thread(target=server.http.serve_forever, daemon=True).start()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
-            reply = replies.pop(0)
-            data = json.dumps(reply).encode()
-            self.send_response(reply if isinstance(reply, int) else 200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
 
-        def log_message(self, format: str, *args: object) -> None: ...
+@pytest.fixture(scope="module")
+def episode_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Endpoint, Agent], Episode]]:
+    """Play against an endpoint in a real environment, in one event loop for all tests."""
+    config = Environment(servers=["python"], slots=1, reuse="reset")
+    pool = EnvironmentPool(config, SubprocessSandbox(), None, tmp_path_factory.mktemp("scratch"))
+    with asyncio.Runner() as runner:
+        runner.run(pool.__aenter__())
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+        def run(endpoint: Endpoint, config: Agent) -> Episode:
+            async def story() -> Episode:
+                async with pool.episode() as world:
+                    team = Team(config, EndpointSpeaker(endpoint, config))
+                    return await team.run(TASK, world, round=0, attempt=1, seed=3)
+
+            return runner.run(story())
+
+        yield run
+        runner.run(pool.__aexit__())
+
+
+@pytest.fixture
+def play(serve: Server, episode_of: Callable[..., Episode]) -> Callable[..., tuple[Episode, list[dict[str, Any]]]]:
+    """Play against these replies; returns the episode and what was asked."""
 
     def run(*given: Any, config: Agent = CONFIG, **more: Any) -> tuple[Episode, list[dict[str, Any]]]:
-        replies[:] = given
-        endpoint = Endpoint(model="teacher", base_url=f"http://127.0.0.1:{server.server_port}/v1/", **more)
-        return episode_of(endpoint, config, tmp_path), asked
+        serve.replies[:] = given
+        endpoint = Endpoint(model="teacher", base_url=serve.address, **more)
+        return episode_of(endpoint, config), serve.asked
 
-    yield run
-    server.shutdown()
-    server.server_close()
-
-
-def episode_of(endpoint: Endpoint, config: Agent, scratch: Path) -> Episode:
-    async def story() -> Episode:
-        environment = Environment(servers=["python"], slots=1)
-        async with EnvironmentPool(environment, SubprocessSandbox(), None, scratch) as pool, pool.episode() as world:
-            team = Team(config, EndpointSpeaker(endpoint, config))
-            return await team.run(TASK, world, round=0, attempt=1, seed=3)
-
-    return asyncio.run(story())
+    return run
 
 
 @pytest.mark.unit
@@ -120,9 +159,14 @@ def test_it_calls_tools_and_answers(play: Callable, monkeypatch: pytest.MonkeyPa
         ([say(None, CALL)] * 4, {"max_repeats": 2}, "repeated"),
         ([say(None, "{oops"), say("<answer>1</answer>")], {}, "answered"),
         ([say(None, "[1]"), say("<answer>1</answer>")], {}, "answered"),
-        ([400], {}, "infra_error"),
-        ([503, 429, say("<answer>1</answer>")], {}, "answered"),
-        ([{"no": "choices"}, say("<answer>1</answer>")], {}, "answered"),
+        ([(503, ""), (429, ""), say("<answer>1</answer>")], {}, "answered"),
+        ([{"no": "choices"}, "no JSON", say("<answer>1</answer>")], {}, "answered"),
+        ([say([{"type": "text", "text": "<answer>1</answer>"}])], {}, "answered"),
+        ([unnamed(None)] * 4, {}, "infra_error"),
+        ([unnamed({"arguments": "{}"}), say("<answer>1</answer>")], {}, "answered"),
+        ([say(None, {"code": "6*7"}), say("<answer>1</answer>")], {}, "answered"),
+        ([say("no end", tokens=None), say("<answer>1</answer>", tokens=None)], {}, "no_answer"),
+        ([uncounted("word " * 60)] * 5, {"max_tokens": 100, "max_turns": 50}, "max_tokens"),
     ],
 )
 def test_how_episodes_end(play: Callable, replies: list[Any], changes: dict[str, Any], status: str) -> None:
@@ -146,28 +190,107 @@ def test_a_context_that_is_full_goes_on_without_its_first_turns(play: Callable) 
 
 
 @pytest.mark.unit
-def test_an_endpoint_that_is_not_set_up() -> None:
-    with pytest.raises(InputError, match="x has no base_url"):
-        EndpointSpeaker(Endpoint(model="x"), CONFIG)
-    with pytest.raises(InputError, match="NO_SUCH_KEY is not set"):
-        EndpointSpeaker(Endpoint(model="x", base_url="http://x", key_variable="NO_SUCH_KEY"), CONFIG)
+def test_what_a_model_wrote_that_is_no_json_goes_back_as_json(play: Callable) -> None:
+    _, asked = play(
+        say(None, "{oops", CALL, {"code": "1"}), say("half a pair: \ud800", CALL), say("<answer>1</answer>")
+    )
+    written = [call["function"]["arguments"] for call in asked[1]["messages"][2]["tool_calls"]]
+    assert written == [json.dumps({"": "{oops"}), CALL, json.dumps({"code": "1"})]
+    assert asked[2]["messages"][-2]["content"] == "half a pair: ?"
 
 
 @pytest.mark.unit
-def test_an_endpoint_that_is_away_is_told_from_one_that_refuses() -> None:
-    async def is_there(address: str) -> bool:
-        return await EndpointSpeaker(Endpoint(model="x", base_url=address), CONFIG).is_there()
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        ((400, LENGTH), "max_tokens"),
+        ((422, '{"error": {"code": "context_length_exceeded"}}'), "max_tokens"),
+        ((413, ""), "max_tokens"),
+        ((400, "the input was flagged"), "no_answer"),
+        ((403, "the input was flagged"), "no_answer"),
+    ],
+)
+def test_a_conversation_that_is_refused_ends_the_episode(play: Callable, refusal: Any, status: str) -> None:
+    episode, asked = play(say("hm", CALL), refusal, OK)
+    assert (episode.status, episode.answer, episode.error) == (status, None, "")
+    last = episode.turns[-1]
+    assert (last.role, last.is_error) == ("assistant", True) and f"status {refusal[0]}: {refusal[1]}" in last.text
+    assert [len(body["messages"]) for body in asked] == [2, 4, 1]  # once, then a word to see whether it takes others
+    assert asked[2] == asked[1] | {"messages": asked[2]["messages"]}
 
-    with socket.socket() as unused, ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+
+@pytest.mark.unit
+@pytest.mark.parametrize("status", [400, 401, 404, 301])
+def test_an_endpoint_that_refuses_whatever_it_is_asked_ends_the_run(play: Callable, status: int) -> None:
+    with pytest.raises(
+        InputError, match=f"teacher at http://.* refuses .*, status {status}: wrong key; check"
+    ) as error:
+        play((status, "wrong\nkey"), (status, "wrong\nkey"))
+    assert error.value.exit_code == 2 and "\n" not in str(error.value)
+
+
+@pytest.mark.unit
+def test_whether_it_refuses_all_is_not_told_by_one_that_is_busy(play: Callable) -> None:
+    episode, asked = play((400, "hm"), (503, "busy"))
+    assert (episode.status, len(asked)) == ("infra_error", 2)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base_url": ""}, "x has no base_url"),
+        ({"base_url": "localhost:8000/v1"}, "x: base_url=localhost:8000/v1 is no address such as http"),
+        ({"base_url": "http://a:b/v1"}, "is no address such as http"),
+        ({"key_variable": "NO_SUCH_KEY"}, "NO_SUCH_KEY is not set"),
+        ({"key_variable": "ODD_KEY"}, "ODD_KEY holds what cannot be a key"),
+    ],
+)
+def test_an_endpoint_that_is_not_set_up(changes: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODD_KEY", "schlüssel")
+    with pytest.raises(InputError, match=message):
+        EndpointSpeaker(Endpoint(**{"model": "x", "base_url": "http://x"} | changes), CONFIG)
+
+
+@pytest.mark.unit
+def test_an_endpoint_that_is_away_is_told_from_one_that_refuses(serve: Server) -> None:
+    def is_there(address: str, *given: Any) -> bool:
+        serve.replies[:] = given
+        return asyncio.run(EndpointSpeaker(Endpoint(model="x", base_url=address), CONFIG).is_there())
+
+    with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert not asyncio.run(is_there(f"http://127.0.0.1:{unused.getsockname()[1]}/v1"))
-        assert asyncio.run(is_there(f"http://127.0.0.1:{server.server_port}/v1"))  # it answers 501
-        server.shutdown()
+        assert not is_there(f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
+    assert is_there(serve.address, OK)
+    assert is_there(serve.address, (429, "slower"))
+    assert not is_there(serve.address, (503, "no model behind this gateway"))
+    assert not is_there(serve.address, "<html>a page to log in</html>")
+    with pytest.raises(InputError, match="refuses whatever it is asked, status 401: wrong key; check the endpoint's"):
+        is_there(serve.address, (401, "wrong key"))
+
+
+@pytest.mark.unit
+def test_no_proxy_stands_before_what_is_near(play: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody is there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert play(say("<answer>1</answer>"))[0].status == "answered"
+    near = ["localhost", "login1", "127.0.0.1", "::1", "10.1.2.3", "192.168.0.7", "172.16.0.1"]
+    assert all(map(is_near, near)) and not any(map(is_near, ["api.example.com", "8.8.8.8", "gpu1.cluster.example.org"]))
+
+
+@pytest.mark.unit
+def test_nothing_is_left_open(play: Callable, recwarn: pytest.WarningsRecorder) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    play(say(None, CALL), say("<answer>1</answer>"))
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert not [warning for warning in recwarn if issubclass(warning.category, ResourceWarning)]
 
 
 @pytest.mark.engine
-def test_against_a_real_vllm(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+def test_against_a_real_vllm(checkpoint: Callable[..., Path], episode_of: Callable, tmp_path: Path) -> None:
     """Random weights say nothing of sense; the protocol, the tokens and the counts are vLLM's own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -187,10 +310,8 @@ def test_against_a_real_vllm(checkpoint: Callable[..., Path], tmp_path: Path) ->
                     assert server.poll() is None and time.monotonic() < give_up, (tmp_path / "log").read_text()[-2000:]
                     time.sleep(0.5)
             endpoint = Endpoint("teacher", f"http://127.0.0.1:{port}/v1", extra={"return_token_ids": True})
-            scratch = tmp_path / "scratch"
-            scratch.mkdir()
             config = Agent(system_prompt="Use tools.", max_turns=2, max_tokens=40, turn_tokens=30, episode_seconds=60)
-            one, again = (episode_of(endpoint, config, scratch) for _ in range(2))
+            one, again = (episode_of(endpoint, config) for _ in range(2))
         finally:
             server.kill()
     assert one.status != "infra_error", one.error

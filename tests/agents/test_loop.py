@@ -97,7 +97,42 @@ def test_only_the_same_call_in_a_row_is_a_repetition(chat, play, script):
     assert play(policy, replace(CONFIG, max_repeats=2, max_turns=9)).status == "answered"
     policy = script(CALL, other, other, other, other)
     episode = play(policy, replace(CONFIG, max_repeats=2, max_turns=9))
-    assert (episode.status, [turn.tool for turn in episode.turns].count("python")) == ("repeated", 4)
+    assert (episode.status, [turn.tool for turn in episode.turns].count("python")) == ("repeated", 3)
+
+
+def test_a_turn_that_repeats_a_call_stops_at_the_limit(chat, play, script):
+    episode = play(script(CALL * 50), replace(CONFIG, max_repeats=3, turn_tokens=2000, max_tokens=4000), 9000)
+    assert (episode.status, [turn.tool for turn in episode.turns].count("python")) == ("repeated", 3)
+
+
+def test_a_malformed_call_repeats_by_its_text(chat, play, script):
+    wrong = ["<tool_call>{]</tool_call>", "<tool_call>{ ]</tool_call>"]
+    config = replace(CONFIG, max_repeats=2, max_turns=9)
+    assert play(script(*wrong * 3, "<answer>1</answer>"), config).status == "answered"
+    episode = play(script(wrong[0], *[wrong[1]] * 5), config)
+    assert (episode.status, [turn.role for turn in episode.turns].count("tool")) == ("repeated", 3)
+
+
+def test_a_turn_makes_no_more_calls_than_an_episode_may_have_turns(chat, play, script):
+    calls = "".join(CALL.replace("6*7", f"6*{n}") for n in range(4))
+    policy = script(calls, "<answer>42</answer>")
+    episode = play(policy, replace(CONFIG, max_turns=3, turn_tokens=400, max_tokens=900), 2000)
+    said = [turn.text for turn in episode.turns if turn.tool]
+    assert (episode.status, said) == ("answered", ["0", "6", "12", "error: not run; a turn may make 3 calls"])
+    assert said[3] in chat.decode(policy.asked[1][0])
+
+
+def test_what_fails_has_its_time_too(chat, play):
+    class Broken:
+        async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
+            await asyncio.sleep(0.2)
+            raise InfrastructureError("gone")
+
+    episode = play(Broken())
+    assert episode.status == "infra_error" and not any(episode.mask)
+    turn = episode.turns[-1]
+    assert (turn.role, turn.is_error) == ("assistant", True)
+    assert turn.seconds >= 0.2 and episode.seconds["generate"] == turn.seconds
 
 
 def test_turns_say_when_they_began(chat, play, script):

@@ -17,23 +17,25 @@ from aworld.agents.protocols import ToolCall
 from aworld.errors import InputError
 
 END_OF_TURN = "<|im_end|>"
+TURN = "\n<|im_start|>assistant\n"
 _CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|\Z)", re.DOTALL)
-ANSWER_FORMS = {
-    "tag": re.compile(r"<answer>(.*?)</answer>", re.DOTALL),
-    "final": re.compile(r"FINAL ANSWER:[ \t]*(.+)"),
-}
+_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_FINAL = re.compile(r"(?:FINAL ANSWER|Final [Aa]nswer)[ *`]*[:：]")
+_TEMPLATE = re.compile(r"\[([^\[\]]*)\]")
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class ParsedTurn:
-    """What a turn of the policy says. `said` is its words alone; `error` tells what is wrong with its tool calls."""
+    """What a turn of the policy says. `said` is its words alone; `error` tells what is wrong with its tool calls, and
+    `wrong` is the first such call."""
 
     text: str
     said: str
     calls: tuple[ToolCall, ...]
     answer: str | None
     error: str | None
+    wrong: str = ""
 
 
 class ChatFormat:
@@ -51,6 +53,7 @@ class ChatFormat:
         self._answer_form = answer_form
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         self.end_of_turn: int = self.tokenizer.convert_tokens_to_ids(END_OF_TURN)
+        self.turn = self._format(TURN)  # begins a turn of the policy
         # Rust's tokenizer by itself: with this switch a special token's text in a tool's result stays mere text.
         self._rust = self.tokenizer.backend_tokenizer
 
@@ -61,7 +64,7 @@ class ChatFormat:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def observation(self, results: list[str], ended: bool = True) -> list[int]:
-        """The tokens from the end of the policy's turn to the start of its next one.
+        """The tokens from the end of the policy's turn up to `turn`, with which its next one begins.
 
         `ended` says whether the policy closed its turn with the end-of-turn token itself.
         """
@@ -69,13 +72,12 @@ class ChatFormat:
         ids += self._format("\n<|im_start|>user")
         for result in results:
             ids += self._format("\n<tool_response>\n") + self._plain(result) + self._format("\n</tool_response>")
-        return ids + self._format("<|im_end|>\n<|im_start|>assistant\n")
+        return [*ids, self.end_of_turn]
 
     def user(self, text: str, ended: bool = True) -> list[int]:
         """As `observation`, of a user's words."""
         ids = [] if ended else [self.end_of_turn]
-        ids += self._format("\n<|im_start|>user\n") + self._plain(text)
-        return ids + self._format("<|im_end|>\n<|im_start|>assistant\n")
+        return [*ids, *self._format("\n<|im_start|>user\n"), *self._plain(text), self.end_of_turn]
 
     def say(self, text: str) -> list[int]:
         """A whole turn of an assistant who writes `text`."""
@@ -90,14 +92,15 @@ class ChatFormat:
         text = self.decode(token_ids).removesuffix(END_OF_TURN)
         said = _THINK.sub("", text)
         calls: list[ToolCall] = []
-        error: str | None = None
+        error, wrong = None, ""
         for body, end in _CALL.findall(said):
             call = _tool_call(body) if end else "the tool call is not closed by </tool_call>"
             if isinstance(call, ToolCall):
                 calls.append(call)
-            else:
-                error = error or call
-        return ParsedTurn(text, without_thoughts(text), tuple(calls), final_answer(text, self._answer_form), error)
+            elif error is None:
+                error, wrong = call, body
+        answer = final_answer(text, self._answer_form)
+        return ParsedTurn(text, without_thoughts(text), tuple(calls), answer, error, wrong)
 
     def _format(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
@@ -121,8 +124,26 @@ def check_answer_form(name: str) -> None:
 
 def final_answer(text: str, form: str) -> str | None:
     """The last answer that a turn gives, outside of its thoughts and tool calls."""
-    answers = ANSWER_FORMS[form].findall(without_thoughts(text))
+    return ANSWER_FORMS[form](without_thoughts(text))
+
+
+def _tagged(text: str) -> str | None:
+    answers = _TAG.findall(text)
     return answers[-1].strip() if answers else None
+
+
+def _final(text: str) -> str | None:
+    """The line that the last FINAL ANSWER: begins, or stands above; without emphasis, and without the brackets in which
+    GAIA's prompt has YOUR FINAL ANSWER."""
+    for part in reversed(_FINAL.split(text)[1:]):
+        lines = (line.strip("*` \t\r") for line in part.splitlines())
+        if answer := next(filter(None, lines), ""):
+            whole = _TEMPLATE.fullmatch(answer)
+            return whole[1].strip("*` ") if whole else answer
+    return None
+
+
+ANSWER_FORMS = {"tag": _tagged, "final": _final}
 
 
 def without_thoughts(text: str) -> str:

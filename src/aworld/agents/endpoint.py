@@ -4,9 +4,12 @@ What it says is never trained on: the endpoint renders the conversation itself, 
 """
 
 import asyncio
+import ipaddress
 import json
 import os
+import re
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +18,24 @@ import httpx
 
 from aworld import config as schema
 from aworld.agents.chat import check_answer_form, final_answer, without_thoughts
-from aworld.agents.protocols import ToolCall, Utterance
+from aworld.agents.protocols import Utterance
+from aworld.agents.reply import Reply, read
 from aworld.errors import InfrastructureError, InputError
 
 TRIES = 4
-AGAIN = (408, 409, 429, 500, 502, 503, 504)
+BUSY = (408, 409, 425, 429)
 CHARS_PER_TOKEN = 3  # of what has been said since the endpoint last counted
+GREETING = [{"role": "user", "content": "Reply with the word ok."}]
+GREETING_TOKENS = 16
+TOO_LONG = re.compile(r"context|token|too (?:long|large)|length", re.IGNORECASE)
+
+
+class Refused(Exception):  # noqa: N818
+    """An endpoint does not take this conversation, but would take others; `is_too_long`: its length is why."""
+
+    def __init__(self, reason: str, is_too_long: bool):
+        super().__init__(reason)
+        self.is_too_long = is_too_long
 
 
 class EndpointSpeaker:
@@ -30,21 +45,16 @@ class EndpointSpeaker:
         is_policy: whether it is who is evaluated, so that its tokens count as sampled.
 
     Raises:
-        InputError: the address or the key is missing, or there is no such form of answers.
+        InputError: the address or the key is missing or is none, or there is no such form of answers.
     """
 
     def __init__(self, endpoint: schema.Endpoint, config: schema.Agent, is_policy: bool = True):
         check_answer_form(config.answer_form)
-        if not endpoint.base_url:
-            raise InputError(
-                f"{endpoint.model} has no base_url; set it beside endpoint.model, as http://localhost:8000/v1"
-            )
-        key = os.environ.get(endpoint.key_variable, "") if endpoint.key_variable else ""
-        if endpoint.key_variable and not key:
-            raise InputError(f"the variable {endpoint.key_variable} is not set, which holds the endpoint's key")
         self.endpoint, self.config, self.is_policy = endpoint, config, is_policy
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.AsyncClient(headers=headers, timeout=endpoint.seconds)
+        self._url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
+        self._is_near = is_near(_host(endpoint))
+        self._headers = {"Content-Type": "application/json", **_key(endpoint)}
+        self._ssl = httpx.create_ssl_context()
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -54,34 +64,103 @@ class EndpointSpeaker:
         return MessageConversation(self, system, question, tools)
 
     async def is_there(self) -> bool:
-        """Whether anything answers at the endpoint's address."""
-        with suppress(httpx.HTTPError):
-            await self._client.get(f"{self.endpoint.base_url.rstrip('/')}/models")
-            return True
-        return False
-
-    async def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The endpoint's reply, which has a choice; what fails for a moment is tried four times.
+        """Whether the endpoint answers a word, or is only busy.
 
         Raises:
-            InfrastructureError: the endpoint does not answer, or refuses the request.
+            InputError: it refuses whatever it is asked, as with a wrong key, or where it has no such model.
+        """
+        like = self.sampling | {"max_tokens": GREETING_TOKENS} | self.endpoint.extra
+        return await self._greet(like) in (httpx.codes.OK, *BUSY)
+
+    async def complete(self, body: dict[str, Any]) -> Reply:
+        """The endpoint's reply; what fails for a moment is tried four times.
+
+        Raises:
+            Refused: the endpoint does not take this request.
+            InputError: it takes none that is asked in this way.
+            InfrastructureError: it does not answer, or not in a form that can be understood.
         """
         reason = ""
         for attempt in range(TRIES):
             await asyncio.sleep(2.0**attempt - 1.0)
             try:
-                reply = await self._client.post(f"{self.endpoint.base_url.rstrip('/')}/chat/completions", json=body)
-                if reply.is_error:
-                    reason = f"status {reply.status_code}: {reply.text[:200]}"
-                    if reply.status_code not in AGAIN:
-                        break
-                    continue
-                answer = reply.json()
-                answer["choices"][0]["message"].get("content")
-                return answer
-            except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
+                reply = await self._post(body)
+                if reply.is_success:
+                    return read(reply.json())
+                reason = _reason(reply)
+            except (httpx.HTTPError, ValueError, RecursionError) as error:
                 reason = str(error) or type(error).__name__
+                continue
+            if _refuses(reply):
+                if await self._greet(body) != httpx.codes.OK:
+                    break
+                is_too_long = reply.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE or TOO_LONG.search(reply.text)
+                raise Refused(f"the endpoint refuses this, {reason}", bool(is_too_long))
         raise InfrastructureError(f"{self.endpoint.model} at {self.endpoint.base_url} did not answer: {reason}")
+
+    async def _greet(self, like: dict[str, Any]) -> int:
+        """The status of the reply to a word that is asked like that; 0: none came that can be understood.
+
+        Raises:
+            InputError: it is refused.
+        """
+        try:
+            reply = await self._post(like | {"messages": GREETING})
+            if reply.is_success:
+                read(reply.json())
+                return httpx.codes.OK
+        except (httpx.HTTPError, ValueError, RecursionError):
+            return 0
+        if _refuses(reply):
+            raise InputError(
+                f"{self.endpoint.model} at {self.endpoint.base_url} refuses whatever it is asked, {_reason(reply)}; "
+                "check the endpoint's model, base_url, key_variable and extra, and the agent's turn_tokens"
+            )
+        return reply.status_code
+
+    async def _post(self, body: Mapping[str, Any]) -> httpx.Response:
+        """A connection of its own for each: nothing is left open, whoever ends when."""
+        content = json.dumps(body, ensure_ascii=False).encode(errors="replace")  # half a surrogate pair is no JSON
+        seconds = self.endpoint.seconds
+        async with httpx.AsyncClient(verify=self._ssl, trust_env=not self._is_near, timeout=seconds) as client:
+            return await client.post(self._url, content=content, headers=self._headers)
+
+
+def is_near(host: str) -> bool:
+    """Whether a host is this one, or in the site's own network by its name or number: no proxy leads there."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_private
+    return "." not in host or host.endswith(".localhost")
+
+
+def _host(endpoint: schema.Endpoint) -> str:
+    if not endpoint.base_url:
+        raise InputError(f"{endpoint.model} has no base_url; set it beside endpoint.model, as http://localhost:8000/v1")
+    with suppress(httpx.InvalidURL):
+        url = httpx.URL(endpoint.base_url)
+        if url.scheme in ("http", "https") and url.host:
+            return url.host
+    raise InputError(f"{endpoint.model}: base_url={endpoint.base_url} is no address such as http://localhost:8000/v1")
+
+
+def _key(endpoint: schema.Endpoint) -> dict[str, str]:
+    if not endpoint.key_variable:
+        return {}
+    key = os.environ.get(endpoint.key_variable, "").strip()
+    if not key:
+        raise InputError(f"the variable {endpoint.key_variable} is not set, which holds the endpoint's key")
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"the variable {endpoint.key_variable} holds what cannot be a key")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _refuses(reply: httpx.Response) -> bool:
+    """Whether the same would be refused again; 3xx: the address is another."""
+    return not reply.is_server_error and reply.status_code not in BUSY
+
+
+def _reason(reply: httpx.Response) -> str:
+    return f"status {reply.status_code}: {' '.join(reply.text.split())[:200]}"
 
 
 @dataclass
@@ -119,38 +198,37 @@ class MessageConversation:
 
     async def say(self, max_tokens: int, seed: int) -> Utterance:
         c, endpoint = self.speaker.config, self.speaker.endpoint
-        answer = await self.speaker.complete(
-            {
-                "model": endpoint.model,
-                "messages": self._messages,
-                "temperature": c.temperature,
-                "top_p": c.top_p,
-                "max_tokens": max_tokens,
-                "seed": seed,
-                **({"tools": self.tools} if self.tools else {}),
-                **endpoint.extra,
-            }
-        )
-        choice, usage = answer["choices"][0], answer.get("usage") or {}
-        self.token_ids += choice.get("token_ids") or []
-        self._used = usage.get("total_tokens", 0)
-        message = choice["message"]
-        text, calls = message.get("content") or "", message.get("tool_calls") or []
-        self._messages.append({"role": "assistant", "content": text, **({"tool_calls": calls} if calls else {})})
-        self._counted = len(self._messages) if self._used else 0
+        body = {
+            "model": endpoint.model,
+            "messages": self._messages,
+            "temperature": c.temperature,
+            "top_p": c.top_p,
+            "max_tokens": max_tokens,
+            "seed": seed,
+            **({"tools": self.tools} if self.tools else {}),
+            **endpoint.extra,
+        }
+        try:
+            reply = await self.speaker.complete(body)
+        except Refused as refusal:  # asked again it would be refused again: there the model ends
+            return Utterance(f"[{refusal}]", "", (), None, not refusal.is_too_long, 0, is_error=True)
+        self.token_ids += reply.token_ids
+        self._messages.append(reply.message)
+        self._used = reply.total
+        self._counted = len(self._messages) if reply.total else 0
         return Utterance(
-            _shown(message),
-            without_thoughts(text),
-            tuple(_tool_call(call) for call in calls),
-            final_answer(text, c.answer_form) if not calls else None,
-            choice.get("finish_reason") != "length",
-            usage.get("completion_tokens", 0),
+            reply.shown,
+            without_thoughts(reply.text),
+            reply.calls,
+            final_answer(reply.text, c.answer_form) if not reply.calls else None,
+            reply.ended,
+            reply.tokens,
         )
 
     def hear(self, results: list[str]) -> None:
         calls = self._messages[-1]["tool_calls"]
         self._messages += [
-            {"role": "tool", "tool_call_id": call.get("id", ""), "content": result}
+            {"role": "tool", "tool_call_id": call["id"], "content": result}
             for call, result in zip(calls, results, strict=True)
         ]
 
@@ -170,22 +248,3 @@ class MessageConversation:
         shorter.question = self.question  # the next note takes the place of this one
         shorter._messages += told[kept[0] :] if kept else []
         return shorter
-
-
-def _tool_call(call: dict[str, Any]) -> ToolCall:
-    name, given = call["function"]["name"], call["function"].get("arguments") or "{}"
-    try:
-        arguments = json.loads(given)
-    except ValueError as reason:
-        return ToolCall(name, {"": given}, f"the arguments are not valid JSON: {reason}")
-    if not isinstance(arguments, dict):
-        return ToolCall(name, {"": given}, "the arguments are not an object")
-    return ToolCall(name, arguments)
-
-
-def _shown(message: dict[str, Any]) -> str:
-    """What a person reads of a message: its thoughts, where the endpoint gives them, its words, its calls."""
-    functions = [call["function"] for call in message.get("tool_calls") or []]
-    calls = [f"{function['name']}({function.get('arguments', '')})" for function in functions]
-    thoughts = message.get("reasoning_content") or message.get("reasoning") or ""
-    return "\n".join(part for part in (thoughts, message.get("content") or "", *calls) if part)

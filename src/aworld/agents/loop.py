@@ -1,6 +1,7 @@
 """An agent: ask its model, run what it calls, tell it the results, until it answers or a limit is reached."""
 
 import hashlib
+import re
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from aworld.errors import AWorldError
 from aworld.trajectories.episode import Status, Turn
 
 OBJECTIONS = 2  # of a guard to one agent's answers; the answer after that stands
+ACCEPTS = re.compile(r"[\W_]*accept\b", re.IGNORECASE)
+UNFINISHED = "[not finished]"
 DROPPED = "[Your first turns are left out here.]"
 SUMMARISE = "Your context is nearly full. Write down all that you have found out so far and what is left to do."
 SUMMARY = "[Your first turns are left out here. You noted:]\n"
@@ -44,6 +47,7 @@ class Record:
     seed: int
     turns: list[Turn] = field(default_factory=list)
     contexts: list[tuple[str, Conversation]] = field(default_factory=list)
+    waiting: list["Work"] = field(default_factory=list)  # for a call; each made on account of the one before it
     seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "tools": 0.0})
     sampled: int = 0  # tokens
     spoken: int = 0  # turns
@@ -55,9 +59,11 @@ class Record:
         return time.monotonic() - self.began
 
     @property
-    def is_spent(self) -> bool:
-        """Whether no agent may say anything more."""
-        return self.spoken >= self.config.max_turns or self.sampled >= self.config.max_tokens
+    def spent(self) -> Status | None:
+        """The limit because of which no agent may say anything more."""
+        if self.spoken >= self.config.max_turns:
+            return "max_turns"
+        return "max_tokens" if self.sampled >= self.config.max_tokens else None
 
     def begin(self, agent: str, talk: Conversation) -> int:
         """Note a new context; returns its index."""
@@ -65,6 +71,18 @@ class Record:
         number = len(self.contexts) - 1
         self.turns.append(Turn("prompt", talk.opening, began=self.now if number else 0.0, context=number))
         return number
+
+    def note(self, work: "Work", seen: Observation) -> None:
+        """Write down how the call ended that is waited for."""
+        call, seconds = work.call, seen.seconds or self.now - work.began
+        name, arguments = (call.name, call.arguments) if call and call.name else (None, None)
+        self.turns.append(Turn("tool", seen.text, name, arguments, seen.is_error, seconds, work.began, work.context))
+
+    def cut(self, until: "Work | None" = None) -> None:
+        """Nobody waits for the calls any more that were made on account of the one that `until` waits for, or for any:
+        an answer that comes is the last word on all below it."""
+        while self.waiting and (work := self.waiting.pop()) is not until:
+            self.note(work, Observation(UNFINISHED, True, 0.0))
 
 
 @dataclass
@@ -75,18 +93,14 @@ class Work:
     question: str
     talk: Conversation
     context: int
-    calls: deque[ToolCall] = field(default_factory=deque)
+    calls: deque[ToolCall] = field(default_factory=deque)  # left to make
     results: list[str] = field(default_factory=list)
+    call: ToolCall | None = None  # the last one made
+    repeats: int = 0  # how often it was made in a row
     said: str = ""
     answer: str | None = None  # not yet seen by the guard
     objections: int = 0
-    began: float = 0.0  # of the call that is waited for
-
-
-def repeats(turns: list[Turn]) -> int:
-    """How often the last call was made in a row, with the same arguments."""
-    calls = [(turn.tool, turn.arguments) for turn in turns if turn.tool]
-    return next((n for n, call in enumerate(reversed(calls)) if call != calls[-1]), len(calls))
+    began: float = 0.0  # of the call
 
 
 def turn_seed(seed: int, turn: int) -> int:
@@ -97,11 +111,15 @@ def turn_seed(seed: int, turn: int) -> int:
 class Tools:
     """The environment, as one that receives calls."""
 
-    def __init__(self, environment: Environment):
-        self._environment = environment
+    def __init__(self, environment: Environment, record: Record):
+        self._environment, self._record = environment, record
 
     async def receive(self, message: Message, exchange: Exchange) -> None:
-        seen = await self._environment.call(message.content.name, message.content.arguments)
+        began = self._record.now
+        try:
+            seen = await self._environment.call(message.content.name, message.content.arguments)
+        finally:  # also of a call that is cut off
+            self._record.seconds["tools"] += self._record.now - began
         exchange.send("result", TOOLS, message.sender, seen, message.number)
 
 
@@ -119,6 +137,8 @@ class Agent:
     async def receive(self, message: Message, exchange: Exchange) -> None:
         is_new = message.topic in ("task", "handoff")
         work = self._begin(message) if is_new else self._waiting.pop(message.about)
+        if not is_new:
+            self.record.cut(work)
         try:
             await self._go_on(work, message, exchange)
         except AWorldError as error:  # whoever asked has to know
@@ -128,11 +148,12 @@ class Agent:
         if message.topic in ("task", "handoff"):
             await self._speak(work, exchange)
         elif isinstance(message.content, AWorldError):
+            self.record.note(work, _observed(message))
             raise message.content
         elif work.answer is not None:
             await self._heard_guard(work, message, exchange)
         else:
-            self._note(work, work.calls.popleft(), _observed(message))
+            self._heard(work, _observed(message))
             await self._act(work, exchange)
 
     def _begin(self, message: Message) -> Work:
@@ -168,61 +189,81 @@ class Agent:
 
     async def _say(self, work: Work, limit: int) -> Utterance:
         record, began = self.record, self.record.now
-        said = await work.talk.say(limit, turn_seed(record.seed, record.spoken))
-        seconds = record.now - began
-        record.seconds["generate"] += seconds
+        said = Utterance(UNFINISHED, "", (), None, False, 0, is_error=True)
+        try:
+            said = await work.talk.say(limit, turn_seed(record.seed, record.spoken))
+        finally:  # also of a turn that is cut off: it took its time, though none of its tokens are there
+            seconds = record.now - began
+            record.seconds["generate"] += seconds
+            record.turns.append(Turn("assistant", said.text, None, None, said.is_error, seconds, began, work.context))
         record.sampled += said.tokens
         record.spoken += 1
-        record.turns.append(Turn("assistant", said.text, seconds=seconds, began=began, context=work.context))
         work.said = said.said
         return said
 
     async def _act(self, work: Work, exchange: Exchange) -> None:
         """Send the next call on its way; once all are answered, tell the model."""
         while work.calls:
-            call, work.began = work.calls[0], self.record.now
+            call = work.calls.popleft()
+            work.repeats = work.repeats + 1 if call == work.call else 1
+            work.call, work.began = call, self.record.now
+            if work.repeats > self.config.max_repeats:
+                return self._end(work, exchange, "repeated")
             other = call.name.removeprefix(ASK).removeprefix(HAND_TO)
-            if call.error or (call.name not in self._names and self._member.tools is not None):
-                reason = call.error or f"no tool {call.name[:100]!r}; there are: {', '.join(self._names)}"
-                self._note(work, work.calls.popleft(), Observation(f"error: {reason}", True, 0.0))
+            if reason := self._refusal(work, call):
+                self._heard(work, Observation(f"error: {reason}", True, 0.0))
             elif call.name == ASK + other and other in self._member.asks:
                 return self._ask(work, other, str(call.arguments.get("question", "")), exchange)
             elif call.name == HAND_TO + other and other in self._member.hands_to:
-                self._note(work, call, Observation(f"{other} goes on with the question", False, 0.0))
+                self.record.note(work, Observation(f"{other} goes on with the question", False, 0.0))
                 notes = str(call.arguments.get("notes", ""))
                 exchange.send("handoff", self.name, other, Handoff(work.task, notes))
                 return None
             else:
-                self._waiting[exchange.send("call", self.name, TOOLS, call)] = work
-                return None
-        if repeats([turn for turn in self.record.turns if turn.context == work.context]) > self.config.max_repeats:
-            return self._end(work, exchange, "repeated")
+                return self._wait(work, exchange.send("call", self.name, TOOLS, call))
         work.talk.hear(work.results)
         return await self._speak(work, exchange)
 
     def _ask(self, work: Work, other: str, question: str, exchange: Exchange) -> None:
         """Put a question to another agent, which may have a limit of time of its own."""
         number = exchange.send("task", self.name, other, question)
-        self._waiting[number] = work
+        self._wait(work, number)
         if seconds := members(self.config)[other].seconds:
             exchange.cancel_after(seconds, number, f"{other} took longer than {seconds:g} s")
 
+    def _wait(self, work: Work, number: int) -> None:
+        """Wait for what comes of the message of this number."""
+        self._waiting[number] = work
+        self.record.waiting.append(work)
+
+    def _refusal(self, work: Work, call: ToolCall) -> str:
+        """Why a call is not made; empty when it is."""
+        if call.error:
+            return call.error
+        if len(work.results) >= self.config.max_turns:  # what may take so many turns may take one
+            return f"not run; a turn may make {self.config.max_turns} calls"
+        if call.name not in self._names and self._member.tools is not None:
+            return f"no tool {call.name[:100]!r}; there are: {', '.join(self._names)}"
+        return ""
+
     def _answer(self, work: Work, answer: str, exchange: Exchange) -> None:
         """Give the answer, or show it to the guard first."""
-        work.answer, work.began = answer, self.record.now
+        work.answer = answer
         if self._member.guard and work.objections < OBJECTIONS:
+            work.call, work.began = ToolCall(ASK + self._member.guard, {"answer": answer}), self.record.now
             return self._ask(work, self._member.guard, f"{work.question}\n\nProposed answer: {answer}", exchange)
         return self._end(work, exchange, "answered")
 
     async def _heard_guard(self, work: Work, message: Message, exchange: Exchange) -> None:
-        """A guard accepts, or objects: anything else that it answers. One that does not answer keeps nobody."""
-        guard, verdict = self._member.guard, _observed(message)
-        self._note(work, ToolCall(ASK + guard, {"answer": work.answer}), verdict)
-        if verdict.is_error or verdict.text.lower().startswith("accept"):
+        """A guard accepts, or objects: anything else that it answers. One that did not get to an end keeps nobody."""
+        verdict = _observed(message)
+        self.record.note(work, verdict)
+        got_to_an_end = isinstance(message.content, Outcome) and message.content.status in ("answered", "no_answer")
+        if not got_to_an_end or verdict.is_error or ACCEPTS.match(verdict.text):
             return self._end(work, exchange, "answered")
         work.answer = None
         work.objections += 1
-        work.talk.told(f"{guard} objects: {verdict.text}")
+        work.talk.told(f"{self._member.guard} objects: {verdict.text}")
         return await self._speak(work, exchange)
 
     async def _shorten(self, work: Work) -> None:
@@ -233,19 +274,15 @@ class Agent:
         if self.config.context == "summarise" and self.record.sampled < self.config.max_tokens:
             work.talk.told(SUMMARISE, aside=True)
             if (limit := self._limit(work)) > 0:
-                note = SUMMARY + (await self._say(work, limit)).said
+                said = await self._say(work, limit)
+                note = SUMMARY + said.said if said.said else DROPPED
         shorter = work.talk.shortened(note)
         if shorter is not None:
             work.talk, work.context = shorter, self.record.begin(self.name, shorter)
 
-    def _note(self, work: Work, call: ToolCall, seen: Observation) -> None:
-        seconds = seen.seconds or self.record.now - work.began
-        self.record.seconds["tools"] += seen.seconds
-        arguments = call.arguments if call.name else None
-        turn = Turn(
-            "tool", seen.text, call.name or None, arguments, seen.is_error, seconds, work.began, context=work.context
-        )
-        self.record.turns.append(turn)
+    def _heard(self, work: Work, seen: Observation) -> None:
+        """Note a result, and keep it for the model."""
+        self.record.note(work, seen)
         work.results.append(seen.text)
 
     def _end(self, work: Work, exchange: Exchange, status: Status) -> None:

@@ -50,6 +50,7 @@ class Utterance:
         said: its words alone.
         ended: whether the model ended the turn itself; else it was cut at the limit.
         tokens: how many were sampled.
+        is_error: whether it says nothing, and `text` is why.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Utterance:
     answer: str | None
     ended: bool
     tokens: int
+    is_error: bool = False
 
 
 class Conversation(Protocol):

@@ -51,6 +51,7 @@ class Team:
             status, error = "timeout", f"not finished within {self.config.episode_seconds:g} s"
         except InfrastructureError as failure:
             status, error = "infra_error", str(failure)
+        record.cut()
         contexts, start = [], 0
         for name, talk in record.contexts:
             contexts.append(Context(name, start))
@@ -86,16 +87,16 @@ class Team:
             name: Agent(name, self.config, speaker, environment.tools, record)
             for name, speaker in self.speakers.items()
         }
-        exchange = Exchange({**agents, TOOLS: Tools(environment)})
+        exchange = Exchange({**agents, TOOLS: Tools(environment, record)})
         question = asked(task)
         outcome = Outcome("no_answer", None, "")
         for name in order(self.config):
+            if limit := record.spent:  # what those before the last one said is not the answer
+                return Outcome(limit, None, outcome.said)
             exchange.send("task", USER, name, question)
             message = await exchange.deliver(USER)
             if isinstance(message.content, AWorldError):
                 raise message.content
             outcome = message.content
-            if record.is_spent:
-                break
             question += f"\n\n{name}: {outcome.answer or outcome.said or 'no answer'}"
         return outcome

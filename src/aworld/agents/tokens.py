@@ -43,36 +43,40 @@ class TokenConversation:
     def __post_init__(self) -> None:
         self._chat = self.speaker.chat
         self._turns: list[int] = []  # where each of the policy's began
-        self._ended = True
+        self._ended = True  # the policy its last turn
+        self._began = True  # what comes next is the policy's: its turn has its beginning
         self._aside: int | None = None
         self._append(self._chat.prompt(self.system, self.question, self.tools))
         self.opening = self._chat.decode(self.token_ids)
 
     @property
     def room(self) -> int:
-        return self.speaker.context - len(self.token_ids)
+        return self.speaker.context - len(self.token_ids) - (0 if self._began else len(self._chat.turn))
 
     async def say(self, max_tokens: int, seed: int) -> Utterance:
         c = self.speaker.config
         sampling = Sampling(c.temperature, c.top_p, c.top_k, max_tokens, seed)
+        if not self._began:
+            self._append(self._chat.turn)
+            self._began = True
         completion = await self.speaker.policy.generate(self.token_ids, sampling)
         self._turns.append(len(self.token_ids))
         self._append(completion.token_ids, completion.logprobs)
         self.policy_version = completion.policy_version
         self._ended = completion.finish_reason == "stop"
         parsed = self._chat.parse(completion.token_ids)
-        wrong = [ToolCall("", {}, parsed.error)] if parsed.error is not None else []
+        wrong = [ToolCall("", {"": parsed.wrong}, parsed.error)] if parsed.error is not None else []
         answer = parsed.answer if not parsed.calls else None
         calls = (*parsed.calls, *wrong) if answer is None else ()
         return Utterance(parsed.text, parsed.said, calls, answer, self._ended, len(completion.token_ids))
 
     def hear(self, results: list[str]) -> None:
-        self._append(self._chat.observation(results, self._ended))
+        self._heard(self._chat.observation(results, self._ended))
 
     def told(self, text: str, aside: bool = False) -> None:
         if aside:
             self._aside = len(self.token_ids)
-        self._append(self._chat.user(text, self._ended))
+        self._heard(self._chat.user(text, self._ended))
 
     def shortened(self, note: str) -> "TokenConversation | None":
         shorter = TokenConversation(self.speaker, self.system, f"{self.question}\n\n{note}", self.tools)
@@ -83,11 +87,17 @@ class TokenConversation:
             return None
         shorter.question = self.question  # the next note takes the place of this one
         tail = told[kept[0] :] if kept else []
+        shorter._began = not tail
         begin = len(shorter.token_ids) - (kept[0] if kept else 0)
         shorter._turns = [begin + at for at in kept]
         shorter._append(tail)  # sampled in another context: here they are as given as the question
         shorter.policy_version = self.policy_version
         return shorter
+
+    def _heard(self, token_ids: list[int]) -> None:
+        """A message to the policy, maybe not the last one before its turn."""
+        self._append(token_ids)
+        self._ended, self._began = True, False
 
     def _append(self, token_ids: list[int], logprobs: list[float] | None = None) -> None:
         """Sampled tokens come with their log-probabilities, all others without."""

@@ -49,7 +49,8 @@ def _agent(episode: Episode, left: dict[int, list[Turn]], context: int, depth: i
     )
     for turn in turns:
         if turn.role == "assistant":
-            yield Span("model", "model", turn.began, turn.seconds, depth + 1, {"text": turn.text})
+            told = {"text": turn.text, "is_error": turn.is_error}
+            yield Span("model", "model", turn.began, turn.seconds, depth + 1, told)
         elif turn.tool:
             call = {"arguments": turn.arguments, "result": turn.text, "is_error": turn.is_error}
             yield Span(turn.tool, "tool", turn.began, turn.seconds, depth + 1, call)

@@ -16,7 +16,8 @@ class Turn:
         text: decoded text of the turn, or of the tool's result.
         tool: name of the tool called (role `tool`).
         arguments: the call's arguments (role `tool`).
-        is_error: whether the result is an error shown to the policy.
+        is_error: whether the result is an error shown to the policy; of an assistant's turn, that it came to no end and
+            left no tokens.
         seconds: wall-clock of the turn.
         began: when it began, in seconds since the episode did.
         context: index of the context that it belongs to.
