@@ -15,12 +15,12 @@ from aworld.agents.protocols import Environment, Observation
 from aworld.environments import watchdog
 from aworld.environments.sandbox import Contents, Launch, Sandbox
 from aworld.environments.scratch import empty, folder_of_a_pool, keep, remove, stage
-from aworld.environments.toolbox import McpToolbox, seconds_of
+from aworld.environments.toolbox import McpToolbox
 from aworld.environments.web import WebTools, tools_of
 from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
 
-OWN_LIMIT = ("python", "terminal")  # these end what runs too long themselves
+OWN_LIMIT = 0.8  # of what a call may take: tools that run other programs end them by then themselves
 
 
 @dataclass(eq=False)
@@ -184,11 +184,14 @@ class EnvironmentPool:
             ) from None
         argv = [self._sandbox.python, "-P", "-m", "aworld.environments.servers", *self._config.servers]
         # the code's own limit comes first, so that code that runs too long does not cost its server
-        env = {f"AWORLD_{tool.upper()}_SECONDS": f"{0.8 * seconds_of(self._config, tool):g}" for tool in OWN_LIMIT}
+        limits = {"call": self._config.call_seconds} | self._config.tool_seconds
+        env = {f"AWORLD_{tool.upper()}_SECONDS": f"{OWN_LIMIT * seconds:g}" for tool, seconds in limits.items()}
         if self._corpus:
             env["AWORLD_CORPUS"] = str(self._corpus)
-        corpus = [self._corpus] if self._corpus else []
-        launch = self._sandbox.launch(argv, Contents(scratch, self._config, corpus, env))
+        if engine := os.environ.get("AWORLD_STOCKFISH"):
+            env["AWORLD_STOCKFISH"] = engine
+        seen = [Path(path) for path in (self._corpus, engine) if path]
+        launch = self._sandbox.launch(argv, Contents(scratch, self._config, seen, env))
         return Slot(launch, self._config, scratch, await McpToolbox.start(launch, self._config))
 
     async def _recycle(self, slot: Slot) -> None:
