@@ -1,5 +1,6 @@
 """Videos encoded by FFmpeg through PyAV: what is in each picture says which it is."""
 
+import struct
 from pathlib import Path
 
 import av
@@ -89,6 +90,28 @@ def test_what_a_video_is(files: Path) -> None:
     assert first.startswith("mov,mp4,m4a,3gp,3g2,mj2, 6.")
     assert pictures == "video: h264, 160 x 96 pixels, 10 frames/s, 60 frames"
     assert sound == "sound: aac, 16000 Hz, channels: 1"
+
+
+def test_a_telephone_held_upright(files: Path) -> None:
+    """The matrix of its track, by the QuickTime specification, takes (x, y) to (-y, x): left comes to the top."""
+    with av.open(str(files / "turned.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        left = numpy.zeros((96, 160, 3), numpy.uint8)
+        left[:, :80] = 255
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(left)))
+        container.mux(stream.encode())
+    one = 1 << 16
+    as_it_is = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    turned = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
+    head, tail = (files / "turned.mp4").read_bytes().split(b"tkhd")
+    (files / "turned.mp4").write_bytes(head + b"tkhd" + tail.replace(as_it_is, turned, 1))
+    look_at = "from PIL import Image; p = Image.open('turned-0s.jpg').convert('L')"
+    code = f"{look_at}; print(p.size, p.getpixel((48, 10)), p.getpixel((48, 150)))"
+    _, seen = play(
+        "video", files, ("video_frames", {"path": "turned.mp4"}), ("python", {"code": code}), servers=("python",)
+    )
+    assert seen.text == "(96, 160) 255 0"
 
 
 def test_there_are_never_more_than_twenty(files: Path) -> None:

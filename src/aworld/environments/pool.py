@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -188,9 +189,10 @@ class EnvironmentPool:
         env = {f"AWORLD_{tool.upper()}_SECONDS": f"{OWN_LIMIT * seconds:g}" for tool, seconds in limits.items()}
         if self._corpus:
             env["AWORLD_CORPUS"] = str(self._corpus)
-        if engine := os.environ.get("AWORLD_STOCKFISH"):
-            env["AWORLD_STOCKFISH"] = engine
-        seen = [Path(path) for path in (self._corpus, engine) if path]
+        seen = [self._corpus] if self._corpus else []
+        if engine := shutil.which(os.environ.get("AWORLD_STOCKFISH", "")):
+            seen.append(Path(engine).resolve())
+            env["AWORLD_STOCKFISH"] = str(seen[-1])
         launch = self._sandbox.launch(argv, Contents(scratch, self._config, seen, env))
         return Slot(launch, self._config, scratch, await McpToolbox.start(launch, self._config))
 

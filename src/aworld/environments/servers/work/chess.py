@@ -49,17 +49,20 @@ def _board(fen: str, moves: str) -> Any:
     if wrong := board.status():
         sys.exit(f"no position of a game: {str(wrong.name).lower().replace('_', ' ').replace('|', ', ')}")
     for word in moves.replace(",", " ").split():
-        san = word.rpartition(".")[2]  # without the number: 1.e4
-        if not san:
-            continue
+        move = word.rpartition(".")[2].rstrip("!?")  # of 1.e4! only e4; of 1. nothing
         try:
-            board.push_san(san)
+            if move:
+                board.push(_move(board, move))
         except ValueError:
-            try:
-                board.push_uci(san)
-            except ValueError:
-                sys.exit(f"{san} is not a legal move in {board.fen()}")
+            sys.exit(f"{move} is not a legal move in {board.fen()}")
     return board
+
+
+def _move(board: Any, word: str) -> Any:
+    try:
+        return board.parse_san(word)
+    except ValueError:
+        return board.parse_uci(word)
 
 
 def _state(board: Any) -> str:

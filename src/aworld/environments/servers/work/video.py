@@ -51,7 +51,7 @@ def video_frames(path: str, at: list[float], every: float) -> Iterator[str]:
             if frame is None:
                 sys.exit(f"{path} has no picture at {second:g} s; it is {length:.1f} s long")
             name = f"{Path(path).stem}-{second:g}s.jpg"
-            _save(frame.to_image(), name)
+            _save(frame.to_image().rotate(frame.rotation, expand=True), name)  # telephones lie on their side
             yield f"{name}\t{frame.time:.2f} s"
 
 
