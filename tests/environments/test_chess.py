@@ -46,19 +46,16 @@ def test_the_legal_moves_are_those_that_others_count(files: Path) -> None:
     assert "Nf3 g1f3" in seen[0]
 
 
-@pytest.mark.parametrize(
-    ("fen", "moves", "state"),
-    [
+def test_moves_lead_to_a_state(files: Path) -> None:
+    cases = [
         ("", "1. f3 e5 2. g4 Qh4#", "checkmate: black has won"),
         ("", "e2e4, e7e5", "white to move"),
         ("", "1.e4! f5?? 2.Qh5+", "black to move, in check"),
         ("7k/5Q2/6K1/8/8/8/8/8 b - - 0 1", "", "stalemate: draw"),
         ("8/8/4k3/8/8/4K3/8/8 w - - 0 1", "", "insufficient material: draw"),
-    ],
-)
-def test_moves_lead_to_a_state(files: Path, fen: str, moves: str, state: str) -> None:
-    (seen,) = play("chess", files, ("chess_position", {"fen": fen, "moves": moves}))
-    assert not seen.is_error and seen.text.splitlines()[1] == state
+    ]
+    calls = [("chess_position", {"fen": fen, "moves": moves}) for fen, moves, _ in cases]
+    assert [one.text.splitlines()[1] for one in play("chess", files, *calls)] == [state for _, _, state in cases]
 
 
 def test_a_position_is_written_out(files: Path) -> None:
@@ -68,18 +65,15 @@ def test_a_position_is_written_out(files: Path) -> None:
     assert shown[2] == "r n b q k b n r" and shown[6] == ". . . . P . . ."
 
 
-@pytest.mark.parametrize(
-    ("fen", "moves", "told"),
-    [
+def test_what_is_not_chess_is_one_line(files: Path) -> None:
+    cases = [
         ("nonsense", "", "not a FEN: "),
         ("8/8/8/8/8/8/8/8 w - - 0 1", "", "no position of a game: no white king, no black king, empty"),
         ("", "e4 e4", "e4 is not a legal move in rnbqkbnr/pppppppp/8/8/4P3/8/PPPP1PPP/RNBQKBNR b KQkq - 0 1"),
-        ("", "e5", "e5 is not a legal move in"),
-    ],
-)
-def test_what_is_not_chess_is_one_line(files: Path, fen: str, moves: str, told: str) -> None:
-    calls = [(tool, {"fen": fen, "moves": moves}) for tool in ("chess_position", "chess_engine")]
-    for seen in play("chess", files, *calls):
+        ("", "e5", "e5 is not a legal move in "),
+    ]
+    calls = [("chess_engine", {"fen": fen, "moves": moves}) for fen, moves, _ in cases]
+    for seen, (_, _, told) in zip(play("chess", files, *calls), cases, strict=True):
         assert seen.is_error and seen.text.startswith(told) and "\n" not in seen.text
 
 

@@ -13,6 +13,7 @@ from aworld.environments.sandbox import Sandbox
 
 pytestmark = pytest.mark.unit
 RATE, SECONDS = 10, 6
+TOOLS: dict[str, dict[str, float]] = {"video_frames": {"every": 2}, "video_info": {}}
 
 
 def encode(path: Path, codec: str = "libx264", sound: bool = False) -> None:
@@ -70,17 +71,18 @@ def test_pictures_are_those_of_their_seconds(sandbox: Sandbox, files: Path) -> N
     assert greys == pytest.approx([0, 160, 200], abs=3)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "codec"), [("mp4", "libx264"), ("webm", "libvpx"), ("mkv", "mpeg4"), ("avi", "mjpeg")]
-)
-def test_every_so_many_seconds(files: Path, suffix: str, codec: str) -> None:
-    encode(files / f"other.{suffix}", codec)
-    calls = [("video_frames", {"path": f"other.{suffix}", "every": 2}), ("video_info", {"path": f"other.{suffix}"})]
-    frames, info = play("video", files, *calls)
-    assert frames.files == ("other-0s.jpg", "other-2s.jpg", "other-4s.jpg")
-    assert [float(line.split("\t")[1][:-2]) for line in frames.text.splitlines()] == pytest.approx([0, 2, 4], abs=0.1)
-    assert info.text.splitlines()[0].endswith(", 6.0 s")
-    assert "160 x 96 pixels, 10 frames/s" in info.text
+def test_every_so_many_seconds(files: Path) -> None:
+    codecs = {"clip.mp4": "libx264", "other.webm": "libvpx", "another.mkv": "mpeg4", "old.avi": "mjpeg"}
+    for name, codec in codecs.items():
+        encode(files / name, codec)
+    calls = [(tool, {"path": name} | more) for name in codecs for tool, more in TOOLS.items()]
+    seen = play("video", files, *calls)
+    for name, frames, info in zip(codecs, seen[::2], seen[1::2], strict=True):
+        assert frames.files == tuple(f"{Path(name).stem}-{second}s.jpg" for second in (0, 2, 4))
+        shown = [float(line.split("\t")[1][:-2]) for line in frames.text.splitlines()]
+        assert shown == pytest.approx([0, 2, 4], abs=0.1)
+        assert info.text.splitlines()[0].endswith(", 6.0 s")
+        assert "160 x 96 pixels, 10 frames/s" in info.text
 
 
 def test_what_a_video_is(files: Path) -> None:
