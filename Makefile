@@ -33,7 +33,7 @@ cluster-packages: ## install Slurm and Apptainer for the tests, where this user 
 	@sh tools/cluster-packages.sh
 	@bash tools/apptainer.sh
 
-tool-packages: ## install Chromium for the browser tool, where this user may
+tool-packages: ## install the programs that tools drive, where this user may
 	@sh tools/tool-packages.sh
 
 images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*)

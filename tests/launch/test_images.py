@@ -114,5 +114,5 @@ def test_an_image_on_top_of_another_is_published_whole(environment_image: Path, 
     image = tmp_path / "environment.sif"
     images.build("environment", [f"BASE={environment_image}"], image, lambda line: None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["environment.sif", "environment.sif.log"]
-    run = ["apptainer", "exec", "--containall", str(image), "python3", "-m", "aworld.environments.servers", "chess"]
-    assert "no tool server 'chess'" in subprocess.run(run, capture_output=True, text=True, check=False).stderr
+    run = ["apptainer", "exec", "--containall", str(image), "python3", "-m", "aworld.environments.servers", "go"]
+    assert "no tool server 'go'" in subprocess.run(run, capture_output=True, text=True, check=False).stderr

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -16,12 +17,12 @@ from aworld.environments import watchdog
 from aworld.environments.outside import Server, servers_of
 from aworld.environments.sandbox import Contents, Launch, Sandbox
 from aworld.environments.scratch import empty, folder_of_a_pool, keep, remove, stage
-from aworld.environments.toolbox import McpToolbox, seconds_of
+from aworld.environments.toolbox import McpToolbox
 from aworld.environments.web import WebTools, tools_of
 from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
 
-OWN_LIMIT = ("python", "terminal")  # these end what runs too long themselves
+OWN_LIMIT = 0.8  # of what a call may take: tools that run other programs end them by then themselves
 REMEMBERS = "python_session"
 
 
@@ -236,11 +237,15 @@ class EnvironmentPool:
         """The servers inside the sandbox: ours as one process, the user's own."""
         argv = [self._sandbox.python, "-P", "-m", "aworld.environments.servers", *self._config.servers]
         # the code's own limit comes first, so that code that runs too long does not cost its server
-        env = {f"AWORLD_{tool.upper()}_SECONDS": f"{0.8 * seconds_of(self._config, tool):g}" for tool in OWN_LIMIT}
+        limits = {"call": self._config.call_seconds} | self._config.tool_seconds
+        env = {f"AWORLD_{tool.upper()}_SECONDS": f"{OWN_LIMIT * seconds:g}" for tool, seconds in limits.items()}
         if self._corpus:
             env["AWORLD_CORPUS"] = str(self._corpus)
-        corpus = [self._corpus] if self._corpus else []
-        yield self._sandbox.launch(argv, Contents(scratch, self._config, corpus, env)), None
+        seen = [self._corpus] if self._corpus else []
+        if engine := shutil.which(os.environ.get("AWORLD_STOCKFISH", "")):
+            seen.append(Path(engine).resolve())
+            env["AWORLD_STOCKFISH"] = str(seen[-1])
+        yield self._sandbox.launch(argv, Contents(scratch, self._config, seen, env)), None
         for server in self._config.mcp.values():
             if server.command and not server.outside:
                 yield self._sandbox.launch(server.command, Contents(scratch, self._config)), server.tools

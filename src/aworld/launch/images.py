@@ -21,6 +21,7 @@ from aworld.rundir import publishing
 ROOT = Path(__file__).parents[3]
 DEFINITIONS = ROOT / "containers"
 LOCK = ROOT / "requirements-cpu.lock"
+ONLY_SOURCE = "chess"  # plain Python that is published without a wheel
 
 
 def names() -> list[str]:
@@ -84,10 +85,15 @@ def arguments(definition: str, words: list[str], name: str) -> dict[str, str]:
 def _wheels(definition: Path, values: dict[str, str], folder: Path, log: Path, tell: Callable[[str], None]) -> str:
     """Wheels of the packages in `<name>.txt`, made by this machine's pip from wherever it takes packages."""
     tell("collecting wheels …")
-    command = [sys.executable, "-m", "pip", "download", "--dest", str(folder), "--no-deps", "--only-binary=:all:"]
+    command = [sys.executable, "-m", "pip", "download", "--dest", str(folder), "--no-deps"]
+    command += ["--only-binary=:all:", f"--no-binary={ONLY_SOURCE}"]
     version = ["--python-version", values["PYTHON"]]
     files = ["-r", str(definition.with_suffix(".txt")), "-c", str(LOCK)]
     done = subprocess.run([*command, *version, *files], capture_output=True, text=True, check=False)
+    sources = list(folder.glob("*.tar.gz"))
+    if sources and not done.returncode:
+        make = [sys.executable, "-m", "pip", "wheel", "--wheel-dir", str(folder), "--no-deps", *map(str, sources)]
+        done = subprocess.run(make, capture_output=True, text=True, check=False)
     if done.returncode:
         for line in done.stderr.splitlines():
             tell(line)

@@ -14,6 +14,7 @@ from pathlib import Path
 from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
+from aworld.environments.servers.paths import existing
 from aworld.environments.servers.result import error, in_parts
 
 MAX_BYTES = 50_000_000
@@ -102,10 +103,10 @@ READERS: dict[str, Callable[[Path], Iterator[str]]] = {
 
 
 async def read_document(path: str, part: int = 1) -> CallToolResult:
-    root = Path.cwd().resolve()
-    file = (root / path).resolve()
-    if not (file.is_relative_to(root) and file.is_file()):
-        return error(f"no file {path[:100]!r}")
+    try:
+        file = existing(path)
+    except ValueError as reason:
+        return error(str(reason))
     if file.stat().st_size > MAX_BYTES:
         return error(f"{path} is larger than {MAX_BYTES} bytes; work through it with python")
     try:

@@ -1,15 +1,18 @@
-"""What `python` and `terminal` share: a command of which nothing runs on, and no output is lost, when it is over."""
+"""What tools share that start a process: nothing of it runs on, and no output is lost, when the call is over."""
 
 import asyncio
 import ctypes
+import json
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mcp_types import CallToolResult
 
+from aworld.environments.servers.paths import existing
 from aworld.environments.servers.result import error, text
 
 MAX_BYTES = 50_000  # of output
@@ -22,6 +25,27 @@ kept: set[int] = set()  # processes that are not over when a call is
 def adopt_orphans() -> None:
     """Become the parent of whatever a command leaves behind; call it once, before the first `run`."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def seconds_of(tool: str) -> float:
+    """What a call of this tool may take."""
+    return float(os.environ.get(f"AWORLD_{tool.upper()}_SECONDS") or os.environ.get("AWORLD_CALL_SECONDS", "10"))
+
+
+async def work(name: str, tool: str, **arguments: object) -> CallToolResult:
+    """Let the function `tool` of the module `work.NAME` do it, in a process of its own.
+
+    What it imports and holds is gone with it, and what its libraries do to a damaged file does not harm the server. An
+    argument `path` is a file of the working folder.
+    """
+    if "path" in arguments:
+        try:
+            arguments["path"] = str(existing(str(arguments["path"])).relative_to(Path.cwd().resolve()))
+        except ValueError as reason:
+            return error(str(reason))
+    # -P: a file of the agent's is not taken for a library of the same name
+    child = (sys.executable, "-P", "-m", "aworld.environments.servers.work", name, tool)
+    return await run(child, json.dumps(arguments), seconds_of(tool))
 
 
 async def run(command: Sequence[str | Path], told: str, limit: float, joined: bool = False) -> CallToolResult:

@@ -8,23 +8,11 @@ from pathlib import Path
 from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
+from aworld.environments.servers.paths import inside
 from aworld.environments.servers.result import error, text
 
 MAX_LISTED = 200
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-
-
-def inside(path: str) -> Path:
-    """The file meant.
-
-    Raises:
-        ValueError: it is not in the working folder.
-    """
-    root = Path.cwd().resolve()
-    file = (root / path).resolve()
-    if not file.is_relative_to(root):
-        raise ValueError(f"{path[:100]!r} is outside the working folder")
-    return file
 
 
 async def list_files(path: str = ".") -> CallToolResult:

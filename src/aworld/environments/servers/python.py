@@ -14,10 +14,9 @@ RUN_CODE = Path(__file__).with_name("run_code.py")
 
 
 async def python(code: str) -> CallToolResult:
-    limit = float(os.environ.get("AWORLD_PYTHON_SECONDS", "10"))
     # -I -S: 13 ms instead of 20; the installed packages are put on the path by hand
     interpreter = (sys.executable, "-I", "-S", RUN_CODE, os.pathsep.join(site.getsitepackages()))
-    return await execute.run(interpreter, code, limit)
+    return await execute.run(interpreter, code, execute.seconds_of("python"))
 
 
 def add_to(server: MCPServer) -> None:

@@ -106,7 +106,7 @@ def add_to(server: MCPServer) -> None:
     session = Session()
 
     async def python(code: str) -> CallToolResult:
-        return await session.run(code, float(os.environ.get("AWORLD_PYTHON_SECONDS", "10")))
+        return await session.run(code, execute.seconds_of("python"))
 
     server.add_tool(python, description="Run Python code. Variables stay.", structured_output=False)
 

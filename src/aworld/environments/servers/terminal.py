@@ -1,7 +1,5 @@
 """`terminal`: a command of bash in the working folder, of which nothing runs on when the call is over."""
 
-import os
-
 from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
@@ -9,9 +7,10 @@ from aworld.environments.servers import execute
 
 
 async def terminal(command: str) -> CallToolResult:
-    limit = float(os.environ.get("AWORLD_TERMINAL_SECONDS", "10"))
     # the command comes as an option's value: what it starts shall not read it as its input
-    return await execute.run(("bash", "--noprofile", "--norc", "-c", command), "", limit, joined=True)
+    return await execute.run(
+        ("bash", "--noprofile", "--norc", "-c", command), "", execute.seconds_of("terminal"), joined=True
+    )
 
 
 def add_to(server: MCPServer) -> None:
