@@ -23,4 +23,4 @@ def publish_page(path: Path, template: str, values: Mapping[str, Any]) -> None:
 
 def packed(text: str) -> str:
     """gzip in base64, which a page's own script unpacks when a reader opens the block that holds it."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
