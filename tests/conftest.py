@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import environment_image as environment_image_of
+import hypothesis
 import pytest
 
 from aworld import config as configuration
@@ -17,6 +18,9 @@ from aworld.errors import InputError
 from aworld.launch.prepare import texts
 from aworld.models.tiny import make_checkpoint
 from aworld.tasks.synthetic import SyntheticTasks
+
+hypothesis.settings.register_profile("aworld", deadline=None)  # an example may take long where many share the machine
+hypothesis.settings.load_profile("aworld")
 
 
 @pytest.fixture(scope="session")

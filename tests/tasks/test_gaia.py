@@ -1,6 +1,7 @@
 """A made-up copy in GAIA's two layouts; no row of GAIA is here."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,30 @@ def test_withheld_answers_are_worth_nothing_whatever_is_said(tmp_path: Path) -> 
     source = make_source(write(tmp_path, "parquet", [row("a", "?")], "test"), tmp_path)
     (task,) = source.tasks("held_out")
     assert task.answer is None and source.score("?", task) == 0.0 and source.score(None, task) == 0.0
+
+
+@pytest.mark.parametrize("layout", ["parquet", "jsonl"])
+@pytest.mark.parametrize("null", [None, math.nan])
+def test_a_gold_answer_that_is_null_is_withheld(layout: str, null: float | None, tmp_path: Path) -> None:
+    rows = [{**row("a"), "Final answer": null, "file_name": null, "file_path": null}]
+    source = make_source(write(tmp_path, layout, rows), tmp_path)
+    (task,) = source.tasks("held_out")
+    assert task.answer is None and task.files == ()
+    assert [source.score(said, task) for said in (None, "None", "nan", "null", "")] == [0, 0, 0, 0, 0]
+
+
+def test_a_line_ends_only_where_json_lines_end_it(tmp_path: Path) -> None:
+    """JSON does not escape what Unicode calls a line or paragraph separator."""
+    config = write(tmp_path, "jsonl", [])
+    told = [
+        {**row(name), "Question": f"before{mark}after"} for name, mark in zip("abc", "\u2028\u2029\x85", strict=True)
+    ]
+    text = "".join(
+        json.dumps(one, ensure_ascii=False) + end for one, end in zip(told, ("\n", "\r\n", "\n\n"), strict=True)
+    )
+    (tmp_path / "2023" / "validation" / "metadata.jsonl").write_bytes(text.encode())
+    questions = [task.question for task in make_source(config, tmp_path).tasks("held_out")]
+    assert questions == [one["Question"] for one in told]
 
 
 def test_a_copy_that_is_not_right_is_one_line(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from rich.console import Console
 from rich.table import Table
 
 from aworld.errors import InputError
-from aworld.evaluation import benchmark, figures, trace
+from aworld.evaluation import benchmark, figures, leaderboard, trace
 from aworld.evaluation.benchmark import Played
+from aworld.evaluation.pages import publish_page
 from aworld.rundir import RunDir, publish_json, publish_text
 
 
@@ -28,9 +28,15 @@ def add_to(commands: Any) -> None:
         return command
 
     add("report", _report, "its figures; also report.html, with every episode, and report.json")
-    compare = add("compare", _compare, "paired by task with another policy, or another run")
-    compare.add_argument("other_policy", metavar="POLICY", type=int)
-    compare.add_argument("--with", dest="other", metavar="RUN", type=Path, help="default: the same run")
+    compare = add(
+        "compare", _compare, "what another is better, paired by task: a policy, a teacher, one of another run"
+    )
+    compare.add_argument(
+        "other",
+        metavar="OTHER",
+        help="its version; or, where it was played under another name, NAME-VERSION: teacher-0",
+    )
+    compare.add_argument("--with", dest="other_run", metavar="RUN", type=Path, help="that OTHER is of, if not the same")
     export = add("export", _export, "the leaderboard's JSONL file")
     export.add_argument("--output", type=Path, required=True, metavar="FILE")
     of_task = add("trace", _trace, "where the time of a task's attempts went, for Perfetto or chrome://tracing")
@@ -46,21 +52,23 @@ def _played(arguments: argparse.Namespace) -> Played:
 
 def _report(arguments: argparse.Namespace) -> None:
     from aworld.evaluation import plots  # matplotlib takes its time
+    from aworld.evaluation.report import sandbox
 
     played = _played(arguments)
-    found = figures.figures(played)
-    folder = RunDir(arguments.run_dir).evaluation(arguments.tasks, arguments.policy)
+    run = RunDir(arguments.run_dir)
+    found = {**figures.figures(played), "sandbox": sandbox(run)}
+    folder = run.evaluation(arguments.tasks, arguments.policy)
     publish_json(folder / "report.json", found)
-    pages = jinja2.Environment(loader=jinja2.PackageLoader("aworld.evaluation", "."), autoescape=True)
-    page = pages.get_template("benchmark.html.j2").render(
-        name=arguments.tasks,
-        version=arguments.policy,
-        run=arguments.run_dir,
-        f=found,
-        curve=plots.curve(found["pass_at_k"]),
-        tasks=[(task, played.of(task)) for task in played.tasks],
-    )
-    publish_text(folder / "report.html", page)
+    of_task = figures.by_task(played)
+    page = {
+        "name": arguments.tasks,
+        "version": arguments.policy,
+        "run": arguments.run_dir,
+        "f": found,
+        "curve": plots.curve(found["pass_at_k"]),
+        "tasks": [(task, of_task[task.task_id]) for task in played.tasks],
+    }
+    publish_page(folder / "report.html", "benchmark.html.j2", page)
     table = Table(title=f"{arguments.tasks}, policy {arguments.policy}: {found['n_tasks']} tasks × {found['attempts']}")
     for name in ("", "pass@1", "95 % interval", "tasks"):
         table.add_column(name, justify="right" if name else "left")
@@ -78,7 +86,11 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    other = benchmark.played(RunDir(arguments.other or arguments.run_dir), arguments.tasks, arguments.other_policy)
+    name, _, version = arguments.other.rpartition("-")
+    if not version.isdigit():
+        raise InputError(f"'{arguments.other}' names no policy; write its version, or NAME-VERSION, such as teacher-0")
+    run = RunDir(arguments.other_run or arguments.run_dir)
+    other = benchmark.played(run, name or arguments.tasks, int(version))
     found = figures.compare(_played(arguments), other)
     low, high = found["ci95"]
     print(
@@ -89,7 +101,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     played = _played(arguments)
-    answered = figures.export(played, arguments.output)
+    answered = leaderboard.export(played, arguments.output)
     print(f"{arguments.output}: {len(played.tasks)} tasks, {answered} with an answer")
 
 

@@ -5,13 +5,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from omegaconf import OmegaConf
 
 from aworld.config import Config, to_yaml
 from aworld.evaluation import plots, statistics
-from aworld.rundir import RunDir, publish_json, publish_text
+from aworld.evaluation.pages import publish_page
+from aworld.rundir import RunDir, publish_json
 from aworld.tasks import make_source
 from aworld.trajectories import file, journal
 from aworld.trajectories.episode import Episode
@@ -27,19 +27,23 @@ def report(config: Config, run: RunDir) -> dict[str, Any]:
         "seed": config.seed,
         "evaluation": _evaluations(config, run),
         "rounds": [figures for number in _rounds(run) if (figures := _round(run, number))],
-        "sandbox": _json(run.root / "sandbox.json"),
+        "sandbox": sandbox(run),
         "provenance": _provenance(run),
     }
     publish_json(run.root / "report.json", figures)
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("aworld.evaluation", "."), autoescape=True)
-    page = environment.get_template("report.html.j2").render(
-        figures=figures,
-        plots=plots.draw(figures),
-        samples=_samples(run),
-        configuration=to_yaml(config),
-    )
-    publish_text(run.root / "report.html", page)
+    page = {
+        "figures": figures,
+        "plots": plots.draw(figures),
+        "samples": _samples(run),
+        "configuration": to_yaml(config),
+    }
+    publish_page(run.root / "report.html", "report.html.j2", page)
     return figures
+
+
+def sandbox(run: RunDir) -> dict[str, Any]:
+    """The name of the sandbox that the run's tools ran in, and its gaps; empty before the first one started."""
+    return _json(run.root / "sandbox.json")
 
 
 def _evaluations(config: Config, run: RunDir) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def _find(root: Path, split: str) -> Path:
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         if path.suffix == ".jsonl":
-            return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+            # At "\n" alone: JSON leaves U+2028, U+2029 and U+0085 as they are inside of strings.
+            return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
         from pyarrow import parquet  # takes its time
 
         table: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
@@ -87,11 +88,11 @@ def _task(row: dict[str, Any], number: int, root: Path, metadata: Path) -> Task:
     missing = [name for name in COLUMNS if name not in row]
     if missing:
         raise InputError(f"{metadata}: row {number} has no {', '.join(missing)}; is this GAIA's metadata?")
-    answer = str(row["Final answer"])
+    answer = row["Final answer"]
     return Task(
         task_id=row["task_id"],
         question=row["Question"],
-        answer=None if answer in WITHHELD else answer,
+        answer=None if _is_null(answer) or str(answer) in WITHHELD else str(answer),
         level=int(row["Level"]),
         files=_files(row, root, metadata),
         source="gaia",
@@ -100,9 +101,15 @@ def _task(row: dict[str, Any], number: int, root: Path, metadata: Path) -> Task:
 
 def _files(row: dict[str, Any], root: Path, metadata: Path) -> tuple[Path, ...]:
     """The attachment, by `file_path`, which begins at the copy's root, or beside the metadata by `file_name`."""
-    if not row["file_name"]:
+    name, path_in_copy = row["file_name"], row.get("file_path")
+    if not name or _is_null(name):
         return ()
-    path = root / row["file_path"] if row.get("file_path") else metadata.parent / row["file_name"]
+    path = metadata.parent / name if not path_in_copy or _is_null(path_in_copy) else root / path_in_copy
     if not path.is_file():
         raise InputError(f"the attachment {path} of task {row['task_id']} is not there; fetch the whole copy")
     return (path,)
+
+
+def _is_null(value: Any) -> bool:
+    """None, and NaN, which is what a table library makes of a field that holds nothing."""
+    return value is None or value != value

@@ -5,10 +5,13 @@ stripping. The official quirks are kept, since a score is comparable only under 
 the string "None", an answer that is no number counts as infinity, and so is right where the truth is "inf".
 """
 
+import math
 import re
 import string
+from collections.abc import Hashable
 
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 
 
 def gaia_correct(answer: str | None, truth: str) -> bool:
@@ -20,6 +23,26 @@ def gaia_correct(answer: str | None, truth: str) -> bool:
         truths, answers = (re.split("[,;]", text) for text in (truth, answer))
         return len(truths) == len(answers) and all(map(_element_correct, answers, truths))
     return _squeeze(answer).translate(_WITHOUT_PUNCTUATION) == _squeeze(truth).translate(_WITHOUT_PUNCTUATION)
+
+
+def vote_key(answer: str) -> Hashable:
+    """What answers share that a majority vote takes as one: how the scorer reads them, of the kind that they look like.
+
+    A number is its value, a list its elements, and any other text is squeezed as the scorer does it. Commas are a
+    number's only where they part thousands. Two answers with one key are scored alike against any truth of that kind.
+    """
+    if "," not in answer or _THOUSANDS.fullmatch(re.sub(r"[\s$%]", "", answer)):
+        number = _number(answer)
+        if math.isfinite(number):
+            return number
+    if "," in answer or ";" in answer:
+        return tuple(map(_element_key, re.split("[,;]", answer)))
+    return _squeeze(answer).translate(_WITHOUT_PUNCTUATION)
+
+
+def _element_key(answer: str) -> Hashable:
+    number = _number(answer)
+    return number if math.isfinite(number) else _squeeze(answer)
 
 
 def _element_correct(answer: str, truth: str) -> bool:
