@@ -37,9 +37,17 @@ class Killer:
         ]
 
     def run_to_the_end(
-        self, run: Run, every: float, kills: int, seconds: float, resume: Callable[[], object] | None = None
+        self,
+        run: Run,
+        every: float,
+        kills: int,
+        seconds: float,
+        resume: Callable[[], object] | None = None,
+        due: Callable[[int], bool] = lambda struck: True,
     ) -> None:
         """Strike about `every` seconds until there were `kills` in all, then let the run end; `resume` it if it stops.
+
+        `due` says whether it is time for one more, after so many; so a run may be struck at its own pace.
 
         Raises:
             AssertionError: it does not end within `seconds`.
@@ -48,11 +56,11 @@ class Killer:
         while True:
             assert time.monotonic() < give_up, f"the run did not end; {run.last_words()}"
             time.sleep(self.random.uniform(0.5, 1.5) * every)
-            if self.kills.total() < kills:
+            if self.kills.total() < kills and due(self.kills.total()):
                 self.strike()
             self.cluster.resume_drained_nodes()  # a controller that forgot a job takes away the node where it runs
             code = self._where(run)
-            if code == FINISHED and not self._jobs():
+            if code == FINISHED and not self.jobs():
                 return
             if code not in (FINISHED, UNDER_WAY):
                 self.resumes += 1
@@ -104,12 +112,12 @@ class Killer:
         return True
 
     def _of_a_job(self, *command: str) -> bool:
-        jobs = self._jobs("RUNNING")
+        jobs = self.jobs("RUNNING")
         if jobs:
             self.cluster.slurm(*command, self.random.choice(jobs))
         return bool(jobs)
 
-    def _jobs(self, *states: str) -> list[str]:
+    def jobs(self, *states: str) -> list[str]:
         words = [f"--states={','.join(states)}"] if states else []
         return self.cluster.slurm("squeue", "--noheader", "--array", "--partition=low", "--format=%i", *words).split()
 
