@@ -26,9 +26,9 @@ def call(code: str) -> dict[str, Any]:
 
 
 class Model(ThreadingHTTPServer):
-    """Answers what `says` makes of a request, after `seconds`; `asked` holds every request, in order."""
+    """Answers what `says` makes of a request, a message or a status; `asked` holds every request, in order."""
 
-    def __init__(self, says: Callable[[dict[str, Any]], dict[str, Any]], seconds: float = 0.0):
+    def __init__(self, says: Callable[[dict[str, Any]], dict[str, Any] | int], seconds: float = 0.0):
         self.asked: list[dict[str, Any]] = []
         asked = self.asked
 
@@ -37,9 +37,11 @@ class Model(ThreadingHTTPServer):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 asked.append(body)
                 time.sleep(seconds)
-                choice = {"message": {"role": "assistant", **says(body)}, "finish_reason": "stop"}
+                said = says(body)
+                message = {"role": "assistant", **said} if isinstance(said, dict) else {}
+                choice = {"message": message, "finish_reason": "stop"}
                 data = json.dumps({"choices": [choice], "usage": {"completion_tokens": 5}}).encode()
-                self.send_response(200)
+                self.send_response(said if isinstance(said, int) else 200)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -53,10 +55,12 @@ class Model(ThreadingHTTPServer):
         """Who asked was killed."""
 
     @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    @property
     def words(self) -> list[str]:
-        return [
-            *("evaluation.endpoint.model=guest", f"evaluation.endpoint.base_url=http://127.0.0.1:{self.server_port}/v1")
-        ]
+        return ["evaluation.endpoint.model=guest", f"evaluation.endpoint.base_url={self.address}"]
 
 
 def python(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:

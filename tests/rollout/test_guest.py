@@ -1,5 +1,6 @@
 """`aworld evaluate` of a model behind a real endpoint, killed and resumed."""
 
+import shutil
 import signal
 import subprocess
 import time
@@ -7,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guest import Model, begin, call, made_up_copy, prepare, records, worker
+from guest import NAME, Model, begin, call, made_up_copy, prepare, records, worker
 
 from aworld.agents.loop import turn_seed
+from aworld.evaluation import benchmark
+from aworld.launch.status import on_benchmark
 from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode
 
@@ -29,25 +32,65 @@ def outcome(episode: Episode) -> tuple[Any, ...]:
     return (*episode.identity, episode.seed, episode.status, episode.answer, episode.reward, said)
 
 
-def begun(run: RunDir, copy: Path, model: Model) -> RunDir:
-    begin(run, copy, f"evaluation.attempts={ATTEMPTS}", *model.words)
-    return run
+ROWS = [{"task_id": f"item-{n}", "Question": f"Say the number {n}", "Final answer": str(n)} for n in range(ITEMS)]
 
 
-def test_a_killed_evaluation_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
-    rows = [{"task_id": f"item-{n}", "Question": f"Say the number {n}", "Final answer": str(n)} for n in range(ITEMS)]
-    copy = made_up_copy(tmp_path / "GAIA", rows)
-    run = prepare(tmp_path / "killed")
-    other = RunDir(tmp_path / "undisturbed")
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    return prepare(tmp_path_factory.mktemp("runs"))
+
+
+def copy_of(run: RunDir, root: Path) -> RunDir:
+    return RunDir(Path(shutil.copytree(run.root, root, symlinks=True)))
+
+
+def begun(run: RunDir, copy: Path, model: Model, *words: str) -> None:
+    begin(run, copy, f"evaluation.attempts={ATTEMPTS}", *model.words, *words)
+
+
+def play(run: RunDir) -> None:
+    done = subprocess.run(worker(run), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_failed_is_asked_again_by_a_resume_and_by_nothing_else(prepared: RunDir, tmp_path: Path) -> None:
+    away = True
+    copy, run = made_up_copy(tmp_path / "GAIA", ROWS[:2]), copy_of(prepared, tmp_path / "run")
+
+    def often(body: dict[str, Any]) -> dict[str, Any] | int:
+        return 400 if away and body["messages"][1]["content"].endswith("1") else says(body)
+
+    with Model(often) as model:
+        begun(run, copy, model, "rollout.infra_retries=1")
+        play(run)
+        failed = [e for e in records(run) if e.status == "infra_error"]
+        assert [e.task_id for e in failed] == ["item-1"] * 2 and all("status 400" in e.error for e in failed)
+        assert len(model.asked) == 2 * 2 + 2 * 2  # two turns of two attempts, and two refusals of two
+        away = False
+        play(run)  # as Slurm puts a job back
+        assert len(model.asked) == 8
+        begun(run, copy, model)
+        assert [unit.task_id for unit in on_benchmark(run, NAME, 0).left] == ["item-1"]
+        play(run)
+        model.shutdown()
+    assert len(model.asked) == 8 + 2 * 2 and len(records(run)) == 6
+    best = benchmark.played(run, NAME, 0).episodes
+    assert [(e.task_id, e.status, e.reward) for e in best] == [("item-0", "answered", 1.0)] * 2 + [
+        ("item-1", "answered", 0.0)
+    ] * 2
+    assert on_benchmark(run, NAME, 0).left == []
+
+
+def test_a_killed_evaluation_goes_on_and_asks_nothing_twice(prepared: RunDir, tmp_path: Path) -> None:
+    copy = made_up_copy(tmp_path / "GAIA", ROWS)
+    run, other = copy_of(prepared, tmp_path / "killed"), copy_of(prepared, tmp_path / "undisturbed")
     with Model(says) as model:
-        subprocess.run(["cp", "-a", run.root, other.root], check=True)
         begun(other, copy, model)
-        done = subprocess.run(worker(other), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        play(other)
         expected = records(other)
         assert len(model.asked) == 2 * ITEMS * ATTEMPTS
         model.shutdown()
-    assert [e.identity for e in expected] == [(0, row["task_id"], a) for row in rows for a in range(ATTEMPTS)]
+    assert [e.identity for e in expected] == [(0, row["task_id"], a) for row in ROWS for a in range(ATTEMPTS)]
     assert [e.reward for e in expected] == [float(n % 2 == 0) for n in range(ITEMS) for _ in range(ATTEMPTS)]
     assert {(e.status, e.policy_version) for e in expected} == {("answered", 0)}
 
@@ -63,8 +106,7 @@ def test_a_killed_evaluation_goes_on_and_asks_nothing_twice(tmp_path: Path) -> N
         assert 9 <= len(recorded) < ITEMS * ATTEMPTS
         before = len(model.asked)
         begun(run, copy, model)  # as its user resumes it
-        done = subprocess.run(worker(run), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        play(run)
         asked = {body["seed"] for body in model.asked[before:]}
         model.shutdown()
     found = records(run)

@@ -2,17 +2,20 @@
 
 import asyncio
 import os
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from guest import Model
 
 from aworld.agents.protocols import Environment
+from aworld.config import Endpoint, Rollout
 from aworld.config import Environment as World
-from aworld.config import Rollout
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
 from aworld.errors import InfrastructureError
@@ -20,7 +23,9 @@ from aworld.rollout import worker
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.worker import Player, work
 from aworld.rollout.workload import Workload, reopen_failed
-from aworld.tasks.task import Task, Undecided
+from aworld.tasks import judge as judges
+from aworld.tasks.judge import Judge
+from aworld.tasks.task import Task
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
@@ -103,6 +108,7 @@ def written(workload: Workload) -> list[Episode]:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "PAUSE", 0.2)
     monkeypatch.setattr(worker, "LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr(judges, "PAUSE", 0.1)
 
 
 def test_an_infrastructure_failure_is_tried_again_ever_later_and_recorded_once(tmp_path: Path) -> None:
@@ -184,26 +190,31 @@ def test_a_sandbox_that_starts_late_is_waited_for_and_one_that_never_does_ends_t
     assert written(evaluation(tmp_path / "2")) == []
 
 
+def judged(model: str, address: str) -> Callable[[str | None, Task], float]:
+    judge = Judge(Endpoint(model=model, base_url=address))
+    return lambda answer, task: float(judge.agrees(task.question, answer or "", task.answer or ""))
+
+
 def test_an_answer_that_cannot_be_scored_is_kept_and_the_others_go_on(tmp_path: Path) -> None:
-    def stubborn(answer: str | None, task: Task) -> float:
-        if task.task_id == "a":
-            raise Undecided("the judge gave no verdict: maybe")
-        return score(answer, task)
+    def says(body: dict[str, Any]) -> dict[str, Any]:
+        return {"content": "correct: maybe" if "What is a?" in str(body) else "correct: yes"}
 
     workload, player = evaluation(tmp_path / "e"), Script()
-    play(workload, player, tmp_path, stubborn)
+    with Model(says) as model:
+        play(workload, player, tmp_path, judged("judge", model.address))
+        model.shutdown()
     kept, other = sorted(written(workload), key=lambda e: e.task_id)
-    assert (kept.status, kept.reward, kept.error) == ("infra_error", 0.0, "the judge gave no verdict: maybe")
+    assert (kept.status, kept.reward) == ("infra_error", 0.0) and "gave no verdict: its reply ends" in kept.error
     assert (kept.answer, kept.token_ids, other.reward) == ("42", [1, 2], 1.0)
     assert set(player.played.values()) == {1}
 
 
 def test_without_a_judge_the_worker_ends_and_the_answer_is_not_recorded(tmp_path: Path) -> None:
-    def away(answer: str | None, task: Task) -> float:
-        raise InfrastructureError("the judge is away")
-
-    with pytest.raises(InfrastructureError, match="the judge is away"):
-        play(evaluation(tmp_path / "e"), Script(), tmp_path, away)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        away = judged("judge", f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
+        with pytest.raises(InfrastructureError, match=r"the judge at .* is away"):
+            play(evaluation(tmp_path / "e"), Script(), tmp_path, away)
     assert written(evaluation(tmp_path / "e")) == []
 
 
