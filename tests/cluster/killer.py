@@ -37,9 +37,17 @@ class Killer:
         ]
 
     def run_to_the_end(
-        self, run: Run, every: float, kills: int, seconds: float, resume: Callable[[], object] | None = None
+        self,
+        run: Run,
+        every: float,
+        kills: int,
+        seconds: float,
+        resume: Callable[[], object] | None = None,
+        due: Callable[[int], bool] = lambda struck: True,
     ) -> None:
         """Strike about `every` seconds until there were `kills` in all, then let the run end; `resume` it if it stops.
+
+        `due` says whether it is time for one more, after so many; so a run may be struck at its own pace.
 
         Raises:
             AssertionError: it does not end within `seconds`.
@@ -48,12 +56,12 @@ class Killer:
         while True:
             assert time.monotonic() < give_up, f"the run did not end; {run.last_words()}"
             time.sleep(self.random.uniform(0.5, 1.5) * every)
-            if self.kills.total() < kills:
+            if self.kills.total() < kills and due(self.kills.total()):
                 self.strike()
             self.cluster.resume_drained_nodes()  # a controller that forgot a job takes away the node where it runs
             hurry()
             code = self._where(run)
-            if code == FINISHED and not self._jobs():
+            if code == FINISHED and not self.jobs():
                 return
             if code not in (FINISHED, UNDER_WAY):
                 self.resumes += 1
@@ -105,14 +113,14 @@ class Killer:
 
     def lose_the_controller(self) -> bool:
         time.sleep(5.5)  # what it was told in the last five seconds it may not have written down
-        runs = bool(self._jobs("RUNNING"))
+        runs = bool(self.jobs("RUNNING"))
         if runs:
             self.cluster.kill_slurmctld()
             self.cluster.start_slurmctld()
         return runs
 
     def _of_a_job(self, *command: str) -> bool:
-        jobs = self._jobs("RUNNING")
+        jobs = self.jobs("RUNNING")
         if jobs:
             self.cluster.slurm(*command, self.random.choice(jobs))
         return bool(jobs)
@@ -122,7 +130,7 @@ class Killer:
         used = self.cluster.slurm("squeue", "--noheader", "--partition=low", "--states=RUNNING", "--format=%N").split()
         return sorted(set(self.cluster.slurm("scontrol", "show", "hostnames", ",".join(used)).split())) if used else []
 
-    def _jobs(self, *states: str) -> list[str]:
+    def jobs(self, *states: str) -> list[str]:
         words = [f"--states={','.join(states)}"] if states else []
         return self.cluster.slurm("squeue", "--noheader", "--array", "--partition=low", "--format=%i", *words).split()
 

@@ -1,7 +1,9 @@
 """A real HTTP server that answers as an OpenAI-compatible endpoint does, in good and in bad ways."""
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -9,9 +11,16 @@ import pytest
 
 from aworld.config import Endpoint as Config
 from aworld.errors import InfrastructureError, InputError
+from aworld.tasks import judge as judges
 from aworld.tasks.judge import Judge, verdict
+from aworld.tasks.task import Undecided
 
 pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judges, "PAUSE", 0.1)
 
 
 class Endpoint(ThreadingHTTPServer):
@@ -31,6 +40,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def do_GET(self) -> None:
+        self.send_response(501)
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -71,9 +84,34 @@ def test_what_is_no_verdict_is_asked_again_and_never_guessed(endpoint: Endpoint)
     endpoint.replies = [(503, {}), saying("It is correct, I think."), saying("correct: yes")]
     assert judge(endpoint).agrees("q", "a", "t") is True
     endpoint.replies = [saying("correct: yes and no"), saying(None), (200, {"error": "x"})]
-    with pytest.raises(InfrastructureError, match=r"gave no verdict"):
+    with pytest.raises(Undecided, match=r"gave no verdict"):
         judge(endpoint).agrees("q", "a", "t")
     assert not endpoint.replies
+
+
+def test_it_is_asked_again_ever_later(endpoint: Endpoint) -> None:
+    endpoint.replies = [(500, {})] * 3
+    began = time.monotonic()
+    with pytest.raises(Undecided, match="500"):
+        judge(endpoint).agrees("q", "a", "t")
+    assert time.monotonic() - began >= 0.1 + 0.2 and len(endpoint.requests) == 3
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_judge_that_refuses_to_be_asked_is_told_from_one_that_cannot_decide(endpoint: Endpoint, status: int) -> None:
+    endpoint.replies = [(status, {})]
+    with pytest.raises(InfrastructureError, match=f"refuses: status {status}; mend tasks.judge") as caught:
+        judge(endpoint).agrees("q", "a", "t")
+    assert not isinstance(caught.value, Undecided) and len(endpoint.requests) == 1
+
+
+def test_so_is_a_judge_that_is_away() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        asked = Judge(Config(model="judge", base_url=f"http://127.0.0.1:{unused.getsockname()[1]}/v1"))
+        with pytest.raises(InfrastructureError, match=r"is away: .*refused") as caught:
+            asked.agrees("q", "a", "t")
+    assert not isinstance(caught.value, Undecided)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +120,14 @@ def test_what_is_no_verdict_is_asked_again_and_never_guessed(endpoint: Endpoint)
         ("correct: yes", True),
         ("reasons\n\ncorrect: no\n", False),
         ("`correct: yes`", True),
+        ("correct：yes", True),
+        ("correct: yes。", True),
+        ("**ｃｏｒｒｅｃｔ：　ｎｏ．**", False),
+        ("一样的。\ncorrect：no｡", False),
+        ("correct：yes、", None),
+        ("correct：是", None),
+        ("correct：yes？", None),
+        ("correct: yes。no", None),
         ("correct: yes\nbut then again", None),
         ("incorrect: yes", None),
         ("correct: maybe", None),

@@ -1,7 +1,10 @@
 """A policy on a benchmark of its own configuration: `evals/NAME/` of a run directory, one folder per policy version."""
 
+import re
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
+
+from omegaconf import OmegaConf
 
 from aworld import config as configuration
 from aworld.config import Config
@@ -13,6 +16,9 @@ from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
 DECIDES = ("tasks", "evaluation", "agent", "environment", "seed")  # what the figures depend on
+FREE = re.compile(  # of these: where things lie, keys, and how long is waited
+    r"tasks\.path|environment\.(slots|start_seconds)|.*\.(endpoint|judge)\.(base_url|key_variable|seconds)"
+)
 
 
 @dataclass(frozen=True)
@@ -28,27 +34,28 @@ class Played:
         return [episode for episode in self.episodes if episode.task_id == task.task_id]
 
 
-def begin(config: Config, run: RunDir, name: str, version: int) -> None:
+def begin(config: Config, run: RunDir, name: str, version: int, tasks: str = "") -> None:
     """Fix the benchmark's configuration, so that every worker, today and after a resume, asks the same of a policy.
+
+    Args:
+        tasks: the NAME of `tasks=NAME`, if that was said.
 
     Raises:
         InputError: it was begun with another one, or its tasks cannot be had.
     """
-    make_source(config.tasks, run.benchmark(name).parent / "tasks")
+    path = run.benchmark(name)
+    if path.exists():
+        begun = OmegaConf.select(OmegaConf.load(path), "provenance.tasks", default=tasks)
+        if tasks and tasks != begun:
+            was = f"tasks={begun}" if begun else "the run's own tasks"
+            raise InputError(f"{name} was begun with {was}, not tasks={tasks}; give the other one another --name")
+        tasks, before = begun, configuration.read(path)
+        for key, (was, now) in differences(before, config).items():
+            if key.partition(".")[0] in DECIDES and not FREE.fullmatch(key):
+                raise InputError(f"{name} was begun with {key}={was}, now it is {now}; use the same, or another --name")
+    make_source(config.tasks, path.parent / "tasks")
     run.evaluation(name, version).mkdir(parents=True, exist_ok=True)
-    if not run.benchmark(name).exists():
-        publish_text(run.benchmark(name), configuration.to_yaml(config))
-        return
-    before = configuration.read(run.benchmark(name))
-    for part in DECIDES:
-        now = _flat(getattr(config, part), part)
-        for key, value in _flat(getattr(before, part), part).items():
-            if now[key] != value:
-                raise InputError(
-                    f"{name} was begun with {key}={value}, now it is {now[key]}; use the same, or remove "
-                    f"{run.benchmark(name).parent}"
-                )
-    publish_text(run.benchmark(name), configuration.to_yaml(config))  # the site may be another
+    publish_text(path, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": {"tasks": tasks}}))
 
 
 def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
@@ -82,11 +89,21 @@ def played(run: RunDir, name: str, version: int) -> Played:
     return Played(list(source.tasks("held_out")), config.evaluation.attempts, episodes, source)
 
 
+def differences(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ, by their full names: before and now; None where it is not there."""
+    old, new = _flat(before, ""), _flat(now, "")
+    return {key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)}
+
+
 def _flat(value: Any, name: str) -> dict[str, Any]:
     """The settings below `name`, by their full names."""
-    if not is_dataclass(value):
+    if is_dataclass(value):
+        below = {one.name: getattr(value, one.name) for one in fields(value)}
+    elif isinstance(value, dict) and any(map(is_dataclass, value.values())):
+        below = value
+    else:
         return {name: value}
     found: dict[str, Any] = {}
-    for one in fields(value):
-        found |= _flat(getattr(value, one.name), f"{name}.{one.name}")
+    for key, one in below.items():
+        found |= _flat(one, f"{name}.{key}" if name else key)
     return found

@@ -17,10 +17,12 @@ from aworld.launch.plan import Stage
 from aworld.launch.progress import Progress
 from aworld.launch.slurm import script
 from aworld.launch.status import on_benchmark
-from aworld.rollout.workload import HELD_OUT, Workload, evaluation_workload, round_workload
+from aworld.rollout.workload import HELD_OUT, Workload, evaluation_workload, reopen_failed, round_workload
 from aworld.rundir import RunDir, is_complete
 from aworld.tasks import make_source
 
+# Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
+REACHES = re.compile(r"site\.(?!(sandbox|scratch|images|binds|bind_python|wait_seconds)\b).*")
 KINDS = {kind.exit_code: kind for kind in (InputError, TaskError)}
 
 
@@ -51,7 +53,10 @@ def launch_stage(kind: str, text: str | None) -> int:
             raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
         roles.check(config.agent)
         if tasks and not arguments.dry_run:
-            benchmark.begin(config, run, tasks, arguments.number)
+            benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words))
+        if kind == "evaluate" and not arguments.dry_run:
+            for workload in _workloads(kind, config, run, arguments.number, tasks):
+                reopen_failed(workload)
         if kind == "evaluate" and arguments.begin_only:
             return
         stage = stage_of(kind, config, run, arguments.number, tasks)
@@ -73,16 +78,28 @@ def launch_stage(kind: str, text: str | None) -> int:
 
 def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> tuple[Config, str]:
     """The run's configuration, or of an evaluation with `tasks=NAME` that benchmark's, and what it is called."""
-    named = [word for word in words if kind == "evaluate" and word.startswith("tasks=")]
-    if not named and not name:
-        return configuration.changed(configuration.read(run.config), words), ""
-    tasks = name or named[-1].removeprefix("tasks=")
+    own = configuration.read(run.config)
+    tasks = name or (_named(words) if kind == "evaluate" else "")
+    if not tasks:
+        config = configuration.changed(own, words)
+        for key, (was, now) in benchmark.differences(own, config).items():
+            if not REACHES.fullmatch(key):
+                other = "; to evaluate otherwise, give it a --name" if kind == "evaluate" else ""
+                raise InputError(
+                    f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
+                )
+        return config, ""
     if tasks == HELD_OUT or not re.fullmatch(r"[\w.-]+", tasks):
         raise InputError(f"--name {tasks}: give it letters, digits, '.', '_' and '-', and not {HELD_OUT}")
     if run.benchmark(tasks).exists():  # as it was begun
-        others = [word for word in words if word not in named]
+        others = [word for word in words if not word.startswith("tasks=")]  # `begin` looks at it
         return configuration.changed(configuration.read(run.benchmark(tasks)), others), tasks
-    return configuration.changed(configuration.read(run.config), words), tasks
+    return configuration.changed(own, words), tasks
+
+
+def _named(words: list[str]) -> str:
+    """The NAME of `tasks=NAME`, if that is said."""
+    return ([""] + [word.removeprefix("tasks=") for word in words if word.startswith("tasks=")])[-1]
 
 
 def _workloads(kind: str, config: Config, run: RunDir, number: int, tasks: str) -> list[Workload]:

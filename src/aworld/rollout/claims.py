@@ -77,11 +77,20 @@ class Claims:
         """Say that the unit is still being worked on. False: the lease had run out and another took it over."""
         number = self._held[unit.key]
         os.utime(self._path(unit, number))
-        return not self._path(unit, number + 1).exists()
+        if self._path(unit, number + 1).exists():
+            del self._held[unit.key]
+            return False
+        return True
+
+    def was_anothers(self, unit: Unit) -> bool:
+        """Whether we hold it after another, who may have finished some of it."""
+        before = self._held[unit.key] - 1
+        return before > 0 and self._path(unit, before).read_text() != self.owner
 
     def release(self, unit: Unit) -> None:
         """Give the unit back undone; it is free at once."""
-        os.utime(self._path(unit, self._held.pop(unit.key)), (0, 0))
+        if number := self._held.pop(unit.key, 0):  # else another has it by now
+            os.utime(self._path(unit, number), (0, 0))
 
     def done(self, unit: Unit) -> None:
         """Mark the unit done; its records are durable before this."""

@@ -22,8 +22,8 @@ from aworld.agents.tokens import PolicySpeaker
 from aworld.config import Config
 from aworld.containers import folders, staged
 from aworld.environments.pool import EnvironmentPool
-from aworld.environments.sandbox import choose
-from aworld.errors import InfrastructureError, Interrupted
+from aworld.environments.sandbox import Sandbox, choose
+from aworld.errors import InfrastructureError, InputError, Interrupted
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
 from aworld.processes import Notice
@@ -95,11 +95,13 @@ async def rollout(
 
     Raises:
         Interrupted: it ends soon, and not everything is played.
+        InputError: the policy's code could read the answers, and nobody said that it may.
         InfrastructureError: the shard or the sandboxes cannot start, or a policy does not come within the site's
             `wait_seconds`.
     """
     owner = worker.owner
     sandbox = choose(config.site.sandbox, staged(config.site.images.environment, config.site.scratch))
+    _check_hidden(config, sandbox, workloads)
     publish_json(run.root / "sandbox.json", {"name": sandbox.name, "gaps": list(sandbox.gaps)})
     async with AsyncExitStack() as stack:
         pool: EnvironmentPool | None = None
@@ -121,6 +123,17 @@ async def rollout(
             timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
             append_json(workload.folder / "timing.jsonl", timing)
             close(config, run, workload, worker)
+
+
+def _check_hidden(config: Config, sandbox: Sandbox, workloads: list[Workload]) -> None:
+    """`auto` is no leave to play a benchmark where the policy's code could read its copy, gold answers included."""
+    if sandbox.name != "subprocess" or config.site.sandbox == "subprocess" or not config.tasks.path:
+        return
+    if any(task.answer is not None for workload in workloads for task in workload.tasks):
+        raise InputError(
+            f"no sandbox works here, so the policy's code could read the answers in tasks.path={config.tasks.path}; "
+            "install bubblewrap or Apptainer, or allow it with site.sandbox=subprocess"
+        )
 
 
 class Shard:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Protocol
@@ -14,9 +14,11 @@ from aworld.environments.pool import EnvironmentPool
 from aworld.errors import AWorldError, InfrastructureError, Interrupted
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.workload import Workload
-from aworld.tasks.task import Task
+from aworld.tasks.task import Task, Undecided
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
+
+PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 
 
 class Player(Protocol):
@@ -45,12 +47,14 @@ async def work(
     """Play units of the workload until all are done, by this worker or by others.
 
     A finished episode is durable in this worker's journal before the next begins; what is already in a journal is
-    not played again. An infrastructure failure is retried `config.infra_retries` times, then recorded as such. Once it
-    `ends_soon` the worker claims nothing more; whatever it does not finish is free for others at once.
+    not played again. An infrastructure failure is retried `config.infra_retries` times, then recorded as such; so is an
+    answer that nobody can score. Once it `ends_soon` the worker claims nothing more; whatever it does not finish is
+    free for others at once.
 
     Raises:
         Interrupted: it ends soon, and what it had in hand is finished.
-        InfrastructureError: no environment can be started, the disk is full, or the policy's shard is gone.
+        InfrastructureError: no environment can be started, the disk is full, the policy's shard is gone, or so is who
+            scores.
     """
     folder = workload.folder / "journals"
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,9 +63,11 @@ async def work(
     claims = Claims(workload.folder / "claims", owner, config.lease_seconds)
     capacity = asyncio.Semaphore(slots)
     done = claims.done_names()  # before the journals are read: what is done is in one of them
-    finished = {episode.identity for episode in journal.collect(folder)}
+    episodes = journal.collect(folder)
+    found = {episode.identity for episode in episodes}
+    finished = {episode.identity for episode in episodes if not workload.plays_again(episode)}
     for one in units:
-        lost = [n for n in one.attempts if (workload.round, one.task_id, n) not in finished]
+        lost = [n for n in one.attempts if (workload.round, one.task_id, n) not in found]
         if lost and one.key in done:
             print(f"warning: {len(lost)} episodes of {one.task_id} are lost, and played again", file=sys.stderr)
             claims.reopen(one)
@@ -69,22 +75,34 @@ async def work(
     async def attempt(task: Task, number: int) -> None:
         async with capacity:
             episode = await _play_with_retries(play, pool, task, number, workload.round, config.infra_retries, seed)
-        reward = await asyncio.to_thread(score, episode.answer, task)  # a judge takes its time
-        log.append(replace(episode, reward=reward))
+        try:
+            reward = await asyncio.to_thread(score, episode.answer, task)  # a judge takes its time
+            episode = replace(episode, reward=reward)
+        except Undecided as reason:
+            episode = replace(episode, status="infra_error", error=str(reason))
+        log.append(episode)
+        if not workload.plays_again(episode):
+            finished.add(episode.identity)
+
+    async def attempts(claimed: Unit) -> None:
+        if claims.was_anothers(claimed):  # which may have finished some of it since we looked
+            episodes = await asyncio.to_thread(journal.collect, folder)
+            finished.update(episode.identity for episode in episodes if not workload.plays_again(episode))
+        async with asyncio.TaskGroup() as group:
+            for number in claimed.attempts:
+                if (workload.round, claimed.task_id, number) not in finished:
+                    group.create_task(attempt(tasks[claimed.task_id], number))
 
     async def unit(claimed: Unit) -> None:
-        left = [n for n in claimed.attempts if (workload.round, claimed.task_id, n) not in finished]
-        renewal = asyncio.create_task(_renew(claims, claimed, config.lease_seconds / 4))
         try:
-            async with asyncio.TaskGroup() as group:
-                for number in left:
-                    group.create_task(attempt(tasks[claimed.task_id], number))
+            is_ours = await _while_held(claims, claimed, config.lease_seconds / 4, attempts(claimed))
         except BaseException:
             claims.release(claimed)
             raise
-        finally:
-            renewal.cancel()
-        claims.done(claimed)
+        if is_ours:
+            claims.done(claimed)
+        else:
+            print(f"warning: {claimed.task_id} was taken over by another worker; its lease ran out", file=sys.stderr)
 
     with _first_failure(), journal.Journal(folder / f"{owner}.journal") as log:
         while not claims.all_done(units):
@@ -106,13 +124,14 @@ async def _play_with_retries(
 ) -> Episode:
     own_seed = episode_seed(seed, round_, task.task_id, attempt)
     for left in range(retries, -1, -1):
+        if left < retries:
+            await asyncio.sleep(min(PAUSE * 2.0 ** (retries - left - 1), LONGEST_PAUSE))
         try:
             async with pool.episode(task.files) as environment:
                 episode = await play(task, attempt, own_seed, environment)
         except InfrastructureError:  # no slot could be had; the agent itself reports what fails after that
             if not left:
                 raise
-            await asyncio.sleep(1.0)
         else:
             if episode.status != "infra_error" or not left:
                 return episode
@@ -134,8 +153,16 @@ def _first_failure() -> Iterator[None]:
         raise
 
 
-async def _renew(claims: Claims, unit: Unit, every: float) -> None:
-    with suppress(asyncio.CancelledError):
-        while True:
-            await asyncio.sleep(every)
-            claims.renew(unit)
+async def _while_held(claims: Claims, unit: Unit, every: float, work: Coroutine[None, None, None]) -> bool:
+    """Do the work and renew the claim meanwhile. False: another took the unit over, so the rest of the work is its."""
+    working = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait([working], timeout=every))[0]:
+            with suppress(OSError):  # a shared disk may fail for a moment; the next renewal makes up for it
+                if not claims.renew(unit):
+                    return False
+        await working
+        return True
+    finally:
+        working.cancel()
+        await asyncio.wait([working])

@@ -9,6 +9,7 @@ from aworld.rollout.claims import Claims, Unit
 from aworld.rundir import RunDir
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories import journal
+from aworld.trajectories.episode import Episode
 
 HELD_OUT = "held-out"
 
@@ -34,6 +35,11 @@ class Workload:
     oldest: int | None
     newest: int | None
     publishes: bool
+
+    def plays_again(self, episode: Episode) -> bool:
+        """Whether an episode is played anew when its unit is free again: a failure that would spoil a figure. Training
+        just leaves it out."""
+        return not self.publishes and episode.status == "infra_error"
 
     @property
     def units(self) -> list[Unit]:
@@ -95,6 +101,16 @@ def evaluation_workload(
         newest=version,
         publishes=False,
     )
+
+
+def reopen_failed(workload: Workload) -> None:
+    """Free the units of an evaluation in which an infrastructure failure is recorded, as whoever resumes it wants."""
+    failed = {e.task_id for e in journal.collect(workload.folder / "journals") if workload.plays_again(e)}
+    claims = Claims(workload.folder / "claims", "", 0.0)
+    done = claims.done_names()
+    for unit in workload.units:
+        if unit.task_id in failed and unit.key in done:
+            claims.reopen(unit)
 
 
 def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:

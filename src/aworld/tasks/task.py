@@ -5,6 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from aworld.errors import InfrastructureError
+
+
+class Undecided(InfrastructureError):  # noqa: N818
+    """Nobody could say what this one answer is worth; others may well be scored."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -39,5 +45,10 @@ class TaskSource(Protocol):
         ...
 
     def score(self, answer: str | None, task: Task) -> float:
-        """What an answer is worth, 0 to 1; 0 where the task's gold answer is withheld."""
+        """What an answer is worth, 0 to 1; 0 where the task's gold answer is withheld.
+
+        Raises:
+            Undecided: it could not be said of this answer.
+            InfrastructureError: it can be said of no answer, for who decides is away.
+        """
         ...

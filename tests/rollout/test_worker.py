@@ -1,0 +1,287 @@
+"""A worker at real journals, claims and sandboxes: what is played again, what never is, and what is recorded."""
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from guest import Model
+
+from aworld.agents.protocols import Environment
+from aworld.config import Endpoint, Rollout
+from aworld.config import Environment as World
+from aworld.environments.pool import EnvironmentPool
+from aworld.environments.sandbox import Sandbox, choose
+from aworld.errors import InfrastructureError
+from aworld.rollout import worker
+from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.worker import Player, work
+from aworld.rollout.workload import Workload, reopen_failed
+from aworld.tasks import judge as judges
+from aworld.tasks.judge import Judge
+from aworld.tasks.task import Task
+from aworld.trajectories import journal
+from aworld.trajectories.episode import Episode
+
+pytestmark = pytest.mark.unit
+TASKS = [Task(name, f"What is {name}?", "42", 1) for name in ("a", "b")]
+
+
+def evaluation(folder: Path, tasks: list[Task] = TASKS, attempts: int = 1, publishes: bool = False) -> Workload:
+    return Workload("evaluation 3", folder, 3, tasks, attempts, 1.0, 3, 3, publishes)
+
+
+class Script:
+    """A Player that runs a command in its sandbox and fails as often as it is told to; it knows what it played."""
+
+    def __init__(self, failures: dict[str, int] | None = None, answer: str = "42"):
+        self.failures, self.answer = dict(failures or {}), answer
+        self.played: Counter[tuple[str, int]] = Counter()
+        self.times: list[float] = []
+
+    async def __call__(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+        self.played[task.task_id, attempt] += 1
+        self.times.append(time.monotonic())
+        seen = await environment.call("python", {"code": f"print({self.answer})"})
+        fails = self.failures.get(task.task_id, 0) > 0
+        self.failures[task.task_id] = self.failures.get(task.task_id, 0) - 1
+        return episode(task, attempt, None if fails else seen.text, "the model is away" if fails else "")
+
+
+def episode(task: Task, attempt: int, answer: str | None, error: str = "") -> Episode:
+    return Episode(
+        round=3,
+        task_id=task.task_id,
+        attempt=attempt,
+        level=1,
+        question=task.question,
+        token_ids=[1, 2],
+        mask=[0, 1],
+        logprobs=[0.0, -0.5],
+        turns=[],
+        answer=answer,
+        reward=0.0,
+        status="infra_error" if error else "answered",
+        seconds={"total": 1.0},
+        policy_version=3,
+        seed=0,
+        error=error,
+    )
+
+
+def score(answer: str | None, task: Task) -> float:
+    return float(answer == task.answer)
+
+
+def play(
+    workload: Workload,
+    player: Player,
+    scratch: Path,
+    score: Callable[[str | None, Task], float] = score,
+    sandbox: Sandbox | None = None,
+    owner: str = "worker-0",
+    **settings: float,
+) -> None:
+    """What a process of the array does."""
+
+    async def story() -> None:
+        world = World(servers=["python"], slots=2, reuse="reset")
+        async with EnvironmentPool(world, sandbox or choose("auto", ""), None, scratch) as pool:
+            config = Rollout(**{"lease_seconds": 60, "infra_retries": 2, **settings})  # type: ignore[arg-type]
+            await work(workload, player, pool, score, config, 0, owner, 2)
+
+    asyncio.run(story())
+
+
+def written(workload: Workload) -> list[Episode]:
+    """Every record of every journal, doubles included."""
+    return [e for path in (workload.folder / "journals").glob("*.journal") for e in journal.load(path).episodes]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "PAUSE", 0.2)
+    monkeypatch.setattr(worker, "LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr(judges, "PAUSE", 0.1)
+
+
+def test_an_infrastructure_failure_is_tried_again_ever_later_and_recorded_once(tmp_path: Path) -> None:
+    workload, player = evaluation(tmp_path / "e", TASKS[:1]), Script({"a": 3})
+    play(workload, player, tmp_path, infra_retries=3)
+    (record,) = written(workload)
+    assert (record.status, record.answer, record.reward, record.error) == ("answered", "42", 1.0, "")
+    assert player.played == {("a", 0): 4}
+    pauses = [later - earlier for earlier, later in zip(player.times, player.times[1:], strict=False)]
+    assert pauses[0] >= 0.2 and min(pauses[1:]) >= 0.3  # 0.4 and 0.8 are more than the longest
+
+
+def test_a_wrong_answer_is_played_once_and_never_again(tmp_path: Path) -> None:
+    workload, player = evaluation(tmp_path / "e", attempts=2), Script(answer="41")
+    for _ in range(2):
+        play(workload, player, tmp_path)
+        reopen_failed(workload)
+    assert [(e.status, e.reward) for e in written(workload)] == [("answered", 0.0)] * 4
+    assert set(player.played.values()) == {1}
+
+
+def test_beyond_the_cap_the_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
+    workload, player = evaluation(tmp_path / "e"), Script({"a": 99})
+    play(workload, player, tmp_path, infra_retries=1)
+    found = {e.task_id: (e.status, e.reward, e.error) for e in written(workload)}
+    assert found == {"a": ("infra_error", 0.0, "the model is away"), "b": ("answered", 1.0, "")}
+    assert player.played == {("a", 0): 2, ("b", 0): 1} and workload.left == []
+
+
+def test_a_resume_plays_failures_again_and_nothing_else(tmp_path: Path) -> None:
+    workload = evaluation(tmp_path / "e", attempts=2)
+    play(workload, Script({"a": 99}), tmp_path, infra_retries=0)
+    untold = Script()
+    play(workload, untold, tmp_path, owner="worker-1")  # a worker that comes later is no resume
+    assert not untold.played
+    reopen_failed(workload)
+    assert [unit.task_id for unit in workload.left] == ["a"]
+    again = Script({"a": 1})
+    play(workload, again, tmp_path, owner="worker-1", infra_retries=0)
+    assert again.played == {("a", 0): 1, ("a", 1): 1}
+    reopen_failed(workload)
+    last = Script()
+    play(workload, last, tmp_path, infra_retries=0)
+    assert last.played.total() == 1
+    best = journal.collect(workload.folder / "journals")
+    assert [(e.task_id, e.status, e.reward) for e in best] == [(n, "answered", 1.0) for n in "aabb"]
+    assert len(written(workload)) == 4 + 2 + 1
+
+
+def test_a_round_goes_on_without_what_failed(tmp_path: Path) -> None:
+    workload = evaluation(tmp_path / "e", publishes=True)
+    play(workload, Script({"a": 99}), tmp_path, infra_retries=0)
+    reopen_failed(workload)
+    assert workload.left == []
+    player = Script()
+    play(workload, player, tmp_path)
+    assert not player.played
+
+
+def test_a_sandbox_that_starts_late_is_waited_for_and_one_that_never_does_ends_the_worker(tmp_path: Path) -> None:
+    class Late:
+        """The real one, whose first `failures` servers end at once."""
+
+        name, gaps = "late", ()
+
+        def __init__(self, failures: int):
+            self.failures, self.real = failures, choose("auto", "")
+            self.python = self.real.python
+
+        def launch(self, argv, contents):  # type: ignore[no-untyped-def]
+            self.failures -= 1
+            return self.real.launch(["false"] if self.failures >= 0 else argv, contents)
+
+    workload, player = evaluation(tmp_path / "1"), Script()
+    play(workload, player, tmp_path, sandbox=Late(3), infra_retries=4)
+    assert [e.status for e in written(workload)] == ["answered"] * 2 and set(player.played.values()) == {1}
+    with pytest.raises(InfrastructureError):
+        play(evaluation(tmp_path / "2"), player, tmp_path, sandbox=Late(99), infra_retries=1)
+    assert written(evaluation(tmp_path / "2")) == []
+
+
+def judged(model: str, address: str) -> Callable[[str | None, Task], float]:
+    judge = Judge(Endpoint(model=model, base_url=address))
+    return lambda answer, task: float(judge.agrees(task.question, answer or "", task.answer or ""))
+
+
+def test_an_answer_that_cannot_be_scored_is_kept_and_the_others_go_on(tmp_path: Path) -> None:
+    def says(body: dict[str, Any]) -> dict[str, Any]:
+        return {"content": "correct: maybe" if "What is a?" in str(body) else "correct: yes"}
+
+    workload, player = evaluation(tmp_path / "e"), Script()
+    with Model(says) as model:
+        play(workload, player, tmp_path, judged("judge", model.address))
+        model.shutdown()
+    kept, other = sorted(written(workload), key=lambda e: e.task_id)
+    assert (kept.status, kept.reward) == ("infra_error", 0.0) and "gave no verdict: its reply ends" in kept.error
+    assert (kept.answer, kept.token_ids, other.reward) == ("42", [1, 2], 1.0)
+    assert set(player.played.values()) == {1}
+
+
+def test_without_a_judge_the_worker_ends_and_the_answer_is_not_recorded(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        away = judged("judge", f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
+        with pytest.raises(InfrastructureError, match=r"the judge at .* is away"):
+            play(evaluation(tmp_path / "e"), Script(), tmp_path, away)
+    assert written(evaluation(tmp_path / "e")) == []
+
+
+def test_what_a_dead_worker_finished_after_we_came_is_not_played_again(tmp_path: Path) -> None:
+    """It claims both units before we do, finishes an attempt of each while we wait for it, and dies."""
+    workload = evaluation(tmp_path / "e", attempts=2)
+    dead = Claims(workload.folder / "claims", "worker-1", 60)
+    while dead.claim(workload.units):
+        pass
+    player = Script()
+    ours = threading.Thread(target=play, args=(workload, player, tmp_path))
+    ours.start()
+    while not (workload.folder / "journals" / "worker-0.journal").exists():  # it has read what there was, nothing
+        time.sleep(0.01)
+    with journal.Journal(workload.folder / "journals" / "worker-1.journal") as log:
+        for task in TASKS:
+            log.append(episode(task, 0, "41"))
+    for path in (workload.folder / "claims").glob("*.1.claim"):
+        os.utime(path, (0, 0))  # the lease is over
+    ours.join()
+    assert player.played == {("a", 1): 1, ("b", 1): 1}
+    assert Counter(e.identity[1:] for e in written(workload)) == dict.fromkeys(
+        [(n, a) for n in "ab" for a in (0, 1)], 1
+    )
+
+
+def test_a_unit_that_was_taken_over_is_left_to_the_other(tmp_path: Path) -> None:
+    workload = evaluation(tmp_path / "e", TASKS[:1])
+    unit = Unit("a", (0,))
+
+    class Slow(Script):
+        async def __call__(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+            if not self.played:  # we were asleep for longer than the lease, and another took the unit
+                (workload.folder / "claims" / f"{unit.key}.2.claim").write_text("worker-1")
+                self.played[task.task_id, attempt] += 1
+                await asyncio.sleep(30)
+            return await super().__call__(task, attempt, seed, environment)
+
+    slow = Slow()
+    began = time.monotonic()
+    ours = threading.Thread(target=play, args=(workload, slow, tmp_path), kwargs={"lease_seconds": 2})
+    ours.start()
+    time.sleep(3)
+    with journal.Journal(workload.folder / "journals" / "worker-1.journal") as log:
+        log.append(episode(TASKS[0], 0, "42"))
+    Claims(workload.folder / "claims", "worker-1", 2).done(unit)
+    ours.join()
+    assert time.monotonic() - began < 20
+    assert len(written(workload)) == 1 and slow.played == {("a", 0): 1}
+    assert (workload.folder / "claims" / f"{unit.key}.done").read_text() == "worker-1"
+
+
+def test_a_disk_that_fails_for_a_moment_does_not_cost_the_claim(tmp_path: Path) -> None:
+    claims = Claims(tmp_path, "worker-0", 60)
+    unit = claims.claim([Unit("a", (0,))])
+    assert unit
+    (path,) = tmp_path.glob("*.claim")
+
+    async def story() -> bool:
+        async def work() -> None:
+            path.rename(tmp_path / "away")
+            await asyncio.sleep(0.3)
+            (tmp_path / "away").rename(path)
+            (tmp_path / "mark").touch()
+            await asyncio.sleep(0.3)
+
+        return await worker._while_held(claims, unit, 0.05, work())
+
+    assert asyncio.run(story())
+    assert path.stat().st_mtime > (tmp_path / "mark").stat().st_mtime  # renewed after all
