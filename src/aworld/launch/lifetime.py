@@ -53,8 +53,8 @@ def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE
     cap = config.pipeline.max_restarts
     if sum(start["progress"] == progress for start in earlier[-cap:]) == cap:
         raise TaskError(
-            f"{name} of job {job} began {cap + 1} times while the run did not get on with it; see its log in {run.logs}, mend "
-            f"the cause, then: aworld resume {run.root}"
+            f"{name} of job {job} began {cap + 1} times while the run did not get on with it; see its log in "
+            f"{run.logs}, mend the cause, then: aworld resume {run.root}"
         )
     if restart > config.pipeline.max_requeues:
         raise TaskError(f"job {job} was put back into the queue {restart} times; go on with: aworld resume {run.root}")
