@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from aworld import containers
 from aworld.containers import folders, inside, sha256, staged
 from aworld.errors import InputError
 from aworld.rundir import RunDir
@@ -38,8 +39,36 @@ def test_without_an_image_a_command_is_what_it_was(site: Site) -> None:
     assert inside(site, "", ["python", "-m", "aworld"], [Path("/a")]) == ["python", "-m", "aworld"]
 
 
+@pytest.fixture
+def apptainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PATH at least by name: a command line is only made here."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "apptainer").write_text("#!/bin/false")
+    (tmp_path / "bin" / "apptainer").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+
+
 @pytest.mark.unit
-def test_an_image_with_its_own_python_runs_that() -> None:
+def test_without_apptainer_an_image_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"/i/vllm.sif is to be run: no apptainer on PATH; load its module"):
+        inside(Site("test"), "/i/vllm.sif", ["true"], [])
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("there", [True, False])
+def test_a_container_gets_the_gpus_where_their_driver_is(
+    there: bool, apptainer: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = tmp_path / "nvidiactl"
+    if there:
+        device.touch()
+    monkeypatch.setattr(containers, "GPU_DRIVER", device)
+    assert ("--nv" in inside(Site("test"), "/i/vllm.sif", ["true"], [])) is there
+
+
+@pytest.mark.unit
+def test_an_image_with_its_own_python_runs_that(apptainer: None) -> None:
     command = inside(Site("test", binds=["/data:/data:ro"]), "/i/vllm.sif", [sys.executable, "-m", "x"], [])
     at = command.index("/i/vllm.sif")
     deaf = ["env", "--ignore-signal=USR1", "--ignore-signal=USR2"]
@@ -49,7 +78,7 @@ def test_an_image_with_its_own_python_runs_that() -> None:
 
 
 @pytest.mark.unit
-def test_a_folder_that_cannot_be_bound_is_one_line(site: Site, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_bound_is_one_line(apptainer: None, site: Site, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a:b holds a colon or a comma"):
         inside(site, "/i/vllm.sif", ["true"], [tmp_path / "a:b"])
 

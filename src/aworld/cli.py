@@ -7,7 +7,6 @@ of status and watch: 0 the run is finished, 10 it is under way, 11 it stopped wi
 import argparse
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -16,8 +15,8 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import TaskError, guarded
 from aworld.evaluation.commands import add_to as of_evaluations
-from aworld.launch.lifetime import begin, in_job, task_number
-from aworld.processes import sole_holder, try_to_hold
+from aworld.launch.lifetime import WHOLE, begin, in_job, sole_trainer, task_number, training_of
+from aworld.processes import try_to_hold
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
@@ -64,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = add("doctor", _doctor, "what this site offers, on the login node and on compute nodes, each with its mend")
     doctor.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
     doctor.add_argument("--login-only", action="store_true", help="submit nothing")
-    doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node, as lines of JSON")
+    doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node for STAGE, as lines of JSON")
     prepare = add("prepare", _prepare, "make a run directory, and launch nothing")
     prepare.add_argument("words", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
     of_run("status", _status, "how far each stage is, by the run's files and what Slurm says")
@@ -104,11 +103,13 @@ def _rollout(arguments: argparse.Namespace) -> None:
     from aworld.rollout.workload import round_workload, schedule
 
     config, run, source = _open(arguments)
-    if arguments.round is None:
-        workloads, name = schedule(config, run, source), "rollout"
+    number = arguments.round
+    if number is None:
+        _play(config, run, source, schedule(config, run, source), "rollout", WHOLE, arguments)
     else:
-        workloads, name = [round_workload(config, run, source, arguments.round)], f"rollout-{arguments.round:04d}"
-    _play(config, run, source, workloads, name, arguments)
+        makes = (f"rounds/{number:04d}",)
+        workloads = [round_workload(config, run, source, number)]
+        _play(config, run, source, workloads, f"rollout-{number:04d}", makes, arguments)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -123,17 +124,24 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         config, run, source = _open(arguments)
         workloads = [evaluation_workload(config, run, source, arguments.policy)]
         stage = f"evaluate-{arguments.policy:04d}"
-    _play(config, run, source, workloads, stage, arguments)
+    makes = (f"evals/{workloads[0].folder.parent.name}/{arguments.policy:04d}",)
+    _play(config, run, source, workloads, stage, makes, arguments)
 
 
 def _play(
-    config: Config, run: RunDir, source: TaskSource, workloads: list, stage: str, arguments: argparse.Namespace
+    config: Config,
+    run: RunDir,
+    source: TaskSource,
+    workloads: list,
+    stage: str,
+    makes: tuple[str, ...],
+    arguments: argparse.Namespace,
 ) -> None:
     from aworld.rollout.stage import Worker, run_rollout
 
     number = arguments.worker + task_number()
     name = f"{stage}-{number}"
-    begin(config, run, name)
+    begin(config, run, name, makes)
     with try_to_hold(run.lock(name)) as is_alone:
         # A copy of this worker may still be at work where Slurm lost sight of it: then this is one worker more.
         suffix = "" if is_alone else f"-{uuid.uuid4().hex[:8]}"
@@ -147,7 +155,7 @@ def _gather(arguments: argparse.Namespace) -> None:
 
     config, run, source = _open(arguments)
     workload = round_workload(config, run, source, arguments.round)
-    begin(config, run, f"gather-{arguments.round:04d}-{task_number()}")
+    begin(config, run, f"gather-{arguments.round:04d}-{task_number()}", (f"rounds/{arguments.round:04d}",))
     if left := workload.left:
         names = ", ".join(unit.task_id for unit in left[:3])
         raise TaskError(
@@ -159,22 +167,22 @@ def _gather(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from aworld.training.launch import launch
-
     config, run, _ = _open(arguments)
-    name = "train" if arguments.round is None else f"train-{arguments.round:04d}"
-    begin(config, run, f"{name}-{task_number()}")
+    number = arguments.round
+    name, makes = ("train", WHOLE) if number is None else (f"train-{number:04d}", training_of(number))
+    begin(config, run, f"{name}-{task_number()}", makes)
     # Where the file system shares no locks a second trainer may be at work: it publishes the same bits.
-    lock: AbstractContextManager[None] = sole_holder(run.lock("train")) if task_number() == 0 else nullcontext()
-    with lock:
-        return launch(config, run, arguments.round)
+    with sole_trainer(run):
+        from aworld.training.launch import launch  # importing torch takes seconds
+
+        return launch(config, run, number)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from aworld.doctor.visit import report_node, visit
 
     if arguments.node:
-        report_node(arguments.node, configuration.read(arguments.node / "run.yaml"))
+        report_node(arguments.node, arguments.words[0], configuration.read(arguments.node / "run.yaml"))
         return 0
     words = (
         arguments.words if any(w.startswith("recipe=") for w in arguments.words) else ["recipe=demo", *arguments.words]
@@ -226,11 +234,11 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 
 def _cancel(arguments: argparse.Namespace) -> None:
-    from aworld.launch.slurm import cancel
+    from aworld.launch import local, slurm
 
-    _, run, _ = _open(arguments)
-    jobs = cancel(run)
-    print(f"cancelled {', '.join(jobs)}" if jobs else "no job of this run waits or runs")
+    config, run, _ = _open(arguments)
+    ended = (slurm.cancel if config.site.executor == "slurm" else local.cancel)(run)
+    print(f"cancelled {', '.join(ended)}" if ended else "no job of this run waits or runs")
 
 
 def _logs(arguments: argparse.Namespace) -> None:

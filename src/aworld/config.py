@@ -212,7 +212,7 @@ class Pipeline:
     rounds: int = 5
     mode: str = ""  # batch: a job per stage and round | resident: jobs that live through all rounds | "": as suits
     max_lag: int = 0  # rollout of round r may use policy r-1-max_lag
-    max_restarts: int = 3  # of one job in a row while the run does not get on
+    max_restarts: int = 2  # of one job in a row while its stage does not get on
     max_requeues: int = 100  # of one job in all
 
 

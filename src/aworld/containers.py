@@ -32,10 +32,12 @@ def inside(site: Site, image: str, argv: list[str], binds: Sequence[Path]) -> li
         binds: folders it needs, such as `folders(run)`; the site's own are added.
 
     Raises:
-        InputError: a folder's name is one that Apptainer cannot bind.
+        InputError: there is no apptainer, or a folder's name is one that it cannot bind.
     """
     if not image:
         return argv
+    if reason := no_apptainer():
+        raise InputError(f"{image} is to be run: {reason}")
     local = [Path(path) for path in (site.scratch, os.environ.get("TMPDIR", "")) if path]
     seen = [*binds, *(path for path in local if path.is_dir())]
     environment = {"PYTHONPATH": PACKAGES}
@@ -58,6 +60,12 @@ def inside(site: Site, image: str, argv: list[str], binds: Sequence[Path]) -> li
         f"HOME=/tmp/aworld-{os.getuid()}",  # apptainer itself refuses to set it
         *argv,
     ]
+
+
+def no_apptainer() -> str:
+    """Why no image can be run from here, with the mend; "" where it can."""
+    there = shutil.which("apptainer")
+    return "" if there else "no apptainer on PATH; load its module, or install it with tools/apptainer.sh"
 
 
 def _bind(path: Path) -> list[str]:

@@ -87,6 +87,17 @@ def sole_holder(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def hold(path: Path, poll: float = 0.2) -> Iterator[None]:
+    """Hold the lock at `path`; while another process does, wait."""
+    while True:
+        with try_to_hold(path) as is_ours:
+            if is_ours:
+                yield
+                return
+        time.sleep(poll)
+
+
+@contextmanager
 def try_to_hold(path: Path) -> Iterator[bool]:
     """Whether the lock at `path` is ours; our process id is in it then.
 

@@ -302,7 +302,7 @@ def main() -> int:
     if words.action == "start":
         cluster.start()
         print(f"a Slurm of {len(cluster.nodes)} virtual nodes runs; `make cluster-stop` ends it. To use it:\n")
-        print(f"  export SLURM_CONF={cluster.conf}\n  python jobs/pipeline.py recipe=demo site=test-cluster")
+        print(f"  {_exports(cluster)}\n  python jobs/pipeline.py recipe=demo site=test-cluster")
         return 0
     if words.action == "stop":
         cluster.stop()
@@ -314,6 +314,13 @@ def main() -> int:
     else:
         print(cluster.slurm("sinfo", "--Node", "--long"), cluster.slurm("squeue"), sep="\n")
     return 0
+
+
+def _exports(cluster: Cluster) -> str:
+    """The line that lets a shell use the cluster: its configuration, this Python, and Apptainer wherever it is."""
+    found = (sys.executable, shutil.which("apptainer"))
+    folders = [str(Path(program).parent) for program in found if program]
+    return f"export SLURM_CONF={cluster.conf} PATH={':'.join(folders)}:$PATH"
 
 
 if __name__ == "__main__":

@@ -165,8 +165,9 @@ def test_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         choose("docker", "")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert choose("auto", "").name == "subprocess"
-    with pytest.raises(InputError, match="no apptainer on PATH; load its module"):
-        choose("apptainer", "")
+    for name in ("apptainer", "auto"):  # whoever names an image gets no less, unasked
+        with pytest.raises(InputError, match=f"site.sandbox={name}: no apptainer on PATH; load its module"):
+            choose(name, "/images/environment.sif")
     with pytest.raises(InputError, match="no bwrap on PATH; install bubblewrap"):
         choose("bubblewrap", "")
 

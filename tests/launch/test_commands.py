@@ -1,5 +1,6 @@
 """What a user types, run as a user runs it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,16 @@ def test_bad_input_is_one_line_and_exit_code_2(words, message):
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("words", [["site=test-cluster"], ["site=local", "site.images.environment=image.sif"]])
+def test_images_without_apptainer_are_refused_before_anything_is_there(words, tmp_path):
+    env = {**os.environ, "PATH": str(tmp_path)}
+    words = [sys.executable, "jobs/pipeline.py", "recipe=demo", f"runs={tmp_path}/runs", *words]
+    done = subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "no apptainer on PATH; load its module" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("script", ["pipeline", "rollout", "gather", "train", "evaluate"])

@@ -2,16 +2,18 @@
 
 import re
 import shlex
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from aworld import config as configuration
+from aworld.errors import InputError
+from aworld.launch import dag
 from aworld.launch.plan import Stage, plan
+from aworld.launch.script import COME_BACK, OUTLIVE_SIGNALS, command, script, scripts, shape
 from aworld.launch.single import stage_of
-from aworld.launch.slurm import COME_BACK, OUTLIVE_SIGNALS, command, script
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
@@ -62,12 +64,62 @@ def test_both_ways_ask_for_the_same_and_run_the_same(kind: str, tasks: str, conf
 
 
 def test_every_script_passes_shellcheck() -> None:
-    if shutil.which("shellcheck") is None:
-        pytest.skip("no shellcheck on PATH; apt install shellcheck")
-    scripts = [*FOLDER.glob("*.sbatch"), *FOLDER.glob("*.sh")]
-    assert len(scripts) == len(STAGES) + 1
-    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
+    batch = [*FOLDER.glob("*.sbatch"), *FOLDER.glob("*.sh")]
+    assert len(batch) == len(STAGES) + 1
+    words = [Path(sys.executable).with_name("shellcheck"), *batch, *(FOLDER.parent / "tools").glob("*.sh")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_site_may_ask_by_qos_gres_and_constraint(config: configuration.Config) -> None:
+    words = ["site.gres=gpu:h100", "site.train.qos=long", "site.train.constraint=ib", "site.rollout.constraint=''"]
+    site = configuration.changed(config, words).site
+    run = RunDir(Path("runs/x"))
+    found = options(script(site, run, stage_of("train", config, run, 1), []))  # the stage is as it was before
+    assert found["gres"] == "gpu:h100:8" and "gpus-per-node" not in found and "qos" not in found
+    train, rollout = (stage_of(kind, configuration.changed(config, words), run, 1) for kind in ("train", "rollout"))
+    found = options(script(site, run, train, []))
+    assert (found["qos"], found["constraint"]) == ("long", "ib")
+    assert "constraint" not in options(script(site, run, rollout, []))
+
+
+def arrays(config: configuration.Config, *words: str) -> list[tuple[str, str]]:
+    """`--array` and the number of an element's first worker, of every script of a rollout."""
+    changed = configuration.changed(config, list(words))
+    run = RunDir(Path("runs/x"))
+    texts = scripts(changed.site, run, stage_of("rollout", changed, run, 1), [])
+    return [(options(text).get("array", ""), text.partition("--worker ")[2].splitlines()[0]) for text in texts]
+
+
+def test_all_arrays_of_a_stage_together_run_no_more_than_array_parallel(config: configuration.Config) -> None:
+    words = ["site.rollout.elements=25", "site.array_limit=10"]
+    first = [f"$(( (SLURM_ARRAY_TASK_ID + {start}) * 2 ))" for start in (0, 9, 17)]
+    shared = arrays(config, *words, "site.array_parallel=8")
+    assert shared == list(zip(["0-8%3", "0-7%3", "0-7%2"], first, strict=True))
+    assert [array for array, _ in arrays(config, *words, "site.array_parallel=0")] == ["0-8%9", "0-7%8", "0-7%8"]
+    with pytest.raises(InputError, match="array_parallel=2 is less than the 3 arrays that 25 elements need"):
+        arrays(config, *words, "site.array_parallel=2")
+
+
+def test_a_dry_run_writes_every_script(config: configuration.Config, tmp_path: Path) -> None:
+    words = ["site.rollout.elements=25", "site.array_limit=10", "pipeline.rounds=1"]
+    run, stages = RunDir(tmp_path / "run"), edges(config, tmp_path, *words)
+    changed = configuration.changed(config, words)
+    folder = tmp_path / "dry-run"
+    folder.mkdir()
+    (folder / "gather-0009.sbatch").write_text("of an earlier one")
+    paths = dag.dry_run(changed, run, list(stages.values()), folder)
+    rollouts = [f"rollout-000{round_}.{part}.sbatch" for round_ in (0, 1) for part in (1, 2, 3)]
+    others = [f"{stage}-000{round_}.sbatch" for stage in ("evaluate", "gather", "train") for round_ in (0, 1)]
+    assert {path.name for path in paths} == {*rollouts, *others, "report.sbatch"}
+    assert {path.name for path in folder.iterdir()} == {path.name for path in paths} | {"run.yaml"}
+    assert "aworld gather" in (folder / "gather-0001.sbatch").read_text()
+    texts = [(folder / name).read_text() for name in rollouts]
+    assert [options(text)["array"] for text in texts] == ["0-8%6", "0-7%5", "0-7%5"] * 2
+    assert options(texts[3])["dependency"] == "afterok:train-0000" and "dependency" not in options(texts[0])
+    assert [shape(text) for text in texts[:3]] == [shape(text) for text in texts[3:]]  # one check for both
+    assert len({shape(text) for text in texts}) == 2
+    assert configuration.read(folder / "run.yaml").site.rollout.elements == 25
 
 
 def test_the_script_of_a_stage(config: configuration.Config, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which tasks a round gets."""
+"""Which tasks a round gets, and in which order they are played."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from aworld import config as configuration
-from aworld.rollout.workload import round_workload
+from aworld.rollout.workload import Workload, round_workload
 from aworld.rundir import RunDir
 from aworld.tasks.synthetic import SyntheticTasks
+from aworld.tasks.task import Task
+from aworld.trajectories import file
+from aworld.trajectories.episode import Context, Episode
 
 pytestmark = pytest.mark.unit
 
@@ -21,3 +24,29 @@ def test_no_round_holds_a_task_twice_and_every_pass_holds_all(tmp_path: Path) ->
     assert all(len({task.task_id for task in tasks}) == 6 for tasks in rounds)
     counts = Counter(task.task_id for tasks in rounds for task in tasks)
     assert set(counts.values()) == {3}  # 8 × 6 = 3 × 16
+
+
+def an_episode(task: str, level: int, attempt: int, seconds: float) -> Episode:
+    phases = {"wait": 100.0 - level, "generate": seconds / 2, "tools": seconds / 2}
+    return Episode(
+        *(1, task, attempt, level, "", [1, 2], [0, 1], [0.0, -1.0], [], None, 0.0, "answered", phases, 0, 0, {}),
+        contexts=[Context("solver")],
+    )
+
+
+def test_the_longest_expected_comes_first(tmp_path: Path) -> None:
+    """By what the last round took: the task itself, else its level, else one cannot know; a wait does not count."""
+    tasks = [Task(name, "", "", level) for name, level in (("a", 1), ("b", 1), ("c", 2), ("d", 2), ("e", 3), ("f", 2))]
+    gone, path = tmp_path / "gone.h5", tmp_path / "trajectories.h5"
+    workload = Workload("round 2", tmp_path, 2, tasks, 2, 1.0, 1, 1, True, (gone, path))
+
+    def order() -> str:
+        return "".join(unit.task_id for unit in workload.units)
+
+    assert order() == "ecdfab"  # nothing is known: by level
+    played = [("a", 1, 0, 30), ("a", 1, 1, 50), ("x", 1, 0, 1), ("c", 2, 0, 10), ("y", 2, 0, 20)]
+    file.write(path, file.from_episodes(1, [an_episode(*row) for row in played]))
+    # e: of a level unknown; a: 40; b: its level's (30 + 50 + 1) / 3; d, f: 15; c: 10
+    assert order() == "eabdfc"
+    path.write_bytes(b"damaged")
+    assert order() == "ecdfab"

@@ -17,20 +17,28 @@ from aworld.doctor.check import Check, degraded, missing, ok
 from aworld.environments.escapes import try_all
 from aworld.environments.sandbox import choose
 from aworld.errors import InputError
+from aworld.site import Resources
 
 ANYWHERE = ("1.1.1.1", 443)  # an address that answers wherever there is an internet
 
 
-def checks(config: Config, folder: Path) -> Iterator[Check]:
-    """Everything about this node; `folder`, which is there, is on the file system of the run directory."""
+def checks(config: Config, folder: Path, resources: Resources | None) -> Iterator[Check]:
+    """Everything about this node.
+
+    Args:
+        folder: it is there, on the file system of the run directory.
+        resources: what the stage that is to run here asks for; None: this is a login node, where none does.
+    """
     yield _namespaces()
     yield _cgroups()
     yield _apptainer()
     yield from _sandbox(config, folder)
     yield from _shared(folder)
-    yield _scratch(config)
+    if resources is not None:
+        yield _scratch(config)
     yield _internet()
-    yield _gpus(config)
+    if resources is not None:
+        yield gpus(resources)
 
 
 def _says(*words: str, seconds: float = 60) -> tuple[int, str]:
@@ -51,11 +59,11 @@ def _namespaces() -> Check:
 
 
 def _cgroups() -> Check:
+    """Nothing rests on them: a sandbox's memory is watched, not capped by the kernel, wherever it runs."""
     own = Path("/sys/fs/cgroup") / Path("/proc/self/cgroup").read_text().strip().rpartition("::/")[2]
-    if (own / "cgroup.procs").exists() and os.access(own, os.W_OK) and os.geteuid():
-        return ok("cgroups", f"{own} is delegated to this user")
-    detail = "not delegated: a sandbox's memory is watched twice a second instead of capped by the kernel"
-    return degraded("cgroups", detail, "nothing to do; or ask for cgroups v2 with delegation")
+    is_ours = (own / "cgroup.procs").exists() and os.access(own, os.W_OK) and os.geteuid()
+    delegated = "delegated to this user" if is_ours else "not delegated"
+    return ok("cgroups", f"{delegated}, and not used: each sandbox's memory is added up twice a second")
 
 
 def _apptainer() -> Check:
@@ -70,7 +78,8 @@ def _sandbox(config: Config, folder: Path) -> Iterator[Check]:
     try:
         sandbox = choose(site.sandbox, site.images.environment)
     except InputError as reason:
-        yield missing("sandbox", str(reason), "build the image: aworld containers build environment")
+        mend = "build the image: aworld containers build environment; or set site.sandbox=bubblewrap"
+        yield missing("sandbox", str(reason), mend)
         return
     if sandbox.name == "subprocess":
         yield degraded(
@@ -135,12 +144,13 @@ def _internet() -> Check:
     return ok("internet", "reachable")
 
 
-def _gpus(config: Config) -> Check:
-    wanted = config.site.rollout.gpus_per_node
+def gpus(resources: Resources) -> Check:
+    """Whether this node has the GPUs that are asked for."""
+    wanted = resources.gpus_per_node
     code, said = _says("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
     if code:
         return missing("GPUs", said, "choose a partition with GPUs") if wanted else ok("GPUs", "none, none asked for")
     count = len(subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout.splitlines())
     if count < wanted:
-        return missing("GPUs", f"{count} × {said}, {wanted} asked for", "set site.rollout.gpus_per_node")
+        return missing("GPUs", f"{count} × {said}, {wanted} asked for", "set the stage's gpus_per_node")
     return ok("GPUs", f"{count} × {said}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from aworld.config import Config
 from aworld.doctor.check import Check, degraded, missing, ok
 from aworld.errors import InfrastructureError, InputError
+from aworld.launch.script import script
 from aworld.launch.single import stage_of
 from aworld.launch.slurm import ask, checked
 from aworld.rundir import RunDir
@@ -100,7 +101,8 @@ def _scripts(config: Config, folder: Path) -> Iterator[Check]:
     run = RunDir(folder)
     for stage in STAGES:
         try:
-            said = checked(config.site, run, stage_of(stage, config, run, 0), folder)
+            wanted = stage_of(stage, config, run, 0)
+            said = checked(config.site, wanted, script(config.site, run, wanted, []), folder)
         except InputError as reason:
             yield missing(f"script of {stage}", str(reason), "change what the site's file asks for")
         else:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,6 @@ from aworld.doctor.check import Check, missing, ok
 from aworld.site import Resources
 
 COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
-WORLD = "from mpi4py import MPI; print('size', MPI.COMM_WORLD.size, flush=True)"
 WAIT_SECONDS = 900  # for two nodes to come free
 
 
@@ -38,40 +38,46 @@ def visit(config: Config, console: Console, on_compute: bool) -> int:
         (Path(folder) / "run.yaml").write_text(to_yaml(config))
         if config.site.executor == "slurm":
             show("Slurm, asked from here", slurm.checks(config, Path(folder)))
-        show(f"this node, {os.uname().nodename}", node.checks(config, Path(folder)))
+        # with Slurm this is the login node, where no stage runs
+        here = None if config.site.executor == "slurm" else config.site.rollout
+        show(f"this node, {os.uname().nodename}", node.checks(config, Path(folder), here))
         if (
             config.site.executor == "slurm"
             and on_compute
             and all(c.level != "missing" or c.name != "Slurm" for c in found)
         ):
-            show("MPI over two compute nodes", _mpi(config))
+            show("MPI over two compute nodes", _mpi(config, Path(folder)))
             for stage in dict.fromkeys(("rollout", "train")):
                 show(f"a compute node for {stage}", _compute(config, stage, Path(folder)))
     return 4 if any(check.level == "missing" for check in found) else 0
 
 
-def report_node(folder: Path, config: Config) -> None:
-    """Runs on the compute node: its checks as lines of JSON."""
-    for check in node.checks(config, folder):
+def report_node(folder: Path, stage: str, config: Config) -> None:
+    """Runs on the compute node: its checks for a stage as lines of JSON."""
+    for check in node.checks(config, folder, getattr(config.site, stage)):
         print(json.dumps(check.as_json()), flush=True)
 
 
 def _srun(config: Config, resources: Resources, *words: str) -> list[str]:
+    """An srun that asks for what the stage's job does, after the site's own lines and with its variables."""
     site = config.site
     options = {"account": site.account, "partition": resources.partition, "qos": resources.qos}
     options |= {"constraint": resources.constraint, "time": "10"}
     if resources.gpus_per_node:
         gpus = resources.gpus_per_node
         options |= {"gres": f"{site.gres}:{gpus}"} if site.gres else {"gpus-per-node": str(gpus)}
-    return ["srun", "--quiet", *(f"--{key}={value}" for key, value in options.items() if value), *words]
+    given = [f"--{key}={value}" for key, value in (options | site.sbatch).items() if value]
+    exports = [f"export {key}={shlex.quote(value)}" for key, value in site.environment.items()]
+    lines = "\n".join([*site.setup, *exports, 'exec "$@"'])
+    return ["bash", "-c", lines, "doctor", "srun", "--quiet", *given, *words]
 
 
-def _mpi(config: Config) -> Iterator[Check]:
-    command = _srun(config, config.site.gather, "--nodes=2", "--ntasks-per-node=1", f"--mpi={config.site.mpi}")
+def _mpi(config: Config, folder: Path) -> Iterator[Check]:
+    program = (sys.executable, "-m", "aworld.doctor.world", str(folder / "run.yaml"))
+    two = ("--nodes=2", "--ntasks-per-node=1", f"--mpi={config.site.mpi}")
+    command = _srun(config, config.site.gather, *two, *program)
     try:
-        done = subprocess.run(
-            [*command, sys.executable, "-c", WORLD], capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         yield missing("MPI", f"no two nodes came free within {WAIT_SECONDS} s", "try again later")
         return
@@ -88,9 +94,8 @@ def _mpi(config: Config) -> Iterator[Check]:
 
 def _compute(config: Config, stage: str, folder: Path) -> Iterator[Check]:
     resources = getattr(config.site, stage)
-    words = ("--nodes=1", "--ntasks=1", sys.executable, "-m", "aworld", "doctor", "--node", str(folder))
-    setup = " && ".join([*config.site.setup, 'exec "$@"'])
-    command = ["bash", "-c", setup, "doctor", *_srun(config, resources, *words)]
+    words = ("--nodes=1", "--ntasks=1", sys.executable, "-m", "aworld", "doctor", "--node", str(folder), stage)
+    command = _srun(config, resources, *words)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
         count = 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from aworld import config as schema
-from aworld.containers import DEAF
+from aworld.containers import DEAF, no_apptainer
 from aworld.errors import InputError
 
 SERVERS = Path(__file__).parent / "servers"
@@ -167,23 +167,24 @@ class SubprocessSandbox:
 
 
 def choose(name: str, image: str) -> Sandbox:
-    """The sandbox of `site.sandbox`; `auto` takes the tightest that works here.
+    """The sandbox of `site.sandbox`; `auto` is Apptainer where an image is named, else the tightest that works here.
 
     Raises:
-        InputError: the name is unknown, or what it needs is not there.
+        InputError: the name is unknown, or what it needs is not there: nobody who named an image gets less unasked.
     """
-    if name == "subprocess":
+    kind = "apptainer" if name == "auto" and image else name
+    if kind == "subprocess":
         return SubprocessSandbox()
     reason = ""
-    if name in ("auto", "apptainer"):
+    if kind == "apptainer":
         reason = _apptainer_missing(image)
         if not reason:
             return ApptainerSandbox(str(Path(image).absolute()))  # it is started in the scratch
-    if name in ("auto", "bubblewrap"):
+    if kind in ("auto", "bubblewrap"):
         reason = _bubblewrap_missing()
         if not reason:
             return BubblewrapSandbox()
-    if name == "auto":
+    if kind == "auto":
         return SubprocessSandbox()
     if not reason:
         raise InputError(f"site.sandbox={name}: no such sandbox; valid: auto, apptainer, bubblewrap, subprocess")
@@ -191,8 +192,8 @@ def choose(name: str, image: str) -> Sandbox:
 
 
 def _apptainer_missing(image: str) -> str:
-    if shutil.which("apptainer") is None:
-        return "no apptainer on PATH; load its module, or set site.sandbox=auto"
+    if reason := no_apptainer():
+        return reason
     if not Path(image).is_file():
         return f"no image at site.images.environment='{image}'; set it to an image that holds Python and aworld"
     return _fault(ApptainerSandbox(str(Path(image).absolute())))
@@ -200,7 +201,7 @@ def _apptainer_missing(image: str) -> str:
 
 def _bubblewrap_missing() -> str:
     if shutil.which("bwrap") is None:
-        return "no bwrap on PATH; install bubblewrap, or set site.sandbox=auto"
+        return "no bwrap on PATH; install bubblewrap, or set site.sandbox=subprocess"
     return _fault(BubblewrapSandbox())
 
 
@@ -219,11 +220,11 @@ def _fault(sandbox: Sandbox) -> str:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return f"{sandbox.name} did not start within {PROBE_SECONDS} s; set site.sandbox=auto or subprocess"
+            return f"{sandbox.name} did not start within {PROBE_SECONDS} s; set site.sandbox to another"
     if probe.returncode == 0:
         return ""
     lines = probe.stderr.strip().splitlines() or [f"exit status {probe.returncode}"]
-    return f"{sandbox.name} does not work here ({lines[-1]}); set site.sandbox=auto or subprocess"
+    return f"{sandbox.name} does not work here ({lines[-1]}); set site.sandbox to another"
 
 
 def _for_scratch(seen: Iterable[Path]) -> list[str]:

@@ -4,6 +4,7 @@ Nothing has to stay alive afterwards. Launching a run again, at any moment, subm
 that wait or run as they are.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from aworld.config import Config, to_yaml
 from aworld.launch import slurm
 from aworld.launch.plan import Stage, discard_damaged, plan
 from aworld.launch.prepare import prepare
+from aworld.launch.script import scripts, shape
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, publish_text
 
@@ -54,8 +56,14 @@ def submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
     Elements that wait or run are left alone, unless a stage before theirs is submitted anew: then theirs waits for a
     job that will not succeed, and is replaced. What Slurm holds is released.
     """
-    slurm.release(run)
-    alive = slurm.alive(run)
+    with slurm.submitting(run):
+        return _submit(config, run, stages)
+
+
+def _submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
+    queued = slurm.settled(run)
+    slurm.release(queued)
+    alive = slurm.elements(queued)
     ids: dict[str, list[str]] = {}
     launched: dict[str, Launched] = {}
     for stage in stages:
@@ -72,11 +80,31 @@ def submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
 
 
 def dry_run(config: Config, run: RunDir, stages: list[Stage], folder: Path) -> list[Path]:
-    """Write the resolved configuration and every batch script; the ids in their dependencies are the stages' names."""
+    """Write the resolved configuration and every batch script; the ids in their dependencies are the stages' names.
+
+    A stage in several arrays is STAGE.1.sbatch and so on.
+    """
     publish_text(folder / "run.yaml", to_yaml(config))
-    scripts = []
+    for old in folder.glob("*.sbatch"):
+        old.unlink()
+    paths = []
     for stage in stages:
-        path = folder / f"{stage.name}.sbatch"
-        publish_text(path, slurm.script(config.site, run, stage, list(stage.after)))
-        scripts.append(path)
-    return scripts
+        texts = scripts(config.site, run, stage, list(stage.after))
+        for number, text in enumerate(texts, 1):
+            paths.append(folder / f"{stage.name}{f'.{number}' if len(texts) > 1 else ''}.sbatch")
+            publish_text(paths[-1], text)
+    return paths
+
+
+def check(config: Config, run: RunDir, stages: list[Stage], folder: Path) -> Iterator[str]:
+    """What `sbatch --test-only` says of the scripts, once for each kind of stage and all that it asks for.
+
+    Raises:
+        InputError: Slurm would refuse one.
+    """
+    seen = set()
+    for stage in stages:
+        for text in scripts(config.site, run, stage, []):  # there are no jobs yet that it could depend on
+            if (key := (stage.words[0], shape(text))) not in seen:
+                seen.add(key)
+                yield f"{stage.words[0]}: {slurm.checked(config.site, stage, text, folder)}"

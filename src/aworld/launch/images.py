@@ -6,7 +6,6 @@ or `MIRROR` (of Debian) says what the header starts from, `WHEELS` is a folder o
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TextIO
 
+from aworld.containers import no_apptainer
 from aworld.errors import InfrastructureError, InputError
 from aworld.rundir import publishing
 
@@ -39,8 +39,8 @@ def build(name: str, words: list[str], image: Path, show: Callable[[str], None] 
         raise InputError(f"no image '{name}'; valid: {', '.join(names())}")
     definition = DEFINITIONS / f"{name}.def"
     values = arguments(definition.read_text(), words, name)
-    if shutil.which("apptainer") is None:
-        raise InfrastructureError("no apptainer on PATH; load its module, or install it with tools/apptainer.sh")
+    if reason := no_apptainer():
+        raise InfrastructureError(reason)
     image.parent.mkdir(parents=True, exist_ok=True)
     place = Path(f"{image}.log")
     with place.open("w") as log, tempfile.TemporaryDirectory() as folder:

@@ -7,10 +7,15 @@ Slurm does so itself only for some kinds of preemption, and never at a time limi
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aworld.config import Config
-from aworld.errors import TaskError
+from aworld.errors import Interrupted, TaskError
+from aworld.processes import Notice, sole_holder, try_to_hold
 from aworld.rundir import RunDir, append_json, is_complete, read_jsonl
+
+POLL_SECONDS = 1.0
 
 
 def in_job() -> bool:
@@ -23,16 +28,23 @@ def task_number() -> int:
     return int(os.environ["SLURM_PROCID"]) if in_job() else 0
 
 
-def begin(config: Config, run: RunDir, name: str) -> None:
+WHOLE = ("rounds/*", "evals/*/*", "policies/[0-9]*", "checkpoints/round-*")
+
+
+def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE) -> None:
     """Note that a task of a stage begins, such as rollout-0003-1.
 
+    Args:
+        makes: the folders that grow while its stage gets on, as patterns in the run directory: of a stage of one
+            round its own, as others may get on while it does not; of one that waits for others the whole run's.
+
     Raises:
-        TaskError: its job began `pipeline.max_restarts` times without the run getting on in between, or was put back
+        TaskError: its job began `pipeline.max_restarts` times without the stage getting on in between, or was put back
             into the queue `pipeline.max_requeues` times.
     """
     path = run.starts / f"{name}.jsonl"
     job, restart = os.environ.get("SLURM_JOB_ID", ""), int(os.environ.get("SLURM_RESTART_COUNT", 0))
-    progress = durable(run)
+    progress = durable(run, makes)
     earlier = [start for start in read_jsonl(path) if start["job"] == job]
     start = {"job": job, "restart": restart, "progress": progress, "time": time.time(), "node": socket.gethostname()}
     append_json(path, start)
@@ -41,16 +53,54 @@ def begin(config: Config, run: RunDir, name: str) -> None:
     cap = config.pipeline.max_restarts
     if sum(start["progress"] == progress for start in earlier[-cap:]) == cap:
         raise TaskError(
-            f"{name} of job {job} began {cap + 1} times while the run did not get on; see its log in {run.logs}, mend "
-            f"the cause, then: aworld resume {run.root}"
+            f"{name} of job {job} began {cap + 1} times while the run did not get on with it; see its log in "
+            f"{run.logs}, mend the cause, then: aworld resume {run.root}"
         )
     if restart > config.pipeline.max_requeues:
         raise TaskError(f"job {job} was put back into the queue {restart} times; go on with: aworld resume {run.root}")
 
 
-def durable(run: RunDir) -> int:
-    """A number that grows whenever anything of the run becomes durable: bytes of journals, files that are published."""
-    journals = sum(path.stat().st_size for path in run.root.glob("*/**/journals/*.journal"))
-    gathered = len(list(run.root.glob("rounds/*/trajectories.h5")))
-    folders = [*run.root.glob("policies/[0-9]*"), *run.root.glob("checkpoints/round-*")]
+def training_of(number: int) -> tuple[str, ...]:
+    """What the training of a round makes."""
+    return f"policies/{number:04d}", f"checkpoints/round-{number:04d}*"
+
+
+def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> int:
+    """A number that grows whenever anything in these folders becomes durable: bytes of journals, published files."""
+    folders = [folder for pattern in makes for folder in run.root.glob(pattern)]
+    journals = sum(path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal"))
+    gathered = sum((folder / "trajectories.h5").exists() for folder in folders)
     return journals + gathered + sum(1 + int("".join(filter(str.isdigit, f.name))) for f in folders if is_complete(f))
+
+
+@contextmanager
+def sole_trainer(run: RunDir) -> Iterator[None]:
+    """Hold the lock on the run's training.
+
+    Where Slurm lost sight of a node and started a second copy of the job, the first may be at work still. The second
+    waits for it, for as long as its job may run; then all of its ranks begin anew, to find what the first one made.
+
+    Raises:
+        Interrupted: another held it, and has ended, or this process was told to end while it waited.
+        InfrastructureError: another holds it, and this is no job that could wait.
+    """
+    if task_number():
+        yield
+        return
+    lock = run.lock("train")
+    if not in_job():
+        with sole_holder(lock):
+            yield
+        return
+    with try_to_hold(lock) as is_ours:
+        if is_ours:
+            yield
+            return
+    notice = Notice()
+    print(f"process {lock.read_text().strip()} trains this run already ({lock}); waiting for its end", flush=True)
+    while not notice.soon:
+        time.sleep(POLL_SECONDS)
+        with try_to_hold(lock) as is_free:
+            if is_free:
+                raise Interrupted(f"the other copy has ended; job {os.environ.get('SLURM_JOB_ID')} begins anew")
+    raise Interrupted(f"told to end while waiting for {lock}")

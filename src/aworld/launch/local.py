@@ -15,10 +15,13 @@ from aworld.launch.plan import Stage, discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.launch.progress import Progress
 from aworld.launch.status import status
+from aworld.processes import end_holder, sole_holder
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
 
 POLL_SECONDS = 0.5
+LAUNCHER = "launcher"  # its lock: two of them would end each other's processes
+PATIENCE = 60.0  # seconds for the launcher to end all that it started
 
 
 def stages(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
@@ -31,7 +34,8 @@ def pipeline(config: Config, console: Console) -> RunDir:
     """Run until every round is trained and both evaluations are done, then write the report.
 
     Raises:
-        InfrastructureError: a job was started `max_restarts` times in a row without getting anywhere.
+        InfrastructureError: a job was started `max_restarts` times in a row without getting anywhere, or another
+            launcher is at work on this run.
     """
     sandbox = choose(config.site.sandbox, config.site.images.environment)
     left_open = "; ".join(sandbox.gaps) or "nothing known"
@@ -40,6 +44,13 @@ def pipeline(config: Config, console: Console) -> RunDir:
     console.print(f"a line tells when a part is over; aworld status {RunDir.of(config).root} shows what is under way")
     run, source = prepare(config)
     workloads = schedule(config, run, source)
+    with sole_holder(run.lock(LAUNCHER)):
+        _keep_up(config, run, workloads, console)
+    report(config, run)
+    return run
+
+
+def _keep_up(config: Config, run: RunDir, workloads: list[Workload], console: Console) -> None:
     discard_damaged(run, workloads)
     crew = [Member(stage, config, run) for stage in stages(config, run, workloads)]
     try:
@@ -54,8 +65,12 @@ def pipeline(config: Config, console: Console) -> RunDir:
             member.stop()
     if left := [workload.name for workload in workloads if not workload.closed]:
         raise InfrastructureError(f"every job ended, yet {', '.join(left)} is not done; see {run.logs}")
-    report(config, run)
-    return run
+
+
+def cancel(run: RunDir) -> list[str]:
+    """End the launcher, then whatever else works on the run here; returns the names of their locks."""
+    names = [LAUNCHER, *sorted(path.stem for path in run.lock(LAUNCHER).parent.glob("*.lock") if path.stem != LAUNCHER)]
+    return [name for name in names if end_holder(run.lock(name), PATIENCE)]
 
 
 @dataclass

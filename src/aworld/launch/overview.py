@@ -1,4 +1,4 @@
-"""What a person sees of a run at a glance: from its files, and two questions to Slurm."""
+"""What a person sees of a run at a glance: from its files, one call of squeue, and one of sacct."""
 
 import time
 from collections import Counter
@@ -17,6 +17,7 @@ from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir, read_jsonl
 from aworld.tasks import make_source
 
+POLITE_SECONDS = 60.0  # between two questions to a Slurm that many people ask
 FINISHED, UNDER_WAY, STOPPED = 0, 10, 11
 
 
@@ -29,6 +30,8 @@ def show_status(config: Config, run: RunDir, console: Console) -> int:
 
 def watch(config: Config, run: RunDir, console: Console, every: float) -> int:
     """Show it until the run is finished or stops; returns the exit code that says which."""
+    if config.site.executor == "slurm" and every < min(POLITE_SECONDS, config.site.poll_seconds):
+        console.print(f"[yellow]every {every:g} s: Slurm is shared; ask it every {POLITE_SECONDS:g} s at most[/]")
     workloads = _workloads(config, run)
     with Live(console=console, auto_refresh=False) as live:
         while True:
@@ -46,15 +49,15 @@ def _workloads(config: Config, run: RunDir) -> list[Workload]:
 def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Group, int]:
     stages = status(config, run, workloads)
     on_slurm = config.site.executor == "slurm"
-    alive = slurm.alive(run) if on_slurm else {}  # by squeue: sacct learns of a job later
-    held = [each for each in slurm.queue(run) if each.is_held] if alive else []
-    jobs = job_states(run) if on_slurm else {}
+    queued = slurm.queue(run) if on_slurm else []
+    held = [each for each in queued if each.is_held]
+    jobs = job_states(run, queued) if on_slurm else {}
     if all(stage.finished for stage in stages):
         code = FINISHED
     elif config.site.executor == "local":
         code = UNDER_WAY if run.is_worked_on() else STOPPED
     else:
-        code = UNDER_WAY if alive and not held else STOPPED
+        code = UNDER_WAY if slurm.elements(queued) and not held else STOPPED
     parts = Table(box=SIMPLE, title=f"{run.root}")
     parts.add_column("", no_wrap=True, overflow="ignore")
     for name in ("rollout", "gather", "training", "episodes"):
@@ -88,16 +91,12 @@ def _cell(stage: StageStatus) -> str:
 
 
 def _jobs(run: RunDir, jobs: dict[str, Counter[str]]) -> Table:
-    """The stages whose jobs are not simply waiting or done."""
+    """Every stage that has jobs, in the order of their submission."""
     table = Table("stage", "job", "elements", "restarts", box=SIMPLE)
     ids = {submission.stage: submission.job for submission in slurm.submissions(run)}
     for stage, states in jobs.items():
-        if set(states) - {"COMPLETED", "PENDING"}:
-            elements = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
-            table.add_row(stage, ids[stage], elements, str(restarts(run, stage)))
-    waiting = sum(not set(states) - {"PENDING"} for states in jobs.values())
-    done = sum(not set(states) - {"COMPLETED"} for states in jobs.values())
-    table.caption = f"further stages: {done} completed, {waiting} waiting for others"
+        elements = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
+        table.add_row(stage, ids[stage], elements, str(restarts(run, stage)))
     return table
 
 
@@ -107,21 +106,20 @@ def restarts(run: RunDir, stage: str) -> int:
     return sum(max(0, len(read_jsonl(path)) - 1) for path in paths)
 
 
-def job_states(run: RunDir) -> dict[str, Counter[str]]:
+def job_states(run: RunDir, queued: list[slurm.Queued]) -> dict[str, Counter[str]]:
     """How many elements of each stage's newest submissions are in which state of Slurm's.
 
-    By one call of sacct; where Slurm keeps no accounts, by one of squeue, which forgets jobs that ended.
+    By squeue, as sacct learns of a job later; what has left the queue, by one call of sacct. Where Slurm keeps no
+    accounts, it is left out.
     """
     newest = {(s.stage, element): s for s in slurm.submissions(run) for element in s.elements}
-    if not newest:
-        return {}
-    jobs = sorted({submission.job for submission in newest.values()})
-    shown = slurm.job_table(jobs)
+    waiting = {(each.submission.stage, each.element): each.state for each in queued}
+    gone = sorted({submission.job for key, submission in newest.items() if key not in waiting})
+    accounts = slurm.accounts(gone) if gone else {}
     found: dict[str, Counter[str]] = {}
     for (stage, element), submission in newest.items():
         index = submission.elements.index(element)
         job = f"{submission.job}_{index}" if len(submission.elements) > 1 else submission.job
-        state = shown.get(job) or shown.get(submission.job, "")
-        if state:
+        if state := waiting.get((stage, element)) or accounts.get(job) or accounts.get(submission.job):
             found.setdefault(stage, Counter())[state] += 1
     return found

@@ -4,12 +4,14 @@ Two plans for the same files. *batch*: one job per stage and round, so that GPUs
 *resident*: one array of workers and one trainer that live through all rounds. Either can follow the other in one run.
 """
 
+import shutil
+import sys
 from dataclasses import dataclass, replace
 
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.rollout.workload import Workload
-from aworld.rundir import RunDir, is_complete
+from aworld.rundir import RunDir, damaged, is_complete
 from aworld.site import Resources
 from aworld.trajectories.gather import discard_if_damaged
 
@@ -62,10 +64,25 @@ def plan(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
 
 
 def discard_damaged(run: RunDir, workloads: list[Workload]) -> None:
-    """Read the trajectories that are still to be trained on; what is damaged is removed, and so gathered again."""
+    """Read what the next stages read; trajectories that are damaged are removed, and so gathered again.
+
+    So is a policy, and exported again: only the newest that is still to be played is read, which may take minutes.
+    """
     for workload in workloads:
         if workload.publishes and not is_complete(run.policy(workload.round)):
             discard_if_damaged(run, workload.round)
+    there = run.policies()
+    newest = [w.newest for w in workloads if w.newest is not None and w.left]
+    played = max((version for version in there if version <= max(newest, default=-1)), default=-1)
+    if any(workload.publishes and workload.round == played for workload in workloads):  # so training makes it
+        _discard_if_damaged(run, played)
+
+
+def _discard_if_damaged(run: RunDir, version: int) -> None:
+    folder = run.policy(version)
+    if is_complete(folder) and (wrong := damaged(folder)):
+        print(f"warning: {folder} is damaged ({', '.join(wrong)}); removed", file=sys.stderr)
+        shutil.rmtree(folder)
 
 
 def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:

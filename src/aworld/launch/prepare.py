@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from aworld import config as configuration
 from aworld.agents import roles
 from aworld.config import Config
-from aworld.containers import sha256
+from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
 from aworld.launch.plan import mode
 from aworld.rundir import MARK, RunDir, publish_folder, publish_text
@@ -53,14 +53,15 @@ def check(config: Config) -> None:
     """What the schema cannot say.
 
     Raises:
-        InputError: there is no such executor, mode or algorithm, the agents do not fit together, or a layout does not
-            fit its nodes.
+        InputError: there is no such executor, mode or algorithm, the agents do not fit together, a layout does not fit
+            its nodes, or nothing is here to run the images that are named.
     """
     from aworld.training import algorithms  # importing torch takes seconds
 
     if config.site.executor not in ("local", "slurm"):
         raise InputError(f"site.executor={config.site.executor} is not there; valid: local, slurm")
     mode(config)
+    _check_images(config)
     roles.check(config.agent)
     if config.pipeline.rounds or config.training.cold_start.tasks:
         roles.check_for_training(config.agent)
@@ -81,6 +82,15 @@ def check(config: Config) -> None:
             f"site.train has {config.site.train.tasks} tasks (nodes × tasks_per_node), no multiple of "
             f"model.parallel's {ranks} (tensor × pipeline); change one of them"
         )
+
+
+def _check_images(config: Config) -> None:
+    """Jobs get the PATH that is here; what a site's setup lines add to it shows on the node."""
+    site = config.site
+    unused = () if site.sandbox in ("auto", "apptainer") else ("environment",)
+    named = [name for name, path in vars(site.images).items() if path and name not in unused]
+    if named and not site.setup and (reason := no_apptainer()):
+        raise InputError(f"site.images.{named[0]} is to be run: {reason}")
 
 
 def _make_base(config: Config, source: TaskSource, folder: Path) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from aworld.config import Config, to_yaml
 from aworld.errors import InputError
-from aworld.launch import dag, local, slurm
+from aworld.launch import dag, local
 from aworld.launch.executor import command
 from aworld.launch.plan import plan
 from aworld.launch.prepare import check
@@ -47,9 +47,7 @@ def dry_run(config: Config, console: Console) -> None:
         return
     stages = plan(config, run, workloads)
     folder = run.root / "dry-run"
-    scripts = dag.dry_run(config, run, stages, folder)
-    console.print(f"wrote {folder / 'run.yaml'} and {len(scripts)} batch scripts beside it", highlight=False)
-    for kind in dict.fromkeys(stage.words[0] for stage in stages):
-        first = next(stage for stage in stages if stage.words[0] == kind)
-        said = slurm.checked(config.site, run, first, folder)
-        console.print(f"{kind}: {said}", highlight=False, soft_wrap=True)
+    written = dag.dry_run(config, run, stages, folder)
+    console.print(f"wrote {folder / 'run.yaml'} and {len(written)} batch scripts beside it", highlight=False)
+    for said in dag.check(config, run, stages, folder):
+        console.print(said, highlight=False, soft_wrap=True)

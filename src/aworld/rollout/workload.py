@@ -2,13 +2,16 @@
 
 import random
 from dataclasses import dataclass
+from functools import lru_cache
+from math import inf
 from pathlib import Path
 
 from aworld.config import Config
+from aworld.errors import InfrastructureError
 from aworld.rollout.claims import Claims, Unit
 from aworld.rundir import RunDir
 from aworld.tasks.task import Task, TaskSource
-from aworld.trajectories import journal
+from aworld.trajectories import file, journal
 from aworld.trajectories.episode import Episode
 
 HELD_OUT = "held-out"
@@ -24,6 +27,7 @@ class Workload:
         attempts: per task; one unit of work is a task with all its attempts, so that they share a prefix cache.
         oldest, newest: the policy versions that may play it; both None: a scripted expert does.
         publishes: whether its journals are gathered into trajectories.
+        earlier: trajectories of the rounds before it, the newest first: how long its tasks may take.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Workload:
     oldest: int | None
     newest: int | None
     publishes: bool
+    earlier: tuple[Path, ...] = ()
 
     def plays_again(self, episode: Episode) -> bool:
         """Whether an episode is played anew when its unit is free again: a failure that would spoil a figure. Training
@@ -43,9 +48,17 @@ class Workload:
 
     @property
     def units(self) -> list[Unit]:
-        """Longest expected first: a task of a higher level takes more turns."""
-        ordered = sorted(self.tasks, key=lambda task: (-task.level, task.task_id))
-        return [Unit(task.task_id, tuple(range(self.attempts))) for task in ordered]
+        """Longest expected first: by the task's mean seconds in the last round, or its level's.
+
+        What nothing is known of comes first; by level, as a higher one takes more turns.
+        """
+        path = next((path for path in self.earlier if path.exists()), None)
+        tasks, levels = _mean_seconds(path, path.stat().st_mtime_ns) if path else ({}, {})
+
+        def order(task: Task) -> tuple[float, int, str]:
+            return -tasks.get(task.task_id, levels.get(task.level, inf)), -task.level, task.task_id
+
+        return [Unit(task.task_id, tuple(range(self.attempts))) for task in sorted(self.tasks, key=order)]
 
     @property
     def closed(self) -> bool:
@@ -66,6 +79,19 @@ class Workload:
         ]
 
 
+@lru_cache(maxsize=8)
+def _mean_seconds(path: Path, _: int) -> tuple[dict[str, float], dict[int, float]]:
+    """Of the episodes in a trajectories file, without their wait for a slot: by task, and by level."""
+    try:
+        rows, _tokens = file.read_table(path)
+    except InfrastructureError:  # damaged: whoever needs more than an order of work says so
+        return {}, {}
+    seconds = rows["seconds_generate"].astype(float) + rows["seconds_tools"]
+    tasks, levels = rows["task_id"], rows["level"]
+    by_task = {name.decode(): float(seconds[tasks == name].mean()) for name in set(tasks)}
+    return by_task, {int(level): float(seconds[levels == level].mean()) for level in set(levels)}
+
+
 def round_workload(config: Config, run: RunDir, source: TaskSource, number: int) -> Workload:
     """Round 0 is the scripted expert's; later rounds sample tasks that the expert has not shown."""
     train = list(source.tasks("train"))
@@ -83,6 +109,7 @@ def round_workload(config: Config, run: RunDir, source: TaskSource, number: int)
         oldest=max(0, number - 1 - config.pipeline.max_lag),
         newest=number - 1,
         publishes=True,
+        earlier=tuple(run.trajectories(n) for n in range(number - 1, 0, -1)),
     )
 
 
@@ -100,6 +127,7 @@ def evaluation_workload(
         oldest=version,
         newest=version,
         publishes=False,
+        earlier=tuple(run.trajectories(n) for n in range(version, 0, -1)),
     )
 
 

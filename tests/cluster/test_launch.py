@@ -1,0 +1,123 @@
+"""What the launcher and the doctor ask of a real Slurm, without playing a whole run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+from slurm_conf import Settings
+from small_run import Run, prepare
+
+from aworld import config as configuration
+from aworld.doctor.visit import _mpi
+from aworld.launch import dag, slurm
+from aworld.launch.plan import Stage
+from aworld.site import Resources
+
+pytestmark = pytest.mark.cluster
+
+NO_IMAGES = ["site.images.environment=''", "site.images.vllm=''", "site.images.megatron=''", "site.scratch=''"]
+
+
+@pytest.fixture
+def run(cluster: Cluster, tmp_path: Path) -> Run:
+    return prepare(tmp_path, "pipeline.rounds=1", *NO_IMAGES)
+
+
+def held(elements: int) -> Stage:
+    """An array of jobs that stay in the queue: no node ever has so much memory free for them all."""
+    return Stage("rollout-0001", ("rollout", "nowhere", "--round", "1"), Resources("low", elements=elements, mem_gb=60))
+
+
+def fill(cluster: Cluster) -> None:
+    cluster.slurm("sbatch", "-p", "high", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
+
+
+def test_a_resume_with_more_elements_submits_only_those(cluster: Cluster, run: Run) -> None:
+    fill(cluster)
+    dag.submit(run.config, run.dir, [held(2)])
+    (launched,) = dag.submit(run.config, run.dir, [held(5)])
+    first, second = slurm.submissions(run.dir)
+    assert (first.elements, second.elements) == ([0, 1], [2, 3, 4])
+    assert launched.new == [second.job] and launched.kept == [first.job]
+    assert set(slurm.alive(run.dir)["rollout-0001"]) == {0, 1, 2, 3, 4}
+    script = cluster.slurm("scontrol", "write", "batch_script", second.job, "-")
+    assert "#SBATCH --array=0-2%3" in script and "(SLURM_ARRAY_TASK_ID + 2) * 1" in script
+
+
+SUBMIT = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from aworld import config
+from aworld.launch import dag, slurm
+from aworld.rundir import RunDir
+from test_launch import held
+run = RunDir(Path(sys.argv[1]))
+if len(sys.argv) > 3:
+    slurm.append_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # right after sbatch
+dag.submit(config.read(run.config), run, [held(2)])
+"""
+
+
+def launcher(run: Run, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", SUBMIT, str(run.dir.root), str(Path(__file__).parent), *words])
+
+
+def test_a_launcher_killed_right_after_sbatch_leaves_no_stray(cluster: Cluster, run: Run, tmp_path: Path) -> None:
+    fill(cluster)
+    other = prepare(tmp_path / "elsewhere", f"name={run.dir.root.name}", "pipeline.rounds=1", *NO_IMAGES)
+    dag.submit(other.config, other.dir, [held(2)])  # a run of the same name is not mistaken for this one
+    assert launcher(run, "killed").wait() == -signal.SIGKILL
+    assert not slurm.submissions(run.dir)
+    dag.submit(run.config, run.dir, [held(2)])
+    (submission,) = slurm.submissions(run.dir)
+    assert submission.elements == [0, 1] and submission.job != slurm.submissions(other.dir)[0].job
+    assert run.command("cancel").stdout.strip() == f"cancelled {submission.job}"
+    assert not slurm.alive(run.dir) and slurm.alive(other.dir)
+
+
+def test_two_launchers_at_once_submit_everything_once(cluster: Cluster, run: Run) -> None:
+    fill(cluster)
+    assert [process.wait() for process in [launcher(run) for _ in range(2)]] == [0, 0]
+    (submission,) = slurm.submissions(run.dir)
+    assert len(cluster.slurm("squeue", "--noheader", "--array", f"--name={submission.name}").splitlines()) == 2
+
+
+def test_status_without_accounting(make_cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = make_cluster(Settings(nodes=2, accounting=False))
+    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
+    run = prepare(tmp_path, "pipeline.rounds=1", *NO_IMAGES)
+    cluster.slurm("sbatch", "-p", "high", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
+    dag.submit(run.config, run.dir, [held(2)])
+    seen = run.command("status")
+    assert seen.returncode == 10 and "2 pending" in seen.stdout  # a stage that only waits is shown
+    polite = subprocess.Popen(
+        [sys.executable, "-m", "aworld", "watch", str(run.dir.root), "--every", "1"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    time.sleep(5)
+    assert polite.poll() is None
+    run.command("cancel")
+    shown, _ = polite.communicate(timeout=60)
+    assert polite.returncode == 11 and "every 1 s: Slurm is shared; ask it every 60 s at most" in shown
+    seen = run.command("status")
+    assert seen.returncode == 11 and "pending" not in seen.stdout
+
+
+def test_the_doctor_says_which_mpi_makes_no_world(cluster: Cluster, run: Run) -> None:
+    """PyPI's MPICH goes by pmi2; with pmix ranks are alone, or Slurm itself refuses."""
+    found = {}
+    for mpi in ("pmi2", "pmix"):
+        config = configuration.changed(run.config, [f"site.mpi={mpi}", "site.environment={A_VARIABLE: 'a b'}"])
+        (run.dir.root / "run.yaml").write_text(configuration.to_yaml(config))
+        (found[mpi],) = _mpi(config, run.dir.root)
+    assert found["pmi2"].level == "ok" and "one world of two nodes" in found["pmi2"].detail
+    assert found["pmix"].level == "missing" and "pmi2 for MPICH" in found["pmix"].mend
+    assert "Invalid MPI type 'pmix'" in found["pmix"].detail or "two worlds" in found["pmix"].detail

@@ -1,0 +1,58 @@
+"""What the doctor says of a node, by what is to run there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from aworld import config as configuration
+from aworld.config import Config
+from aworld.doctor import node, visit
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def config() -> Config:
+    return configuration.load(["recipe=demo", "site=example", "site.train.gpus_per_node=4", "site.rollout.qos=long"])
+
+
+def test_a_login_node_needs_neither_gpus_nor_scratch(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")  # no driver's nvidia-smi
+    config.site.scratch = "/nowhere"
+    config.site.images.environment, config.site.sandbox = "", "subprocess"
+    monkeypatch.setattr(node, "try_all", nothing)
+    found = {check.name: check for check in node.checks(config, tmp_path, None)}
+    assert not {"GPUs", "node-local scratch"} & found.keys()
+    assert not [check for check in found.values() if check.level == "missing"]
+    found = {check.name: check for check in node.checks(config, tmp_path, config.site.train)}
+    assert found["GPUs"].level == found["node-local scratch"].level == "missing"
+    assert found["cgroups"].level == "ok" and "not used" in found["cgroups"].detail
+
+
+async def nothing(*_: object) -> list:
+    """The attempts to escape have tests of their own."""
+    return []
+
+
+def test_each_node_is_asked_for_its_own_stage(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four GPUs are enough for a trainer that asks for four, and too few for a rollout that asks for eight."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nfor n in 1 2 3 4; do echo GPU; done\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert node.gpus(config.site.train).level == "ok"
+    assert "4 × GPU, 8 asked for" in node.gpus(config.site.rollout).detail
+
+
+def test_srun_asks_as_the_jobs_do(config: Config) -> None:
+    """With the site's own lines and variables first, and its further options."""
+    shell, _, lines, name, *command = visit._srun(config, config.site.rollout, "--nodes=1", "true")
+    assert (shell, name, command[0], command[-2:]) == ("bash", "doctor", "srun", ["--nodes=1", "true"])
+    assert lines.splitlines() == [
+        *("module load apptainer", "export NCCL_SOCKET_IFNAME=ib0", "export HDF5_USE_FILE_LOCKING=FALSE", 'exec "$@"')
+    ]
+    wanted = {"account=my-project", "partition=preempt", "constraint=h100", "gpus-per-node=8", "hint=nomultithread"}
+    assert {f"--{option}" for option in wanted | {"qos=long", "time=10"}} == set(command[2:-2])

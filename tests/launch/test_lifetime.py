@@ -1,0 +1,139 @@
+"""What a task of a job does when it begins: it counts, and a second trainer waits for the first."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aworld import config as configuration
+from aworld.config import Config
+from aworld.errors import TaskError
+from aworld.launch.lifetime import WHOLE, begin, training_of
+from aworld.rundir import RunDir, publish_folder
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    return configuration.load(["recipe=demo"])
+
+
+def test_the_third_begin_in_a_row_without_progress_is_the_last(config: Config, tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    for _ in range(2):
+        begin(config, run, "rollout-0001-0")
+    (run.round(1) / "journals").mkdir(parents=True)
+    (run.round(1) / "journals" / "worker-0.journal").write_text("an episode")  # it gets on
+    for _ in range(2):
+        begin(config, run, "rollout-0001-0")
+    with pytest.raises(
+        TaskError, match=r"rollout-0001-0 of job 7 began 3 times while the run did not get on with it; .* aworld resume"
+    ):
+        begin(config, run, "rollout-0001-0")
+
+
+def test_another_job_begins_its_own_count(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for job in ("7", "8"):  # as after a resume
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        for _ in range(2):
+            begin(config, RunDir(tmp_path), "train-0001-0")
+
+
+def test_what_others_make_is_no_progress_of_a_stage(config: Config, tmp_path: Path) -> None:
+    """A trainer that crashes each time is stopped while an evaluation of an earlier policy gets on."""
+    run = RunDir(tmp_path)
+    journal = run.evaluation("held-out", 0) / "journals" / "worker-0.journal"
+    journal.parent.mkdir(parents=True)
+
+    def begin_often(name: str, makes: tuple[str, ...]) -> None:
+        for count in range(3):
+            journal.write_text("episode" * len(name) * (count + 1))
+            begin(config, run, name, makes)
+
+    begin_often("train-0", WHOLE)  # one that waits for others lives by them
+    with pytest.raises(TaskError, match="began 3 times"):
+        begin_often("train-0002-0", training_of(2))
+    begin(config, run, "train-0003-0", training_of(3))
+    begin(config, run, "train-0003-0", training_of(3))
+    publish_folder(run.checkpoints / "round-0003-step-00004", lambda folder: (folder / "shard").write_text("saved"))
+    begin(config, run, "train-0003-0", training_of(3))
+
+
+def test_a_job_is_put_back_so_often_and_no_more(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.pipeline.max_requeues = 5
+    run = RunDir(tmp_path)
+    for restart in range(7):
+        (run.round(1) / "journals").mkdir(parents=True, exist_ok=True)
+        (run.round(1) / "journals" / "worker-0.journal").write_text("x" * restart)  # it always gets on
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
+        if restart <= 5:
+            begin(config, run, "rollout-0001-0")
+        else:
+            with pytest.raises(TaskError, match="job 7 was put back into the queue 6 times; go on with: aworld resume"):
+                begin(config, run, "rollout-0001-0")
+
+
+HOLDER = """
+    import sys
+    from pathlib import Path
+    from aworld.launch.lifetime import sole_trainer
+    from aworld.errors import guarded
+    from aworld.rundir import RunDir
+    def train():
+        with sole_trainer(RunDir(Path(sys.argv[1]))):
+            print("training", flush=True)
+            sys.stdin.readline()
+    sys.exit(guarded(train))
+"""
+Start = Callable[[], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Start:
+    """Start the first task of a training job."""
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(HOLDER), str(tmp_path)],
+            env={**os.environ, "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.mark.parametrize("end", ["first ends", "first is killed", "signal"])
+def test_a_second_trainer_waits_for_the_first(copy: Start, end: str) -> None:
+    first = copy()
+    assert first.stdout and first.stdout.readline() == "training\n"
+    second = copy()
+    assert second.stdout
+    said = second.stdout.readline()
+    assert said.startswith(f"process {first.pid} trains this run already") and "waiting for its end" in said
+    time.sleep(1.5)
+    assert second.poll() is None
+    if end == "first is killed":
+        first.kill()
+    if end == "signal":
+        second.send_signal(signal.SIGUSR2)
+    else:
+        first.communicate("done\n" if end == "first ends" else None)
+    _, complaint = second.communicate(timeout=30)
+    assert second.returncode == 75  # back into the queue
+    assert ("told to end while waiting" if end == "signal" else "the other copy has ended; job 7 begins") in complaint
+    if end == "signal":
+        assert first.poll() is None
+        first.communicate("done\n")

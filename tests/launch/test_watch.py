@@ -1,0 +1,107 @@
+"""What a person sees of a run on this machine, and how it is ended."""
+
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aworld import config as configuration
+from aworld.containers import sha256
+from aworld.errors import InfrastructureError
+from aworld.launch import slurm
+from aworld.launch.plan import discard_damaged, plan
+from aworld.launch.prepare import provenance
+from aworld.rollout.workload import schedule
+from aworld.rundir import RunDir, is_complete, publish_folder, publish_text
+from aworld.tasks import make_source
+
+pytestmark = pytest.mark.unit
+
+WORDS = ["recipe=demo", "site=local", "tasks.train=4", "tasks.held_out=2", "training.cold_start.tasks=2"]
+HOLDER = """
+    import sys, time
+    from pathlib import Path
+    from aworld.processes import sole_holder
+    with sole_holder(Path(sys.argv[1])):
+        print("held", flush=True)
+        time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    config = configuration.load([*WORDS, f"runs={tmp_path}", "name=run"])
+    run = RunDir.of(config)
+    publish_text(run.config, configuration.to_yaml(config))
+    return run
+
+
+def hold(run: RunDir, name: str, seconds: float = 60) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", textwrap.dedent(HOLDER), str(run.lock(name)), str(seconds)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline() == "held\n"
+    return process
+
+
+def aworld(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "aworld", *words], capture_output=True, text=True, check=False)
+
+
+def test_watch_ends_with_the_work(run: RunDir) -> None:
+    began = time.monotonic()
+    with hold(run, "train", 12):
+        done = aworld("watch", str(run.root), "--every", "1")
+    assert done.returncode == 11 and "stopped; go on with: aworld resume" in done.stdout
+    assert time.monotonic() - began > 12
+    assert "Slurm" not in done.stdout
+
+
+def test_cancel_ends_whoever_works_on_the_run(run: RunDir) -> None:
+    with hold(run, "rollout-0") as worker, hold(run, "launcher") as launcher:
+        done = aworld("cancel", str(run.root))
+        assert done.returncode == 0 and done.stdout.strip() == "cancelled launcher, rollout-0"
+        assert (worker.wait(10), launcher.wait(10)) == (-15, -15)
+    assert aworld("cancel", str(run.root)).stdout.strip() == "no job of this run waits or runs"
+
+
+def test_a_second_launcher_is_told_of_the_first(run: RunDir) -> None:
+    with hold(run, "launcher") as launcher:
+        done = aworld("resume", str(run.root))
+        launcher.kill()
+    assert done.returncode == 4 and f"process {launcher.pid} is already doing this work" in done.stderr
+
+
+def test_a_program_of_slurm_that_hangs_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.2)
+    with pytest.raises(InfrastructureError, match=r"sleep gave no answer within 0\.2 s; try again later"):
+        slurm.ask("sleep", "60")
+
+
+def test_only_the_policy_that_is_played_next_is_read_and_made_anew(run: RunDir, capsys) -> None:
+    words = ["site.executor=slurm", "pipeline.rounds=3"]
+    config = configuration.changed(configuration.read(run.config), words)
+    workloads = schedule(config, run, make_source(config.tasks, run.tasks))
+    for version in range(3):
+        publish_folder(run.policy(version), lambda folder: (folder / "model.safetensors").write_bytes(b"weights"))
+        if version:
+            publish_text(run.trajectories(version), "")
+    for version in (1, 2):
+        (run.policy(version) / "model.safetensors").write_bytes(b"wEights")
+    assert "train-0002" not in {stage.name for stage in plan(config, run, workloads)}
+    discard_damaged(run, workloads)
+    assert f"{run.policy(2)} is damaged (model.safetensors); removed" in capsys.readouterr().err
+    assert not run.policy(2).exists() and is_complete(run.policy(1))
+    stages = {stage.name: stage for stage in plan(config, run, workloads)}
+    assert "train-0002" in stages["rollout-0003"].after
+
+
+def test_the_images_of_a_run_are_in_its_provenance(run: RunDir, tmp_path: Path) -> None:
+    image = tmp_path / "environment.sif"
+    image.write_bytes(b"an image")
+    config = configuration.changed(configuration.read(run.config), [f"site.images.environment={image}"])
+    found = yaml.safe_load(yaml.safe_dump(provenance(config)))
+    assert found["environment.sif"] == sha256(image) and "vllm.sif" not in found
