@@ -12,7 +12,7 @@ from cluster import Cluster
 from small_run import Run, hurry
 
 FINISHED, UNDER_WAY = 0, 10
-DAEMONS = {"munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "slurmstepd"}
+DAEMONS = {"munged", "mariadbd", "slurmdbd", "slurmctld", "slurmscriptd", "slurmd", "slurmstepd"}
 
 
 class Killer:
