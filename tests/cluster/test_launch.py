@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from slurm_conf import Settings
-from small_run import Run, prepare
+from small_run import WORDS, Run
 
 from aworld import config as configuration
 from aworld.doctor.visit import _mpi
 from aworld.launch import dag, slurm
 from aworld.launch.plan import Stage
+from aworld.rundir import RunDir, publish_text
 from aworld.site import Resources
 
 pytestmark = pytest.mark.cluster
@@ -23,9 +24,17 @@ pytestmark = pytest.mark.cluster
 NO_IMAGES = ["site.images.environment=''", "site.images.vllm=''", "site.images.megatron=''", "site.scratch=''"]
 
 
+def configured(runs: Path) -> Run:
+    """A run directory that holds its configuration, and nothing to play with: nothing will be played."""
+    config = configuration.load([*WORDS, "pipeline.rounds=1", *NO_IMAGES, f"runs={runs}", "name=run"])
+    run = RunDir.of(config)
+    publish_text(run.config, configuration.to_yaml(config))
+    return Run(run)
+
+
 @pytest.fixture
 def run(cluster: Cluster, tmp_path: Path) -> Run:
-    return prepare(tmp_path, "pipeline.rounds=1", *NO_IMAGES)
+    return configured(tmp_path)
 
 
 def held(elements: int) -> Stage:
@@ -70,7 +79,7 @@ def launcher(run: Run, *words: str) -> subprocess.Popen[bytes]:
 
 def test_a_launcher_killed_right_after_sbatch_leaves_no_stray(cluster: Cluster, run: Run, tmp_path: Path) -> None:
     fill(cluster)
-    other = prepare(tmp_path / "elsewhere", f"name={run.dir.root.name}", "pipeline.rounds=1", *NO_IMAGES)
+    other = configured(tmp_path / "elsewhere")
     dag.submit(other.config, other.dir, [held(2)])  # a run of the same name is not mistaken for this one
     assert launcher(run, "killed").wait() == -signal.SIGKILL
     assert not slurm.submissions(run.dir)
@@ -91,7 +100,7 @@ def test_two_launchers_at_once_submit_everything_once(cluster: Cluster, run: Run
 def test_status_without_accounting(make_cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = make_cluster(Settings(nodes=2, accounting=False))
     monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
-    run = prepare(tmp_path, "pipeline.rounds=1", *NO_IMAGES)
+    run = configured(tmp_path)
     cluster.slurm("sbatch", "-p", "high", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
     dag.submit(run.config, run.dir, [held(2)])
     seen = run.command("status")
