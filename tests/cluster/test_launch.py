@@ -14,10 +14,13 @@ from small_run import WORDS, Run
 
 from aworld import config as configuration
 from aworld.doctor.visit import _mpi
+from aworld.errors import InputError
 from aworld.launch import dag, slurm
-from aworld.launch.plan import Stage
+from aworld.launch.plan import Stage, plan
+from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, publish_text
 from aworld.site import Resources
+from aworld.tasks import make_source
 
 pytestmark = pytest.mark.cluster
 
@@ -56,6 +59,20 @@ def test_a_resume_with_more_elements_submits_only_those(cluster: Cluster, run: R
     assert set(slurm.alive(run.dir)["rollout-0001"]) == {0, 1, 2, 3, 4}
     script = cluster.slurm("scontrol", "write", "batch_script", second.job, "-")
     assert "#SBATCH --array=0-2%3" in script and "(SLURM_ARRAY_TASK_ID + 2) * 1" in script
+
+
+def test_slurm_checks_each_kind_and_shape_once(cluster: Cluster, run: Run, tmp_path: Path) -> None:
+    config = configuration.changed(run.config, ["site.rollout.elements=3", "site.array_limit=2", "pipeline.rounds=2"])
+    stages = plan(config, run.dir, schedule(config, run.dir, make_source(config.tasks, run.dir.tasks)))
+    said = list(dag.check(config, run.dir, stages, tmp_path))
+    assert [line.partition(": Job")[0] for line in said] == [
+        *("rollout", "rollout", "gather", "train", "evaluate", "report")  # a rollout is an array of two and a job
+    ]
+    assert not list(tmp_path.glob("*.test-only"))
+    config = configuration.changed(config, ["site.train.partition=gpus"])
+    stages = plan(config, run.dir, schedule(config, run.dir, make_source(config.tasks, run.dir.tasks)))
+    with pytest.raises(InputError, match="Slurm would refuse train-0000: .*invalid partition"):
+        list(dag.check(config, run.dir, stages, tmp_path))
 
 
 SUBMIT = """
