@@ -10,22 +10,34 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from slurm_conf import Settings
-from small_run import Run, prepare
+from small_run import WORDS, Run
 
 from aworld import config as configuration
 from aworld.doctor.visit import _mpi
+from aworld.errors import InputError
 from aworld.launch import dag, slurm
-from aworld.launch.plan import Stage
+from aworld.launch.plan import Stage, plan
+from aworld.rollout.workload import schedule
+from aworld.rundir import RunDir, publish_text
 from aworld.site import Resources
+from aworld.tasks import make_source
 
 pytestmark = pytest.mark.cluster
 
 NO_IMAGES = ["site.images.environment=''", "site.images.vllm=''", "site.images.megatron=''", "site.scratch=''"]
 
 
+def configured(runs: Path) -> Run:
+    """A run directory that holds its configuration, and nothing to play with: nothing will be played."""
+    config = configuration.load([*WORDS, "pipeline.rounds=1", *NO_IMAGES, f"runs={runs}", "name=run"])
+    run = RunDir.of(config)
+    publish_text(run.config, configuration.to_yaml(config))
+    return Run(run)
+
+
 @pytest.fixture
 def run(cluster: Cluster, tmp_path: Path) -> Run:
-    return prepare(tmp_path, "pipeline.rounds=1", *NO_IMAGES)
+    return configured(tmp_path)
 
 
 def held(elements: int) -> Stage:
@@ -49,6 +61,20 @@ def test_a_resume_with_more_elements_submits_only_those(cluster: Cluster, run: R
     assert "#SBATCH --array=0-2%3" in script and "(SLURM_ARRAY_TASK_ID + 2) * 1" in script
 
 
+def test_slurm_checks_each_kind_and_shape_once(cluster: Cluster, run: Run, tmp_path: Path) -> None:
+    config = configuration.changed(run.config, ["site.rollout.elements=3", "site.array_limit=2", "pipeline.rounds=2"])
+    stages = plan(config, run.dir, schedule(config, run.dir, make_source(config.tasks, run.dir.tasks)))
+    said = list(dag.check(config, run.dir, stages, tmp_path))
+    assert [line.partition(": Job")[0] for line in said] == [
+        *("rollout", "rollout", "gather", "train", "evaluate", "report")  # a rollout is an array of two and a job
+    ]
+    assert not list(tmp_path.glob("*.test-only"))
+    config = configuration.changed(config, ["site.train.partition=gpus"])
+    stages = plan(config, run.dir, schedule(config, run.dir, make_source(config.tasks, run.dir.tasks)))
+    with pytest.raises(InputError, match=r"Slurm would refuse train-0000: .*invalid partition"):
+        list(dag.check(config, run.dir, stages, tmp_path))
+
+
 SUBMIT = """
 import os, signal, sys
 from pathlib import Path
@@ -70,7 +96,7 @@ def launcher(run: Run, *words: str) -> subprocess.Popen[bytes]:
 
 def test_a_launcher_killed_right_after_sbatch_leaves_no_stray(cluster: Cluster, run: Run, tmp_path: Path) -> None:
     fill(cluster)
-    other = prepare(tmp_path / "elsewhere", f"name={run.dir.root.name}", "pipeline.rounds=1", *NO_IMAGES)
+    other = configured(tmp_path / "elsewhere")
     dag.submit(other.config, other.dir, [held(2)])  # a run of the same name is not mistaken for this one
     assert launcher(run, "killed").wait() == -signal.SIGKILL
     assert not slurm.submissions(run.dir)
@@ -91,7 +117,7 @@ def test_two_launchers_at_once_submit_everything_once(cluster: Cluster, run: Run
 def test_status_without_accounting(make_cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = make_cluster(Settings(nodes=2, accounting=False))
     monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
-    run = prepare(tmp_path, "pipeline.rounds=1", *NO_IMAGES)
+    run = configured(tmp_path)
     cluster.slurm("sbatch", "-p", "high", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
     dag.submit(run.config, run.dir, [held(2)])
     seen = run.command("status")

@@ -34,7 +34,9 @@ HOLDER = """
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
-    config = configuration.load([*WORDS, f"runs={tmp_path}", "name=run"])
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")  # nobody gets so far as to load it
+    config = configuration.load([*WORDS, f"runs={tmp_path}", "name=run", f"model.path={tmp_path}/model"])
     run = RunDir.of(config)
     publish_text(run.config, configuration.to_yaml(config))
     return run

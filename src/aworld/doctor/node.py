@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aworld.config import Config
+from aworld.containers import no_apptainer
 from aworld.doctor.check import Check, degraded, missing, ok
 from aworld.environments.escapes import try_all
 from aworld.environments.sandbox import choose
@@ -32,7 +33,9 @@ def checks(config: Config, folder: Path, resources: Resources | None) -> Iterato
     yield _namespaces()
     yield _cgroups()
     yield _apptainer()
-    yield from _sandbox(config, folder)
+    only_in_jobs = resources is None and config.site.setup and no_apptainer()  # its module is not loaded here
+    if not only_in_jobs:
+        yield from _sandbox(config, folder)
     yield from _shared(folder)
     if resources is not None:
         yield _scratch(config)
