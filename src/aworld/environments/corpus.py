@@ -13,7 +13,13 @@ from aworld.environments.servers.documents import READERS, plain
 from aworld.errors import InputError
 from aworld.rundir import publishing
 
-LAYOUT = "fts5(title, text, name UNINDEXED, tokenize='porter unicode61')"
+# A full-text table finds a page by its words and its rowid alone; `names` finds one by what it is called: its name
+# (kind 0), such as its address, before its title (kind 1).
+LAYOUT = (
+    "CREATE VIRTUAL TABLE pages USING fts5(title, text, name UNINDEXED, tokenize='porter unicode61')",
+    "CREATE TABLE names (called TEXT, kind INTEGER, page INTEGER)",
+)
+BY_NAME = "CREATE INDEX by_name ON names (called, kind, page)"  # made last, in one sorting
 TEXTS = (".txt", ".md", ".rst", ".xml")
 
 
@@ -31,30 +37,38 @@ def index(source: Path, into: Path) -> tuple[int, int]:
     pages, unread = 0, 0
     with publishing(into) as temporary, closing(sqlite3.connect(temporary)) as database:
         database.execute("PRAGMA journal_mode = OFF")  # what is half made is thrown away
-        database.execute(f"CREATE VIRTUAL TABLE pages USING {LAYOUT}")
+        for table in LAYOUT:
+            database.execute(table)
         for page in _dump(source) if source.is_file() else _folder(source):
             if page is None:
                 unread += 1
                 continue
-            database.execute("INSERT INTO pages VALUES (?, ?, ?)", page)
             pages += 1
+            title, _, name = page
+            database.execute("INSERT INTO pages(rowid, title, text, name) VALUES (?, ?, ?, ?)", (pages, *page))
+            database.execute("INSERT INTO names VALUES (?, 0, ?)", (name, pages))
+            if title != name:
+                database.execute("INSERT INTO names VALUES (?, 1, ?)", (title, pages))
         if not pages:
             raise InputError(f"{source} holds nothing that can be read")
+        database.execute(BY_NAME)
         database.execute("INSERT INTO pages(pages) VALUES ('optimize')")
         database.commit()
     return pages, unread
 
 
 def _dump(path: Path) -> Iterator[tuple[str, str, str]]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-                yield row["title"], row["text"], row.get("url") or row["title"]
+                page = row["title"], row["text"], row.get("url") or row["title"]
+                "".join(page).encode()  # strings, and such as can be written
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise InputError(f"{path}, line {number}: not a JSON object with title and text") from None
+            yield page
 
 
 def _folder(root: Path) -> Iterator[tuple[str, str, str] | None]:

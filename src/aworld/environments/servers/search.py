@@ -1,7 +1,8 @@
 """`search` and `open_page`: full text over a corpus, by SQLite's FTS5 (public domain), ranked by its bm25.
 
 AWORLD_CORPUS is a small JSONL file of {"title", "text"}, which is held in memory, or an index of any size that
-`aworld corpus` made, which is read where it lies and whose pages can be opened.
+`aworld corpus` made, which is read where it lies and whose pages can be opened: by title, or by the name that search
+shows beside it, which is an address of the dump or a path in the folder.
 """
 
 import json
@@ -20,6 +21,9 @@ SQLITE = b"SQLite format 3\0"
 HITS = 3
 WORDS = 32  # of a query; the rest is left out
 HIT_CHARS = 500
+OPENS = "Read a page that search found, by its title, or the address behind it in brackets, part by part."
+NAMED = "CASE name WHEN title THEN title ELSE title || ' (' || name || ')' END"
+OPEN = "SELECT text FROM pages WHERE rowid = (SELECT page FROM names WHERE called = ? ORDER BY kind, page LIMIT 1)"
 
 
 class Corpus:
@@ -28,8 +32,11 @@ class Corpus:
     def __init__(self, path: Path):
         with path.open("rb") as file:
             self.is_index = file.read(len(SQLITE)) == SQLITE
+        self._heading = NAMED if self.is_index else "title"
         if self.is_index:
             self._db = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1", uri=True)
+            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'by_name'").fetchone():
+                raise SystemExit(f"{path} has no index of names; make it anew with aworld corpus")
             return
         self._db = sqlite3.connect(":memory:")
         self._db.execute("CREATE VIRTUAL TABLE pages USING fts5(title, text, tokenize='porter unicode61')")
@@ -38,22 +45,19 @@ class Corpus:
             self._db.executemany("INSERT INTO pages VALUES (?, ?)", ((row["title"], row["text"]) for row in rows))
 
     def search(self, query: str) -> list[tuple[str, str]]:
-        """Best (title, text), at most three: pages with every word of the query, else with any of them."""
+        """Best (heading, text), at most three: pages with every word of the query, else with any of them."""
         words = [f'"{word}"' for word in re.findall(r"\w+", query)[:WORDS]]  # quoted: no word is an operator
         for operator in (" AND ", " OR "):
-            sql = "SELECT title, text FROM pages WHERE pages MATCH ? ORDER BY rank LIMIT ?"
+            sql = f"SELECT {self._heading}, text FROM pages WHERE pages MATCH ? ORDER BY rank LIMIT ?"
             hits = self._db.execute(sql, (operator.join(words), HITS)).fetchall() if words else []
             if hits:
                 return hits
         return []
 
     def page(self, name: str) -> str | None:
-        """The text of the page with this name, or title."""
-        for column in ("name", "title"):
-            row = self._db.execute(f"SELECT text FROM pages WHERE {column} = ? LIMIT 1", (name,)).fetchone()
-            if row:
-                return str(row[0])
-        return None
+        """The text of the page with this name, else of the first with this title."""
+        row = self._db.execute(OPEN, (name,)).fetchone()
+        return str(row[0]) if row else None
 
 
 def add_to(server: MCPServer) -> None:
@@ -74,7 +78,7 @@ def add_to(server: MCPServer) -> None:
 
     server.add_tool(search, description="Search facts.", structured_output=False)
     if corpus.is_index:
-        server.add_tool(open_page, description="Read a page that search found, part by part.", structured_output=False)
+        server.add_tool(open_page, description=OPENS, structured_output=False)
 
 
 if __name__ == "__main__":
