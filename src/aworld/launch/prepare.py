@@ -56,12 +56,15 @@ def check(config: Config) -> None:
         InputError: there is no such executor, mode or algorithm, the agents do not fit together, a layout does not fit
             its nodes, or nothing is here to run the images that are named.
     """
-    from aworld.training import algorithms  # importing torch takes seconds
+    from aworld.environments import outside  # importing mcp and torch takes seconds
+    from aworld.training import algorithms
 
     if config.site.executor not in ("local", "slurm"):
         raise InputError(f"site.executor={config.site.executor} is not there; valid: local, slurm")
     mode(config)
     _check_images(config)
+    for name, server in config.environment.mcp.items():
+        outside.check(name, server)
     roles.check(config.agent)
     if config.pipeline.rounds or config.training.cold_start.tasks:
         roles.check_for_training(config.agent)
