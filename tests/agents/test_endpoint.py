@@ -1,7 +1,6 @@
 """The agent around an endpoint: a server that answers as the API's documentation says, and a real vLLM."""
 
 import asyncio
-import gc
 import json
 import os
 import socket
@@ -11,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from endpoint_server import Server
 
 from aworld.agents.endpoint import EndpointSpeaker, is_near
 from aworld.agents.team import Team
@@ -55,32 +54,6 @@ def uncounted(text: str) -> dict[str, Any]:
 CALL = json.dumps({"code": "6*7"})
 OK = say("ok")
 LENGTH = "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens."
-
-
-class Server:
-    """An endpoint that gives `replies`, completions or (status, text), one after another."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.replies: list[Any] = []
-        asked, replies = self.asked, self.replies
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                asked.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
-                reply = replies.pop(0)
-                status, reply = reply if isinstance(reply, tuple) else (200, reply)
-                data = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: object) -> None: ...
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.http.server_port}/v1/"
 
 
 @pytest.fixture
@@ -281,12 +254,18 @@ def test_no_proxy_stands_before_what_is_near(play: Callable, monkeypatch: pytest
 
 
 @pytest.mark.unit
-def test_nothing_is_left_open(play: Callable, recwarn: pytest.WarningsRecorder) -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    play(say(None, CALL), say("<answer>1</answer>"))
-    gc.collect()
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before
-    assert not [warning for warning in recwarn if issubclass(warning.category, ResourceWarning)]
+def test_no_connection_is_left_open(serve: Server) -> None:
+    speaker = EndpointSpeaker(Endpoint(model="x", base_url=serve.address), CONFIG)
+    serve.replies[:] = [OK]
+
+    async def left() -> int:
+        assert await speaker.is_there()
+        give_up = time.monotonic() + 2
+        while serve.connections and time.monotonic() < give_up:
+            await asyncio.sleep(0.01)
+        return serve.connections
+
+    assert asyncio.run(left()) == 0
 
 
 @pytest.mark.engine

@@ -98,6 +98,14 @@ def test_a_circle_is_found_where_there_is_one(graph: tuple[int, set[tuple[int, i
         roles.check(Agent("Think.", members=members))
 
 
+def test_a_shipped_guard_may_have_a_model_of_its_own() -> None:
+    of_its_own = [f"agent.members.guard.endpoint.{word}" for word in ("model=big", "base_url=http://login1:8000/v1")]
+    guard, policy = (
+        load(["recipe=demo", "agent=guarded", *words]).agent.members["guard"] for words in (of_its_own, [])
+    )
+    assert (guard.endpoint.model, policy.endpoint.model) == ("big", "")
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml")))
 def test_the_shipped_agents_fit_together(name: str) -> None:
     config = load(["recipe=demo", f"agent={name}"]).agent
