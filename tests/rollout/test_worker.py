@@ -241,7 +241,7 @@ def test_what_a_dead_worker_finished_after_we_came_is_not_played_again(tmp_path:
     )
 
 
-def test_a_unit_that_was_taken_over_is_left_to_the_other(tmp_path: Path) -> None:
+def test_a_unit_that_was_taken_over_is_left_to_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workload = evaluation(tmp_path / "e", TASKS[:1])
     unit = Unit("a", (0,))
 
@@ -250,19 +250,21 @@ def test_a_unit_that_was_taken_over_is_left_to_the_other(tmp_path: Path) -> None
             if not self.played:  # we were asleep for longer than the lease, and another took the unit
                 (workload.folder / "claims" / f"{unit.key}.2.claim").write_text("worker-1")
                 self.played[task.task_id, attempt] += 1
-                await asyncio.sleep(30)
+                try:
+                    await asyncio.sleep(60)
+                finally:
+                    stopped.set()
             return await super().__call__(task, attempt, seed, environment)
 
-    slow = Slow()
-    began = time.monotonic()
-    ours = threading.Thread(target=play, args=(workload, slow, tmp_path), kwargs={"lease_seconds": 2})
+    slow, stopped = Slow(), threading.Event()
+    ours = threading.Thread(target=play, args=(workload, slow, tmp_path), kwargs={"lease_seconds": 60})
+    monkeypatch.setattr(worker, "RENEWALS", 600)  # per lease
     ours.start()
-    time.sleep(3)
+    assert stopped.wait(30)
     with journal.Journal(workload.folder / "journals" / "worker-1.journal") as log:
         log.append(episode(TASKS[0], 0, "42"))
     Claims(workload.folder / "claims", "worker-1", 2).done(unit)
     ours.join()
-    assert time.monotonic() - began < 20
     assert len(written(workload)) == 1 and slow.played == {("a", 0): 1}
     assert (workload.folder / "claims" / f"{unit.key}.done").read_text() == "worker-1"
 

@@ -74,10 +74,11 @@ class Claims:
         return None
 
     def renew(self, unit: Unit) -> bool:
-        """Say that the unit is still being worked on. False: the lease had run out and another took it over."""
+        """Say that the unit is still being worked on. False: another took it over, for the lease had run out, or has
+        finished it after all, whom we took it from."""
         number = self._held[unit.key]
         os.utime(self._path(unit, number))
-        if self._path(unit, number + 1).exists():
+        if self._path(unit, number + 1).exists() or self._is_done(unit):
             del self._held[unit.key]
             return False
         return True

@@ -19,6 +19,7 @@ from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
+RENEWALS = 4  # of a claim, per lease
 
 
 class Player(Protocol):
@@ -95,7 +96,7 @@ async def work(
 
     async def unit(claimed: Unit) -> None:
         try:
-            is_ours = await _while_held(claims, claimed, config.lease_seconds / 4, attempts(claimed))
+            is_ours = await _while_held(claims, claimed, config.lease_seconds / RENEWALS, attempts(claimed))
         except BaseException:
             claims.release(claimed)
             raise
