@@ -137,7 +137,7 @@ def test_every_episode_is_looked_at_once(run: RunDir) -> None:
     began = time.process_time()
     found = figures.figures(replace(one, tasks=tasks, attempts=32, episodes=episodes))
     assert found["pass_at_k"] == [1.0] * 32 and found["majority"] == 1.0
-    assert time.process_time() - began < 3  # looked for, it took 10
+    assert time.process_time() - began < 0.5  # it took 2 when they were looked for
 
 
 @pytest.fixture
