@@ -166,7 +166,7 @@ def test_what_was_judged_is_not_judged_again(judge: ThreadingHTTPServer, tmp_pat
     (tmp_path / "x.csv").write_text(f"id,prompt,answer,reference_steps,canary\n1,{text},{text},,key!\n", "utf-8-sig")
     run, name = RunDir(tmp_path / "run"), "xbench-deepsearch"
     words = [f"tasks={name}", f"tasks.path={tmp_path / 'x.csv'}", "evaluation.attempts=3", "tasks.judge.model=m"]
-    words.append(f"tasks.judge.base_url=http://127.0.0.1:{judge.server_port}/v1")
+    words += [f"tasks.judge.base_url=http://127.0.0.1:{judge.server_port}/v1", "tasks.judge.key_variable=NO_SUCH_KEY"]
     benchmark.begin(configuration.changed(configuration.load(["recipe=demo"]), words), run, name, 3)
     with Journal(run.evaluation(name, 3) / "journals" / "worker-0.journal") as log:
         for attempt in range(3):

@@ -30,9 +30,6 @@ class Played:
     episodes: list[Episode]
     source: TaskSource
 
-    def of(self, task: Task) -> list[Episode]:
-        return [episode for episode in self.episodes if episode.task_id == task.task_id]
-
 
 def begin(config: Config, run: RunDir, name: str, version: int, tasks: str = "") -> None:
     """Fix the benchmark's configuration, so that every worker, today and after a resume, asks the same of a policy.

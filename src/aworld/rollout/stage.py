@@ -31,6 +31,7 @@ from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.worker import Player, work
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, append_json, is_complete, publish_json, verify
+from aworld.tasks.judge import Judge
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.gather import publish_timing, run_gather
@@ -95,13 +96,15 @@ async def rollout(
 
     Raises:
         Interrupted: it ends soon, and not everything is played.
-        InputError: the policy's code could read the answers, and nobody said that it may.
+        InputError: the policy's code could read the answers, and nobody said that it may; the judge has no key.
         InfrastructureError: the shard or the sandboxes cannot start, or a policy does not come within the site's
             `wait_seconds`.
     """
     owner = worker.owner
     sandbox = choose(config.site.sandbox, staged(config.site.images.environment, config.site.scratch))
     _check_hidden(config, sandbox, workloads)
+    if config.tasks.judge.model:
+        Judge(config.tasks.judge)  # its key is missed now rather than at the first answer
     publish_json(run.root / "sandbox.json", {"name": sandbox.name, "gaps": list(sandbox.gaps)})
     async with AsyncExitStack() as stack:
         pool: EnvironmentPool | None = None

@@ -12,6 +12,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 from aworld import config as schema
@@ -30,8 +31,13 @@ class XbenchTasks:
     def __init__(self, config: schema.Tasks):
         if not config.path or not Path(config.path).is_file():
             raise InputError(f"tasks.path={config.path}: no such file; set it to xbench-DeepSearch's CSV")
-        self._judge = Judge(config.judge) if config.judge.model else None
+        self._config = config.judge
         self._tasks = _read(Path(config.path))
+
+    @cached_property
+    def _judge(self) -> Judge | None:
+        """Made when there is something to judge: who only reads what was played needs no key."""
+        return Judge(self._config) if self._config.model else None
 
     def tasks(self, split: str) -> Iterable[Task]:
         return self._tasks if split == "held_out" else []
