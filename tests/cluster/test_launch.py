@@ -71,7 +71,7 @@ def test_slurm_checks_each_kind_and_shape_once(cluster: Cluster, run: Run, tmp_p
     assert not list(tmp_path.glob("*.test-only"))
     config = configuration.changed(config, ["site.train.partition=gpus"])
     stages = plan(config, run.dir, schedule(config, run.dir, make_source(config.tasks, run.dir.tasks)))
-    with pytest.raises(InputError, match=r"Slurm would refuse train-0000: .*invalid partition"):
+    with pytest.raises(InputError, match=r"Slurm would refuse train-0000: .*Invalid partition name"):
         list(dag.check(config, run.dir, stages, tmp_path))
 
 
