@@ -147,12 +147,13 @@ def train(cluster: Cluster, run: Run, fault: Fault, trained: Run) -> None:
     steps = run.dir.round(0) / "steps.jsonl"
     for path in (run.dir.policy(0), steps, run.dir.round(0) / "metrics.json"):
         cluster.slurm("rm", "-rf", str(path))
-    if fault is lose_the_node:  # it has no time to save
-        text = run.dir.config.read_text()
-        assert "save_seconds: 600.0" in text
+    text = run.dir.config.read_text()
+    assert "save_seconds: 600.0" in text
+    if fault is lose_the_node:  # it has no time to save, so it does after each step until then
         run.dir.config.write_text(text.replace("save_seconds: 600.0", "save_seconds: 0.0"))
     run.launch("train", 0)
     run.wait_for(lambda: len(read_jsonl(steps)) > 2, "the first steps")
+    run.dir.config.write_text(text)
     fault(cluster, run, run.job("train-0000"))
     run.wait_for_jobs()
     one, other = (load_file(r.dir.policy(0) / "model.safetensors") for r in (run, trained))
