@@ -76,6 +76,15 @@ def test_training_killed_at_each_rename(after: Fresh, undisturbed: Trial, monkey
     assert not started_with(str(trial.run.root))
 
 
+def test_training_ends_when_a_process_that_writes_for_it_is_killed(after: Fresh, undisturbed: Trial) -> None:
+    """Megatron's writer of a shard, at its first fsync; the rank would wait for it for ever."""
+    trial = after("gather")
+    killed = strace.run(trial.words("train"), "fsync:signal=SIGKILL:when=1", "-f")
+    assert killed.returncode == 4 and "a process that writes the checkpoint was killed" in killed.stderr
+    trial.finish("train")
+    trial.assert_trained_like(undisturbed)
+
+
 def started_with(mark: str) -> list[list[str]]:
     """The commands of all processes that have this test's mark in their environment."""
     found = []

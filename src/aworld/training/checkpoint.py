@@ -4,14 +4,19 @@ One is written after each round, and within a round every `training.save_seconds
 generators: nothing random is drawn in training (no dropout); the order of episodes follows from (seed, round, epoch).
 """
 
+import os
 import re
 import shutil
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import total_ordering
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
 from torch.distributed.checkpoint.api import CheckpointException
@@ -89,7 +94,8 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
 
     place = folder / position.name
     try:
-        together(place, write)
+        with _writers_live():
+            together(place, write)
     except (Exception, CheckpointException) as error:  # Megatron reports a failed write in many ways, one no Exception
         if isinstance(error, CheckpointException) and not error.failures:
             reason = "another rank says why"
@@ -109,6 +115,38 @@ def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, f
     trainer.module.load_state_dict(state["model"])
     trainer.optimizer.load_state_dict(state["optimizer"])
     return agreed(read_jsonl(place / METRICS))
+
+
+@contextmanager
+def _writers_live() -> Iterator[None]:
+    """End this rank if a process that writes for it is killed, by a node out of memory for one.
+
+    Megatron has each shard written by a process forked for that, and waits for ever for one that says nothing any more.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            killed = [child.pid for child in psutil.Process().children() if _exit_code(child.pid)]
+            if killed and not over.is_set():
+                print(
+                    f"error: a process that writes the checkpoint was killed: {killed[0]}", file=sys.stderr, flush=True
+                )
+                os._exit(InfrastructureError.exit_code)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _exit_code(pid: int) -> int:
+    """Of a child that has ended and was not waited for; 0 while it lives."""
+    with suppress(OSError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[48]) if state == "Z" else 0  # the 52nd of proc(5)
+    return 0
 
 
 def together(folder: Path, write: Any) -> None:
