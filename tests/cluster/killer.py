@@ -59,6 +59,8 @@ class Killer:
             if self.kills.total() < kills and due(self.kills.total()):
                 self.strike()
             self.cluster.resume_drained_nodes()  # a controller that forgot a job takes away the node where it runs
+            if self.kills.total() < kills and self.jobs("RUNNING"):
+                continue  # to ask for its status takes so long that a fast run might come to its end unstruck
             code = self._where(run)
             if code == FINISHED and not self.jobs():
                 return
