@@ -60,6 +60,8 @@ class Killer:
                 self.strike()
             self.cluster.resume_drained_nodes()  # a controller that forgot a job takes away the node where it runs
             hurry()
+            if self.kills.total() < kills and self.jobs("RUNNING"):
+                continue  # to ask for its status takes so long that a fast run might come to its end unstruck
             code = self._where(run)
             if code == FINISHED and not self.jobs():
                 return

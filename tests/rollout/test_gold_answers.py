@@ -1,6 +1,7 @@
 """A gold answer that nobody can guess is found with the worker that scores, and nowhere else."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,7 +23,7 @@ print("copy", os.path.exists(copy))
 for folder in (".", "/", "/tmp", os.path.expanduser("~")):
     print(folder, sorted(os.listdir(folder)))
 hits = []
-places = [pathlib.Path(where, name) for root in (".", "/tmp", "/var/tmp", "/dev/shm", "/home", "/root", "/etc")
+places = [pathlib.Path(where, name) for root in {roots!r}
           for where, _, names in os.walk(root) for name in names]
 for path in [*places, *pathlib.Path("/proc").glob("[0-9]*/environ"), *pathlib.Path("/proc").glob("[0-9]*/cmdline")]:
     try:
@@ -33,6 +34,13 @@ for path in [*places, *pathlib.Path("/proc").glob("[0-9]*/environ"), *pathlib.Pa
 print("hits", hits)
 print("attached", open("table.csv").read())
 """
+LONG = ("environment.result_chars=100000", "environment.call_seconds=60")
+ROOTS = (".", "/tmp", "/var/tmp", "/dev/shm", "/home", "/root", "/etc")
+
+
+def hunt(copy: Path, *roots: str) -> str:
+    """Code that prints what it can see; the answer is not in it in one piece."""
+    return HUNT.format(copy=str(copy), roots=roots, half=GOLD[:9], rest=GOLD[9:])
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +58,12 @@ def test_the_gold_answer_enters_no_prompt_no_sandbox_and_no_record(run: RunDir, 
         pytest.skip("no sandbox works here that hides files")
     copy, scratch = copy_in(tmp_path), tmp_path / "scratch"
     scratch.mkdir()
-    hunt = HUNT.format(copy=str(copy), half=GOLD[:9], rest=GOLD[9:])
     seen: list[str] = []
 
     def says(body: dict[str, Any]) -> dict[str, Any]:
         seen.extend(path.read_text(errors="replace") for path in scratch.rglob("*") if path.is_file())
         if sum(message["role"] == "tool" for message in body["messages"]) == 0:
-            return call(hunt)
+            return call(hunt(copy, *ROOTS))
         return {"content": "FINAL ANSWER: I cannot tell"}
 
     with Model(says) as model:
@@ -64,8 +71,7 @@ def test_the_gold_answer_enters_no_prompt_no_sandbox_and_no_record(run: RunDir, 
             run,
             copy,
             f"site.scratch={scratch}",
-            "environment.result_chars=20000",
-            "environment.call_seconds=60",
+            *LONG,
             *model.words,
         )
         done = subprocess.run(worker(run), capture_output=True, text=True, check=False)
@@ -85,19 +91,25 @@ def test_the_gold_answer_enters_no_prompt_no_sandbox_and_no_record(run: RunDir, 
 
 def test_without_a_sandbox_a_benchmark_is_played_only_where_the_user_said_so(run: RunDir, tmp_path: Path) -> None:
     copy = copy_in(tmp_path)
-    with tempfile.TemporaryDirectory() as nothing, Model(lambda body: {"content": "FINAL ANSWER: 1"}) as model:
+
+    def says(body: dict[str, Any]) -> dict[str, Any]:
+        looked = any(message["role"] == "tool" for message in body["messages"])
+        return {"content": "FINAL ANSWER: 1"} if looked else call(hunt(copy, str(copy)))
+
+    with tempfile.TemporaryDirectory() as nothing, Model(says) as model:
         again = RunDir(tmp_path / "run")
-        subprocess.run(["cp", "-a", run.root, again.root], check=True)
-        subprocess.run(["rm", "-r", again.root / "evals"], check=False)
-        begin(again, copy, *model.words)
+        shutil.copytree(run.root, again.root, symlinks=True, ignore=shutil.ignore_patterns("evals"))
+        begin(again, copy, *LONG, *model.words)
         done = subprocess.run(
             worker(again), env=os.environ | {"PATH": nothing}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 2 and not model.asked
         assert f"could read the answers in tasks.path={copy}; install bubblewrap" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
-        begin(again, copy, "site.sandbox=subprocess", *model.words)
+        begin(again, copy, "site.sandbox=subprocess", *LONG, *model.words)
         done = subprocess.run(worker(again), capture_output=True, text=True, check=False)
         model.shutdown()
     assert done.returncode == 0, done.stderr
-    assert [record.status for record in records(again)] == ["answered"] * 2
+    for record in records(again):  # there it does find the answer
+        assert record.status == "answered" and "copy True" in record.turns[2].text
+        assert f"hits ['{copy / '2023' / 'validation' / 'metadata.jsonl'}']" in record.turns[2].text
