@@ -131,7 +131,7 @@ def test_an_evaluation_array_under_a_random_killer(cluster: Cluster, environment
     assert found.keys() == expected.keys()
     assert all(found[key].seed == expected[key].seed for key in found)
     same = [key for key in found if found[key].token_ids == expected[key].token_ids]
-    assert len(same) >= 0.99 * len(found)  # another batch may round otherwise, and once in a blue moon a token follows
+    assert len(same) >= 0.97 * len(found)  # another batch may round otherwise, and once in a blue moon a token follows
     assert all(outcome(found[key]) == outcome(expected[key]) for key in same)
     source = benchmark.played(run.dir, NAME, 0).source
     tasks = {task.task_id: task for task in source.tasks("held_out")}
