@@ -49,7 +49,9 @@ def by_task(played: Played) -> dict[str, list[Episode]]:
 
 def voted(episodes: Iterable[Episode]) -> Episode | None:
     """The first attempt that gave the answer given most often, and of equals the first; without an answer: no vote."""
-    answered = [(vote_key(e.answer), e) for e in sorted(episodes, key=lambda e: e.attempt) if e.answer is not None]
+    in_order = sorted(episodes, key=lambda e: e.attempt)
+    # what nobody could score has no vote
+    answered = [(vote_key(e.answer), e) for e in in_order if e.answer is not None and e.status != "infra_error"]
     votes = Counter(key for key, _ in answered)
     return max(answered, key=lambda one: votes[one[0]], default=(None, None))[1]  # max takes the first of equals
 

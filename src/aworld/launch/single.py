@@ -15,7 +15,7 @@ from aworld.evaluation import benchmark
 from aworld.launch import dag, executor
 from aworld.launch.plan import Stage
 from aworld.launch.progress import Progress
-from aworld.launch.slurm import script
+from aworld.launch.script import scripts
 from aworld.launch.status import on_benchmark
 from aworld.rollout.workload import HELD_OUT, Workload, evaluation_workload, reopen_failed, round_workload
 from aworld.rundir import RunDir, is_complete
@@ -63,7 +63,9 @@ def launch_stage(kind: str, text: str | None) -> int:
         console = Console()
         if config.site.executor == "slurm":
             if arguments.dry_run:
-                print(script(config.site, run, stage, []))
+                print(*scripts(config.site, run, stage, []), sep="\n")
+                for said in dag.check(config, run, [stage], run.root):
+                    Console(stderr=True).print(said, highlight=False, soft_wrap=True)
                 return
             (launched,) = dag.submit(config, run, [stage])
             console.print(f"{stage.name}: {', '.join(launched.new or launched.kept)}", highlight=False)

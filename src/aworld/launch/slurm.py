@@ -16,7 +16,6 @@ import submitit
 from aworld.errors import InfrastructureError, InputError
 from aworld.launch.plan import Stage
 from aworld.launch.script import Part, command, job_name, parameters, parts
-from aworld.launch.script import script as script
 from aworld.processes import hold
 from aworld.rundir import RunDir, append_json, publish_json, read_jsonl
 from aworld.site import Site
@@ -203,6 +202,8 @@ def checked(site: Site, stage: Stage, text: str, folder: Path) -> str:
     Raises:
         InputError: Slurm would refuse it.
     """
+    if shutil.which("sbatch") is None:
+        raise InputError("no sbatch on PATH; go to a login node of the cluster, or load Slurm's module")
     path = folder / f"{stage.name}.test-only"
     path.write_text(text)
     done = subprocess.run(["sbatch", "--test-only", path], capture_output=True, text=True, check=False)
