@@ -110,6 +110,7 @@ class Killer:
         if nodes:
             node = self.random.choice(nodes)
             self.cluster.kill_slurmd(node)
+            self.cluster.take_down(node)
             self.cluster.start_slurmd(node)
         return bool(nodes)
 

@@ -72,7 +72,7 @@ def slurm_conf(settings: Settings, folder: Path, name: str, ports: list[int]) ->
         # for a machine so busy that a daemon may not run for a while
         MessageTimeout=60
         TCPTimeout=20
-        BatchStartTimeout=120
+        BatchStartTimeout=30
         # a node whose slurmd is gone is then DOWN and its jobs are requeued; it is back as soon as slurmd is
         SlurmdTimeout=30
         SlurmctldTimeout=30
