@@ -36,7 +36,8 @@ cluster-packages: ## install Slurm and Apptainer for the tests, where this user 
 tool-packages: ## install the programs that tools drive, where this user may
 	@sh tools/tool-packages.sh
 
-images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*)
+images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*) requirements-cpu.lock \
+		$(shell find src/aworld/environments/servers -name "*.py")
 	@$(BIN)/python tests/environment_image.py $@
 
 cluster: $(VENV)/.installed images/environment.sif ## start a private Slurm of four virtual nodes on this machine

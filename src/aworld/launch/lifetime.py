@@ -16,6 +16,7 @@ from aworld.processes import Notice, sole_holder, try_to_hold
 from aworld.rundir import RunDir, append_json, is_complete, read_jsonl
 
 POLL_SECONDS = 1.0
+WHOLE = ("rounds/*", "evals/*/*", "policies/[0-9]*", "checkpoints/round-*")
 
 
 def in_job() -> bool:
@@ -28,9 +29,6 @@ def task_number() -> int:
     return int(os.environ["SLURM_PROCID"]) if in_job() else 0
 
 
-WHOLE = ("rounds/*", "evals/*/*", "policies/[0-9]*", "checkpoints/round-*")
-
-
 def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE) -> None:
     """Note that a task of a stage begins, such as rollout-0003-1.
 
@@ -39,8 +37,8 @@ def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE
             round its own, as others may get on while it does not; of one that waits for others the whole run's.
 
     Raises:
-        TaskError: its job began `pipeline.max_restarts` times without the stage getting on in between, or was put back
-            into the queue `pipeline.max_requeues` times.
+        TaskError: its job began again `pipeline.max_restarts` times without the stage getting on in between, or was put
+            back into the queue more than `pipeline.max_requeues` times.
     """
     path = run.starts / f"{name}.jsonl"
     job, restart = os.environ.get("SLURM_JOB_ID", ""), int(os.environ.get("SLURM_RESTART_COUNT", 0))

@@ -55,7 +55,7 @@ class Episode:
         mask: 1 where the policy sampled the token, 0 elsewhere; same length as token_ids.
         logprobs: log-probability (nats) of each sampled token, 0.0 where mask is 0; same length.
         answer: the text given as final answer, None when there is none.
-        reward: 1.0 when the scorer accepts the answer, else 0.0.
+        reward: what the scorer gave, 0 to 1.
         seconds: wall-clock by phase: `wait` (for a slot), `generate`, `tools`, `total`.
         policy_version: version of the weights that sampled every token of the episode.
         seed: from which each turn's sampling seed is derived.

@@ -1,7 +1,8 @@
 """`youtube`: what is said in a video, part by part with times, by youtube-transcript-api (MIT); the title by oEmbed.
 
 The transcript is one that YouTube offers in the language asked for, rather by people than by a machine, else the first
-in another. AWORLD_YOUTUBE_SECONDS (60) limits a call; http_proxy and https_proxy are honoured.
+in another. AWORLD_YOUTUBE_SECONDS (60) limits a call; in an episode it follows from
+`environment.tool_seconds.youtube`. http_proxy and https_proxy are honoured.
 """
 
 import asyncio
