@@ -86,9 +86,6 @@ class RunDir:
         """The versions that are published, in order."""
         return sorted(int(p.name) for p in (self.root / "policies").glob("[0-9]*") if is_complete(p))
 
-    def newest_policy(self) -> int | None:
-        return max(self.policies(), default=None)
-
     def round(self, number: int) -> Path:
         return self.root / "rounds" / f"{number:04d}"
 

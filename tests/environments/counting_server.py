@@ -1,7 +1,7 @@
 """An MCP server as a user would bring one, by the SDK alone: `python counting_server.py [PORT KEY]`.
 
-`count` remembers, `secret` shows a variable, `folder` where it works, `end` ends the process. With a port it speaks
-streamable HTTP, and wants the key.
+`count` remembers, `secret` shows a variable, `folder` where it works, `picture` leaves a file, `end` ends the
+process. With a port it speaks streamable HTTP, and wants the key.
 """
 
 import os
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from mcp.server.mcpserver import MCPServer
+from mcp_types import CallToolResult, ResourceLink, TextContent
 
 server = MCPServer("counting")
 counted = 0
@@ -29,6 +30,15 @@ def secret(name: str) -> str:
 @server.tool(structured_output=False)
 def folder() -> str:
     return f"{Path.cwd()} {sorted(file.name for file in Path.cwd().iterdir())}"
+
+
+@server.tool(structured_output=False)
+def picture(name: str) -> CallToolResult:
+    """Says that it made a file of this name, and does where it may."""
+    if name == Path(name).name:
+        Path(os.environ["AWORLD_EPISODE"], name).write_text("a picture")
+    link = ResourceLink(type="resource_link", name=name, uri="file:///picture")
+    return CallToolResult(content=[TextContent(type="text", text="Saved."), link])
 
 
 @server.tool(structured_output=False)

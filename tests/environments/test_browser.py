@@ -145,9 +145,10 @@ def test_private_addresses_are_not_browsed(home: str, monkeypatch: pytest.Monkey
 
 
 def test_a_slow_page_costs_one_call(home: str) -> None:
-    seen = play(("browse", {"url": home}), ("browse", {"url": f"{home}/slow"}), ("browse_back", {}), seconds=20.0)
+    urls = [home, f"{home}/slow", f"{home}/next"]
+    seen = play(*(("browse", {"url": url}) for url in urls), seconds=20.0)
     assert seen[1].is_error and seen[1].text.startswith("the web did not answer")
-    assert not seen[0].is_error and not seen[2].is_error, seen
+    assert not seen[0].is_error and seen[2].text.endswith("Second page."), seen
 
 
 def test_the_proxy_of_the_site_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,3 +162,16 @@ def test_the_proxy_of_the_site_is_asked(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv("http_proxy", address)
         (seen,) = play(("browse", {"url": "http://ada.example/notes"}))
     assert seen.text.endswith("told by the proxy") and "http://ada.example/notes" in asked
+
+
+def test_a_redirect_to_what_is_not_on_the_web_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def proxy(url: str, headers: Mapping[str, str]) -> Reply:
+        if url.startswith("http://ada.example/"):
+            return Reply(b"", status=302, location="http://10.0.0.1/secret")
+        return Reply(b"<p>the secret</p>", "text/html")
+
+    monkeypatch.delenv("AWORLD_WEB_PRIVATE", raising=False)
+    with serving(proxy) as address:
+        monkeypatch.setenv("http_proxy", address)
+        seen = play(("browse", {"url": "http://ada.example/"}), ("browse_view", {}), ("browse_screenshot", {}))
+    assert all(one.is_error and "10.0.0.1 is not on the public web" in one.text for one in seen), seen

@@ -199,7 +199,6 @@ def test_an_endpoint_that_is_away_or_silent(model: Model, monkeypatch: pytest.Mo
     told = refused(reasoning("?"))
     assert told == f"{UNANSWERED}: nothing within 0.5 s; environment.tool_seconds.reasoning gives more"
     monkeypatch.setenv("AWORLD_REASONING_URL", "http://127.0.0.1:9/v1")
-    assert "connection attempts failed" in refused(reasoning("?"))
     monkeypatch.delenv("AWORLD_REASONING_SECONDS")
     assert "(3 tries)" in refused(reasoning("?"))
 

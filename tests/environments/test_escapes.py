@@ -31,7 +31,9 @@ CLOSED = {
 
 def test_nothing_gets_out_but_what_the_gaps_say(sandbox: Sandbox, tmp_path: Path) -> None:
     others = set(psutil.Process().children(recursive=True))  # a pool that several tests share
-    attempts = asyncio.run(try_all(sandbox, schema.Environment(), tmp_path))
+    own = {"own": schema.McpServer(command=["true"])}  # what else an environment has is left out
+    limits = schema.Environment(mcp=own, web=["fetch"], web_cache=str(tmp_path / "none"), web_mode="strict")
+    attempts = asyncio.run(try_all(sandbox, limits, tmp_path))
     went = {a.name: (a.blocked, a.detail) for a in attempts}
     assert set(went) == CLOSED.union(*OPEN.values())
     possible = set().union(*(names for gap, names in OPEN.items() if gap in sandbox.gaps))

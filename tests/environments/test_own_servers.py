@@ -121,6 +121,26 @@ def test_the_cache_knows_a_call_by_those_before_and_needs_nobody(address: str, t
     assert "was not recorded" in again[3].text
 
 
+def test_a_command_outside_takes_nothing_of_the_policys_for_a_program(tmp_path: Path) -> None:
+    """It starts in a folder of its own, as Python, npx and others look for programs where they start."""
+    own = schema.McpServer(command=BESIDE, outside=True)
+    plant = ("python", {"code": "open('json.py', 'w').write('import os; os._exit(1)')"})
+    seen = play(SubprocessSandbox(), tmp_path / "root", own, plant, ("count", {}), ("folder", {}))
+    assert seen[1].text == "1" and "json.py" not in seen[2].text
+
+
+def test_files_that_a_server_names_are_kept_from_the_episode_alone(tmp_path: Path) -> None:
+    secret = tmp_path / "id_rsa"
+    secret.write_text("secret")
+    own, cache = schema.McpServer(command=BESIDE, outside=True), str(tmp_path / "cache")
+    calls = [("picture", {"name": name}) for name in (str(secret), "../../id_rsa", "plot.png")]
+    look = ("python", {"code": "print(open('plot.png').read())"})
+    for folder, mode in (("a", "record"), ("b", "strict")):
+        seen = play(SubprocessSandbox(), tmp_path / folder, own, *calls, look, web_cache=cache, web_mode=mode)
+        assert texts(seen) == ["Saved.", "Saved.", "Saved.", "a picture"], seen
+    assert [file.read_text() for file in (tmp_path / "cache" / "files").iterdir()] == ["a picture"]
+
+
 @pytest.mark.parametrize(
     ("own", "told"),
     [
@@ -129,7 +149,7 @@ def test_the_cache_knows_a_call_by_those_before_and_needs_nobody(address: str, t
         (schema.McpServer(command=["a"], variables=["B"]), "set environment.mcp.counting.outside=true"),
         (schema.McpServer(url="http://x", outside=True), "leave out environment.mcp.counting.outside"),
         (schema.McpServer(url="http://x", key_variable="NO_SUCH"), "NO_SUCH, which is not set"),
-        (schema.McpServer(command=BESIDE, outside=True, tools=["add"]), "has count, secret, folder, end"),
+        (schema.McpServer(command=BESIDE, outside=True, tools=["add"]), "has count, secret, folder, picture, end"),
     ],
 )
 def test_what_cannot_be_is_one_line(own: schema.McpServer, told: str, tmp_path: Path) -> None:

@@ -206,7 +206,8 @@ def test_a_replayed_file_overwrites_none(site: Site, tmp_path: Path) -> None:
 
 def test_a_slow_page_costs_neither_the_server_nor_the_cache(site: Site, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
-    (seen,) = play(tmp_path / "a", fetch(site, "/slow"), cache=cache, seconds=4.0)
+    seen, after = play(tmp_path / "a", fetch(site, "/slow"), fetch(site, "/ada"), cache=cache, seconds=4.0)
+    assert "Ada wrote" in after.text
     assert seen.is_error and seen.text.startswith("the web did not answer") and seen.seconds < 4.0
     (seen,) = play(tmp_path / "b", fetch(site, "/slow"), cache=cache, mode="strict", seconds=4.0)
     assert "not recorded" in seen.text
@@ -240,3 +241,24 @@ def test_the_proxy_of_the_site_is_asked(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setenv("http_proxy", address)
         (seen,) = play(tmp_path / "root", ("fetch", {"url": "http://ada.example/notes"}))
     assert seen.text == "told by the proxy" and asked == ["http://ada.example/notes"]
+
+
+def test_what_the_proxy_is_not_asked_for_is_still_to_be_on_the_web(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWORLD_WEB_PRIVATE", raising=False)
+    with serving(lambda url, headers: Reply(b"secret")) as near:
+        monkeypatch.setenv("http_proxy", near)
+        monkeypatch.setenv("no_proxy", "localhost,.site.example")
+        port = near.rpartition(":")[2]
+        (seen,) = play(tmp_path / "root", ("fetch", {"url": f"http://localhost:{port}/"}))
+    assert seen.is_error and "is not on the public web" in seen.text
+
+
+def test_half_a_character_is_an_error_of_that_call(tmp_path: Path) -> None:
+    """A policy may write one; the cache asks nobody about it either."""
+    cache = str(tmp_path / "cache")
+    seen = play(
+        tmp_path / "root", ("fetch", {"url": "http://a.example/\ud83d"}), ("python", {"code": "1"}), cache=cache
+    )
+    assert seen[0].is_error and "not valid Unicode" in seen[0].text and seen[1].text == "1"

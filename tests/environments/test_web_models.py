@@ -128,8 +128,8 @@ def test_a_silent_endpoint_does_not_cost_the_server(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tool gives up before the episode's own limit would end all of the web's tools."""
-    model.before = lambda: time.sleep(4)
-    config = schema.Environment(servers=["python"], web=["reasoning"], slots=1, tool_seconds={"reasoning": 2.0})
+    model.before = lambda: time.sleep(12)
+    config = schema.Environment(servers=["python"], web=["reasoning"], slots=1, tool_seconds={"reasoning": 10.0})
 
     async def story() -> Observation:
         pool = EnvironmentPool(config, SubprocessSandbox(), None, tmp_path)
@@ -137,4 +137,4 @@ def test_a_silent_endpoint_does_not_cost_the_server(
             return await environment.call("reasoning", {"question": "?"})
 
     seen = asyncio.run(story())
-    assert seen.text == f"{UNANSWERED}: nothing within 1.6 s; environment.tool_seconds.reasoning gives more"
+    assert seen.text == f"{UNANSWERED}: nothing within 8 s; environment.tool_seconds.reasoning gives more"

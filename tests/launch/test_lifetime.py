@@ -40,6 +40,13 @@ def test_the_third_begin_in_a_row_without_progress_is_the_last(config: Config, t
         begin(config, run, "rollout-0001-0")
 
 
+def test_without_restarts_a_job_still_begins_once(config: Config, tmp_path: Path) -> None:
+    config.pipeline.max_restarts = 0
+    begin(config, RunDir(tmp_path), "rollout-0001-0")
+    with pytest.raises(TaskError, match="began 2 times"):
+        begin(config, RunDir(tmp_path), "rollout-0001-0")
+
+
 def test_another_job_begins_its_own_count(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for job in ("7", "8"):  # as after a resume
         monkeypatch.setenv("SLURM_JOB_ID", job)

@@ -4,7 +4,6 @@ What it says is never trained on: the endpoint renders the conversation itself, 
 """
 
 import asyncio
-import ipaddress
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from aworld.agents.chat import check_answer_form, final_answer, without_thoughts
 from aworld.agents.protocols import Utterance
 from aworld.agents.reply import Reply, read
 from aworld.errors import InfrastructureError, InputError
+from aworld.hosts import is_near
 
 TRIES = 4
 BUSY = (408, 409, 425, 429)
@@ -124,13 +124,6 @@ class EndpointSpeaker:
         seconds = self.endpoint.seconds
         async with httpx.AsyncClient(verify=self._ssl, trust_env=not self._is_near, timeout=seconds) as client:
             return await client.post(self._url, content=content, headers=self._headers)
-
-
-def is_near(host: str) -> bool:
-    """Whether a host is this one, or in the site's own network by its name or number: no proxy leads there."""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_private
-    return "." not in host or host.endswith(".localhost")
 
 
 def _host(endpoint: schema.Endpoint) -> str:

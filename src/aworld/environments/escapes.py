@@ -99,7 +99,8 @@ async def try_all(sandbox: Sandbox, limits: schema.Environment, runs: Path) -> l
     Raises:
         InfrastructureError: one could not be made, as the node is too busy or nothing starts there.
     """
-    config = replace(limits, servers=["python"], slots=2, reuse="reset", call_seconds=CALL_SECONDS, **SMALL)
+    alone: dict[str, Any] = {"servers": ["python"], "mcp": {}, "web": [], "web_cache": "", "tool_seconds": {}}
+    config = replace(limits, slots=2, reuse="reset", call_seconds=CALL_SECONDS, **alone, **SMALL)
     with tempfile.TemporaryDirectory(prefix=".bait-", dir=runs.resolve()) as folder, _bait(Path(folder)) as bait:
         async with EnvironmentPool(config, sandbox, None, bait.folder) as pool:
             return [

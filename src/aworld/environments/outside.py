@@ -24,7 +24,7 @@ from aworld.errors import InputError
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")  # with their upper-case names
 MAPPED_MB = 1 << 26  # a browser maps terabytes that it never uses; what it does use is watched
 PROCESSES = 4096  # and its threads count
-OWN_LIMIT = ("browse", "vision", "speech", "reasoning", "youtube")  # these end what takes too long themselves
+LIMITED = ("browse", "vision", "speech", "reasoning", "youtube")  # these end what takes too long themselves
 BROWSE = "browse"  # what the names of the web tools with a state begin with
 
 Calls = list[tuple[str, Mapping[str, Any]]]
@@ -52,13 +52,15 @@ def servers_of(config: schema.Environment) -> list[Server]:
     found = []
     if config.web:
         argv = [SubprocessSandbox().python, "-P", "-m", "aworld.environments.servers", *config.web]
-        found.append(Server(partial(_beside, config, argv, _settings(config)), lambda tool: tool.startswith(BROWSE)))
+        found.append(
+            Server(partial(_beside, config, argv, _settings(config), True), lambda tool: tool.startswith(BROWSE))
+        )
     for name, server in config.mcp.items():
         check(name, server)
         where: Callable[[Path, Path], Launch | Remote]
         if server.outside:
             env = {"PATH": os.environ.get("PATH", "")} | {one: _variable(name, one) for one in server.variables}
-            where = partial(_beside, config, server.command, env)
+            where = partial(_beside, config, server.command, env, False)
         elif server.url:
             remote = Remote(server.url, _variable(name, server.key_variable) if server.key_variable else "")
             where = partial(_there, remote)
@@ -137,12 +139,19 @@ class Outside:
         self._toolbox = None
 
 
-def _beside(config: schema.Environment, argv: list[str], env: Mapping[str, str], scratch: Path, home: Path) -> Launch:
-    """A process of this machine with its proxies; it works in `scratch`, and a browser writes to `home`."""
+def _beside(
+    config: schema.Environment, argv: list[str], env: Mapping[str, str], is_ours: bool, scratch: Path, home: Path
+) -> Launch:
+    """A process of this machine with its proxies; a browser writes to `home`.
+
+    Ours work in `scratch`, and take nothing there for a program. A user's would, as npx and python do, and the policy's
+    code writes there: they start in `home`.
+    """
     proxies = {key: value for key, value in os.environ.items() if key.lower() in PROXIES}
     limits = replace(config, memory_mb=MAPPED_MB, processes=PROCESSES)
-    own = {"HOME": str(home), "TMPDIR": str(home)}
-    return SubprocessSandbox().launch(argv, Contents(scratch, limits, env={**proxies, **env, **own}))
+    own = {"HOME": str(home), "TMPDIR": str(home), "AWORLD_EPISODE": str(scratch)}
+    launch = SubprocessSandbox().launch(argv, Contents(scratch, limits, env={**proxies, **env, **own}))
+    return launch if is_ours else replace(launch, cwd=home)
 
 
 def _there(remote: Remote, scratch: Path, home: Path) -> Remote:
@@ -151,7 +160,7 @@ def _there(remote: Remote, scratch: Path, home: Path) -> Remote:
 
 def _settings(config: schema.Environment) -> dict[str, str]:
     """Of our own servers: AWORLD_…, and limits that end a slow page before it costs the server."""
-    limits = {f"AWORLD_{tool.upper()}_SECONDS": f"{0.8 * seconds_of(config, tool):g}" for tool in OWN_LIMIT}
+    limits = {f"AWORLD_{tool.upper()}_SECONDS": f"{0.8 * seconds_of(config, tool):g}" for tool in LIMITED}
     given = {key: value for key, value in os.environ.items() if key.startswith("AWORLD_")}
     return {"AWORLD_WEB_SECONDS": f"{0.8 * config.call_seconds:g}", **given, **limits}
 

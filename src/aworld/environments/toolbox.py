@@ -180,8 +180,8 @@ class McpToolbox:
 
 
 def seconds_of(config: schema.Environment, tool: str) -> float:
-    """The time limit of one call to this tool."""
-    return config.tool_seconds.get(tool, config.call_seconds)
+    """The time limit of one call to this tool; what is set for `browse` goes for `browse_click` as well."""
+    return config.tool_seconds.get(tool, config.tool_seconds.get(tool.partition("_")[0], config.call_seconds))
 
 
 def _error(text: str) -> Observation:

@@ -85,7 +85,8 @@ class WebTools:
         assert self._cache
         if not self._still(content, name, arguments):
             return seen
-        digests = [(file, self._cache.put_file(self._scratch / file)) for file in seen.files]
+        made = [file for file in seen.files if Path(file).name == file]  # a server may name anything
+        digests = [(file, self._cache.put_file(self._scratch / file)) for file in made]
         kept = tuple((file, digest) for file, digest in digests if digest)
         counts = self._cache.put(key, Answer(seen.text, seen.is_error, kept), name, arguments)
         return seen if seen.files else Observation(counts.text, counts.is_error, seen.seconds)
@@ -114,8 +115,7 @@ class WebTools:
                 free = write_new(self._scratch, name, self._cache.file(digest).read_bytes())
             except OSError as reason:
                 return Observation(f"cannot write {name!r}: {reason.strerror}", True, 0.0)
-            before, _, after = text.rpartition(name)
-            text = f"{before}{free}{after}"
+            text = free.join(text.rsplit(name, 1))
         return Observation(text, answer.is_error, 0.0, tuple(name for name, _ in answer.files))
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from aworld.errors import InputError
-from aworld.rundir import append_json, publishing, read_jsonl
+from aworld.rundir import append_json, publishing
 
 RECORD, REPLAY, STRICT = "record", "replay", "strict"
 MODES = (RECORD, REPLAY, STRICT)
@@ -56,7 +57,8 @@ class WebCache:
             raise InputError(f"environment.web_mode=strict, but nothing is recorded in {folder}; record it first")
         self.folder, self.mode, self._own = folder, mode, folder / f"{owner}.jsonl"
         self._answers: dict[str, tuple[float, Answer]] = {}  # with the time it was kept at
-        self._sizes: dict[Path, int] = {}
+        self._read: dict[Path, int] = {}  # so many bytes of each
+        self._writing = threading.Lock()
         self._looking = threading.Lock()  # episodes ask from threads of their own
         self._asked: dict[str, asyncio.Event] = {}
 
@@ -90,15 +92,16 @@ class WebCache:
 
     def put_file(self, path: Path) -> str | None:
         """Keep a file of an episode's folder; None where it is no plain file, or too large."""
-        with suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as source:
+        with suppress(OSError), open(path, "rb", opener=_plain) as source:
             if os.fstat(source.fileno()).st_size > FILE_BYTES:
                 return None
             digest = hashlib.file_digest(source, "sha256").hexdigest()
             target = self.folder / "files" / digest
-            if not target.exists():
-                source.seek(0)
-                with publishing(target) as temporary, open(temporary, "wb") as copy:
-                    shutil.copyfileobj(source, copy)
+            with self._writing:  # episodes may have fetched the same
+                if not target.exists():
+                    source.seek(0)
+                    with publishing(target) as temporary, open(temporary, "wb") as copy:
+                        shutil.copyfileobj(source, copy)
             return digest
         return None
 
@@ -106,16 +109,31 @@ class WebCache:
         return self.folder / "files" / digest
 
     def _look(self) -> None:
+        """Read what has been written since the last time; a line that is not whole yet is for the next."""
         for path in sorted(self.folder.glob("*.jsonl")):
-            size = path.stat().st_size
-            if self._sizes.get(path) == size:
+            known = self._read.get(path, 0)
+            if path.stat().st_size == known:
                 continue
-            for row in read_jsonl(path):
-                files = tuple((name, digest) for name, digest in row["files"])
-                kept = (row["at"], Answer(row["text"], row["is_error"], files))
-                if row["key"] not in self._answers or kept[0] < self._answers[row["key"]][0]:
-                    self._answers[row["key"]] = kept
-            self._sizes[path] = size
+            with open(path, "rb") as file:
+                file.seek(known)
+                whole = file.read().rpartition(b"\n")[0]
+            for line in whole.split(b"\n"):
+                with suppress(ValueError, KeyError, TypeError):  # torn where the file system does not append
+                    row = json.loads(line)
+                    files = tuple((name, digest) for name, digest in row["files"])
+                    kept = (float(row.get("at", 0.0)), Answer(row["text"], row["is_error"], files))
+                    if row["key"] not in self._answers or kept[0] < self._answers[row["key"]][0]:
+                        self._answers[row["key"]] = kept
+            self._read[path] = known + (len(whole) + 1 if whole else 0)
+
+
+def _plain(path: str, flags: int) -> int:
+    """Open a plain file, through no link. Raises OSError."""
+    opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(opened).st_mode):
+        return opened
+    os.close(opened)
+    raise OSError(f"{path} is no plain file")
 
 
 def key_of(
@@ -123,4 +141,6 @@ def key_of(
 ) -> str:
     """The name of a call, after those `before` that its answer depends on, about a file whose digest is `content`."""
     calls = [*((name, dict(given)) for name, given in before), (tool, dict(arguments)), *([content] if content else [])]
-    return hashlib.sha256(json.dumps(calls, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(calls, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()

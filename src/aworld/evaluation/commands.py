@@ -56,8 +56,8 @@ def _report(arguments: argparse.Namespace) -> None:
 
     played = _played(arguments)
     run = RunDir(arguments.run_dir)
-    found = {**figures.figures(played), "sandbox": sandbox(run)}
     folder = run.evaluation(arguments.tasks, arguments.policy)
+    found = {**figures.figures(played), "sandbox": sandbox(folder) or sandbox(run.root)}
     publish_json(folder / "report.json", found)
     of_task = figures.by_task(played)
     page = {

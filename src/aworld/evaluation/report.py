@@ -27,7 +27,7 @@ def report(config: Config, run: RunDir) -> dict[str, Any]:
         "seed": config.seed,
         "evaluation": _evaluations(config, run),
         "rounds": [figures for number in _rounds(run) if (figures := _round(run, number))],
-        "sandbox": sandbox(run),
+        "sandbox": sandbox(run.root),
         "provenance": _provenance(run),
     }
     publish_json(run.root / "report.json", figures)
@@ -41,9 +41,9 @@ def report(config: Config, run: RunDir) -> dict[str, Any]:
     return figures
 
 
-def sandbox(run: RunDir) -> dict[str, Any]:
-    """The name of the sandbox that the run's tools ran in, and its gaps; empty before the first one started."""
-    return _json(run.root / "sandbox.json")
+def sandbox(folder: Path) -> dict[str, Any]:
+    """The name of the sandbox that tools ran in, for a run or an evaluation, and its gaps; empty before one started."""
+    return _json(folder / "sandbox.json")
 
 
 def _evaluations(config: Config, run: RunDir) -> dict[str, Any]:

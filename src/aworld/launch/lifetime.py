@@ -48,7 +48,7 @@ def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE
     append_json(path, start)
     if not job:
         return  # the launcher counts
-    cap = config.pipeline.max_restarts
+    cap = max(1, config.pipeline.max_restarts)
     if sum(start["progress"] == progress for start in earlier[-cap:]) == cap:
         raise TaskError(
             f"{name} of job {job} began {cap + 1} times while the run did not get on with it; see its log in "
@@ -64,7 +64,7 @@ def training_of(number: int) -> tuple[str, ...]:
 
 
 def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> int:
-    """A number that grows whenever anything in these folders becomes durable: bytes of journals, published files."""
+    """A number that changes whenever anything in these folders becomes durable: bytes of journals, published files."""
     folders = [folder for pattern in makes for folder in run.root.glob(pattern)]
     journals = sum(path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal"))
     gathered = sum((folder / "trajectories.h5").exists() for folder in folders)

@@ -44,10 +44,9 @@ class Progress:
 
     def update(self) -> None:
         begun: dict[tuple[str, str], StageStatus] = {}
-        for part, group in groupby(status(self.config, self.run, list(self.workloads.values())), lambda s: s.part):
+        going = [workload for part, workload in self.workloads.items() if part not in self.over]
+        for part, group in groupby(status(self.config, self.run, going), lambda s: s.part):
             stages = list(group)
-            if part in self.over:
-                continue
             if all(stage.finished for stage in stages):
                 self.over.add(part)
                 seconds = time.monotonic() - self.began

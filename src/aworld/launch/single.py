@@ -91,8 +91,10 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
                     f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
                 )
         return config, ""
-    if tasks == HELD_OUT or not re.fullmatch(r"[\w.-]+", tasks):
-        raise InputError(f"--name {tasks}: give it letters, digits, '.', '_' and '-', and not {HELD_OUT}")
+    if tasks in (HELD_OUT, "evaluation") or not re.fullmatch(r"[\w.-]+", tasks):
+        raise InputError(
+            f"--name {tasks}: give it letters, digits, '.', '_' and '-', and neither {HELD_OUT} nor evaluation"
+        )
     if run.benchmark(tasks).exists():  # as it was begun
         others = [word for word in words if not word.startswith("tasks=")]  # `begin` looks at it
         return configuration.changed(configuration.read(run.benchmark(tasks)), others), tasks

@@ -206,8 +206,13 @@ def checked(site: Site, stage: Stage, text: str, folder: Path) -> str:
         raise InputError("no sbatch on PATH; go to a login node of the cluster, or load Slurm's module")
     path = folder / f"{stage.name}.test-only"
     path.write_text(text)
-    done = subprocess.run(["sbatch", "--test-only", path], capture_output=True, text=True, check=False)
-    path.unlink()
+    try:
+        command = ["sbatch", "--test-only", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise InfrastructureError(f"sbatch did not answer within {ANSWER_SECONDS} s; try again later") from None
+    finally:
+        path.unlink()
     if done.returncode:
         raise InputError(f"Slurm would refuse {stage.name}: {last_line(done.stderr)}; mend site '{site.name}'")
     return last_line(done.stderr).removeprefix("sbatch: ")

@@ -105,19 +105,21 @@ async def rollout(
     _check_hidden(config, sandbox, workloads)
     if config.tasks.judge.model:
         Judge(config.tasks.judge)  # its key is missed now rather than at the first answer
-    publish_json(run.root / "sandbox.json", {"name": sandbox.name, "gaps": list(sandbox.gaps)})
+    seen = {"name": sandbox.name, "gaps": list(sandbox.gaps)}
+    publish_json(run.root / "sandbox.json", seen)
     async with AsyncExitStack() as stack:
         pool: EnvironmentPool | None = None
         shard = Shard(config, run, worker)
         stack.push_async_callback(shard.stop)
         for at, workload in enumerate(workloads):
             await _wait_for_policy(config, run, workloads, at, worker, ends_soon)
-            if workload.closed and not workload.left:
+            if _is_over(workload):
                 continue
             if pool is None:
                 scratch = Path(config.site.scratch or tempfile.gettempdir())
                 pool = EnvironmentPool(config.environment, sandbox, source.corpus, scratch)
                 await stack.enter_async_context(pool)
+            publish_json(workload.folder / "sandbox.json", seen)
             began = time.time()
             play = await shard.player(workload)
             loaded = time.time() - began
@@ -126,6 +128,10 @@ async def rollout(
             timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
             append_json(workload.folder / "timing.jsonl", timing)
             close(config, run, workload, worker)
+
+
+def _is_over(workload: Workload) -> bool:
+    return workload.closed and not workload.left
 
 
 def _check_hidden(config: Config, sandbox: Sandbox, workloads: list[Workload]) -> None:
@@ -233,7 +239,7 @@ async def _wait_for_policy(
     """Wait until a policy that the workload admits is published; meanwhile close what a dead worker left open."""
     oldest = workloads[at].oldest
     began = time.monotonic()
-    while oldest is not None and not is_complete(run.policy(oldest)) and not workloads[at].closed:
+    while oldest is not None and not is_complete(run.policy(oldest)) and not _is_over(workloads[at]):
         for earlier in workloads[:at]:
             close(config, run, earlier, worker)
         if ends_soon():

@@ -10,6 +10,7 @@ import httpx
 
 from aworld import config as schema
 from aworld.errors import InfrastructureError, InputError
+from aworld.hosts import is_near
 from aworld.tasks.task import Undecided
 
 PROMPT = """\
@@ -40,7 +41,9 @@ class Judge:
         if config.key_variable and not key:
             raise InputError(f"the variable {config.key_variable} is not set, which holds the judge's key")
         self.config, self._address = config, config.base_url.rstrip("/")
-        self._client = httpx.Client(headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=config.seconds)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        far = not is_near(httpx.URL(self._address).host)
+        self._client = httpx.Client(headers=headers, timeout=config.seconds, trust_env=far)
 
     def agrees(self, question: str, answer: str, truth: str) -> bool:
         """Whether the model says that the answer is right.

@@ -21,4 +21,4 @@ def serve(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1:] or ["python", "files", "search"])
+    serve(sys.argv[1:])

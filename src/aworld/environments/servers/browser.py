@@ -64,8 +64,11 @@ class Browser:
             )
         except Error as reason:
             raise internet.WebError(f"Chromium does not start: {_line(reason)}") from None
-        context = await browser.new_context(accept_downloads=False, viewport={"width": 1280, "height": 800})
+        context = await browser.new_context(
+            accept_downloads=False, service_workers="block", viewport={"width": 1280, "height": 800}
+        )
         await context.route("**/*", self._route)
+        await context.route_web_socket("**/*", lambda socket: socket.close())
         await context.add_init_script(ONE_WINDOW)
         page = await context.new_page()
         page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.dismiss()))
@@ -130,7 +133,10 @@ async def browse_view(part: int = 1) -> CallToolResult:
 
 async def browse_screenshot(name: str = "screenshot.png") -> CallToolResult:
     try:
-        picture = await (await _browser.page()).screenshot(type="png")
+        page = await _browser.page()
+        if page.url.startswith("http"):
+            await internet.check(page.url)
+        picture = await page.screenshot(type="png")
         file = write_new(Path.cwd(), name or "screenshot.png", picture)
     except internet.WebError as reason:
         return internet.failed(reason)
@@ -150,6 +156,8 @@ async def _after(step: Any, part: int = 1) -> CallToolResult:
         await asyncio.sleep(SETTLES)  # what a click leads to has begun by then
         with suppress(TooLong):  # some pages never fall silent
             await page.wait_for_load_state("networkidle", timeout=200 * seconds())
+        if page.url.startswith("http"):
+            await internet.check(page.url)  # where a redirect has led nobody was asked
         title, lines = await page.title(), await page.evaluate(VIEW.read_text(), MARK)
     except internet.WebError as reason:
         return internet.failed(reason)

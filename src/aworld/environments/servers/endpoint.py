@@ -6,7 +6,9 @@ AWORLD_NAME_SECONDS limits a call with all its tries; in an episode it follows f
 """
 
 import asyncio
+import ipaddress
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +67,11 @@ class Endpoint:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         try:
             timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
-            async with asyncio.timeout(self.seconds), httpx.AsyncClient(headers=headers, timeout=timeout) as client:
+            far = not is_near(httpx.URL(self.url).host)
+            async with (
+                asyncio.timeout(self.seconds),
+                httpx.AsyncClient(headers=headers, timeout=timeout, trust_env=far) as client,
+            ):
                 return await self._tries(client, f"{self.url.rstrip('/')}/{path}", request, reasons)
         except TimeoutError:
             last = f" ({reasons[-1]})" if reasons else ""
@@ -127,3 +133,10 @@ def told(endpoint: Endpoint, answer: str) -> CallToolResult:
 def failed(reason: EndpointError) -> CallToolResult:
     """The result that says so; no cache keeps it."""
     return error(f"{UNANSWERED}: {reason}")
+
+
+def is_near(host: str) -> bool:
+    """Whether a host is this one, or in the site's own network by its name or number: no proxy leads there."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_private
+    return "." not in host or host.endswith(".localhost")

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import httpx
 from mcp_types import CallToolResult
@@ -86,6 +87,11 @@ def proxy() -> str:
     return next((os.environ[n] for name in names for n in (name, name.upper()) if os.environ.get(n)), "")
 
 
+def _by_proxy(url: httpx.URL) -> bool:
+    proxies = getproxies_environment()
+    return bool(proxies.get(url.scheme) or proxies.get("all")) and not proxy_bypass_environment(url.host)
+
+
 async def _follow(client: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], own: bool) -> Page:
     for _ in range(REDIRECTS):
         if not own:
@@ -127,7 +133,7 @@ async def check(url: httpx.URL | str) -> None:
     try:
         found = [ipaddress.ip_address(url.host)]
     except ValueError:
-        if proxy():
+        if _by_proxy(url):
             return  # names are the proxy's to resolve
         try:
             answers = await asyncio.get_running_loop().getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)

@@ -21,7 +21,7 @@ from aworld.environments.servers import execute
 from aworld.environments.servers.python import RUN_CODE
 from aworld.environments.servers.result import error
 
-GRACE = 0.1  # of the limit: for an interrupt to get through
+GRACE = 0.15  # of the limit: for an interrupt to get through
 
 
 @dataclass
