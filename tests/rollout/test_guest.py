@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from guest import NAME, Model, begin, call, made_up_copy, prepare, records, worker
 
+from aworld.agents.endpoint import TRIES
 from aworld.agents.loop import turn_seed
 from aworld.evaluation import benchmark
 from aworld.launch.status import on_benchmark
@@ -58,22 +59,23 @@ def test_what_failed_is_asked_again_by_a_resume_and_by_nothing_else(prepared: Ru
     copy, run = made_up_copy(tmp_path / "GAIA", ROWS[:2]), copy_of(prepared, tmp_path / "run")
 
     def often(body: dict[str, Any]) -> dict[str, Any] | int:
-        return 400 if away and body["messages"][1]["content"].endswith("1") else says(body)
+        return 500 if away and body["messages"][1]["content"].endswith("1") else says(body)
 
     with Model(often) as model:
         begun(run, copy, model, "rollout.infra_retries=1")
         play(run)
         failed = [e for e in records(run) if e.status == "infra_error"]
-        assert [e.task_id for e in failed] == ["item-1"] * 2 and all("status 400" in e.error for e in failed)
-        assert len(model.asked) == 2 * 2 + 2 * 2  # two turns of two attempts, and two refusals of two
+        assert [e.task_id for e in failed] == ["item-1"] * 2 and all("status 500" in e.error for e in failed)
+        asked = 2 * 2 + 2 * 2 * TRIES  # two turns of two attempts, and two that were played twice
+        assert len(model.asked) == asked
         away = False
         play(run)  # as Slurm puts a job back
-        assert len(model.asked) == 8
+        assert len(model.asked) == asked
         begun(run, copy, model)
         assert [unit.task_id for unit in on_benchmark(run, NAME, 0).left] == ["item-1"]
         play(run)
         model.shutdown()
-    assert len(model.asked) == 8 + 2 * 2 and len(records(run)) == 6
+    assert len(model.asked) == asked + 2 * 2 and len(records(run)) == 6
     best = benchmark.played(run, NAME, 0).episodes
     assert [(e.task_id, e.status, e.reward) for e in best] == [("item-0", "answered", 1.0)] * 2 + [
         ("item-1", "answered", 0.0)
