@@ -18,10 +18,8 @@ GOLD = "zx-gold-7f3a91-answer"
 HUNT = r"""
 import os, pathlib
 copy = {copy!r}
-print("environment", dict(os.environ))
 print("copy", os.path.exists(copy))
-for folder in (".", "/", "/tmp", os.path.expanduser("~")):
-    print(folder, sorted(os.listdir(folder)))
+print("attached", open("table.csv").read())
 hits = []
 places = [pathlib.Path(where, name) for root in {roots!r}
           for where, _, names in os.walk(root) for name in names]
@@ -32,7 +30,9 @@ for path in [*places, *pathlib.Path("/proc").glob("[0-9]*/environ"), *pathlib.Pa
     except OSError:
         pass
 print("hits", hits)
-print("attached", open("table.csv").read())
+print("environment", dict(os.environ))
+for folder in (".", "/", "/tmp", os.path.expanduser("~")):  # last, as the host's own may be cut for length
+    print(folder, sorted(os.listdir(folder)))
 """
 LONG = ("environment.result_chars=100000", "environment.call_seconds=60")
 ROOTS = (".", "/tmp", "/var/tmp", "/dev/shm", "/home", "/root", "/etc")
