@@ -43,9 +43,14 @@ def main() -> int:
     cluster = Cluster.temporary(Settings())
     os.environ.update(cluster.env)
     began, lost, doubled, wrong = time.monotonic(), 0, 0, 0
+
+    def tell(struck: int) -> None:
+        if struck % 20 == 0:
+            console.print(f"{struck} of {arguments.kills} kills after {(time.monotonic() - began) / 60:.0f} minutes")
+
     try:
         cluster.start()
-        killer = Killer(cluster, arguments.seed)
+        killer = Killer(cluster, arguments.seed, tell)
         with tempfile.TemporaryDirectory() as folder:
             number = 0
             while killer.kills.total() < arguments.kills:

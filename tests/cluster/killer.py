@@ -23,7 +23,9 @@ class Killer:
         resumes: how often the run had stopped, and was resumed as its user would.
     """
 
-    def __init__(self, cluster: Cluster, seed: int):
+    def __init__(self, cluster: Cluster, seed: int, tell: Callable[[int], None] = lambda struck: None):
+        """`tell` is called after each strike, with how many there were."""
+        self._tell = tell
         self.cluster, self.random = cluster, random.Random(seed)
         self.kills: Counter[str] = Counter()
         self.resumes = 0
@@ -77,6 +79,7 @@ class Killer:
             with suppress(subprocess.CalledProcessError):  # what it aimed at ended just now
                 if kind():
                     self.kills[kind.__name__] += 1
+                    self._tell(self.kills.total())
                     return
 
     def kill_a_process(self) -> bool:

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from aworld.containers import folders
 from aworld.errors import InfrastructureError
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard, own_gpus
+from aworld.nodelocal import own_folder
 from aworld.rundir import RunDir
 from aworld.site import Images, Site
 
@@ -155,7 +157,10 @@ def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint
 
         asyncio.run(main())
     """
-    worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
+    temporary = tempfile.mkdtemp(dir="/tmp")  # short, as paths of sockets have to be
+    environment = os.environ | {"TMPDIR": temporary}
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    worker = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert worker.stdout.readline() == "ready\n"
     started = psutil.Process(worker.pid).children(recursive=True)
     assert any("EngineCore" in process.name() or "VLLM" in process.name() for process in started)
@@ -165,6 +170,11 @@ def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint
     while alive := [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]:
         assert time.monotonic() < give_up, alive
         time.sleep(0.1)
+    (left,) = Path(temporary).iterdir()  # the next shard of this node removes it, with all that vLLM wrote
+    assert left.name.startswith("aworld-vllm-") and len(list(left.iterdir())) > 1
+    with own_folder(Path(temporary), "vllm") as own:
+        assert list(Path(temporary).iterdir()) == [own]
+    Path(temporary).rmdir()
 
 
 def test_a_policy_that_cannot_be_served_is_one_clear_line(config, tmp_path):

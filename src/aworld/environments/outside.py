@@ -17,9 +17,9 @@ from aworld.agents.protocols import Observation
 from aworld.environments import watchdog
 from aworld.environments.remote import Remote
 from aworld.environments.sandbox import Contents, Launch, SubprocessSandbox
-from aworld.environments.scratch import remove
 from aworld.environments.toolbox import McpToolbox, seconds_of
 from aworld.errors import InputError
+from aworld.nodelocal import remove
 
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")  # with their upper-case names
 MAPPED_MB = 1 << 26  # a browser maps terabytes that it never uses; what it does use is watched

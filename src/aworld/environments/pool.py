@@ -16,11 +16,12 @@ from aworld.agents.protocols import Environment, Observation
 from aworld.environments import watchdog
 from aworld.environments.outside import Server, servers_of
 from aworld.environments.sandbox import Contents, Launch, Sandbox
-from aworld.environments.scratch import empty, folder_of_a_pool, keep, remove, stage
+from aworld.environments.scratch import empty, keep, stage
 from aworld.environments.toolbox import McpToolbox
 from aworld.environments.web import WebTools, tools_of
 from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
+from aworld.nodelocal import own_folder, remove
 
 OWN_LIMIT = 0.8  # of what a call may take: tools that run other programs end them by then themselves
 REMEMBERS = "python_session"
@@ -136,7 +137,7 @@ class EnvironmentPool:
         self._starting = asyncio.Semaphore(os.cpu_count() or 1)  # more at once only makes each slower
 
     async def __aenter__(self) -> "EnvironmentPool":
-        self._root = await asyncio.to_thread(self._folder.enter_context, folder_of_a_pool(self._root))
+        self._root = await asyncio.to_thread(self._folder.enter_context, own_folder(self._root, "environments"))
         try:
             for server in servers_of(self._config):
                 tools = await tools_of(server, self._config, self._root, self._cache)

@@ -1,35 +1,13 @@
 """Folders that contained code may write to. It may have planted links in them, or taken permissions from itself."""
 
-import fcntl
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from aworld.errors import InfrastructureError, InputError
-from aworld.processes import try_to_hold
+from aworld.nodelocal import remove
 
-HELD = "held"
 KEPT_CHARS = 1_000_000
-
-
-@contextmanager
-def folder_of_a_pool(root: Path) -> Iterator[Path]:
-    """A new folder in `root`, only this user's; those that ended workers of this node left there are removed first."""
-    prefix = f"aworld-environments-{os.uname().nodename}-"  # a lock may hold on its node alone
-    for left in root.glob(f"{prefix}*/{HELD}"):
-        with suppress(OSError), open(left) as f:  # a living worker's, another user's, or locks are not to be had
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(left.parent)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root)).resolve()
-    with try_to_hold(folder / "new"):
-        (folder / "new").rename(folder / HELD)  # from here on it is known, and held already
-        try:
-            yield folder
-        finally:
-            remove(folder)
 
 
 def stage(files: tuple[Path, ...], scratch: Path) -> None:
@@ -64,16 +42,6 @@ def keep(text: str, scratch: Path) -> str:
         except OSError:
             return ""
     return ""
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder, also where code inside took the permission to."""
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            if not (Path(parent) / name).is_symlink():
-                with suppress(OSError):
-                    (Path(parent) / name).chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def empty(scratch: Path) -> bool:

@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +19,7 @@ import httpx
 from aworld import config as schema
 from aworld.containers import GPU_DRIVER, inside, staged
 from aworld.errors import InfrastructureError
+from aworld.nodelocal import own_folder
 from aworld.processes import STARTER, die_with_parent
 from aworld.site import Site
 
@@ -55,6 +58,7 @@ class VllmShard:
         self.name = f"aworld-{secrets.token_hex(8)}"
         self.port = _free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._temporary = ExitStack()
         self.client = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self.port}",
             timeout=httpx.Timeout(600.0, connect=10.0),
@@ -78,18 +82,19 @@ class VllmShard:
             InfrastructureError: it ended, or was not healthy within `startup_seconds`, or the port is another's.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                self._command(),
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=die_with_parent,
-            )
         give_up = time.monotonic() + self.model.shard.startup_seconds
         try:
+            temporary = self._temporary.enter_context(own_folder(Path(tempfile.gettempdir()), "vllm"))
+            with open(self.log, "ab") as log:
+                self.process = subprocess.Popen(
+                    self._command(),
+                    env=self._environment(temporary),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=die_with_parent,
+                )
             while not await self._healthy():
                 if self.process.poll() is not None:
                     raise InfrastructureError(f"vLLM ended while starting: {self._last_words()}; see {self.log}")
@@ -112,17 +117,20 @@ class VllmShard:
     async def stop(self) -> None:
         """End the whole process group."""
         await self.client.aclose()
-        if self.process is None:
-            return
+        with self._temporary:
+            if self.process is not None:
+                await self._end(self.process)
+        self.process = None
+
+    async def _end(self, process: subprocess.Popen[bytes]) -> None:
         for sig, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
             try:
-                os.killpg(self.process.pid, sig)
+                os.killpg(process.pid, sig)
             except ProcessLookupError:
                 break
             give_up = time.monotonic() + patience
-            while self.process.poll() is None and time.monotonic() < give_up:
+            while process.poll() is None and time.monotonic() < give_up:
                 await asyncio.sleep(0.05)
-        self.process = None
 
     async def __aenter__(self) -> "VllmShard":
         await self.start()
@@ -172,9 +180,10 @@ class VllmShard:
         program = [sys.executable, "-m", "aworld.inference.serve", *(word for pair in words.items() for word in pair)]
         return inside(self.site, self.image, [*program, *flags], [self.policy, *self.binds])
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, temporary: Path) -> dict[str, str]:
+        """`temporary`: for its sockets and files, some of which vLLM leaves behind even where it ends in peace."""
         env = dict(os.environ, HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1", VLLM_SERVER_DEV_MODE="1")
-        env[STARTER] = str(os.getpid())
+        env |= {STARTER: str(os.getpid()), "TMPDIR": str(temporary)}
         if own := own_gpus(env, self.model.shard.tensor_parallel_size):
             env["CUDA_VISIBLE_DEVICES"] = own
         if on_cpu(self.image):

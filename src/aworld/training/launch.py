@@ -5,11 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import uuid
 from contextlib import suppress
 
 import psutil
-from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -75,24 +76,26 @@ def _first_host() -> str:
 
 
 def _all(config: Config, command: list[str]) -> int:
-    settings = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=config.site.train.tasks,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-    )
-    notice = Notice(lambda: _tell(psutil.Process().children(recursive=True), notice))
-    try:
-        elastic_launch(settings, command[0])(*command[1:])
-    except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        return failure.exitcode
-    except SignalException:  # torch has passed it on and waited
-        return Interrupted.exit_code
-    return 0
+    with tempfile.TemporaryDirectory() as logs:  # empty, as no output is redirected, but torch would leave its own
+        settings = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=config.site.train.tasks,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=logs),
+        )
+        notice = Notice(lambda: _tell(psutil.Process().children(recursive=True), notice))
+        try:
+            elastic_launch(settings, command[0])(*command[1:])
+        except ChildFailedError as error:
+            _, failure = error.get_first_failure()
+            return failure.exitcode
+        except SignalException:  # torch has passed it on and waited
+            return Interrupted.exit_code
+        return 0
 
 
 def _tell(processes: list[psutil.Process], notice: Notice) -> None:
