@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import reasoning_gym
+from reasoning_gym.factory import DATASETS as DATASETS_THERE
 
 from aworld.config import Tasks
 from aworld.errors import InputError
@@ -45,3 +46,20 @@ def test_a_dataset_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         make_source(Tasks(source="gym", datasets=["no_such_thing"]), tmp_path / "a")
     with pytest.raises(InputError, match=r"tasks.datasets is empty"):
         make_source(Tasks(source="gym"), tmp_path / "b")
+
+
+GOLD_IS_NONE = {"boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"}  # many are right, none is named
+
+
+@pytest.mark.parametrize("name", sorted(set(DATASETS_THERE) - {"composite"}))
+def test_every_dataset_is_scored_as_the_library_does_whatever_is_answered(tmp_path: Path, name: str) -> None:
+    source = make_source(Tasks(source="gym", train=1, held_out=0, datasets=[name]), tmp_path / "tasks")
+    (task,) = source.tasks("train")
+    score, gold = reasoning_gym.get_score_answer_fn(name), task.metadata["answer"]
+    assert source.score(gold, task) == float(name not in GOLD_IS_NONE)
+    for answer in ("I do not know", "{}", "[[1]]", "", None):
+        try:
+            expected = score(answer, task.metadata)
+        except Exception:  # it is not in the form that this scorer reads
+            expected = 0.0
+        assert source.score(answer, task) == expected

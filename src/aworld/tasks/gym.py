@@ -4,11 +4,13 @@
 same question.
 """
 
+import ast
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import reasoning_gym
 
 from aworld import config as schema
@@ -31,12 +33,16 @@ class GymTasks:
     def tasks(self, split: str) -> Iterable[Task]:
         for line in (self.folder / f"{split}.jsonl").read_text("utf-8").splitlines():
             row = json.loads(line)
-            yield Task(row["task_id"], row["question"], row["answer"], 1, source="gym", metadata=row["entry"])
+            entry = ast.literal_eval(row["entry"])
+            yield Task(row["task_id"], row["question"], row["answer"], 1, source="gym", metadata=entry)
 
     def score(self, answer: str | None, task: Task) -> float:
-        """The dataset's own scorer, 0 to 1."""
+        """The dataset's own scorer, 0 to 1; what it cannot even read is worth 0."""
         name = task.metadata["metadata"]["source_dataset"]
-        return float(reasoning_gym.get_score_answer_fn(name)(answer, task.metadata))
+        try:
+            return float(reasoning_gym.get_score_answer_fn(name)(answer, task.metadata))
+        except Exception:  # many scorers parse the answer as they would a right one
+            return 0.0
 
 
 def source(config: schema.Tasks, folder: Path) -> GymTasks:
@@ -53,8 +59,20 @@ def _generate(config: schema.Tasks, folder: Path) -> None:
             name = config.datasets[number % len(config.datasets)]
             entry = _new(name, config.seed + 1_000_003 * at, number, asked)
             row = {"task_id": f"{split}-{number:05d}", "question": entry["question"], "answer": str(entry["answer"])}
-            lines.append(json.dumps({**row, "entry": entry}, default=str) + "\n")
+            lines.append(json.dumps({**row, "entry": repr(_plain(entry))}) + "\n")
         (folder / f"{split}.jsonl").write_text("".join(lines), "utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """The same of Python's own types; in JSON a tuple would become a list, which some scorers tell apart."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        items = [_plain(item) for item in value]
+        return items if isinstance(value, list) else set(items) if isinstance(value, set) else tuple(items)
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
 
 
 def _new(name: str, seed: int, number: int, asked: set[str]) -> dict[str, Any]:
