@@ -46,6 +46,9 @@ def test_qwen3_32b_is_the_true_architecture() -> None:
         (["site=local"], r"no recipe given; add recipe=NAME, one of: .*demo"),
         ([*DEMO, "model=qwen3-32b"], r"no value for 'model.path'; add model.path="),
         ([*DEMO, "training.lr={"], r"the value is not valid YAML"),
+        ([*DEMO, "environment.servers[0]=files"], r"'environment.servers\[0\]=files' on .*; give the whole list"),
+        ([*DEMO, "name=${nobody}"], r"'name': Interpolation key 'nobody' not found"),
+        ([*DEMO, "name=${oc.env:NO_SUCH_VARIABLE}"], r"'name': .*NO_SUCH_VARIABLE"),
     ],
 )
 def test_refusals_say_what_and_where(words: list[str], message: str) -> None:
@@ -67,3 +70,5 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
     file.write_text("name: [")
     with pytest.raises(InputError, match=rf"{file} is not valid YAML.*line"):
         load(DEMO, tmp_path / "configs")
+    with pytest.raises(InputError, match=rf"{file} is not valid YAML.*line"):
+        read(file)

@@ -292,8 +292,7 @@ def read(path: Path) -> Config:
     """Load a resolved configuration that `save` wrote (a `run.yaml`)."""
     if not path.is_file():
         raise InputError(f"{path} is not there; is this a run directory? make one with jobs/pipeline.py")
-    values = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(values, dict)
+    values = _values(path)
     values.pop("provenance", None)
     return _finish(_merge(OmegaConf.structured(Config), values, str(path)), str(path))
 
@@ -307,6 +306,8 @@ def _finish(config: Any, where: str) -> Config:
         return OmegaConf.to_object(config)  # type: ignore[return-value]
     except MissingMandatoryValue as error:
         raise InputError(f"{where}: no value for '{error.full_key}'; add {error.full_key}=…") from None
+    except OmegaConfBaseException as error:  # ${…} that leads nowhere
+        raise InputError(f"{where}: '{error.full_key}': {str(error).splitlines()[0]}") from None
 
 
 def _names(configs: Path, group: str) -> str:
@@ -317,13 +318,17 @@ def _read(configs: Path, group: str, name: str) -> tuple[Path, dict[str, Any]]:
     file = configs / group / f"{name}.yaml"
     if not file.is_file():
         raise InputError(f"no {group} '{name}': {file} is not there; valid: {_names(configs, group)}")
+    return file, _values(file)
+
+
+def _values(file: Path) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(OmegaConf.load(file))
     except Exception as error:  # PyYAML's own errors carry line and column over several lines
         raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise InputError(f"{file} holds no keys")
-    return file, {str(k): v for k, v in values.items()}
+    return {str(k): v for k, v in values.items()}
 
 
 def _scalar(value: str, word: str) -> Any:
@@ -344,3 +349,5 @@ def _merge(config: Any, values: Any, where: str, prefix: str = "") -> Any:
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{where}: '{(error.full_key or '').removeprefix(prefix)}': {reason}") from None
+    except TypeError as error:  # an item of a list by its number
+        raise InputError(f"{where}: {error}; give the whole list") from None

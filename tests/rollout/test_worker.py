@@ -204,9 +204,26 @@ def test_an_answer_that_cannot_be_scored_is_kept_and_the_others_go_on(tmp_path: 
         play(workload, player, tmp_path, judged("judge", model.address))
         model.shutdown()
     kept, other = sorted(written(workload), key=lambda e: e.task_id)
-    assert (kept.status, kept.reward) == ("infra_error", 0.0) and "gave no verdict: its reply ends" in kept.error
+    assert (kept.status, kept.reward) == ("infra_error", 0.0)
+    assert "gave no verdict: its reply does not end with one" in kept.error
     assert (kept.answer, kept.token_ids, other.reward) == ("42", [1, 2], 1.0)
     assert set(player.played.values()) == {1}
+
+
+def test_slow_scorers_keep_nobody_waiting_but_their_own_episodes(tmp_path: Path) -> None:
+    """None of them comes to an end before all episodes are played, each of which needs threads of asyncio's."""
+    workload, player = evaluation(tmp_path / "e", attempts=20), Script()
+
+    def slow(answer: str | None, task: Task) -> float:
+        give_up = time.monotonic() + 60
+        while len(player.played) < 40 and time.monotonic() < give_up:
+            time.sleep(0.01)
+        return float(len(player.played) == 40)
+
+    play(workload, player, tmp_path, slow)
+    records = written(workload)
+    assert [e.reward for e in records] == [1.0] * 40
+    assert max(e.seconds["wait"] for e in records) > 0.0 and {e.seconds["total"] for e in records} == {1.0}
 
 
 def test_without_a_judge_the_worker_ends_and_the_answer_is_not_recorded(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def test_a_dataset_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         make_source(Tasks(source="gym"), tmp_path / "b")
 
 
-GOLD_IS_NONE = {"boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"}  # many are right, none is named
+# many answers are right, and none is named
+GOLD_IS_NONE = {"boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"}
 
 
 @pytest.mark.parametrize("name", sorted(set(DATASETS_THERE) - {"composite"}))

@@ -80,29 +80,46 @@ def test_it_is_asked_with_everything_it_needs(endpoint: Endpoint, monkeypatch: p
     assert request["temperature"] == 0
 
 
+def test_more_of_each_request_is_what_the_user_says(endpoint: Endpoint) -> None:
+    endpoint.replies = [saying("correct: no")]
+    extra = {"temperature": 1, "reasoning_effort": "low"}
+    config = Config(model="judge", base_url=f"http://127.0.0.1:{endpoint.server_port}/v1", extra=extra)
+    assert Judge(config).agrees("q", "half \ud83d", "t") is False
+    assert extra.items() <= endpoint.requests[0].items()
+
+
 def test_what_is_no_verdict_is_asked_again_and_never_guessed(endpoint: Endpoint) -> None:
     endpoint.replies = [(503, {}), saying("It is correct, I think."), saying("correct: yes")]
     assert judge(endpoint).agrees("q", "a", "t") is True
-    endpoint.replies = [saying("correct: yes and no"), saying(None), (200, {"error": "x"})]
-    with pytest.raises(Undecided, match=r"gave no verdict"):
-        judge(endpoint).agrees("q", "a", "t")
-    assert not endpoint.replies
+    told = saying("The correct answer is 1969.\n**Correct: no, the year is wrong**")
+    endpoint.replies = [saying("correct: yes and no"), saying(None), (200, {"error": "x"}), saying(["x"]), told]
+    with pytest.raises(Undecided, match=r"gave no verdict: its reply does not end with one") as caught:
+        judge(endpoint).agrees("q", "a", "1969")
+    assert not endpoint.replies and "1969" not in str(caught.value)
 
 
-def test_it_is_asked_again_ever_later(endpoint: Endpoint) -> None:
-    endpoint.replies = [(500, {})] * 3
+@pytest.mark.parametrize("failure", [(500, {}), (429, {}), (200, {"error": "x"})])
+def test_it_is_asked_again_ever_later_and_in_the_end_a_word(endpoint: Endpoint, failure: tuple[int, object]) -> None:
+    endpoint.replies = [failure] * judges.TRIES + [saying("ok")]
     began = time.monotonic()
-    with pytest.raises(Undecided, match="500"):
+    with pytest.raises(Undecided, match=r"500|429|choices"):  # it answers, but not this
         judge(endpoint).agrees("q", "a", "t")
-    assert time.monotonic() - began >= 0.1 + 0.2 and len(endpoint.requests) == 3
+    assert time.monotonic() - began >= 0.1 + 0.2 + 0.4 + 0.8 and not endpoint.replies
+    assert endpoint.requests[-1]["messages"][0]["content"] == judges.GREETING
+    endpoint.replies = [failure] * (judges.TRIES + 1)
+    with pytest.raises(InfrastructureError, match=r"is away: ") as caught:
+        judge(endpoint).agrees("q", "a", "t")
+    assert not isinstance(caught.value, Undecided)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_judge_that_refuses_to_be_asked_is_told_from_one_that_cannot_decide(endpoint: Endpoint, status: int) -> None:
-    endpoint.replies = [(status, {})]
-    with pytest.raises(InfrastructureError, match=f"refuses: status {status}; mend tasks.judge") as caught:
+@pytest.mark.parametrize("status", [307, 400, 401, 403, 404, 422])
+def test_a_judge_that_refuses_everything_is_told_from_one_that_refuses_this(endpoint: Endpoint, status: int) -> None:
+    endpoint.replies = [(status, {"why": "no temperature"})] * 2
+    with pytest.raises(InputError, match=f"refuses whatever it is asked, status {status}: .*no temperature.*; mend"):
         judge(endpoint).agrees("q", "a", "t")
-    assert not isinstance(caught.value, Undecided) and len(endpoint.requests) == 1
+    endpoint.replies = [(status, {}), saying("ok")]
+    with pytest.raises(Undecided, match=str(status)):
+        judge(endpoint).agrees("q", "a", "t")
 
 
 def test_so_is_a_judge_that_is_away() -> None:
@@ -140,7 +157,9 @@ def test_only_the_last_line_counts(reply: str, said: bool | None) -> None:
 
 def test_a_judge_that_is_not_set_up_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    with pytest.raises(InputError, match=r"tasks.judge.base_url is not set"):
+    with pytest.raises(InputError, match=r"m has no base_url"):
         Judge(Config(model="m"))
+    with pytest.raises(InputError, match=r"base_url=localhost:8000/v1 is no address"):
+        Judge(Config(model="m", base_url="localhost:8000/v1"))
     with pytest.raises(InputError, match="variable NO_SUCH_KEY is not set"):
         Judge(Config(model="m", base_url="http://localhost", key_variable="NO_SUCH_KEY"))

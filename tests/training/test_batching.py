@@ -11,7 +11,7 @@ from aworld.trajectories.file import COLUMNS, CONTEXT, Trajectories, offsets_of
 pytestmark = pytest.mark.unit
 
 NAMES = ["grpo", "dapo", "dr_grpo", "rloo", "gspo", "cispo", "sft"]
-STATUSES = [b"answered", b"no_answer", b"max_turns", b"max_tokens", b"timeout", b"tool_error", b"infra_error"]
+STATUSES = [b"answered", b"no_answer", b"max_turns", b"max_tokens", b"timeout", b"infra_error"]
 
 
 @st.composite
@@ -76,7 +76,7 @@ def test_what_the_machine_spoiled_carries_no_loss_and_is_in_no_group(trajectorie
     usable = [
         e
         for e in range(len(trajectories))
-        if table["status"][e] not in (b"timeout", b"infra_error", b"tool_error") and sampled_of(trajectories, e)
+        if table["status"][e] not in (b"timeout", b"infra_error") and sampled_of(trajectories, e)
     ]
     for e in range(len(trajectories)):
         if e not in usable:

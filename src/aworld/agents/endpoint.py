@@ -5,11 +5,9 @@ What it says is never trained on: the endpoint renders the conversation itself, 
 
 import asyncio
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +18,9 @@ from aworld.agents.chat import check_answer_form, final_answer, without_thoughts
 from aworld.agents.protocols import Utterance
 from aworld.agents.reply import Reply, read
 from aworld.errors import InfrastructureError, InputError
-from aworld.hosts import is_near
+from aworld.hosts import BUSY, host, is_near, key_header, refuses
 
 TRIES = 4
-BUSY = (408, 409, 425, 429)
 CHARS_PER_TOKEN = 3  # of what has been said since the endpoint last counted
 GREETING = [{"role": "user", "content": "Reply with the word ok."}]
 GREETING_TOKENS = 16
@@ -52,8 +49,8 @@ class EndpointSpeaker:
         check_answer_form(config.answer_form)
         self.endpoint, self.config, self.is_policy = endpoint, config, is_policy
         self._url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
-        self._is_near = is_near(_host(endpoint))
-        self._headers = {"Content-Type": "application/json", **_key(endpoint)}
+        self._is_near = is_near(host(endpoint))
+        self._headers = {"Content-Type": "application/json", **key_header(endpoint)}
         self._ssl = httpx.create_ssl_context()
 
     @property
@@ -91,7 +88,7 @@ class EndpointSpeaker:
             except (httpx.HTTPError, ValueError, RecursionError) as error:
                 reason = str(error) or type(error).__name__
                 continue
-            if _refuses(reply):
+            if refuses(reply):
                 if await self._greet(body) != httpx.codes.OK:
                     break
                 is_too_long = reply.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE or TOO_LONG.search(reply.text)
@@ -111,7 +108,7 @@ class EndpointSpeaker:
                 return httpx.codes.OK
         except (httpx.HTTPError, ValueError, RecursionError):
             return 0
-        if _refuses(reply):
+        if refuses(reply):
             raise InputError(
                 f"{self.endpoint.model} at {self.endpoint.base_url} refuses whatever it is asked, {_reason(reply)}; "
                 "check the endpoint's model, base_url, key_variable and extra, and the agent's turn_tokens"
@@ -124,32 +121,6 @@ class EndpointSpeaker:
         seconds = self.endpoint.seconds
         async with httpx.AsyncClient(verify=self._ssl, trust_env=not self._is_near, timeout=seconds) as client:
             return await client.post(self._url, content=content, headers=self._headers)
-
-
-def _host(endpoint: schema.Endpoint) -> str:
-    if not endpoint.base_url:
-        raise InputError(f"{endpoint.model} has no base_url; set it beside endpoint.model, as http://localhost:8000/v1")
-    with suppress(httpx.InvalidURL):
-        url = httpx.URL(endpoint.base_url)
-        if url.scheme in ("http", "https") and url.host:
-            return url.host
-    raise InputError(f"{endpoint.model}: base_url={endpoint.base_url} is no address such as http://localhost:8000/v1")
-
-
-def _key(endpoint: schema.Endpoint) -> dict[str, str]:
-    if not endpoint.key_variable:
-        return {}
-    key = os.environ.get(endpoint.key_variable, "").strip()
-    if not key:
-        raise InputError(f"the variable {endpoint.key_variable} is not set, which holds the endpoint's key")
-    if not (key.isascii() and key.isprintable()):
-        raise InputError(f"the variable {endpoint.key_variable} holds what cannot be a key")
-    return {"Authorization": f"Bearer {key}"}
-
-
-def _refuses(reply: httpx.Response) -> bool:
-    """Whether the same would be refused again; 3xx: the address is another."""
-    return not reply.is_server_error and reply.status_code not in BUSY
 
 
 def _reason(reply: httpx.Response) -> str:

@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Protocol
@@ -20,6 +22,7 @@ from aworld.trajectories.episode import Episode
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 RENEWALS = 4  # of a claim, per lease
+SCORERS = 16  # answers that are scored at once, where a judge takes its time
 
 
 class Player(Protocol):
@@ -77,7 +80,7 @@ async def work(
         async with capacity:
             episode = await _play_with_retries(play, pool, task, number, workload.round, config.infra_retries, seed)
         try:
-            reward = await asyncio.to_thread(score, episode.answer, task)  # a judge takes its time
+            reward = await asyncio.get_running_loop().run_in_executor(scorers, score, episode.answer, task)
             episode = replace(episode, reward=reward)
         except Undecided as reason:
             episode = replace(episode, status="infra_error", error=str(reason))
@@ -105,7 +108,7 @@ async def work(
         else:
             print(f"warning: {claimed.task_id} was taken over by another worker; its lease ran out", file=sys.stderr)
 
-    with _first_failure(), journal.Journal(folder / f"{owner}.journal") as log:
+    with _first_failure(), _scorers() as scorers, journal.Journal(folder / f"{owner}.journal") as log:
         while not claims.all_done(units):
             async with asyncio.TaskGroup() as group:
                 while not ends_soon():
@@ -127,16 +130,28 @@ async def _play_with_retries(
     for left in range(retries, -1, -1):
         if left < retries:
             await asyncio.sleep(min(PAUSE * 2.0 ** (retries - left - 1), LONGEST_PAUSE))
+        began = time.monotonic()
         try:
             async with pool.episode(task.files) as environment:
+                waited = time.monotonic() - began
                 episode = await play(task, attempt, own_seed, environment)
         except InfrastructureError:  # no slot could be had; the agent itself reports what fails after that
             if not left:
                 raise
         else:
             if episode.status != "infra_error" or not left:
-                return episode
+                return replace(episode, seconds=episode.seconds | {"wait": waited})
     raise AssertionError("the last try returns or raises")
+
+
+@contextmanager
+def _scorers() -> Iterator[ThreadPoolExecutor]:
+    """Threads of their own: those that asyncio has by itself watch the sandboxes, which cannot wait for a judge."""
+    threads = ThreadPoolExecutor(SCORERS, "score")
+    try:
+        yield threads
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

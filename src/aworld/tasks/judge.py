@@ -1,16 +1,15 @@
 """A model that decides whether an answer means the same as the gold one, behind any OpenAI-compatible endpoint."""
 
-import os
+import json
 import re
 import time
 import unicodedata
-from contextlib import suppress
 
 import httpx
 
 from aworld import config as schema
 from aworld.errors import InfrastructureError, InputError
-from aworld.hosts import is_near
+from aworld.hosts import host, is_near, key_header, refuses
 from aworld.tasks.task import Undecided
 
 PROMPT = """\
@@ -26,62 +25,73 @@ Correct answer: {truth}
 
 End your reply with a line that is either "correct: yes" or "correct: no", and nothing else."""
 VERDICT = re.compile(r"correct:\s*(yes|no)[.。]?", re.IGNORECASE)
-TRIES = 3
+GREETING = "Reply with the word ok."
+TRIES = 5
 PAUSE = 1.0  # seconds after the first try, and twice as long after each further one
-REFUSED = (401, 403, 404)  # a wrong key, model or address: it will say so to every answer
+UNREADABLE = (httpx.HTTPError, ValueError, LookupError, TypeError, RecursionError)
 
 
 class Judge:
-    """Asks `config.model` at `config.base_url`; the key is in the environment variable `config.key_variable`."""
+    """Asks `config.model` at `config.base_url`; the key is in the environment variable `config.key_variable`.
+
+    Raises:
+        InputError: the address or the key is missing or is none.
+    """
 
     def __init__(self, config: schema.Endpoint):
-        if not config.base_url:
-            raise InputError("tasks.judge.base_url is not set; name the endpoint, such as http://localhost:8000/v1")
-        key = os.environ.get(config.key_variable, "") if config.key_variable else ""
-        if config.key_variable and not key:
-            raise InputError(f"the variable {config.key_variable} is not set, which holds the judge's key")
-        self.config, self._address = config, config.base_url.rstrip("/")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        far = not is_near(httpx.URL(self._address).host)
-        self._client = httpx.Client(headers=headers, timeout=config.seconds, trust_env=far)
+        self.config, self._url = config, f"{config.base_url.rstrip('/')}/chat/completions"
+        far = not is_near(host(config))
+        self._client = httpx.Client(headers=key_header(config), timeout=config.seconds, trust_env=far)
 
     def agrees(self, question: str, answer: str, truth: str) -> bool:
         """Whether the model says that the answer is right.
 
         Raises:
-            Undecided: of this answer it gives no verdict in the form asked for, three times.
-            InfrastructureError: it is away, or refuses to be asked anything.
+            Undecided: of this answer it gives no verdict in the form asked for, but of others it may.
+            InputError: it refuses whatever it is asked, as with a wrong key, or where it has no such model.
+            InfrastructureError: it is away, or too busy.
         """
         prompt = PROMPT.format(question=question, answer=answer, truth=truth)
-        body = {"model": self.config.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0}
-        reason = ""
+        reason, answered = "", False
         for number in range(TRIES):
             if number:
                 time.sleep(PAUSE * 2 ** (number - 1))
             try:
-                reply = self._client.post(f"{self._address}/chat/completions", json=body)
-                if reply.status_code in REFUSED:
-                    raise InfrastructureError(
-                        f"the judge at {self.config.base_url} refuses: status {reply.status_code}; mend tasks.judge"
-                    )
-                reply.raise_for_status()
-                text = reply.json()["choices"][0]["message"]["content"] or ""
-            except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+                text = self._ask(prompt)
+            except UNREADABLE as error:
                 reason = str(error) or type(error).__name__
+                if isinstance(error, httpx.HTTPStatusError) and refuses(error.response):
+                    break
                 continue
             if (said := verdict(text)) is not None:
                 return said
-            reason = f"its reply ends with {text[-80:]!r}"
-        if not self._is_there():
-            raise InfrastructureError(f"the judge at {self.config.base_url} is away: {reason}")
+            answered, reason = True, "its reply does not end with one"  # no word of it: it knows the correct answer
+        if not answered:
+            self._greet(reason)
         raise Undecided(f"the judge at {self.config.base_url} gave no verdict: {reason}")
 
-    def _is_there(self) -> bool:
-        """Whether anything answers at its address."""
-        with suppress(httpx.HTTPError):
-            self._client.get(f"{self._address}/models")
-            return True
-        return False
+    def _ask(self, words: str) -> str:
+        messages = [{"role": "user", "content": words}]
+        body = {"model": self.config.model, "messages": messages, "temperature": 0} | self.config.extra
+        content = json.dumps(body, ensure_ascii=False).encode(errors="replace")  # half a surrogate pair is no JSON
+        reply = self._client.post(self._url, content=content, headers={"Content-Type": "application/json"})
+        reply.raise_for_status()
+        return str(reply.json()["choices"][0]["message"]["content"] or "")
+
+    def _greet(self, reason: str) -> None:
+        """See whether it would answer anything."""
+        try:
+            self._ask(GREETING)
+            return
+        except httpx.HTTPStatusError as error:
+            if refuses(error.response):
+                raise InputError(
+                    f"the judge at {self.config.base_url} refuses whatever it is asked, status "
+                    f"{error.response.status_code}: {' '.join(error.response.text.split())[:200]}; mend tasks.judge"
+                ) from None
+        except UNREADABLE:
+            pass
+        raise InfrastructureError(f"the judge at {self.config.base_url} is away: {reason}")
 
 
 def verdict(reply: str) -> bool | None:

@@ -9,7 +9,7 @@ from aworld.training.algorithms import Algorithm, MicroBatch
 from aworld.trajectories.file import Trajectories
 
 # What happened to these is the machine's doing, not the policy's.
-NOT_TRAINED = (b"timeout", b"infra_error", b"tool_error")
+NOT_TRAINED = (b"timeout", b"infra_error")
 # Lengths are padded to a multiple of it: sequence parallelism over up to as many ranks, and aligned kernels.
 LENGTH_MULTIPLE = 8
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Status = Literal["answered", "no_answer", "max_turns", "max_tokens", "repeated", "timeout", "tool_error", "infra_error"]
+Status = Literal["answered", "no_answer", "max_turns", "max_tokens", "repeated", "timeout", "infra_error"]
 STATUSES: tuple[str, ...] = get_args(Status)
 
 
@@ -56,11 +56,11 @@ class Episode:
         logprobs: log-probability (nats) of each sampled token, 0.0 where mask is 0; same length.
         answer: the text given as final answer, None when there is none.
         reward: what the scorer gave, 0 to 1.
-        seconds: wall-clock by phase: `wait` (for a slot), `generate`, `tools`, `total`.
+        seconds: wall-clock by phase: `wait` (for a sandbox, before `total` begins), `generate`, `tools`, `total`.
         policy_version: version of the weights that sampled every token of the episode.
         seed: from which each turn's sampling seed is derived.
         sampling: the sampling parameters.
-        error: why, for `infra_error`, `tool_error` and `timeout`.
+        error: why, for `infra_error` and `timeout`.
         contexts: in the order they began.
     """
 
