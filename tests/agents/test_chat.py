@@ -74,6 +74,7 @@ def test_a_whole_conversation_is_what_the_models_own_template_renders(chat):
             [ToolCall("a", {"x": {"y": [1, {"z": "}"}]}})],
         ),
         ("<think>" + call('{"name": "a", "arguments": {}}') + "</think>", []),
+        (call('{"name": "a", "arguments": {}}') + "</think>" + call('{"name": "b"}'), [ToolCall("b", {})]),
         ("thinking " + call('{"name": "a", "arguments": {}}') + " more", [ToolCall("a", {})]),
     ],
 )
@@ -120,6 +121,7 @@ def test_a_good_call_beside_a_bad_one_counts(chat):
         ("<answer>1</answer> no: <answer>2</answer>", "2"),
         ("<think><answer>1</answer></think><answer>2</answer>", "2"),
         ("<think><answer>1</answer>", None),
+        ("no <answer>1</answer> yet</think><answer>2</answer><think><answer>3</answer></think>", "2"),
         ("42", None),
         ("<answer>42", None),
         (call('{"name": "a", "arguments": {"x": "<answer>1</answer>"}}'), None),

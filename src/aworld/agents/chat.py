@@ -22,7 +22,8 @@ _CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|\Z)", re.DOTALL)
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FINAL = re.compile(r"(?:FINAL ANSWER|Final [Aa]nswer)[ *`]*[:：]")
 _TEMPLATE = re.compile(r"\[([^\[\]]*)\]")
-_THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+# the template of some models opens the first thought itself, and the turn only says where it ends
+_THINK = re.compile(r"\A(?:(?!<think>).)*?</think>|<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)

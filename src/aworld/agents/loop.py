@@ -242,7 +242,7 @@ class Agent:
             return call.error
         if len(work.results) >= self.config.max_turns:  # what may take so many turns may take one
             return f"not run; a turn may make {self.config.max_turns} calls"
-        if call.name not in self._names and self._member.tools is not None:
+        if call.name not in self._names:
             return f"no tool {call.name[:100]!r}; there are: {', '.join(self._names)}"
         return ""
 
