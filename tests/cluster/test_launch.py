@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from slurm_conf import Settings
-from small_run import WORDS, Run
+from small_run import WORDS, Run, hurry
 
 from aworld import config as configuration
 from aworld.doctor.visit import _mpi
 from aworld.errors import InputError
 from aworld.launch import dag, slurm
 from aworld.launch.plan import Stage, plan
+from aworld.launch.script import COME_BACK
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, publish_text
 from aworld.site import Resources
@@ -73,6 +74,29 @@ def test_slurm_checks_each_kind_and_shape_once(cluster: Cluster, run: Run, tmp_p
     stages = plan(config, run.dir, schedule(config, run.dir, make_source(config.tasks, run.dir.tasks)))
     with pytest.raises(InputError, match=r"Slurm would refuse train-0000: .*Invalid partition name"):
         list(dag.check(config, run.dir, stages, tmp_path))
+
+
+ELEMENT = """#!/bin/bash
+echo "$SLURM_JOB_ID $SLURM_ARRAY_JOB_ID" >> {folder}/started-$SLURM_ARRAY_TASK_ID
+while [ ! -e {folder}/started-1 ]; do sleep 0.1; done
+if [ "$SLURM_ARRAY_TASK_ID" = 1 ]; then (exit 4); else sleep 10; fi
+"""
+
+
+def test_an_element_that_comes_back_leaves_the_others_alone(cluster: Cluster, tmp_path: Path) -> None:
+    """Also the one that has the number of the whole array, as the last to start does."""
+    script = tmp_path / "array.sbatch"
+    script.write_text(ELEMENT.format(folder=tmp_path) + "\n".join(COME_BACK))
+    job = cluster.slurm("sbatch", "--parsable", "-plow", "--array=0-1", "--requeue", "-o/dev/null", str(script)).strip()
+    give_up, starts = time.monotonic() + 60, tmp_path / "started-1"
+    while not starts.exists() or len(starts.read_text().splitlines()) < 2:
+        hurry()
+        assert time.monotonic() < give_up
+        time.sleep(0.5)
+    assert starts.read_text().splitlines() == [f"{job} {job}"] * 2  # its number is the array's
+    assert len((tmp_path / "started-0").read_text().splitlines()) == 1
+    restarts = cluster.slurm("squeue", "--noheader", f"--job={job}_0", "--Format=RestartCnt").split()
+    assert restarts in ([], ["0"])
 
 
 SUBMIT = """

@@ -166,7 +166,9 @@ srun --unbuffered --output /here/runs/x/logs/%j_%t_log.out --mpi=none --cpus-per
 code=$?
 # bad input and bad outcomes stay so; told to end, lost its machine, killed: again, unless the job was cancelled
 case $code in 0 | 2 | 3) exit $code ;; esac
-scontrol show job "$SLURM_JOB_ID" | grep -q JobState=RUNNING && scontrol requeue "$SLURM_JOB_ID"
+# an element of an array alone: the last to start has the number of the whole array
+job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
+scontrol show job "$job" | grep -q JobState=RUNNING && scontrol requeue "$job"
 exit $code"""
     )
 
