@@ -15,6 +15,21 @@ from aworld.processes import end_holder, sole_holder
 pytestmark = pytest.mark.unit
 
 
+def test_patience_lasts_while_the_run_gets_on(tmp_path):
+    run = rundir.RunDir(tmp_path)
+    path = run.round(1) / "journals" / "worker-0.journal"
+    path.parent.mkdir(parents=True)
+    patience = rundir.Patience(run, 0.3)
+    assert not patience.is_over()
+    time.sleep(0.4)
+    path.write_text("an episode")
+    assert not patience.is_over()  # and begins anew
+    time.sleep(0.2)
+    assert not patience.is_over()
+    time.sleep(0.2)
+    assert patience.is_over()
+
+
 def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(tmp_path):
     """A writer that publishes for as long as it lives, killed at many moments."""
     path = tmp_path / "value.json"

@@ -15,9 +15,9 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import TaskError, guarded
 from aworld.evaluation.commands import add_to as of_evaluations
-from aworld.launch.lifetime import WHOLE, begin, in_job, sole_trainer, task_number, training_of
+from aworld.launch.lifetime import begin, in_job, sole_trainer, task_number, training_of
 from aworld.processes import try_to_hold
-from aworld.rundir import RunDir
+from aworld.rundir import WHOLE, RunDir
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 

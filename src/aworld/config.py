@@ -43,7 +43,6 @@ class Parallel:
 
     tensor_model_parallel_size: int = 1
     pipeline_model_parallel_size: int = 1
-    context_parallel_size: int = 1
 
 
 @dataclass

@@ -22,6 +22,7 @@ from aworld.errors import InfrastructureError
 
 MARK = "COMPLETE"
 DAY = 86400.0
+WHOLE = ("rounds/*", "evals/*/*", "policies/[0-9]*", "checkpoints/round-*")  # all that a run makes
 
 
 @dataclass(frozen=True)
@@ -244,3 +245,30 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         with suppress(ValueError):
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict)]
+
+
+def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> int:
+    """A number that changes whenever anything in these folders becomes durable: bytes of journals, published files."""
+    folders = [folder for pattern in makes for folder in run.root.glob(pattern)]
+    journals = sum(path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal"))
+    gathered = sum((folder / "trajectories.h5").exists() for folder in folders)
+    return journals + gathered + sum(1 + int("".join(filter(str.isdigit, f.name))) for f in folders if is_complete(f))
+
+
+class Patience:
+    """Is over once nothing of the run became durable for so many seconds."""
+
+    def __init__(self, run: RunDir, seconds: float):
+        self._run, self._seconds = run, seconds
+        self._begin(durable(run))
+
+    def is_over(self) -> bool:
+        if time.monotonic() < self._give_up:
+            return False
+        if (progress := durable(self._run)) == self._progress:
+            return True
+        self._begin(progress)
+        return False
+
+    def _begin(self, progress: int) -> None:
+        self._progress, self._give_up = progress, time.monotonic() + self._seconds

@@ -17,7 +17,7 @@ class Resources:
     tasks_per_node: int = 1  # rollout: workers with a vLLM shard each; gather: MPI ranks; train: Megatron ranks
     cpus_per_task: int = 1
     gpus_per_node: int = 0
-    mem_gb: float = 4.0  # per node
+    mem_gb: float = 4.0  # per node; 0: none is asked for, as where site.sbatch has mem-per-cpu
     minutes: int = 60  # time limit
 
     @property

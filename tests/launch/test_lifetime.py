@@ -14,8 +14,8 @@ import pytest
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import TaskError
-from aworld.launch.lifetime import WHOLE, begin, training_of
-from aworld.rundir import RunDir, publish_folder
+from aworld.launch.lifetime import begin, training_of
+from aworld.rundir import WHOLE, RunDir, publish_folder
 
 pytestmark = pytest.mark.unit
 
@@ -95,7 +95,7 @@ HOLDER = """
     from pathlib import Path
     from aworld.launch.lifetime import sole_trainer
     from aworld.errors import guarded
-    from aworld.rundir import RunDir
+    from aworld.rundir import WHOLE, RunDir
     def train():
         with sole_trainer(RunDir(Path(sys.argv[1]))):
             print("training", flush=True)

@@ -186,6 +186,14 @@ def test_a_round_and_an_evaluation_can_be_played_and_gathered_by_themselves(run)
     assert len(journal.collect(folders[1] / "journals")) == 16
 
 
+def test_who_comes_when_all_is_played_starts_no_vllm(run):
+    run.trajectories(3).unlink()  # so it is not gathered yet
+    before = {path: path.stat().st_size for path in run.logs.glob("vllm-*.log")}
+    job("rollout", run, "--round", "3")
+    assert {path: path.stat().st_size for path in run.logs.glob("vllm-*.log")} == before != {}
+    assert run.trajectories(3).exists()
+
+
 def test_another_configuration_is_refused_and_nothing_is_lost(run):
     command = [sys.executable, "jobs/pipeline.py", *WORDS, f"runs={run.root.parent}", "training.lr=0.5"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

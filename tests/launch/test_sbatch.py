@@ -83,6 +83,20 @@ def test_a_site_may_ask_by_qos_gres_and_constraint(config: configuration.Config)
     assert "constraint" not in options(script(site, run, rollout, []))
 
 
+def test_the_report_goes_where_gathering_does(config: configuration.Config, tmp_path: Path) -> None:
+    words = ["site.gather.partition=cpu", "site.gather.qos=small", "site.gather.nodes=4", "pipeline.rounds=0"]
+    stages, changed = edges(config, tmp_path, *words), configuration.changed(config, words)
+    found = options(script(changed.site, RunDir(Path("runs/x")), stages["report"], []))
+    assert (found["partition"], found["qos"], found["nodes"]) == ("cpu", "small", "1")
+
+
+def test_memory_is_asked_for_where_it_is_given(config: configuration.Config) -> None:
+    changed = configuration.changed(config, ["site.train.mem_gb=0", "site.sbatch={mem-per-cpu: 4G}"])
+    run = RunDir(Path("runs/x"))
+    train, gather = (script(changed.site, run, stage_of(kind, changed, run, 1), []) for kind in ("train", "gather"))
+    assert "--mem=" not in train and "--mem-per-cpu=4G" in train and "--mem=" in gather
+
+
 def arrays(config: configuration.Config, *words: str) -> list[tuple[str, str]]:
     """`--array` and the number of an element's first worker, of every script of a rollout."""
     changed = configuration.changed(config, list(words))

@@ -53,6 +53,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
         ("evaluate", "site.sandbox=subprocess", "site.sandbox=auto"),
         ("rollout", "rollout.infra_retries=9", "rollout.infra_retries=2"),
         ("train", "training.lr=1.0", "training.lr="),
+        ("train", "site.train.tasks_per_node=4", "site.train.tasks_per_node=2"),
         ("rollout", "tasks=reasoning-gym", "tasks.source=synthetic"),
     ],
 )

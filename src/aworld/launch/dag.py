@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from aworld.config import Config, to_yaml
+from aworld.errors import InputError
 from aworld.launch import slurm
 from aworld.launch.plan import Stage, discard_damaged, plan
 from aworld.launch.prepare import prepare
@@ -73,7 +74,14 @@ def _submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
             there = {}
         missing = [element for element in range(stage.resources.elements) if element not in there]
         after = [job for name in stage.after for job in ids[name]]
-        new = [s.job for s in slurm.submit(config.site, run, stage, after, missing)] if missing else []
+        try:
+            new = [s.job for s in slurm.submit(config.site, run, stage, after, missing)] if missing else []
+        except InputError as reason:
+            if any(each.new for each in launched.values()):
+                raise InputError(
+                    f"{reason}; what came before it stays queued, and aworld resume {run.root} adds the rest"
+                ) from None
+            raise
         launched[stage.name] = Launched(stage, new, sorted(set(there.values())))
         ids[stage.name] = [*launched[stage.name].kept, *new]
     return list(launched.values())

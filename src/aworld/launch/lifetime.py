@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from aworld.config import Config
 from aworld.errors import Interrupted, TaskError
 from aworld.processes import Notice, sole_holder, try_to_hold
-from aworld.rundir import RunDir, append_json, is_complete, read_jsonl
+from aworld.rundir import WHOLE, RunDir, append_json, durable, read_jsonl
 
 POLL_SECONDS = 1.0
-WHOLE = ("rounds/*", "evals/*/*", "policies/[0-9]*", "checkpoints/round-*")
 
 
 def in_job() -> bool:
@@ -61,14 +60,6 @@ def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE
 def training_of(number: int) -> tuple[str, ...]:
     """What the training of a round makes."""
     return f"policies/{number:04d}", f"checkpoints/round-{number:04d}*"
-
-
-def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> int:
-    """A number that changes whenever anything in these folders becomes durable: bytes of journals, published files."""
-    folders = [folder for pattern in makes for folder in run.root.glob(pattern)]
-    journals = sum(path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal"))
-    gathered = sum((folder / "trajectories.h5").exists() for folder in folders)
-    return journals + gathered + sum(1 + int("".join(filter(str.isdigit, f.name))) for f in folders if is_complete(f))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from aworld.config import Config
+from aworld.errors import InfrastructureError
 from aworld.launch import slurm
 from aworld.launch.status import StageStatus, begun, estimated_end, status, tally
 from aworld.rollout.workload import Workload, schedule
@@ -34,12 +35,16 @@ def watch(config: Config, run: RunDir, console: Console, every: float) -> int:
         console.print(f"[yellow]every {every:g} s: Slurm is shared; ask it every {POLITE_SECONDS:g} s at most[/]")
     workloads = _workloads(config, run)
     with Live(console=console, auto_refresh=False) as live:
-        while True:
-            picture, code = _picture(config, run, workloads)
+        picture, code = _picture(config, run, workloads)
+        while code == UNDER_WAY:
             live.update(picture, refresh=True)
-            if code != UNDER_WAY:
-                return code
             time.sleep(every)
+            try:
+                picture, code = _picture(config, run, workloads)
+            except InfrastructureError as reason:  # it answered before, and will again
+                picture = Group(f"{reason}; looking again in {every:g} s")
+        live.update(picture, refresh=True)
+    return code
 
 
 def _workloads(config: Config, run: RunDir) -> list[Workload]:

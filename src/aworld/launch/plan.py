@@ -92,7 +92,7 @@ def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[St
         stages.append(Stage("rollout", ("rollout", root), site.rollout))
     if not is_complete(run.policy(config.pipeline.rounds)):
         stages.append(Stage("train", ("train", root), site.train))
-    return [*stages, _report(run, stages)]
+    return [*stages, _report(config, run, stages)]
 
 
 def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
@@ -116,8 +116,11 @@ def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
         if not is_complete(run.policy(number)):
             after = (f"gather-{number:04d}", f"train-{number - 1:04d}")
             stages.append(Stage(f"train-{number:04d}", ("train", root, *words), site.train, after))
-    return [*stages, _report(run, stages)]
+    return [*stages, _report(config, run, stages)]
 
 
-def _report(run: RunDir, stages: list[Stage]) -> Stage:
-    return Stage("report", ("report", str(run.root)), Resources(), tuple(stage.name for stage in stages), True)
+def _report(config: Config, run: RunDir, stages: list[Stage]) -> Stage:
+    """Runs where gathering does, which needs no GPU either."""
+    like = config.site.gather
+    resources = Resources(partition=like.partition, qos=like.qos, constraint=like.constraint)
+    return Stage("report", ("report", str(run.root)), resources, tuple(stage.name for stage in stages), True)

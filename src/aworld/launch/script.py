@@ -121,7 +121,7 @@ def parameters(site: Site, run: RunDir, stage: Stage, part: Part, after: list[st
         "nodes": resources.nodes,
         "ntasks_per_node": resources.tasks_per_node,
         "cpus_per_task": resources.cpus_per_task,
-        "mem": f"{round(resources.mem_gb * 1024)}M",
+        "mem": f"{round(resources.mem_gb * 1024)}M" if resources.mem_gb else None,
         "partition": resources.partition or None,
         "account": site.account or None,
         "qos": resources.qos or None,

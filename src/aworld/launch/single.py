@@ -85,7 +85,7 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
     if not tasks:
         config = configuration.changed(own, words)
         for key, (was, now) in benchmark.differences(own, config).items():
-            if not REACHES.fullmatch(key):
+            if not _reaches(kind, config, key):
                 other = "; to evaluate otherwise, give it a --name" if kind == "evaluate" else ""
                 raise InputError(
                     f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
@@ -99,6 +99,12 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
         others = [word for word in words if not word.startswith("tasks=")]  # `begin` looks at it
         return configuration.changed(configuration.read(run.benchmark(tasks)), others), tasks
     return configuration.changed(own, words), tasks
+
+
+def _reaches(kind: str, config: Config, key: str) -> bool:
+    if config.site.executor == "local" and kind in ("gather", "train") and key.startswith(f"site.{kind}."):
+        return False  # without Slurm the stage starts its own ranks
+    return bool(REACHES.fullmatch(key))
 
 
 def _named(words: list[str]) -> str:

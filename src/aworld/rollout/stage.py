@@ -30,7 +30,7 @@ from aworld.processes import Notice
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.worker import Player, work
 from aworld.rollout.workload import Workload
-from aworld.rundir import RunDir, append_json, is_complete, publish_json, verify
+from aworld.rundir import Patience, RunDir, append_json, is_complete, publish_json, verify
 from aworld.tasks.judge import Judge
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories.episode import Episode
@@ -113,7 +113,8 @@ async def rollout(
         stack.push_async_callback(shard.stop)
         for at, workload in enumerate(workloads):
             await _wait_for_policy(config, run, workloads, at, worker, ends_soon)
-            if _is_over(workload):
+            if not workload.left:  # others have played it: no vLLM starts for that
+                close(config, run, workload, worker)
                 continue
             if pool is None:
                 scratch = Path(config.site.scratch or tempfile.gettempdir())
@@ -238,15 +239,15 @@ async def _wait_for_policy(
 ) -> None:
     """Wait until a policy that the workload admits is published; meanwhile close what a dead worker left open."""
     oldest = workloads[at].oldest
-    began = time.monotonic()
+    patience = Patience(run, config.site.wait_seconds)
     while oldest is not None and not is_complete(run.policy(oldest)) and not _is_over(workloads[at]):
         for earlier in workloads[:at]:
             close(config, run, earlier, worker)
         if ends_soon():
             raise Interrupted(f"{worker.owner} was told to end while it waited for policy {oldest}")
-        if time.monotonic() - began > config.site.wait_seconds:
+        if patience.is_over():
             raise InfrastructureError(
-                f"policy {oldest} was not published within {config.site.wait_seconds:.0f} s; see the trainer's log in "
-                f"{run.logs}, then run the same command again"
+                f"no policy {oldest} yet, and nothing got on for {config.site.wait_seconds:.0f} s; see the trainer's "
+                f"log in {run.logs}, then run the same command again"
             )
         await asyncio.sleep(POLL_SECONDS)

@@ -41,8 +41,12 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
 
 
 def is_rank(config: Config) -> bool:
-    """Whether this process is one of the tasks that srun started for the ranks."""
-    return "SLURM_PROCID" in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS") == str(config.site.train.tasks)
+    """Whether this process is one of the tasks that srun started for the ranks.
+
+    Several tasks are, also where they are not as many as the run's site says: a job may have been told otherwise.
+    """
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 0))
+    return "SLURM_PROCID" in os.environ and (tasks > 1 or tasks == config.site.train.tasks)
 
 
 def _one(command: list[str]) -> int:

@@ -39,8 +39,6 @@ def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
         raise InputError("no RANK in the environment; start the trainer with aworld train, or with torchrun")
     world = int(os.environ["WORLD_SIZE"])
     tensor, pipeline = parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
-    if parallel.context_parallel_size != 1:
-        raise InputError("model.parallel.context_parallel_size: the trainer does not split sequences yet; set it to 1")
     if world % (tensor * pipeline):
         raise InputError(
             f"site.train: {world} processes (nodes × tasks_per_node) are no multiple of model.parallel: {tensor} "

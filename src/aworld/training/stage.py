@@ -20,7 +20,7 @@ from megatron.core import parallel_state
 
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, Interrupted
-from aworld.rundir import RunDir, append_json, damaged, is_complete, publish_json, sweep
+from aworld.rundir import Patience, RunDir, append_json, damaged, is_complete, publish_json, sweep
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model
 from aworld.training.checkpoint import Position, agreed
 from aworld.training.step import Trainer
@@ -142,9 +142,9 @@ class _Round:
     def _wait(self) -> Trajectories:
         path = self.run_dir.trajectories(self.number)
         seconds = self.config.site.wait_seconds
-        give_up = time.monotonic() + seconds
+        patience = Patience(self.run_dir, seconds)
         while True:
-            is_there, is_late, ends_soon = _any(path.exists(), time.monotonic() > give_up, self.ends_soon())
+            is_there, is_late, ends_soon = _any(path.exists(), patience.is_over(), self.ends_soon())
             if is_there:
                 while not path.exists():  # this node may see it later
                     time.sleep(POLL_SECONDS)
@@ -153,8 +153,8 @@ class _Round:
                 raise Interrupted(f"told to end while waiting for {path}")
             if is_late:
                 raise InfrastructureError(
-                    f"{path} did not come within {seconds:.0f} s; see the rollout logs in {self.run_dir.logs}, "
-                    "then run the same command again"
+                    f"no {path} yet, and nothing got on for {seconds:.0f} s; see the rollout logs in "
+                    f"{self.run_dir.logs}, then run the same command again"
                 )
             time.sleep(POLL_SECONDS)
 

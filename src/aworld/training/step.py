@@ -75,8 +75,8 @@ class Trainer:
         _, grad_norm, _ = self.optimizer.step()
         if not np.isfinite([metrics["loss"], grad_norm]).all():
             raise TaskError(
-                f"training diverged: loss {metrics['loss']}, gradient norm {grad_norm}; lower training.lr and go on "
-                "from the newest checkpoint"
+                f"training diverged: loss {metrics['loss']}, gradient norm {grad_norm}; begin a new run with a lower "
+                "training.lr, from a policy of this one: model.path=RUN/policies/NNNN"
             )
         return metrics | {"grad_norm": float(grad_norm)}
 
