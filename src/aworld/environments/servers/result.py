@@ -25,14 +25,17 @@ def made(content: str, *files: str) -> CallToolResult:
 
 
 def in_parts(content: str, part: int, name: str) -> CallToolResult:
-    """One part of a long text, and how to have the next; part -1 is the last."""
+    """One part of a long text, after a line that says how to have the next: what is cut off a result is its end.
+
+    Part -1 is the last.
+    """
     parts = max(1, -(-len(content) // PART_CHARS))
     part = parts if part == -1 else part
     if not 1 <= part <= parts:
         return error(f"{name} has {parts} parts, not {part}")
     shown = content[(part - 1) * PART_CHARS : part * PART_CHARS]
-    more = f"\n[part {part} of {parts}; go on with part={part + 1}]" if part < parts else ""
-    return text((shown or "(no text in it)") + more)
+    more = f"[part {part} of {parts}; go on with part={part + 1}]\n" if part < parts else ""
+    return text(more + (shown or "(no text in it)"))
 
 
 def write_new(folder: Path, name: str, content: bytes) -> str:
