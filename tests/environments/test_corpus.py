@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -72,7 +73,6 @@ def test_a_folder_is_searched_and_its_pages_opened(sandbox: Sandbox, folder: Pat
     assert seen[6].is_error
 
 
-def test_a_dump_is_indexed_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("chars", [schema.Environment().result_chars, 8000])
 def test_a_part_that_is_cut_still_says_how_to_go_on(folder: Path, tmp_path: Path, chars: int) -> None:
     corpus = tmp_path / "index.sqlite"
@@ -84,6 +84,7 @@ def test_a_part_that_is_cut_still_says_how_to_go_on(folder: Path, tmp_path: Path
     assert lines[-1] == f"[cut: {chars} of 8033 characters; the whole of this result is in result-1.txt]"
 
 
+def test_a_dump_is_indexed_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"title": f"Page {n}", "text": f"Number {n} of many.", "url": f"http://x/{n}"} for n in range(50)]
     (tmp_path / "dump.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     corpus = tmp_path / "made" / "dump.sqlite"
@@ -92,6 +93,16 @@ def test_a_part_that_is_cut_still_says_how_to_go_on(folder: Path, tmp_path: Path
     with sqlite3.connect(corpus) as database:  # by SQLite alone
         found = database.execute("SELECT name FROM pages WHERE pages MATCH 'number AND 17'").fetchall()
     assert found == [("http://x/17",)]
+
+
+def test_half_a_character_in_a_folder_costs_that_character(tmp_path: Path) -> None:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    (folder / "half.json").write_text('{"said": "\\ud83d gulls"}')
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("A lighthouse.")
+    assert index(folder, tmp_path / "index.sqlite") == (2, 0)
+    corpus = Corpus(tmp_path / "index.sqlite")
+    assert "? gulls" in str(corpus.page("half.json")) and corpus.page("caf?.txt") == "A lighthouse."
 
 
 def test_a_line_of_a_dump_ends_at_a_line_feed_alone(tmp_path: Path) -> None:
