@@ -95,6 +95,10 @@ def test_wikipedia_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
             return {"query": {"search": found if query["srsearch"] == "ada" else []}}
         if query["action"] == "parse":
             return {"parse": {"text": f"<p>Revision <b>{query['oldid']}</b>.</p>"}}
+        if query.get("titles") == "de:Ada":
+            return {"batchcomplete": True, "query": {"interwiki": [{"title": "de:Ada", "iw": "de"}]}}
+        if not query.get("titles"):
+            return {"batchcomplete": True}
         if query["titles"] != "Ada":
             return {"query": {"pages": [{"title": query["titles"], "missing": True}]}}
         if query["prop"] == "extracts":
@@ -112,7 +116,10 @@ def test_wikipedia_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
         assert told(wikipedia_page("Ada", 2)) == "B"
         assert told(wikipedia_page("Ada", date="2023-01-31")) == "[as of 2022-12-24T08:00:00Z]\nRevision\n77\n."
         assert "asked ('2020-01-01" in refused(wikipedia_page("Ada", date="2020-01-01"))
-        assert "no page 'Bob'" in refused(wikipedia_page("Bob"))
+        for title in ("Bob", "de:Ada", ""):
+            for date in ("", "2023-01-31"):
+                told_so = f"no page {title!r}; look with wikipedia_search"
+                assert refused(wikipedia_page(title, date=date)) == told_so
         assert "no date" in refused(wikipedia_page("Ada", date="January"))
 
 
