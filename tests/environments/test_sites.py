@@ -15,6 +15,7 @@ from mcp_types import CallToolResult
 
 from aworld.environments.servers.arxiv import arxiv_search
 from aworld.environments.servers.pubchem import pubchem
+from aworld.environments.servers.result import UNANSWERED
 from aworld.environments.servers.wayback import wayback
 from aworld.environments.servers.web_search import web_search
 from aworld.environments.servers.wikipedia import wikipedia_page, wikipedia_search
@@ -65,6 +66,28 @@ def test_web_search_by_searxng(monkeypatch: pytest.MonkeyPatch) -> None:
         assert lines[2].startswith("a snippet a snippet") and len(lines[2]) == 300
         assert told(web_search("ada lovelace", 99)).count("http://x/") == 10
         assert refused(web_search("nothing")) == "nothing found"
+
+
+def test_what_a_search_engine_did_not_say_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the engines behind SearXNG one may be suspended and another answer; a captive portal answers in HTML."""
+    silent = [["google", "Suspended: too many requests"], ["bing", "timeout"]]
+    hit = {"title": "T", "url": "http://x/", "content": "S"}
+    answers = {
+        "none": {"results": [], "unresponsive_engines": silent},
+        "some": {"results": [hit], "unresponsive_engines": silent},
+        "nothing": {"results": [], "unresponsive_engines": []},
+        "portal": Reply(b"<p>Please log in</p>", "text/html"),
+        "changed": {"hits": []},
+    }
+    monkeypatch.delenv("AWORLD_SEARCH_KEY", raising=False)
+    with site(lambda path, query, headers: answers[query["q"]]) as address:
+        monkeypatch.setenv("AWORLD_SEARCH_URL", address)
+        reasons = "google: Suspended: too many requests, bing: timeout"
+        assert refused(web_search("none")) == f"{UNANSWERED}: none of its engines did: {reasons}"
+        assert told(web_search("some")) == "1. T\nhttp://x/\nS"
+        assert refused(web_search("nothing")) == "nothing found"
+        for query in ("portal", "changed"):
+            assert refused(web_search(query)).startswith(f"{UNANSWERED}: its answer cannot be read: ")
 
 
 def test_web_search_by_brave(monkeypatch: pytest.MonkeyPatch) -> None:
