@@ -2,11 +2,14 @@
 
 import asyncio
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from local_web import Reply, serving
@@ -16,6 +19,7 @@ from aworld.agents.protocols import Observation
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import SubprocessSandbox
 from aworld.environments.servers.browser import PROGRAMS
+from aworld.environments.servers.result import UNREACHABLE
 
 pytestmark = [
     pytest.mark.unit,
@@ -34,13 +38,20 @@ onload = () => { document.getElementById("late").textContent = "written by " + "
 ENDLESS = """<title>Endless</title><body style="margin:0"><div id="all"></div><script>
 let n = 0; const more = () => { for (let i = 0; i < 50; i++) all.innerHTML += `<p>line ${n++}</p>` };
 more(); onscroll = () => { if (n < 100) more() }</script></body>"""
+BUSY: set[str] = set()  # what answers 503
 
 
 def answer(url: str, headers: Mapping[str, str]) -> Reply:
     path, query = urlsplit(url).path, parse_qs(urlsplit(url).query)
     if path == "/slow":
         time.sleep(20)
+    if path in ("/loop", "/empty"):
+        return Reply(b"", status=302, location="/loop") if path == "/loop" else Reply(b"", status=204)
+    if path in BUSY:
+        return Reply(b"<p>come back later</p>", "text/html", 503)
     pages = {
+        "/busy": "<p>at last</p>",
+        "/links": "".join(f"<a href='{link}'>link</a>" for link in query.get("to", [])),
         "/": HOME,
         "/next": "<title>Next</title><p>Second page.</p>",
         "/window": "<title>Window</title><p>Its own window.</p>",
@@ -136,6 +147,66 @@ def test_a_session_is_replayed_and_goes_on(home: str, tmp_path: Path) -> None:
     assert strict[2].is_error and "not recorded" in strict[2].text
     on = play(*steps, ("browse_back", {}), web_cache=cache)
     assert on[1].seconds == 0.0 and on[2].text.startswith("Home")
+
+
+def test_what_the_web_did_not_answer_is_asked_again(home: str, tmp_path: Path) -> None:
+    """However one comes there: by its address, by a click, or because one is still there."""
+    cache, down = str(tmp_path / "cache"), socket.create_server(("127.0.0.1", 0))
+    gone = f"http://127.0.0.1:{down.getsockname()[1]}/"
+    down.close()
+    links = f"{home}/links?{urlencode({'to': [gone, f'{home}/busy?when=clicked']}, doseq=True)}"
+    BUSY.add("/busy")
+    for steps, reason in (
+        ([("browse", {"url": gone})], "net::ERR_CONNECTION_REFUSED"),
+        ([("browse", {"url": links}), ("browse_click", {"number": 1})], "ERR_CONNECTION_REFUSED"),
+        ([("browse", {"url": f"{home}/busy"}), ("browse_view", {}), ("browse_screenshot", {})], "status 503"),
+        ([("browse", {"url": links}), ("browse_click", {"number": 2})], "status 503"),
+    ):
+        seen = play(*steps, web_cache=cache)
+        for one in seen[steps[0][1]["url"] == links :]:
+            assert one.is_error and one.text.startswith(UNREACHABLE) and reason in one.text, seen
+    kept = "".join(file.read_text() for file in (tmp_path / "cache").glob("*.jsonl"))
+    assert kept.count('"tool"') == kept.count('"browse"') == 1 and links in kept
+    BUSY.clear()
+    (seen,) = play(("browse", {"url": f"{home}/busy"}), web_cache=cache)
+    assert seen.text.endswith("at last")
+
+
+def test_what_another_try_meets_again_is_an_answer(home: str) -> None:
+    seen = play(("browse", {"url": f"{home}/loop"}), ("browse", {"url": f"{home}/empty"}))
+    assert all(one.is_error and not one.text.startswith(UNREACHABLE) for one in seen), seen
+    assert "ERR_TOO_MANY_REDIRECTS" in seen[0].text and "ERR_ABORTED" in seen[1].text
+
+
+LATER_FOUND = """
+import asyncio, os
+from aworld.environments.servers.browser import browse
+
+async def story():
+    print((await browse("http://home.example/")).content[0].text.splitlines()[-1])
+    os.environ["no_proxy"] = "ada.example"  # no proxy finds it now, and nobody else knows it
+    print((await browse("http://home.example/with-ada")).content[0].text.splitlines()[-1])
+    del os.environ["no_proxy"]
+    print((await browse("http://home.example/with-ada")).content[0].text.splitlines()[-1], flush=True)
+    os._exit(0)
+
+asyncio.run(story())
+"""
+
+
+def test_a_name_that_is_not_found_for_a_moment_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def proxy(url: str, headers: Mapping[str, str]) -> Reply:
+        if url == "http://ada.example/late.js":
+            return Reply(b"document.body.append('written by ada')", "text/javascript")
+        script = '<script src="http://ada.example/late.js"></script>' if url.endswith("/with-ada") else ""
+        return Reply(f"<body><p>home</p>{script}</body>".encode(), "text/html")
+
+    for name in ("AWORLD_WEB_PRIVATE", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(proxy) as address:
+        monkeypatch.setenv("http_proxy", address)
+        done = subprocess.run([sys.executable, "-c", LATER_FOUND], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == ["home", "home", "written by ada"], done
 
 
 def test_private_addresses_are_not_browsed(home: str, monkeypatch: pytest.MonkeyPatch) -> None:

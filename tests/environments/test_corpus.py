@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -15,7 +16,7 @@ from aworld.agents.protocols import Observation
 from aworld.cli import main
 from aworld.environments.corpus import index
 from aworld.environments.pool import EnvironmentPool
-from aworld.environments.sandbox import Sandbox
+from aworld.environments.sandbox import Sandbox, SubprocessSandbox
 from aworld.environments.servers.search import OPEN, Corpus
 from aworld.errors import InputError
 
@@ -36,8 +37,8 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def ask(sandbox: Sandbox, corpus: Path, root: Path, *calls: tuple[str, dict]) -> list[Observation]:
-    config = schema.Environment(servers=["search"], slots=1, corpus=str(corpus), result_chars=20_000)
+def ask(sandbox: Sandbox, corpus: Path, root: Path, *calls: tuple[str, dict], chars: int = 20_000) -> list[Observation]:
+    config = schema.Environment(servers=["search"], slots=1, corpus=str(corpus), result_chars=chars)
 
     async def story() -> list[Observation]:
         async with EnvironmentPool(config, sandbox, None, root) as pool, pool.episode() as environment:
@@ -67,9 +68,20 @@ def test_a_folder_is_searched_and_its_pages_opened(sandbox: Sandbox, folder: Pat
     assert seen[1].text == "diary (deep/diary.docx): The lighthouse keeper counted forty gulls."
     assert seen[2].text == seen[3].text == "The lighthouse keeper counted forty gulls."
     text = (folder / "notes.md").read_text()
-    assert seen[4].text == text[8000:16000] + "\n[part 2 of 3; go on with part=3]"
+    assert seen[4].text == "[part 2 of 3; go on with part=3]\n" + text[8000:16000]
     assert seen[5].is_error and "no page 'nothing'" in seen[5].text
     assert seen[6].is_error
+
+
+@pytest.mark.parametrize("chars", [schema.Environment().result_chars, 8000])
+def test_a_part_that_is_cut_still_says_how_to_go_on(folder: Path, tmp_path: Path, chars: int) -> None:
+    corpus = tmp_path / "index.sqlite"
+    index(folder, corpus)
+    (tmp_path / "root").mkdir()
+    (seen,) = ask(SubprocessSandbox(), corpus, tmp_path / "root", ("open_page", {"title": "notes"}), chars=chars)
+    lines = seen.text.splitlines()
+    assert lines[:2] == ["[part 1 of 3; go on with part=2]", "# Gulls"]
+    assert lines[-1] == f"[cut: {chars} of 8033 characters; the whole of this result is in result-1.txt]"
 
 
 def test_a_dump_is_indexed_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,6 +93,16 @@ def test_a_dump_is_indexed_by_the_command(tmp_path: Path, capsys: pytest.Capture
     with sqlite3.connect(corpus) as database:  # by SQLite alone
         found = database.execute("SELECT name FROM pages WHERE pages MATCH 'number AND 17'").fetchall()
     assert found == [("http://x/17",)]
+
+
+def test_half_a_character_in_a_folder_costs_that_character(tmp_path: Path) -> None:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    (folder / "half.json").write_text('{"said": "\\ud83d gulls"}')
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("A lighthouse.")
+    assert index(folder, tmp_path / "index.sqlite") == (2, 0)
+    corpus = Corpus(tmp_path / "index.sqlite")
+    assert "? gulls" in str(corpus.page("half.json")) and corpus.page("caf?.txt") == "A lighthouse."
 
 
 def test_a_line_of_a_dump_ends_at_a_line_feed_alone(tmp_path: Path) -> None:

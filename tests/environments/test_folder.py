@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import os
+import resource
 import subprocess
 import tarfile
 import zipfile
@@ -51,7 +53,7 @@ def test_no_path_leads_out(path: str, scratch: Path) -> None:
     assert sorted(p.name for p in scratch.parent.iterdir()) == ["scratch"]
 
 
-@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tgz"])
 def test_what_is_packed_is_what_the_usual_programs_read(name: str, scratch: Path) -> None:
     call(folder.write_file, "data/one.txt", "1")
     call(folder.write_file, "data/two.txt", "2")
@@ -65,6 +67,51 @@ def test_what_is_packed_is_what_the_usual_programs_read(name: str, scratch: Path
     said, is_error = call(folder.unpack, name, "again")
     assert not is_error and "data/one.txt" in said
     assert (scratch / "again" / "data" / "one.txt").read_text() == "1"
+
+
+@pytest.mark.parametrize("name", ["all.zip", "all.tar", "deep/all.tgz"])
+def test_a_folder_is_packed_into_itself_as_often_as_one_likes(name: str, scratch: Path) -> None:
+    (scratch / "one.txt").write_text("1")
+    (scratch / "deep").mkdir()
+    for _ in range(2):
+        said, is_error = call(folder.pack, ".", name)
+        assert (said, is_error) == (f"{(scratch / name).stat().st_size} bytes in {name}", False)
+        assert call(folder.unpack, name, "again")[0].count(".txt") == 1
+        assert (scratch / "again" / "scratch" / "one.txt").read_text() == "1"
+        assert not (scratch / "again" / "scratch" / name).exists()
+        subprocess.run(["rm", "-r", "again"], check=True)
+    assert sorted(p.name for p in scratch.rglob("*")) == sorted(["one.txt", "deep", Path(name).name])
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_an_archive_that_becomes_too_large_leaves_what_was_there(name: str, scratch: Path) -> None:
+    (scratch / "noise").write_bytes(os.urandom(200_000))
+    (scratch / name).write_text("mine")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        said, is_error = call(folder.pack, "noise", name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert is_error and "File too large" in said and "\n" not in said
+    assert sorted(p.name for p in scratch.iterdir()) == [name, "noise"] and (scratch / name).read_text() == "mine"
+
+
+def test_what_was_made_is_named(scratch: Path) -> None:
+    call(folder.write_file, "t.txt", "x")
+    size = call(folder.pack, "t.txt", "data.gz")[0].removesuffix(" bytes in data.tar.gz")
+    assert (scratch / "data.tar.gz").stat().st_size == int(size) and not (scratch / "data.gz").exists()
+    assert call(folder.unpack, "data.tar.gz", "again") == ("1 entries: t.txt", False)
+
+
+def test_what_is_no_archive_is_not_made(scratch: Path) -> None:
+    call(folder.write_file, "t.txt", "x")
+    for name in ("data.rar", "data"):
+        assert call(folder.pack, "t.txt", name) == (f"{name} is none of .zip, .tar, .tar.gz, .tgz", True)
+    assert call(folder.pack, "no", "a.zip") == ("no 'no'", True)
+    call(folder.write_file, "a.zip", "x")
+    assert call(folder.pack, "a.zip", "a.zip") == ("a.zip cannot hold itself", True)
+    assert sorted(p.name for p in scratch.iterdir()) == ["a.zip", "t.txt"]
 
 
 def test_archives_that_want_out_stay_in(scratch: Path) -> None:

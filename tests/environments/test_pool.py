@@ -200,7 +200,8 @@ def test_a_long_result_is_cut_and_whole_in_a_file_that_is_no_link(sandbox: Sandb
     async def story() -> None:
         async with make(sandbox, root, result_chars=100) as pool, pool.episode() as environment:
             seen = await environment.call("python", {"code": plant})
-            assert seen.text == "y" * 100 + "\n[cut: 100 of 5000 characters; the whole is in result-2.txt]"
+            note = "[cut: 100 of 5000 characters; the whole of this result is in result-2.txt]"
+            assert seen.text == "y" * 100 + "\n" + note
             whole = await environment.call("python", {"code": "print(len(open('result-2.txt').read()))"})
             assert whole.text == "5000"
         assert not foreign.exists()

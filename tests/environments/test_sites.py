@@ -15,6 +15,7 @@ from mcp_types import CallToolResult
 
 from aworld.environments.servers.arxiv import arxiv_search
 from aworld.environments.servers.pubchem import pubchem
+from aworld.environments.servers.result import UNANSWERED
 from aworld.environments.servers.wayback import wayback
 from aworld.environments.servers.web_search import web_search
 from aworld.environments.servers.wikipedia import wikipedia_page, wikipedia_search
@@ -67,6 +68,28 @@ def test_web_search_by_searxng(monkeypatch: pytest.MonkeyPatch) -> None:
         assert refused(web_search("nothing")) == "nothing found"
 
 
+def test_what_a_search_engine_did_not_say_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the engines behind SearXNG one may be suspended and another answer; a captive portal answers in HTML."""
+    silent = [["google", "Suspended: too many requests"], ["bing", "timeout"]]
+    hit = {"title": "T", "url": "http://x/", "content": "S"}
+    answers = {
+        "none": {"results": [], "unresponsive_engines": silent},
+        "some": {"results": [hit], "unresponsive_engines": silent},
+        "nothing": {"results": [], "unresponsive_engines": []},
+        "portal": Reply(b"<p>Please log in</p>", "text/html"),
+        "changed": {"hits": []},
+    }
+    monkeypatch.delenv("AWORLD_SEARCH_KEY", raising=False)
+    with site(lambda path, query, headers: answers[query["q"]]) as address:
+        monkeypatch.setenv("AWORLD_SEARCH_URL", address)
+        reasons = "google: Suspended: too many requests, bing: timeout"
+        assert refused(web_search("none")) == f"{UNANSWERED}: none of its engines did: {reasons}"
+        assert told(web_search("some")) == "1. T\nhttp://x/\nS"
+        assert refused(web_search("nothing")) == "nothing found"
+        for query in ("portal", "changed"):
+            assert refused(web_search(query)).startswith(f"{UNANSWERED}: its answer cannot be read: ")
+
+
 def test_web_search_by_brave(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(path: str, query: dict[str, str], headers: Mapping[str, str]) -> Any:
         if headers.get("X-Subscription-Token") != "secret":
@@ -95,6 +118,10 @@ def test_wikipedia_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
             return {"query": {"search": found if query["srsearch"] == "ada" else []}}
         if query["action"] == "parse":
             return {"parse": {"text": f"<p>Revision <b>{query['oldid']}</b>.</p>"}}
+        if query.get("titles") == "de:Ada":
+            return {"batchcomplete": True, "query": {"interwiki": [{"title": "de:Ada", "iw": "de"}]}}
+        if not query.get("titles"):
+            return {"batchcomplete": True}
         if query["titles"] != "Ada":
             return {"query": {"pages": [{"title": query["titles"], "missing": True}]}}
         if query["prop"] == "extracts":
@@ -108,11 +135,14 @@ def test_wikipedia_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWORLD_WIKIPEDIA_URL", f"{address}/w/api.php")
         assert told(wikipedia_search("ada")) == 'Ada: the first "program"'
         assert refused(wikipedia_search("bob")) == "nothing found"
-        assert told(wikipedia_page("Ada")).endswith("[part 1 of 2; go on with part=2]")
+        assert told(wikipedia_page("Ada")).startswith("[part 1 of 2; go on with part=2]\nAAA")
         assert told(wikipedia_page("Ada", 2)) == "B"
         assert told(wikipedia_page("Ada", date="2023-01-31")) == "[as of 2022-12-24T08:00:00Z]\nRevision\n77\n."
         assert "asked ('2020-01-01" in refused(wikipedia_page("Ada", date="2020-01-01"))
-        assert "no page 'Bob'" in refused(wikipedia_page("Bob"))
+        for title in ("Bob", "de:Ada", ""):
+            for date in ("", "2023-01-31"):
+                told_so = f"no page {title!r}; look with wikipedia_search"
+                assert refused(wikipedia_page(title, date=date)) == told_so
         assert "no date" in refused(wikipedia_page("Ada", date="January"))
 
 

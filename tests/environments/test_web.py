@@ -108,7 +108,7 @@ def test_pages_and_documents_are_read(site: Site, tmp_path: Path) -> None:
         assert "/notes" in article.text  # where a link leads
         assert "hidden" not in article.text and "Home" not in article.text
     assert [one.text for one in seen[2:5]] == ["Çelik", "The seventh note has the program.", "at last"]
-    assert seen[5].text == "x" * 8000 + "\n[part 1 of 2; go on with part=2]"
+    assert seen[5].text == "[part 1 of 2; go on with part=2]\n" + "x" * 8000
     assert seen[6].text == "y" * 100
 
 

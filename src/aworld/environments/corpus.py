@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.progress import track
 
 from aworld.environments.servers.documents import READERS, plain
+from aworld.environments.servers.result import sound
 from aworld.errors import InputError
 from aworld.rundir import publishing
 
@@ -80,4 +81,5 @@ def _folder(root: Path) -> Iterator[tuple[str, str, str] | None]:
             print(f"warning: {path} is left out: {type(reason).__name__}: {str(reason)[:200]}", file=sys.stderr)
             yield None
             continue
-        yield path.stem, text, str(path.relative_to(root))
+        # names that are not UTF-8 and JSON's escapes may hold half a surrogate pair, which no index can
+        yield sound(path.stem), sound(text), sound(str(path.relative_to(root)))

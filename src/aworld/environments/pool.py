@@ -84,7 +84,8 @@ class Slot:
         if len(observation.text) <= limit:
             return observation
         whole = await asyncio.to_thread(keep, observation.text, self.scratch)
-        note = f"[cut: {limit} of {len(observation.text)} characters{f'; the whole is in {whole}' if whole else ''}]"
+        kept = f"; the whole of this result is in {whole}" if whole else ""
+        note = f"[cut: {limit} of {len(observation.text)} characters{kept}]"
         return replace(observation, text=f"{observation.text[:limit]}\n{note}")
 
 

@@ -6,6 +6,7 @@ PATH. Scripts run; sounds, videos and drawings are not seen (take a screenshot),
 
 import asyncio
 import os
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,10 @@ addEventListener("click", (event) => {
 }, true);
 """
 VIEW = Path(__file__).with_name("view.js")
+STATUS = "performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0"
+NO_PAGE = "chrome-error:"  # begins the address of what Chromium shows where there is no page
+# its reasons that another try meets again: what is no page, not allowed here, or leads round in circles
+LASTING = ("ERR_ABORTED", "ERR_BLOCKED_BY_CLIENT", "ERR_TOO_MANY_REDIRECTS", "ERR_UNSAFE_PORT")
 
 
 def seconds() -> float:
@@ -83,9 +88,12 @@ class Browser:
             try:
                 await internet.check(url)
                 self._allowed[host] = True
-            except internet.WebError:
+            except internet.WebError as reason:
+                if reason.passing:  # the next time its name may be found
+                    await route.abort("namenotresolved")
+                    return
                 self._allowed[host] = False
-        await (route.continue_() if self._allowed[host] else route.abort("addressunreachable"))
+        await (route.continue_() if self._allowed[host] else route.abort("blockedbyclient"))
 
 
 _browser = Browser()
@@ -134,8 +142,7 @@ async def browse_view(part: int = 1) -> CallToolResult:
 async def browse_screenshot(name: str = "screenshot.png") -> CallToolResult:
     try:
         page = await _browser.page()
-        if page.url.startswith("http"):
-            await internet.check(page.url)
+        await _answered(page)
         picture = await page.screenshot(type="png")
         file = write_new(Path.cwd(), name or "screenshot.png", picture)
     except internet.WebError as reason:
@@ -156,17 +163,38 @@ async def _after(step: Any, part: int = 1) -> CallToolResult:
         await asyncio.sleep(SETTLES)  # what a click leads to has begun by then
         with suppress(TooLong):  # some pages never fall silent
             await page.wait_for_load_state("networkidle", timeout=200 * seconds())
-        if page.url.startswith("http"):
-            await internet.check(page.url)  # where a redirect has led nobody was asked
+        await _answered(page)
         title, lines = await page.title(), await page.evaluate(VIEW.read_text(), MARK)
     except internet.WebError as reason:
         return internet.failed(reason)
     except TooLong as reason:
         return internet.failed(internet.WebError(_line(reason), passing=True))
     except Error as reason:
-        return error(_line(reason))
+        return internet.failed(internet.WebError(_line(reason), _passes(str(reason))))
     content = "\n".join([f"{title}\n{page.url}", *lines])
     return in_parts(content, part, page.url)
+
+
+async def _answered(page: Any) -> None:
+    """That the page shown, wherever a click or a redirect has led, is one, and on the web.
+
+    Raises:
+        WebError: it is not on the web, or another try may find another.
+    """
+    if page.url.startswith("http"):
+        await internet.check(page.url)
+        status = await page.evaluate(STATUS)
+        if status in internet.AGAIN:
+            raise internet.WebError(f"{page.url[:200]}: status {status}", passing=True)
+    elif page.url.startswith(NO_PAGE):
+        shown = await page.evaluate("document.body.innerText")
+        if code := re.search(r"\bERR_\w+", shown):
+            raise internet.WebError(f"there is no page: {code[0]}", _passes(f"net::{code[0]}"))
+
+
+def _passes(reason: str) -> bool:
+    """Whether what Playwright or Chromium says is of the network, and may be otherwise the next time."""
+    return "net::ERR_" in reason and not any(f"net::{code}" in reason for code in LASTING)
 
 
 def _line(reason: BaseException) -> str:

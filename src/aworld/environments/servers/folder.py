@@ -1,7 +1,8 @@
 """`list_files`, `write_file`, `pack`, `unpack`: the working folder. No path leads out of it, in an archive neither."""
 
-import shutil
+import os
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from aworld.environments.servers.result import error, text
 
 MAX_LISTED = 200
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+PACKED = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 async def list_files(path: str = ".") -> CallToolResult:
@@ -62,14 +64,49 @@ async def unpack(path: str, into: str = ".") -> CallToolResult:
 async def pack(path: str, archive: str) -> CallToolResult:
     try:
         source, target = inside(path), inside(archive)
-        kind = {".zip": "zip", ".tar": "tar", ".gz": "gztar"}.get(target.suffix.lower())
-        if kind is None or not source.exists():
-            return error(f"no {path[:100]!r}" if kind else f"{archive} is none of .zip, .tar, .tar.gz")
-        base = str(target).removesuffix(".gz").removesuffix(target.suffix).removesuffix(".tar")
-        made = shutil.make_archive(base, kind, source.parent, source.name)
+        if target.suffix.lower() == ".gz" and not target.name.lower().endswith(".tar.gz"):
+            target = target.with_suffix(".tar.gz")  # gzip alone holds neither names nor folders
+        if not target.name.lower().endswith(PACKED):
+            return error(f"{archive} is none of {', '.join(PACKED)}")
+        if source == target:
+            return error(f"{archive} cannot hold itself")
+        if not source.exists():
+            return error(f"no {path[:100]!r}")
+        size = _pack(source, target)
     except (OSError, ValueError) as reason:
         return error(f"cannot pack {path[:100]!r}: {reason}")
-    return text(f"{Path(made).stat().st_size} bytes in {archive}")
+    return text(f"{size} bytes in {target.relative_to(Path.cwd().resolve())}")
+
+
+def _pack(source: Path, target: Path) -> int:
+    """Write an archive, all of it or none; returns its size.
+
+    It may lie in the folder that it holds, as all that a sandbox can write to lies in one: so what goes in is settled
+    before it is begun.
+
+    Raises:
+        OSError, ValueError: something cannot be read, or the archive not written.
+    """
+    members = [one for one in (source, *sorted(source.rglob("*"))) if one != target]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".pack-", dir=target.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            if target.suffix.lower() == ".zip":
+                with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+                    for one in members:
+                        if one.is_file() or one.is_dir():  # a pipe would be waited for
+                            archive.write(one, one.relative_to(source.parent))
+            else:
+                with tarfile.open(fileobj=file, mode="w" if target.suffix.lower() == ".tar" else "w:gz") as tar:
+                    for one in members:
+                        tar.add(one, one.relative_to(source.parent), recursive=False)
+        Path(name).chmod(0o644)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink()
+        raise
+    return target.stat().st_size
 
 
 def add_to(server: MCPServer) -> None:

@@ -28,7 +28,7 @@ async def web_search(query: str, count: int = 5) -> CallToolResult:
     except internet.WebError as reason:  # a wrong key, for one, is nothing to keep
         return error(f"{UNANSWERED}: {reason}")
     except (ValueError, KeyError, TypeError, AttributeError) as reason:
-        return error(f"the search engine's answer cannot be read: {type(reason).__name__}: {reason}")
+        return error(f"{UNANSWERED}: its answer cannot be read: {type(reason).__name__}: {str(reason)[:200]}")
     lines = [
         f"{number}. {hit['title']}\n{hit['url']}\n{' '.join((hit['snippet'] or '').split())[:SNIPPET_CHARS]}"
         for number, hit in enumerate(hits[: min(max(count, 1), MOST)], 1)
@@ -38,10 +38,11 @@ async def web_search(query: str, count: int = 5) -> CallToolResult:
 
 async def _searxng(url: str, query: str) -> list[dict[str, Any]]:
     page = await internet.get(f"{url.rstrip('/')}/search", {"q": query, "format": "json"}, own=True)
-    return [
-        {"title": hit["title"], "url": hit["url"], "snippet": hit.get("content")}
-        for hit in json.loads(page.body)["results"]
-    ]
+    found = json.loads(page.body)
+    if not found["results"] and (silent := found.get("unresponsive_engines")):
+        # what it asks has blocked it or is slow: of what there is on the web that says nothing
+        raise internet.WebError(f"none of its engines did: {', '.join(': '.join(map(str, one)) for one in silent)}")
+    return [{"title": hit["title"], "url": hit["url"], "snippet": hit.get("content")} for hit in found["results"]]
 
 
 async def _brave(url: str, key: str, query: str) -> list[dict[str, Any]]:

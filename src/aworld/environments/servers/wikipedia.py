@@ -21,7 +21,7 @@ HITS = "8"
 
 async def wikipedia_search(query: str) -> CallToolResult:
     try:
-        found = (await _ask(list="search", srsearch=query, srlimit=HITS))["query"]["search"]
+        found = (await _ask(list="search", srsearch=query, srlimit=HITS)).get("query", {}).get("search", [])
     except internet.WebError as reason:
         return internet.failed(reason)
     lines = [f"{hit['title']}: {unescape(re.sub('<[^>]*>', '', hit['snippet']))}" for hit in found]
@@ -40,18 +40,24 @@ async def wikipedia_page(title: str, part: int = 1, date: str = "") -> CallToolR
 
 
 async def _newest(title: str) -> str:
-    pages = (await _ask(prop="extracts", explaintext="1", redirects="1", titles=title))["query"]["pages"]
-    return pages[0].get("extract", "")
+    found = await _ask(prop="extracts", explaintext="1", redirects="1", titles=title)
+    return str(_page(found).get("extract", ""))
 
 
 async def _dated(title: str, date: str) -> str:
     wanted = {"rvlimit": "1", "rvdir": "older", "rvstart": f"{date}T23:59:59Z", "rvprop": "ids|timestamp"}
-    pages = (await _ask(prop="revisions", redirects="1", titles=title, **wanted))["query"]["pages"]
-    revisions = pages[0].get("revisions", [])
+    found = await _ask(prop="revisions", redirects="1", titles=title, **wanted)
+    revisions = _page(found).get("revisions", [])
     if not revisions:
         return ""
     parsed = await _ask(action="parse", oldid=str(revisions[0]["revid"]), prop="text")
     return "\n".join([f"[as of {revisions[0]['timestamp']}]", *documents.page_text(parsed["parse"]["text"])])
+
+
+def _page(answer: dict[str, Any]) -> dict[str, Any]:
+    """The page asked for; {} of an empty title, and of one that another wiki has, such as de:Berlin."""
+    pages: list[dict[str, Any]] = answer.get("query", {}).get("pages", [])
+    return pages[0] if pages else {}
 
 
 async def _ask(action: str = "query", **parameters: str) -> dict[str, Any]:
