@@ -137,6 +137,14 @@ def test_nothing_but_the_public_web_is_asked(url: str, tmp_path: Path, monkeypat
     assert "is not on the public web" in seen.text or "is not an http or https address" in seen.text
 
 
+def test_what_is_no_address_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWORLD_WEB_PRIVATE", raising=False)
+    told = {"http://[::": "is no address", f"http://{'a' * 64}.org/": "cannot be a host's name"}
+    seen = play(tmp_path / "root", *(("fetch", {"url": url}) for url in told))
+    for one, words in zip(seen, told.values(), strict=True):
+        assert one.is_error and words in one.text and "\n" not in one.text
+
+
 def test_a_download_is_a_file_that_the_sandbox_sees(site: Site, tmp_path: Path) -> None:
     read = ("python", {"code": "import hashlib\nhashlib.sha256(open('data.bin','rb').read()).hexdigest()"})
     names = ("python", {"code": "import os\nsorted(os.listdir())"})

@@ -125,7 +125,10 @@ async def check(url: httpx.URL | str) -> None:
     Raises:
         WebError: it is not on the web.
     """
-    url = httpx.URL(url)
+    try:
+        url = httpx.URL(url)
+    except httpx.InvalidURL as reason:
+        raise WebError(f"{str(url)[:200]!r} is no address: {reason}") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise WebError(f"{str(url)[:200]!r} is not an http or https address")
     if os.environ.get("AWORLD_WEB_PRIVATE") == "1":
@@ -139,6 +142,8 @@ async def check(url: httpx.URL | str) -> None:
             answers = await asyncio.get_running_loop().getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)
         except OSError as failure:
             raise WebError(f"{url.host} is not found: {failure.strerror or failure}", passing=True) from None
+        except UnicodeError:  # a part of it is empty or too long
+            raise WebError(f"{url.host[:200]} cannot be a host's name") from None
         found = [ipaddress.ip_address(answer[4][0]) for answer in answers]
     if not all(address.is_global for address in found):
         raise WebError(f"{url.host} is not on the public web")

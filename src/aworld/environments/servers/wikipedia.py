@@ -70,7 +70,7 @@ async def _ask(action: str = "query", **parameters: str) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(page.body)
     except ValueError:
-        raise internet.WebError(f"{url} does not answer in JSON") from None
+        raise internet.WebError(f"{url} does not answer in JSON", passing=True) from None
     if "error" in answer:
         raise internet.WebError(f"{url}: {answer['error'].get('info', 'an error')}")
     return answer
