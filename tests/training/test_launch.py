@@ -1,0 +1,28 @@
+"""Which of Slurm's processes are ranks of the trainer, and which start them."""
+
+import pytest
+
+from aworld import config as configuration
+from aworld.training.launch import is_rank
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("tasks_of_the_site", "tasks_of_the_step", "ranks"),
+    [
+        (4, 4, True),
+        (1, 1, True),
+        (4, 2, True),  # the job was given fewer than the run's site says
+        (4, 8, True),
+        (4, 1, False),  # one process, as in a shell under srun, starts all ranks itself
+        (4, None, False),  # no Slurm
+    ],
+)
+def test_the_tasks_of_a_step_are_ranks(
+    monkeypatch: pytest.MonkeyPatch, tasks_of_the_site: int, tasks_of_the_step: int | None, ranks: bool
+) -> None:
+    for name, value in (("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", str(tasks_of_the_step))):
+        monkeypatch.setenv(name, value) if tasks_of_the_step else monkeypatch.delenv(name, raising=False)
+    config = configuration.load(["recipe=demo", "site=local", f"site.train.tasks_per_node={tasks_of_the_site}"])
+    assert is_rank(config) is ranks
