@@ -191,6 +191,7 @@ def test_who_comes_when_all_is_played_starts_no_vllm(run):
     before = {path: path.stat().st_size for path in run.logs.glob("vllm-*.log")}
     job("rollout", run, "--round", "3")
     assert {path: path.stat().st_size for path in run.logs.glob("vllm-*.log")} == before != {}
+    job("gather", run, "--round", "3")
     assert run.trajectories(3).exists()
 
 
