@@ -83,6 +83,14 @@ def test_a_site_may_ask_by_qos_gres_and_constraint(config: configuration.Config)
     assert "constraint" not in options(script(site, run, rollout, []))
 
 
+def test_an_option_of_the_site_may_have_no_value(config: configuration.Config) -> None:
+    words = ["site.sbatch={exclusive: true, time-min: 4:00:00, requeue: false}", "site.environment={A: FALSE, B: 010}"]
+    changed, run = configuration.changed(config, words), RunDir(Path("runs/x"))
+    lines = script(changed.site, run, stage_of("train", changed, run, 1), []).splitlines()
+    assert {"#SBATCH --exclusive", "#SBATCH --time-min=4:00:00", "export A=FALSE", "export B=010"} <= set(lines)
+    assert not [line for line in lines if line.startswith("#SBATCH --requeue")]
+
+
 def arrays(config: configuration.Config, *words: str) -> list[tuple[str, str]]:
     """`--array` and the number of an element's first worker, of every script of a rollout."""
     changed = configuration.changed(config, list(words))

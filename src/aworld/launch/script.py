@@ -105,10 +105,15 @@ def job_name(run: RunDir, stage: Stage) -> str:
     return f"{run.root.name}.{stage.name}"
 
 
+def further(options: dict[str, str]) -> dict[str, str | bool]:
+    """`site.sbatch` as submitit takes options: the word true is one without a value, false is none."""
+    return {key: value.lower() == "true" or value for key, value in options.items() if value.lower() != "false"}
+
+
 def parameters(site: Site, run: RunDir, stage: Stage, part: Part, after: list[str]) -> dict[str, Any]:
     """What submitit is told about a job."""
     resources, gpus = stage.resources, stage.resources.gpus_per_node
-    extra: dict[str, Any] = {"requeue": True, **site.sbatch}
+    extra: dict[str, Any] = further({"requeue": "true", **site.sbatch})
     if after:
         kind = "afterany" if stage.come_what_may else "afterok"
         extra |= {"dependency": ":".join([kind, *after]), "kill-on-invalid-dep": "yes"}
