@@ -107,6 +107,8 @@ def test_all_arrays_of_a_stage_together_run_no_more_than_array_parallel(config: 
     assert [array for array, _ in arrays(config, *words, "site.array_parallel=0")] == ["0-8%9", "0-7%8", "0-7%8"]
     with pytest.raises(InputError, match="array_parallel=2 is less than the 3 arrays that 25 elements need"):
         arrays(config, *words, "site.array_parallel=2")
+    with pytest.raises(InputError, match=r"site\.array_limit=0 allows no element of an array; set it to 1 or more"):
+        arrays(config, "site.array_limit=0")
 
 
 def test_a_dry_run_writes_every_script(config: configuration.Config, tmp_path: Path) -> None:

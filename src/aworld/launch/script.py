@@ -40,8 +40,10 @@ def parts(site: Site, stage: Stage, elements: list[int] | None = None) -> list[P
     `site.array_parallel` holds for all of them together: each gets its share.
 
     Raises:
-        InputError: there are more arrays than elements may run at once.
+        InputError: an array may have no element, or there are more arrays than elements may run at once.
     """
+    if site.array_limit < 1:
+        raise InputError(f"site.array_limit={site.array_limit} allows no element of an array; set it to 1 or more")
     left = list(range(stage.resources.elements)) if elements is None else elements
     count = -(-len(left) // site.array_limit)
     if 0 < site.array_parallel < count:
