@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aworld.config import CONFIGS, load, read, to_yaml
+from aworld.config import CONFIGS, changed, load, read, to_yaml
 from aworld.errors import InputError
 
 pytestmark = pytest.mark.unit
@@ -17,6 +17,48 @@ def test_demo_composes_and_round_trips(tmp_path: Path) -> None:
     assert config.training.lr == 1e-3 and config.name == "x" and config.environment.servers == ["python", "files"]
     (tmp_path / "run.yaml").write_text(to_yaml(config))
     assert read(tmp_path / "run.yaml") == config
+
+
+SITE = """
+name: mine
+environment: {HDF5_USE_FILE_LOCKING: FALSE, A: 010, ON: 1e3, QUOTED: "a 'b'"}
+sbatch:
+  exclusive: true
+  time-min: 4:00:00
+  requeue: false
+rollout: {elements: 3}
+"""
+VARIABLES = {"HDF5_USE_FILE_LOCKING": "FALSE", "A": "010", "ON": "1e3", "QUOTED": "a 'b'"}
+OPTIONS = {"exclusive": "true", "time-min": "4:00:00", "requeue": "false"}
+
+
+def test_what_a_site_passes_on_stays_as_written(tmp_path: Path) -> None:
+    """In its file, in a recipe, on the command line, and in run.yaml."""
+    configs = shutil.copytree(CONFIGS, tmp_path / "configs")
+    (configs / "site" / "mine.yaml").write_text(SITE)
+    recipe = (configs / "recipe" / "demo.yaml").read_text()
+    (configs / "recipe" / "mine.yaml").write_text(f"{recipe}\nsite: {{environment: {{B: No}}}}\n")
+    config = load(["recipe=mine", "site=mine"], configs)
+    assert config.site.rollout.elements == 3
+    assert (config.site.environment, config.site.sbatch) == (VARIABLES | {"B": "No"}, OPTIONS)
+    words = [
+        "site.environment.C=FALSE",
+        "site.environment={D: 0x10, E: }",
+        "site.sbatch.nice=1_000",
+        "site[sbatch].x=y",
+    ]
+    config = changed(config, words)
+    assert config.site.environment == VARIABLES | {"B": "No", "C": "FALSE", "D": "0x10", "E": ""}
+    assert config.site.sbatch == OPTIONS | {"nice": "1_000", "x": "y"}
+    (tmp_path / "run.yaml").write_text(to_yaml(config))
+    assert read(tmp_path / "run.yaml") == config
+
+
+def test_a_mapping_that_a_site_passes_on_may_be_merged_from_another(tmp_path: Path) -> None:
+    configs = shutil.copytree(CONFIGS, tmp_path / "configs")
+    text = "name: mine\nenvironment: &base {A: FALSE}\nsbatch: {<<: *base, B: 1:00:00}"
+    (configs / "site" / "mine.yaml").write_text(text)
+    assert load(["recipe=demo", "site=mine"], configs).site.sbatch == {"A": "FALSE", "B": "1:00:00"}
 
 
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONFIGS / "recipe").glob("*.yaml")))

@@ -13,6 +13,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from aworld.errors import InputError
 from aworld.site import Site
+from aworld.words import as_written, keep_words
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = ("site", "model", "tasks", "agent")
@@ -281,10 +282,23 @@ def _applied(config: Any, words: list[str]) -> Any:
             file, values = _read(CONFIGS, key, value)
             config[key] = _merge(OmegaConf.structured(Config), {key: values}, str(file), prefix=f"{key}.")[key]
             continue
-        patch = OmegaConf.create({})
-        OmegaConf.update(patch, key, _scalar(value, word))
-        config = _merge(config, OmegaConf.to_container(patch), f"'{word}' on the command line")
+        try:
+            typed: Any = OmegaConf.to_container(OmegaConf.create(f"x: {value}"))
+            written = as_written(f"x: {value}")
+        except Exception:
+            raise InputError(f"'{word}' on the command line: the value is not valid YAML; quote it") from None
+        values = _nested(key, typed["x"])
+        if "site" in values:
+            values["site"] = keep_words(values["site"], _nested(key, written["x"])["site"])
+        config = _merge(config, values, f"'{word}' on the command line")
     return config
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """{a: {b: value}} of the key a.b, or a[b]."""
+    patch = OmegaConf.create({})
+    OmegaConf.update(patch, key, value)
+    return OmegaConf.to_container(patch)  # type: ignore[return-value]
 
 
 def read(path: Path) -> Config:
@@ -317,24 +331,22 @@ def _read(configs: Path, group: str, name: str) -> tuple[Path, dict[str, Any]]:
     file = configs / group / f"{name}.yaml"
     if not file.is_file():
         raise InputError(f"no {group} '{name}': {file} is not there; valid: {_names(configs, group)}")
-    return file, _values(file)
+    return file, _values(file, is_site=group == "site")
 
 
-def _values(file: Path) -> dict[str, Any]:
+def _values(file: Path, is_site: bool = False) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(OmegaConf.load(file))
+        words = as_written(file.read_text())
     except Exception as error:  # PyYAML's own errors carry line and column over several lines
         raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise InputError(f"{file} holds no keys")
+    if is_site:
+        values = keep_words(values, words)
+    elif "site" in values:
+        values["site"] = keep_words(values["site"], words["site"])
     return {str(k): v for k, v in values.items()}
-
-
-def _scalar(value: str, word: str) -> Any:
-    try:
-        return OmegaConf.to_container(OmegaConf.create(f"x: {value}"))["x"]  # type: ignore[index, call-overload]
-    except Exception:
-        raise InputError(f"'{word}' on the command line: the value is not valid YAML; quote it") from None
 
 
 def _merge(config: Any, values: Any, where: str, prefix: str = "") -> Any:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from aworld.errors import InfrastructureError
 
@@ -18,6 +19,7 @@ STARTER = "AWORLD_STARTER"
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without -o flock, NFS without lockd
+_KILL_SECONDS = 10.0  # for Linux to end a process that was sent SIGKILL
 _SOON = (signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -74,15 +76,14 @@ class Notice:
 
 @contextmanager
 def sole_holder(path: Path) -> Iterator[None]:
-    """Hold the lock at `path`, with our process id in it.
+    """Hold the lock at `path`, with our node and process id in it.
 
     Raises:
         InfrastructureError: another process holds it.
     """
     with try_to_hold(path) as is_ours:
         if not is_ours:
-            holder = path.read_text().strip()
-            raise InfrastructureError(f"process {holder} is already doing this work ({path}); wait for it, or end it")
+            raise InfrastructureError(f"{holder(path)} is already doing this work ({path}); wait for it, or end it")
         yield
 
 
@@ -99,40 +100,77 @@ def hold(path: Path, poll: float = 0.2) -> Iterator[None]:
 
 @contextmanager
 def try_to_hold(path: Path) -> Iterator[bool]:
-    """Whether the lock at `path` is ours; our process id is in it then.
+    """Whether the lock at `path` is ours; our node and process id are in it then.
 
     It holds against processes of this node; on another node only where the file system shares its locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as f:
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(f, fcntl.LOCK_EX):
             yield False
             return
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
         f.truncate(0)
-        f.write(str(os.getpid()))
+        f.write(f"{os.uname().nodename} {os.getpid()}")
         f.flush()
+        os.fsync(f.fileno())  # NFS would keep it on this node for a while
         yield True
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock at `path`: one of this node, or of any where the file system shares its locks.
+
+    Where it has no locks, none is held.
+    """
+    with open(path) as f:
+        return not _lock(f, fcntl.LOCK_SH)
+
+
+def holder(path: Path) -> str:
+    """Who holds the lock at `path`, or was the last to, in words."""
+    node, pid = _holder(path.read_text())
+    return f"process {pid} on node {node}" if pid else "an unknown process"
+
+
 def end_holder(path: Path, patience: float = 20.0) -> bool:
-    """End the process that holds the lock at `path`: SIGTERM, then SIGKILL. Returns whether there was one."""
-    found = False
+    """End the process that holds the lock at `path`: SIGTERM, then SIGKILL. Returns whether there was one.
+
+    Raises:
+        InfrastructureError: it runs on another node, or holds the lock still after SIGKILL.
+    """
+    found = killed = False
     give_up = time.monotonic() + patience
     while path.exists():
         with open(path, "r+") as f:
-            try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _lock(f, fcntl.LOCK_EX):
                 return found
-            except BlockingIOError:
-                pid = int(f.read() or 0)
-        if pid and (not found or time.monotonic() > give_up):
+            node, pid = _holder(f.read())
+        if pid and node != os.uname().nodename:
+            raise InfrastructureError(f"process {pid} is at work on node {node} ({path}); end it there")
+        is_late = time.monotonic() > give_up
+        if is_late and (killed or not pid):
+            raise InfrastructureError(f"{path} is held, and {holder(path)} does not end; end it by hand")
+        if pid and (not found or is_late):
             with suppress(ProcessLookupError):  # it ended just now
-                os.kill(pid, signal.SIGKILL if found else signal.SIGTERM)
-            found = True
+                os.kill(pid, signal.SIGKILL if is_late else signal.SIGTERM)
+            found, killed = True, is_late
+            give_up = time.monotonic() + _KILL_SECONDS if is_late else give_up
         time.sleep(0.1)
     return found
+
+
+def _lock(f: TextIO, kind: int) -> bool:
+    """Whether the lock is ours now; it is, too, where the file system has none."""
+    try:
+        fcntl.flock(f, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def _holder(text: str) -> tuple[str, int]:
+    """The node and process id in a lock's text; 0 while they are being written."""
+    node, _, pid = text.partition(" ")
+    return node, int(pid or 0)

@@ -4,7 +4,6 @@ A published file is written under a temporary name, fsynced, renamed, and only t
 waits for the mark never sees a torn file, and a writer that died is simply run again.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 
 from aworld.config import Config
 from aworld.errors import InfrastructureError
+from aworld.processes import is_held
 
 MARK = "COMPLETE"
 DAY = 86400.0
@@ -70,14 +70,8 @@ class RunDir:
         return self.root / "locks" / f"{name}.lock"
 
     def is_worked_on(self) -> bool:
-        """Whether a process of this node holds one of its locks."""
-        for path in (self.root / "locks").glob("*.lock"):
-            with open(path) as f:
-                try:
-                    fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return True
-        return False
+        """Whether a process holds one of its locks: `processes.is_held`."""
+        return any(is_held(path) for path in (self.root / "locks").glob("*.lock"))
 
     def policy(self, version: int) -> Path:
         """HF weights and tokenizer that a vLLM can serve."""

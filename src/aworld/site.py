@@ -45,13 +45,14 @@ class Site:
     executor: str = "local"  # local | slurm
     account: str = ""
     gres: str = ""  # how GPUs are asked for: "" is --gpus-per-node=N, gpu:h100 is --gres=gpu:h100:N
-    sbatch: dict[str, str] = field(default_factory=dict)  # further options of sbatch, such as {reservation: training}
+    # further options of sbatch, as written: {reservation: training}; true: it has no value; false: it is left out
+    sbatch: dict[str, str] = field(default_factory=dict)
     mpi: str = "pmi2"  # srun --mpi=…: pmi2 for MPICH and Intel MPI, pmix for Open MPI
     array_limit: int = 1000  # most elements of one array: the site's MaxArraySize - 1
     array_parallel: int = 0  # most elements of an array that run at once; 0: all
     signal_seconds: int = 120  # how long before the time limit a job is told to save
     setup: list[str] = field(default_factory=list)  # shell lines before every stage, such as: module load apptainer
-    environment: dict[str, str] = field(default_factory=dict)  # variables of every stage: NCCL_…, https_proxy
+    environment: dict[str, str] = field(default_factory=dict)  # variables of every stage, as written
     images: Images = field(default_factory=Images)
     binds: list[str] = field(default_factory=list)  # paths that containers of vLLM and Megatron see: /a or /a:/b
     bind_python: bool = False  # the images bring a system only; this Python and its packages are bound into them

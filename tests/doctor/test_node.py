@@ -41,6 +41,12 @@ def test_each_node_is_asked_for_its_own_stage(config: Config, tmp_path: Path, mo
     assert "4 × GPU, 8 asked for" in node.gpus(config.site.rollout).detail
 
 
+def test_srun_takes_the_sites_options_without_a_value(config: Config) -> None:
+    config.site.sbatch = {"exclusive": "true", "overcommit": "false"}
+    command = visit._srun(config, config.site.rollout, "true")
+    assert "--exclusive" in command and not [word for word in command if "overcommit" in word or "=true" in word]
+
+
 def test_srun_asks_as_the_jobs_do(config: Config) -> None:
     """With the site's own lines and variables first, and its further options."""
     shell, _, lines, name, *command = visit._srun(config, config.site.rollout, "--nodes=1", "true")

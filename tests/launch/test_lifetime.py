@@ -129,7 +129,8 @@ def test_a_second_trainer_waits_for_the_first(copy: Start, end: str) -> None:
     second = copy()
     assert second.stdout
     said = second.stdout.readline()
-    assert said.startswith(f"process {first.pid} trains this run already") and "waiting for its end" in said
+    assert said.startswith(f"process {first.pid} on node {os.uname().nodename} trains this run already")
+    assert "waiting for its end" in said
     time.sleep(1.5)
     assert second.poll() is None
     if end == "first is killed":

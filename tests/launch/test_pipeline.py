@@ -57,7 +57,8 @@ def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 300)
 
 
 def kill_holder(run: RunDir, name: str) -> None:
-    os.kill(int((run.root / "locks" / f"{name}.lock").read_text()), signal.SIGKILL)
+    _, pid = (run.root / "locks" / f"{name}.lock").read_text().split()
+    os.kill(int(pid), signal.SIGKILL)
 
 
 def aworld(*words: str) -> str:

@@ -97,6 +97,14 @@ def test_memory_is_asked_for_where_it_is_given(config: configuration.Config) -> 
     assert "--mem=" not in train and "--mem-per-cpu=4G" in train and "--mem=" in gather
 
 
+def test_an_option_of_the_site_may_have_no_value(config: configuration.Config) -> None:
+    words = ["site.sbatch={exclusive: true, time-min: 4:00:00, requeue: false}", "site.environment={A: FALSE, B: 010}"]
+    changed, run = configuration.changed(config, words), RunDir(Path("runs/x"))
+    lines = script(changed.site, run, stage_of("train", changed, run, 1), []).splitlines()
+    assert {"#SBATCH --exclusive", "#SBATCH --time-min=4:00:00", "export A=FALSE", "export B=010"} <= set(lines)
+    assert not [line for line in lines if line.startswith("#SBATCH --requeue")]
+
+
 def arrays(config: configuration.Config, *words: str) -> list[tuple[str, str]]:
     """`--array` and the number of an element's first worker, of every script of a rollout."""
     changed = configuration.changed(config, list(words))
@@ -113,6 +121,8 @@ def test_all_arrays_of_a_stage_together_run_no_more_than_array_parallel(config: 
     assert [array for array, _ in arrays(config, *words, "site.array_parallel=0")] == ["0-8%9", "0-7%8", "0-7%8"]
     with pytest.raises(InputError, match="array_parallel=2 is less than the 3 arrays that 25 elements need"):
         arrays(config, *words, "site.array_parallel=2")
+    with pytest.raises(InputError, match=r"site\.array_limit=0 allows no element of an array; set it to 1 or more"):
+        arrays(config, "site.array_limit=0")
 
 
 def test_a_dry_run_writes_every_script(config: configuration.Config, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a person sees of a run on this machine, and how it is ended."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -70,11 +71,22 @@ def test_cancel_ends_whoever_works_on_the_run(run: RunDir) -> None:
     assert aworld("cancel", str(run.root)).stdout.strip() == "no job of this run waits or runs"
 
 
+def test_cancel_says_on_which_node_the_run_is_at_work(run: RunDir) -> None:
+    """As on login2, for a run started on login1, where the file system shares its locks."""
+    with hold(run, "launcher") as launcher:
+        run.lock("launcher").write_text(f"login1 {launcher.pid}")
+        done = aworld("cancel", str(run.root))
+        assert done.returncode == 4 and f"process {launcher.pid} is at work on node login1" in done.stderr
+        assert launcher.poll() is None
+        launcher.kill()
+
+
 def test_a_second_launcher_is_told_of_the_first(run: RunDir) -> None:
     with hold(run, "launcher") as launcher:
         done = aworld("resume", str(run.root))
         launcher.kill()
-    assert done.returncode == 4 and f"process {launcher.pid} is already doing this work" in done.stderr
+    assert done.returncode == 4
+    assert f"process {launcher.pid} on node {os.uname().nodename} is already doing this work" in done.stderr
 
 
 def test_a_program_of_slurm_that_hangs_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,3 @@
-import ctypes
-import platform
 import resource
 import signal
 import struct
@@ -10,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
+import no_locks
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -217,25 +216,6 @@ def test_a_write_the_file_system_refuses_is_reported_and_undone(tmp_path, episod
     assert target.stat().st_size == contents.end < 100_000
 
 
-FLOCK = {"x86_64": 73, "aarch64": 32}  # number of the system call
-
-
-def _refuse_flock() -> None:
-    """Let the kernel answer flock as Lustre without locks does: ENOSYS (a seccomp filter of four instructions)."""
-    load, jump, answer = 0x20, 0x15, 0x06
-    steps = [
-        (load, 0, 0, 0),
-        (jump, 0, 1, FLOCK[platform.machine()]),
-        (answer, 0, 0, 0x00050026),
-        (answer, 0, 0, 0x7FFF0000),
-    ]
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
-    header = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(program)))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, header, 0, 0):  # no_new_privs, then the filter
-        raise OSError(ctypes.get_errno(), "seccomp")
-
-
 TWO_WRITERS = """
 import sys
 from pathlib import Path
@@ -247,14 +227,14 @@ with Journal(Path(sys.argv[2])) as a, Journal(Path(sys.argv[2])) as b:
 """
 
 
-@pytest.mark.skipif(platform.machine() not in FLOCK, reason="number of flock unknown for this processor")
+@no_locks.needed
 def test_without_locks_every_writer_has_a_file_of_its_own(tmp_path, episode):
     with Journal(tmp_path / "source") as log:
         log.append(episode())
     folder = tmp_path / "journals"
     subprocess.run(
         [sys.executable, "-c", TWO_WRITERS, str(tmp_path / "source"), str(folder / "worker-0.journal")],
-        preexec_fn=_refuse_flock,
+        preexec_fn=no_locks.refuse_flock,
         check=True,
     )
     counts = sorted(len(list(journal.read(path))) for path in folder.glob("*.journal"))

@@ -15,6 +15,7 @@ from rich.markup import escape
 from aworld.config import Config, to_yaml
 from aworld.doctor import node, slurm
 from aworld.doctor.check import Check, missing, ok
+from aworld.launch.script import further
 from aworld.site import Resources
 
 COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
@@ -66,7 +67,8 @@ def _srun(config: Config, resources: Resources, *words: str) -> list[str]:
     if resources.gpus_per_node:
         gpus = resources.gpus_per_node
         options |= {"gres": f"{site.gres}:{gpus}"} if site.gres else {"gpus-per-node": str(gpus)}
-    given = [f"--{key}={value}" for key, value in (options | site.sbatch).items() if value]
+    asked = further({key: value for key, value in (options | site.sbatch).items() if value})
+    given = [f"--{key}" if value is True else f"--{key}={value}" for key, value in asked.items()]
     exports = [f"export {key}={shlex.quote(value)}" for key, value in site.environment.items()]
     lines = "\n".join([*site.setup, *exports, 'exec "$@"'])
     return ["bash", "-c", lines, "doctor", "srun", "--quiet", *given, *words]

@@ -6,11 +6,13 @@ It runs the same command that a batch script would: `python -m aworld STAGE RUN 
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import submitit
 
+from aworld.errors import InfrastructureError
 from aworld.launch.plan import Stage
 from aworld.processes import die_with_parent, end_holder
 from aworld.rundir import RunDir, append_json
@@ -51,7 +53,8 @@ class Job:
 
     def end(self, run: RunDir) -> None:
         """Stop it now; its files let it go on later."""
-        end_holder(lock(run, self.stage))
+        with suppress(InfrastructureError):  # then by its job; the others of the crew have to end as well
+            end_holder(lock(run, self.stage))
         give_up = time.monotonic() + PATIENCE
         while not self.submitted.done() and time.monotonic() < give_up:
             time.sleep(0.1)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from aworld.config import Config
 from aworld.errors import Interrupted, TaskError
-from aworld.processes import Notice, sole_holder, try_to_hold
+from aworld.processes import Notice, holder, sole_holder, try_to_hold
 from aworld.rundir import WHOLE, RunDir, append_json, durable, read_jsonl
 
 POLL_SECONDS = 1.0
@@ -86,7 +86,7 @@ def sole_trainer(run: RunDir) -> Iterator[None]:
             yield
             return
     notice = Notice()
-    print(f"process {lock.read_text().strip()} trains this run already ({lock}); waiting for its end", flush=True)
+    print(f"{holder(lock)} trains this run already ({lock}); waiting for its end", flush=True)
     while not notice.soon:
         time.sleep(POLL_SECONDS)
         with try_to_hold(lock) as is_free:

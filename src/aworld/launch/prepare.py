@@ -79,6 +79,9 @@ def check(config: Config) -> None:
                 f"node of {stage.gpus_per_node}; change site.rollout.tasks_per_node or model.shard.tensor_parallel_size"
             )
     layout = config.model.parallel
+    for name, size in vars(layout).items():
+        if size < 1:
+            raise InputError(f"model.parallel.{name}={size}: there is no such layout; set it to 1 or more")
     ranks = layout.tensor_model_parallel_size * layout.pipeline_model_parallel_size
     if config.site.train.tasks % ranks:
         raise InputError(

@@ -42,8 +42,10 @@ def parts(site: Site, stage: Stage, elements: list[int] | None = None) -> list[P
     `site.array_parallel` holds for all of them together: each gets its share.
 
     Raises:
-        InputError: there are more arrays than elements may run at once.
+        InputError: an array may have no element, or there are more arrays than elements may run at once.
     """
+    if site.array_limit < 1:
+        raise InputError(f"site.array_limit={site.array_limit} allows no element of an array; set it to 1 or more")
     left = list(range(stage.resources.elements)) if elements is None else elements
     count = -(-len(left) // site.array_limit)
     if 0 < site.array_parallel < count:
@@ -107,10 +109,15 @@ def job_name(run: RunDir, stage: Stage) -> str:
     return f"{run.root.name}.{stage.name}"
 
 
+def further(options: dict[str, str]) -> dict[str, str | bool]:
+    """`site.sbatch` as submitit takes options: the word true is one without a value, false is none."""
+    return {key: value.lower() == "true" or value for key, value in options.items() if value.lower() != "false"}
+
+
 def parameters(site: Site, run: RunDir, stage: Stage, part: Part, after: list[str]) -> dict[str, Any]:
     """What submitit is told about a job."""
     resources, gpus = stage.resources, stage.resources.gpus_per_node
-    extra: dict[str, Any] = {"requeue": True, **site.sbatch}
+    extra: dict[str, Any] = further({"requeue": "true", **site.sbatch})
     if after:
         kind = "afterany" if stage.come_what_may else "afterok"
         extra |= {"dependency": ":".join([kind, *after]), "kill-on-invalid-dep": "yes"}
