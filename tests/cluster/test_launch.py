@@ -13,7 +13,7 @@ from slurm_conf import Settings
 from small_run import WORDS, Run, hurry
 
 from aworld import config as configuration
-from aworld.doctor.visit import _mpi
+from aworld.doctor.visit import _compute, _mpi
 from aworld.errors import InputError
 from aworld.launch import dag, slurm
 from aworld.launch.plan import Stage, plan
@@ -171,3 +171,24 @@ def test_the_doctor_says_which_mpi_makes_no_world(cluster: Cluster, run: Run) ->
     assert found["pmi2"].level == "ok" and "one world of two nodes" in found["pmi2"].detail
     assert found["pmix"].level == "missing" and "pmi2 for MPICH" in found["pmix"].mend
     assert "Invalid MPI type 'pmix'" in found["pmix"].detail or "two worlds" in found["pmix"].detail
+
+
+def test_the_doctor_does_not_wait_for_ever_for_a_node(cluster: Cluster, run: Run) -> None:
+    fill(cluster)
+    cluster.wait(lambda: set(cluster.node_states().values()) == {"allocated"})
+    (node,) = _compute(run.config, "rollout", run.dir.root, wait=3)
+    (mpi,) = _mpi(run.config, run.dir.root, wait=3)
+    assert (node.level, node.detail) == ("missing", "no node of partition low came free within 3 s")
+    assert (mpi.level, mpi.detail) == ("missing", "no two nodes of partition low came free within 3 s")
+    assert "sinfo" in node.mend and "sinfo" in mpi.mend
+    cluster.wait(lambda: len(cluster.slurm("squeue", "--noheader").splitlines()) == 1)  # only what fills the nodes
+    config = configuration.changed(run.config, ["site.rollout.mem_gb=900"])
+    (node,) = _compute(config, "rollout", run.dir.root, wait=3)
+    assert "srun failed: " in node.detail and "site.rollout can be had" in node.mend
+
+
+def test_the_doctor_looks_at_a_node_whose_setup_has_much_to_say(cluster: Cluster, run: Run) -> None:
+    """More than a pipe holds."""
+    config = configuration.changed(run.config, ["site.setup=['yes | head -c 200000 >&2']"])
+    found = {check.name: check for check in _compute(config, "rollout", run.dir.root)}
+    assert {"sandbox", "clock"} <= found.keys() and "a job" not in found

@@ -43,16 +43,17 @@ def test_each_node_is_asked_for_its_own_stage(config: Config, tmp_path: Path, mo
 
 def test_srun_takes_the_sites_options_without_a_value(config: Config) -> None:
     config.site.sbatch = {"exclusive": "true", "overcommit": "false"}
-    command = visit._srun(config, config.site.rollout, "true")
+    command = visit._srun(config, config.site.rollout, 900, "true")
     assert "--exclusive" in command and not [word for word in command if "overcommit" in word or "=true" in word]
 
 
 def test_srun_asks_as_the_jobs_do(config: Config) -> None:
     """With the site's own lines and variables first, and its further options."""
-    shell, _, lines, name, *command = visit._srun(config, config.site.rollout, "--nodes=1", "true")
+    shell, _, lines, name, *command = visit._srun(config, config.site.rollout, 900, "--nodes=1", "true")
     assert (shell, name, command[0], command[-2:]) == ("bash", "doctor", "srun", ["--nodes=1", "true"])
     assert lines.splitlines() == [
         *("module load apptainer", "export NCCL_SOCKET_IFNAME=ib0", "export HDF5_USE_FILE_LOCKING=FALSE", 'exec "$@"')
     ]
     wanted = {"account=my-project", "partition=preempt", "constraint=h100", "gpus-per-node=8", "hint=nomultithread"}
-    assert {f"--{option}" for option in wanted | {"qos=long", "time=10"}} == set(command[2:-2])
+    wanted |= {"qos=long", "time=10", "immediate=900", "cpus-per-task=48", "mem=921600M"}
+    assert {f"--{option}" for option in wanted} == set(command[2:-2])

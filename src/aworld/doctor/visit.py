@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from aworld.launch.script import further
 from aworld.site import Resources
 
 COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
-WAIT_SECONDS = 900  # for two nodes to come free
+WAIT_SECONDS = 900  # for nodes to come free; then srun gives up, and takes its job out of the queue
+AGAIN = "try again later, or choose a partition that has idle nodes: sinfo"
 
 
 def visit(config: Config, console: Console, on_compute: bool) -> int:
@@ -47,6 +49,7 @@ def visit(config: Config, console: Console, on_compute: bool) -> int:
             and on_compute
             and all(c.level != "missing" or c.name != "Slurm" for c in found)
         ):
+            console.print(f"\nnow jobs of a few minutes; each waits {WAIT_SECONDS // 60} minutes at most for its nodes")
             show("MPI over two compute nodes", _mpi(config, Path(folder)))
             for stage in dict.fromkeys(("rollout", "train")):
                 show(f"a compute node for {stage}", _compute(config, stage, Path(folder)))
@@ -59,11 +62,15 @@ def report_node(folder: Path, stage: str, config: Config) -> None:
         print(json.dumps(check.as_json()), flush=True)
 
 
-def _srun(config: Config, resources: Resources, *words: str) -> list[str]:
-    """An srun that asks for what the stage's job does, after the site's own lines and with its variables."""
+def _srun(config: Config, resources: Resources, wait: int, *words: str) -> list[str]:
+    """An srun that asks of a node what the stage's job does, for ten minutes, and waits for it `wait` seconds at most.
+
+    The CPUs are those of one task. The site's own lines come first, and its variables are set.
+    """
     site = config.site
     options = {"account": site.account, "partition": resources.partition, "qos": resources.qos}
-    options |= {"constraint": resources.constraint, "time": "10"}
+    options |= {"constraint": resources.constraint, "time": "10", "immediate": str(wait)}
+    options |= {"cpus-per-task": str(resources.cpus_per_task), "mem": f"{round(resources.mem_gb * 1024)}M"}
     if resources.gpus_per_node:
         gpus = resources.gpus_per_node
         options |= {"gres": f"{site.gres}:{gpus}"} if site.gres else {"gpus-per-node": str(gpus)}
@@ -74,37 +81,53 @@ def _srun(config: Config, resources: Resources, *words: str) -> list[str]:
     return ["bash", "-c", lines, "doctor", "srun", "--quiet", *given, *words]
 
 
-def _mpi(config: Config, folder: Path) -> Iterator[Check]:
+def _mpi(config: Config, folder: Path, wait: int = WAIT_SECONDS) -> Iterator[Check]:
+    resources = config.site.gather
     program = (sys.executable, "-m", "aworld.doctor.world", str(folder / "run.yaml"))
     two = ("--nodes=2", "--ntasks-per-node=1", f"--mpi={config.site.mpi}")
-    command = _srun(config, config.site.gather, *two, *program)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        yield missing("MPI", f"no two nodes came free within {WAIT_SECONDS} s", "try again later")
-        return
+    began = time.monotonic()
+    done = subprocess.run(_srun(config, resources, wait, *two, *program), capture_output=True, text=True, check=False)
+    said = _last_line(done.stderr)
     sizes = [line.removeprefix("size ") for line in done.stdout.splitlines() if line.startswith("size ")]
     mend = "set site.mpi to one of `srun --mpi=list` that fits the MPI of mpi4py: pmi2 for MPICH, pmix for Open MPI"
     if sizes == ["2", "2"]:
         yield ok("MPI", f"--mpi={config.site.mpi} makes one world of two nodes")
     elif sizes == ["1", "1"]:
         yield missing("MPI", f"--mpi={config.site.mpi} makes two worlds of one process each", mend)
+    elif _gave_up(said, began, wait):
+        yield missing("MPI", f"no two nodes of {_partition(resources)} came free within {wait} s", AGAIN)
     else:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         yield missing("MPI", f"--mpi={config.site.mpi}: {said}", mend)
 
 
-def _compute(config: Config, stage: str, folder: Path) -> Iterator[Check]:
+def _compute(config: Config, stage: str, folder: Path, wait: int = WAIT_SECONDS) -> Iterator[Check]:
     resources = getattr(config.site, stage)
     words = ("--nodes=1", "--ntasks=1", sys.executable, "-m", "aworld", "doctor", "--node", str(folder), stage)
-    command = _srun(config, resources, *words)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stderr
-        count = 0
-        for line in process.stdout:
-            if line.startswith("{"):
-                count += 1
-                yield Check(**json.loads(line))
-        if process.wait() or not count:
-            said = (process.stderr.read().strip().splitlines() or ["it said nothing"])[-1]
-            yield missing("a job", f"srun failed: {said}", f"see that site.{stage} can be had at all")
+    command = _srun(config, resources, wait, *words)
+    began, count = time.monotonic(), 0
+    with tempfile.TemporaryFile("w+") as complaints:  # a pipe, which nobody reads meanwhile, could fill
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True) as process:
+            assert process.stdout
+            for line in process.stdout:
+                if line.startswith("{"):
+                    count += 1
+                    yield Check(**json.loads(line))
+        complaints.seek(0)
+        said = _last_line(complaints.read())
+    if count == 0 and _gave_up(said, began, wait):
+        yield missing("a job", f"no node of {_partition(resources)} came free within {wait} s", AGAIN)
+    elif process.returncode or not count:
+        yield missing("a job", f"srun failed: {said}", f"see that site.{stage} can be had at all")
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]
+
+
+def _gave_up(said: str, began: float, wait: int) -> bool:
+    """Whether srun got no node in time; what can never be had it refuses at once."""
+    return "Unable to allocate resources" in said and time.monotonic() - began >= wait
+
+
+def _partition(resources: Resources) -> str:
+    return f"partition {resources.partition}" if resources.partition else "the default partition"
