@@ -70,7 +70,9 @@ def _srun(config: Config, resources: Resources, wait: int, *words: str) -> list[
     site = config.site
     options = {"account": site.account, "partition": resources.partition, "qos": resources.qos}
     options |= {"constraint": resources.constraint, "time": "10", "immediate": str(wait)}
-    options |= {"cpus-per-task": str(resources.cpus_per_task), "mem": f"{round(resources.mem_gb * 1024)}M"}
+    options |= {"cpus-per-task": str(resources.cpus_per_task)}
+    if resources.mem_gb:
+        options |= {"mem": f"{round(resources.mem_gb * 1024)}M"}
     if resources.gpus_per_node:
         gpus = resources.gpus_per_node
         options |= {"gres": f"{site.gres}:{gpus}"} if site.gres else {"gpus-per-node": str(gpus)}
