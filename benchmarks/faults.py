@@ -2,7 +2,7 @@
 """Runs under a random killer on a private Slurm: how many kills, and what was lost or doubled.
 
     make cluster-packages                              # once
-    python benchmarks/faults.py --kills 200            # half an hour on 2 CPU cores
+    python benchmarks/faults.py --kills 200            # three quarters of an hour on 2 CPU cores
 
 Each run is a cold start, three rounds and two evaluations, as Slurm jobs in containers on four virtual nodes. Every few
 seconds a process, a job, a node or the controller is hit; a run that stops is resumed, as its user would. One run
