@@ -47,6 +47,10 @@ def answer(url: str, headers: Mapping[str, str]) -> Reply:
         time.sleep(20)
     if path in ("/loop", "/empty"):
         return Reply(b"", status=302, location="/loop") if path == "/loop" else Reply(b"", status=204)
+    if path == "/gone":
+        return Reply(b"", "text/html", 410)
+    if path == "/mute":
+        return Reply(b"", "text/html", 503)
     if path in BUSY:
         return Reply(b"<p>come back later</p>", "text/html", 503)
     pages = {
@@ -150,7 +154,7 @@ def test_a_session_is_replayed_and_goes_on(home: str, tmp_path: Path) -> None:
 
 
 def test_what_the_web_did_not_answer_is_asked_again(home: str, tmp_path: Path) -> None:
-    """However one comes there: by its address, by a click, or because one is still there."""
+    """However one comes there: by its address, or by a click."""
     cache, down = str(tmp_path / "cache"), socket.create_server(("127.0.0.1", 0))
     gone = f"http://127.0.0.1:{down.getsockname()[1]}/"
     down.close()
@@ -159,7 +163,8 @@ def test_what_the_web_did_not_answer_is_asked_again(home: str, tmp_path: Path) -
     for steps, reason in (
         ([("browse", {"url": gone})], "net::ERR_CONNECTION_REFUSED"),
         ([("browse", {"url": links}), ("browse_click", {"number": 1})], "ERR_CONNECTION_REFUSED"),
-        ([("browse", {"url": f"{home}/busy"}), ("browse_view", {}), ("browse_screenshot", {})], "status 503"),
+        ([("browse", {"url": f"{home}/busy"})], "status 503"),
+        ([("browse", {"url": f"{home}/mute"})], "ERR_HTTP_RESPONSE_CODE_FAILURE"),
         ([("browse", {"url": links}), ("browse_click", {"number": 2})], "status 503"),
     ):
         seen = play(*steps, web_cache=cache)
@@ -172,10 +177,34 @@ def test_what_the_web_did_not_answer_is_asked_again(home: str, tmp_path: Path) -
     assert seen.text.endswith("at last")
 
 
+def test_where_the_web_did_not_answer_one_is_still_there(home: str) -> None:
+    BUSY.add("/busy")
+    seen = play(("browse", {"url": f"{home}/busy"}), ("browse_view", {}), ("browse_screenshot", {}))
+    assert all(one.text.startswith(UNREACHABLE) and "status 503" in one.text for one in seen), seen
+    BUSY.clear()
+
+
+def test_what_is_kept_is_what_its_history_leads_to(home: str, tmp_path: Path) -> None:
+    """A step that the web did not answer, and that is not kept, takes nobody anywhere."""
+    cache = str(tmp_path / "cache")
+    BUSY.add("/busy")
+    first = play(
+        *(("browse", {"url": home + path}) for path in ("/next", "/busy")), ("browse_view", {}), web_cache=cache
+    )
+    BUSY.clear()
+    second = play(("browse", {"url": f"{home}/next"}), ("browse_view", {}), web_cache=cache)
+    assert first[1].is_error and first[2].text.startswith("Next")
+    assert second[1].seconds == 0.0 and second[1].text == first[2].text
+
+
 def test_what_another_try_meets_again_is_an_answer(home: str) -> None:
-    seen = play(("browse", {"url": f"{home}/loop"}), ("browse", {"url": f"{home}/empty"}))
+    seen = play(*(("browse", {"url": home + path}) for path in ("/loop", "/empty", "/gone")))
     assert all(one.is_error and not one.text.startswith(UNREACHABLE) for one in seen), seen
-    assert "ERR_TOO_MANY_REDIRECTS" in seen[0].text and "ERR_ABORTED" in seen[1].text
+    assert (
+        "ERR_TOO_MANY_REDIRECTS" in seen[0].text
+        and "ERR_ABORTED" in seen[1].text
+        and "ERR_HTTP_RESPONSE_CODE_FAILURE" in seen[2].text
+    )
 
 
 LATER_FOUND = """

@@ -95,7 +95,7 @@ HOLDER = """
     from pathlib import Path
     from aworld.launch.lifetime import sole_trainer
     from aworld.errors import guarded
-    from aworld.rundir import WHOLE, RunDir
+    from aworld.rundir import RunDir
     def train():
         with sole_trainer(RunDir(Path(sys.argv[1]))):
             print("training", flush=True)

@@ -90,11 +90,16 @@ def test_the_report_goes_where_gathering_does(config: configuration.Config, tmp_
     assert (found["partition"], found["qos"], found["nodes"]) == ("cpu", "small", "1")
 
 
-def test_memory_is_asked_for_where_it_is_given(config: configuration.Config) -> None:
-    changed = configuration.changed(config, ["site.train.mem_gb=0", "site.sbatch={mem-per-cpu: 4G}"])
+def test_memory_is_asked_for_where_it_is_given(config: configuration.Config, tmp_path: Path) -> None:
+    words = [f"site.{stage}.mem_gb=0" for stage in ("rollout", "gather", "train", "evaluate")]
+    words = [*words, "site.sbatch={mem-per-cpu: 4G}", "pipeline.rounds=1"]
+    changed = configuration.changed(config, words)
+    stages = edges(config, tmp_path, *words).values()
+    texts = [script(changed.site, RunDir(Path("runs/x")), stage, []) for stage in stages]
+    assert {stage.words[0] for stage in stages} == {"rollout", "gather", "train", "evaluate", "report"}
+    assert all("--mem-per-cpu=4G" in text and "--mem=" not in text for text in texts)
     run = RunDir(Path("runs/x"))
-    train, gather = (script(changed.site, run, stage_of(kind, changed, run, 1), []) for kind in ("train", "gather"))
-    assert "--mem=" not in train and "--mem-per-cpu=4G" in train and "--mem=" in gather
+    assert "--mem=" in script(config.site, run, stage_of("gather", config, run, 1), [])
 
 
 def test_an_option_of_the_site_may_have_no_value(config: configuration.Config) -> None:

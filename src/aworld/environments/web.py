@@ -78,6 +78,8 @@ class WebTools:
         whole = not server.broken and not (seen.is_error and seen.text.startswith(NOT_KEPT))
         if whole:
             server.remember(name, arguments, seen=True)
+        elif self._cache and server.remembers(name):
+            await server.close()  # it may have gone where its history does not lead; the next one goes by that alone
         return seen, whole
 
     def _keep(self, key: str, content: str, seen: Observation, name: str, arguments: Mapping[str, Any]) -> Observation:

@@ -24,6 +24,9 @@ from aworld.processes import STARTER, die_with_parent
 from aworld.site import Site
 
 
+PLACE_CHARS = 107 - len("/aworld-vllm-12345678") - 37
+
+
 def on_cpu(image: str = "") -> bool:
     """Whether there is no GPU for vLLM to use, here or in an image."""
     if image:
@@ -84,7 +87,7 @@ class VllmShard:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         give_up = time.monotonic() + self.model.shard.startup_seconds
         try:
-            temporary = self._temporary.enter_context(own_folder(Path(tempfile.gettempdir()), "vllm"))
+            temporary = self._temporary.enter_context(own_folder(_place_of_sockets(), "vllm"))
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
                     self._command(),
@@ -209,6 +212,12 @@ def own_gpus(env: Mapping[str, str], count: int) -> str:
     visible = [device for device in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
     first = int(env.get("SLURM_LOCALID", 0)) * count
     return ",".join(visible[first : first + count])
+
+
+def _place_of_sockets() -> Path:
+    """TMPDIR, or /tmp where the path of a socket of vLLM's in a folder there (a UUID) would exceed Linux's limit."""
+    place = Path(tempfile.gettempdir()).resolve()
+    return place if len(str(place)) <= PLACE_CHARS else Path("/tmp")
 
 
 def _free_port() -> int:

@@ -123,4 +123,6 @@ def _report(config: Config, run: RunDir, stages: list[Stage]) -> Stage:
     """Runs where gathering does, which needs no GPU either."""
     like = config.site.gather
     resources = Resources(partition=like.partition, qos=like.qos, constraint=like.constraint)
+    if not like.mem_gb:
+        resources.mem_gb = 0
     return Stage("report", ("report", str(run.root)), resources, tuple(stage.name for stage in stages), True)

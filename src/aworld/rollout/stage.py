@@ -97,8 +97,8 @@ async def rollout(
     Raises:
         Interrupted: it ends soon, and not everything is played.
         InputError: the policy's code could read the answers, and nobody said that it may; the judge has no key.
-        InfrastructureError: the shard or the sandboxes cannot start, or a policy does not come within the site's
-            `wait_seconds`.
+        InfrastructureError: the shard or the sandboxes cannot start, or a policy does not come while nothing of the
+            run gets on for the site's `wait_seconds`.
     """
     owner = worker.owner
     sandbox = choose(config.site.sandbox, staged(config.site.images.environment, config.site.scratch))

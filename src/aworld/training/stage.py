@@ -47,8 +47,8 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
     Raises:
         Interrupted: a rank was told to end; everything is saved.
         InputError: the sampling parameters are such that their log-probabilities cannot be trained on.
-        InfrastructureError: trajectories do not come within the site's `wait_seconds`, or `round_` goes on from a
-            round that was not trained.
+        InfrastructureError: trajectories do not come while nothing of the run gets on for the site's
+            `wait_seconds`, or `round_` goes on from a round that was not trained.
     """
     agent = config.agent
     if agent.top_p != 1 or agent.top_k != -1:

@@ -30,6 +30,7 @@ addEventListener("click", (event) => {
 }, true);
 """
 VIEW = Path(__file__).with_name("view.js")
+NO_TEXT = "ERR_HTTP_RESPONSE_CODE_FAILURE"  # what Chromium says of a 404 or 503 that comes without a page
 STATUS = "performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0"
 NO_PAGE = "chrome-error:"  # begins the address of what Chromium shows where there is no page
 # its reasons that another try meets again: what is no page, not allowed here, or leads round in circles
@@ -46,6 +47,7 @@ class Browser:
 
     def __init__(self) -> None:
         self._page: Any = None
+        self.status = 0  # of the last answer to the page itself
         self._allowed: dict[str, bool] = {}
 
     async def page(self) -> Any:
@@ -76,10 +78,15 @@ class Browser:
         await context.route_web_socket("**/*", lambda socket: socket.close())
         await context.add_init_script(ONE_WINDOW)
         page = await context.new_page()
+        page.on("response", self._heard)
         page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.dismiss()))
         page.set_default_timeout(600 * seconds())
         self._page = page
         return page
+
+    def _heard(self, response: Any) -> None:
+        if response.request.is_navigation_request() and response.frame.parent_frame is None:
+            self.status = response.status
 
     async def _route(self, route: Any) -> None:
         url = route.request.url
@@ -194,6 +201,8 @@ async def _answered(page: Any) -> None:
 
 def _passes(reason: str) -> bool:
     """Whether what Playwright or Chromium says is of the network, and may be otherwise the next time."""
+    if NO_TEXT in reason:
+        return _browser.status in internet.AGAIN
     return "net::ERR_" in reason and not any(f"net::{code}" in reason for code in LASTING)
 
 
