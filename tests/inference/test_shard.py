@@ -157,7 +157,7 @@ def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint
 
         asyncio.run(main())
     """
-    temporary = tempfile.mkdtemp(dir="/tmp", prefix="a-long-path-".ljust(36, "-"))  # the longest that a socket's fits in
+    temporary = tempfile.mkdtemp(dir="/tmp", prefix="a-long-path-".ljust(36, "-"))  # the longest that holds a socket
     environment = os.environ | {"TMPDIR": temporary}
     command = [sys.executable, "-c", textwrap.dedent(program)]
     worker = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)

@@ -23,7 +23,6 @@ from aworld.nodelocal import own_folder
 from aworld.processes import STARTER, die_with_parent
 from aworld.site import Site
 
-
 PLACE_CHARS = 107 - len("/aworld-vllm-12345678") - 37
 
 
