@@ -112,7 +112,7 @@ def try_to_hold(path: Path) -> Iterator[bool]:
         f.truncate(0)
         f.write(f"{os.uname().nodename} {os.getpid()}")
         f.flush()
-        os.fsync(f.fileno())  # NFS would keep it on this node for a while
+        os.fdatasync(f.fileno())  # NFS would keep it on this node for a while
         yield True
 
 
