@@ -9,7 +9,6 @@ from rich.markup import escape
 from aworld.config import Config
 from aworld.environments.sandbox import choose
 from aworld.errors import InfrastructureError, InputError
-from aworld.evaluation.report import report
 from aworld.launch.executor import Job, processes, submit
 from aworld.launch.plan import Stage, discard_damaged, plan
 from aworld.launch.prepare import prepare
@@ -42,6 +41,8 @@ def pipeline(config: Config, console: Console) -> RunDir:
     console.print(f"tools run in {sandbox.name}; left open: {left_open}", highlight=False)
     console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
     console.print(f"a line tells when a part is over; aworld status {RunDir.of(config).root} shows what is under way")
+    from aworld.evaluation.report import report  # importing matplotlib takes half a second
+
     run, source = prepare(config)
     workloads = schedule(config, run, source)
     with sole_holder(run.lock(LAUNCHER)):

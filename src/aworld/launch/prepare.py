@@ -18,6 +18,7 @@ from aworld.launch.plan import mode
 from aworld.rundir import MARK, RunDir, publish_folder, publish_text
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
+from aworld.training import algorithms
 
 # What may differ when a run goes on: how long, and where.
 MAY_CHANGE = ("pipeline", "site", "runs")
@@ -56,21 +57,18 @@ def check(config: Config) -> None:
         InputError: there is no such executor, mode or algorithm, the agents do not fit together, a layout does not fit
             its nodes, or nothing is here to run the images that are named.
     """
-    from aworld.environments import outside  # importing mcp and torch takes seconds
-    from aworld.training import algorithms
-
     if config.site.executor not in ("local", "slurm"):
         raise InputError(f"site.executor={config.site.executor} is not there; valid: local, slurm")
     mode(config)
     _check_images(config)
-    for name, server in config.environment.mcp.items():
-        outside.check(name, server)
+    if config.environment.mcp:
+        _check_servers(config)
     roles.check(config.agent)
     if config.pipeline.rounds or config.training.cold_start.tasks:
         roles.check_for_training(config.agent)
     if config.training.cold_start.tasks and config.agent.members:
         raise InputError("agent.members: the cold start's expert plays alone; set training.cold_start.tasks=0")
-    algorithms.make(config.training)
+    algorithms.check(config.training)
     for stage in (config.site.rollout, config.site.evaluate):
         wanted = stage.tasks_per_node * config.model.shard.tensor_parallel_size
         if stage.gpus_per_node and wanted > stage.gpus_per_node:
@@ -88,6 +86,13 @@ def check(config: Config) -> None:
             f"site.train has {config.site.train.tasks} tasks (nodes × tasks_per_node), no multiple of "
             f"model.parallel's {ranks} (tensor × pipeline); change one of them"
         )
+
+
+def _check_servers(config: Config) -> None:
+    from aworld.environments import outside  # importing mcp takes half a second
+
+    for name, server in config.environment.mcp.items():
+        outside.check(name, server)
 
 
 def _check_images(config: Config) -> None:

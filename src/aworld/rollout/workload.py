@@ -94,7 +94,10 @@ def _mean_seconds(path: Path, _: int) -> tuple[dict[str, float], dict[int, float
 
 def round_workload(config: Config, run: RunDir, source: TaskSource, number: int) -> Workload:
     """Round 0 is the scripted expert's; later rounds sample tasks that the expert has not shown."""
-    train = list(source.tasks("train"))
+    return _round(config, run, list(source.tasks("train")), number)
+
+
+def _round(config: Config, run: RunDir, train: list[Task], number: int) -> Workload:
     shown = config.training.cold_start.tasks
     if number == 0:
         return Workload("cold start", run.round(0), 0, train[:shown], 1, 0.0, None, None, True)
@@ -145,8 +148,9 @@ def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:
     """Everything a run plays, in order. One without rounds and cold start is there to be evaluated on benchmarks."""
     if not (config.pipeline.rounds or config.training.cold_start.tasks):
         return []
-    rounds = [round_workload(config, run, source, r) for r in range(1, config.pipeline.rounds + 1)]
-    cold = [round_workload(config, run, source, 0)] if config.training.cold_start.tasks else []
+    train = list(source.tasks("train"))
+    rounds = [_round(config, run, train, r) for r in range(1, config.pipeline.rounds + 1)]
+    cold = [_round(config, run, train, 0)] if config.training.cold_start.tasks else []
     before, *after = (evaluation_workload(config, run, source, v) for v in sorted({0, config.pipeline.rounds}))
     return [*cold, before, *rounds, *after]
 

@@ -3,16 +3,20 @@
 A file `NAME.py` in this folder makes `training.algorithm=NAME` valid; it holds `make(training) -> Algorithm`.
 """
 
+from __future__ import annotations
+
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-import torch
 
 from aworld.config import Training
 from aworld.errors import InputError
+
+if TYPE_CHECKING:  # a launcher checks the name, and importing torch takes seconds
+    import torch
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,22 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def check(training: Training) -> None:
+    """
+    Raises:
+        InputError: there is no algorithm of the name `training.algorithm`.
+    """
+    if training.algorithm not in names():
+        raise InputError(f"training.algorithm={training.algorithm} is not there; valid: {', '.join(names())}")
+
+
 def make(training: Training) -> Algorithm:
     """The algorithm that `training.algorithm` names.
 
     Raises:
         InputError: there is none of that name.
     """
-    if training.algorithm not in names():
-        raise InputError(f"training.algorithm={training.algorithm} is not there; valid: {', '.join(names())}")
+    check(training)
     return importlib.import_module(f"{__name__}.{training.algorithm}").make(training)
 
 
