@@ -5,7 +5,12 @@ BIN := $(VENV)/bin
 APPTAINER := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/aworld/apptainer/usr/bin# by tools/apptainer.sh; a site's own comes first
 export PATH := $(CURDIR)/$(BIN):$(PATH):$(wildcard $(APPTAINER))
 
-.PHONY: help install demo test test-fast killer cluster cluster-stop cluster-packages tool-packages lint format lock clean
+# Three pytest workers on two cores: while one waits for Slurm, the others compute. A file stays with one worker, in the
+# order of tests/conftest.py.
+WORKERS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: help install demo test test-fast test-rest test-all test-packages minutes killer cluster cluster-stop cluster-packages tool-packages lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -19,12 +24,22 @@ install: $(VENV)/.installed ## install everything into .venv
 demo: $(VENV)/.installed ## run the whole loop on this machine and print what was learned
 	@$(BIN)/python jobs/pipeline.py recipe=demo site=local $(ARGS)
 
-test: $(VENV)/.installed ## run every test that this machine can run
-	-@$(MAKE) --no-print-directory cluster-packages tool-packages
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed test-packages ## unit tests to one real round on Slurm with Apptainer: 15 minutes
+	@$(PYTEST) -m "not deep" --minutes test $(ARGS)
 
-test-fast: $(VENV)/.installed ## only the tests that take seconds
-	@$(BIN)/python -m pytest -m unit $(ARGS)
+test-fast: $(VENV)/.installed ## only the unit tests: 2 minutes
+	@$(PYTEST) -m unit --minutes fast $(ARGS)
+
+test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 25 minutes
+	@$(PYTEST) -m deep --minutes rest $(ARGS)
+
+test-all: test test-rest minutes ## every test that this machine can run: 40 minutes
+
+minutes: ## the minutes of the last test runs by tier, beside those that tests/minutes.toml keeps
+	@$(BIN)/python tests/minutes.py
+
+test-packages:
+	-@$(MAKE) --no-print-directory cluster-packages tool-packages
 
 killer: $(VENV)/.installed ## whole runs on a private Slurm under a random killer: ARGS="--kills 200"
 	@$(BIN)/python benchmarks/faults.py $(ARGS)

@@ -1,6 +1,8 @@
 """Small real checkpoints, tasks and an image, made once."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,16 +13,40 @@ from pathlib import Path
 import environment_image as environment_image_of
 import hypothesis
 import pytest
+from minutes import TIERS, Minutes, tier
 
 from aworld import config as configuration
 from aworld.config import Config, Tasks
 from aworld.errors import InputError
 from aworld.launch.prepare import texts
-from aworld.models.tiny import make_checkpoint
 from aworld.tasks.synthetic import SyntheticTasks
 
 hypothesis.settings.register_profile("aworld", deadline=None)  # an example may take long where many share the machine
 hypothesis.settings.load_profile("aworld")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", metavar="NAME", help="record the minutes of each tier under this name")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    name = config.getoption("--minutes")
+    if name and not hasattr(config, "workerinput"):  # xdist's workers report to the process that started them
+        config.pluginmanager.register(Minutes(name))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where one tier alone is asked for, files without it are not even imported, nor what they import."""
+    wanted = config.getoption("-m")
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if is_test and wanted in TIERS and f"mark.{wanted}" not in collection_path.read_text() else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that the workers end together."""
+    items.sort(key=lambda item: TIERS.index(tier(item)))
+    for item in items:
+        item.user_properties.append(("tier", tier(item)))
 
 
 @pytest.fixture(scope="session")
@@ -35,17 +61,40 @@ def source(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Syntheti
 
 
 @pytest.fixture(scope="session")
-def checkpoint(config: Config, source: SyntheticTasks, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def checkpoint(config: Config, source: SyntheticTasks, once: Callable[..., Path]) -> Callable[..., Path]:
     """`checkpoint(seed, tied)`: an HF folder with random weights."""
 
-    @cache
     def make(seed: int = 0, tied: bool = False) -> Path:
-        folder = tmp_path_factory.mktemp("checkpoint")
         architecture = replace(config.model.architecture, tie_word_embeddings=tied, num_hidden_layers=4)
-        make_checkpoint(architecture, texts(config, source), seed, folder)
-        return folder
 
-    return make
+        def fill(folder: Path) -> None:
+            from aworld.models.tiny import make_checkpoint  # importing torch takes seconds
+
+            make_checkpoint(architecture, texts(config, source), seed, folder)
+
+        return once(f"checkpoint-{seed}-{'tied' if tied else 'untied'}", fill)
+
+    return cache(make)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """`once(name, make)`: a folder that `make(folder)` fills, once for all workers of a session."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder(name: str, make: Callable[[Path], None]) -> Path:
+        path, done = shared / f"once-{name}", shared / f"once-{name}.done"
+        with open(shared / f"once-{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True)  # of a try that failed
+                path.mkdir()
+                make(path)
+                done.touch()
+        return path
+
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -97,7 +98,7 @@ def play(serve: Server, episode_of: Callable[..., Episode]) -> Callable[..., tup
     return run
 
 
-@pytest.mark.unit
+@pytest.mark.tools
 def test_it_calls_tools_and_answers(play: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEACHER_KEY", "secret")
     episode, asked = play(
@@ -121,7 +122,7 @@ def test_it_calls_tools_and_answers(play: Callable, monkeypatch: pytest.MonkeyPa
     ]
 
 
-@pytest.mark.unit
+@pytest.mark.tools
 @pytest.mark.parametrize(
     ("replies", "changes", "status"),
     [
@@ -148,7 +149,7 @@ def test_how_episodes_end(play: Callable, replies: list[Any], changes: dict[str,
     assert bool(episode.error) == (status == "infra_error")
 
 
-@pytest.mark.unit
+@pytest.mark.tools
 def test_a_context_that_is_full_goes_on_without_its_first_turns(play: Callable) -> None:
     calls = [say(None, json.dumps({"code": f"print('{n}' * 300)"})) for n in range(4)]
     for reply in calls:
@@ -162,7 +163,7 @@ def test_a_context_that_is_full_goes_on_without_its_first_turns(play: Callable) 
     assert last[3]["content"] == "3" * 300
 
 
-@pytest.mark.unit
+@pytest.mark.tools
 def test_what_a_model_wrote_that_is_no_json_goes_back_as_json(play: Callable) -> None:
     _, asked = play(
         say(None, "{oops", CALL, {"code": "1"}), say("half a pair: \ud800", CALL), say("<answer>1</answer>")
@@ -172,7 +173,7 @@ def test_what_a_model_wrote_that_is_no_json_goes_back_as_json(play: Callable) ->
     assert asked[2]["messages"][-2]["content"] == "half a pair: ?"
 
 
-@pytest.mark.unit
+@pytest.mark.tools
 @pytest.mark.parametrize(
     ("refusal", "status"),
     [
@@ -192,7 +193,7 @@ def test_a_conversation_that_is_refused_ends_the_episode(play: Callable, refusal
     assert asked[2] == asked[1] | {"messages": asked[2]["messages"]}
 
 
-@pytest.mark.unit
+@pytest.mark.tools
 @pytest.mark.parametrize("status", [400, 401, 404, 301])
 def test_an_endpoint_that_refuses_whatever_it_is_asked_ends_the_run(play: Callable, status: int) -> None:
     with pytest.raises(
@@ -202,13 +203,13 @@ def test_an_endpoint_that_refuses_whatever_it_is_asked_ends_the_run(play: Callab
     assert error.value.exit_code == 2 and "\n" not in str(error.value)
 
 
-@pytest.mark.unit
+@pytest.mark.tools
 def test_whether_it_refuses_all_is_not_told_by_one_that_is_busy(play: Callable) -> None:
     episode, asked = play((400, "hm"), (503, "busy"))
     assert (episode.status, len(asked)) == ("infra_error", 2)
 
 
-@pytest.mark.unit
+@pytest.mark.tools
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -225,7 +226,7 @@ def test_an_endpoint_that_is_not_set_up(changes: Any, message: str, monkeypatch:
         EndpointSpeaker(Endpoint(**{"model": "x", "base_url": "http://x"} | changes), CONFIG)
 
 
-@pytest.mark.unit
+@pytest.mark.tools
 def test_an_endpoint_that_is_away_is_told_from_one_that_refuses(serve: Server) -> None:
     def is_there(address: str, *given: Any) -> bool:
         serve.replies[:] = given
@@ -242,7 +243,7 @@ def test_an_endpoint_that_is_away_is_told_from_one_that_refuses(serve: Server) -
         is_there(serve.address, (401, "wrong key"))
 
 
-@pytest.mark.unit
+@pytest.mark.tools
 def test_no_proxy_stands_before_what_is_near(play: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody is there
@@ -253,7 +254,7 @@ def test_no_proxy_stands_before_what_is_near(play: Callable, monkeypatch: pytest
     assert all(map(is_near, near)) and not any(map(is_near, ["api.example.com", "8.8.8.8", "gpu1.cluster.example.org"]))
 
 
-@pytest.mark.unit
+@pytest.mark.tools
 def test_no_connection_is_left_open(serve: Server) -> None:
     speaker = EndpointSpeaker(Endpoint(model="x", base_url=serve.address), CONFIG)
     serve.replies[:] = [OK]
@@ -268,6 +269,7 @@ def test_no_connection_is_left_open(serve: Server) -> None:
     assert asyncio.run(left()) == 0
 
 
+@pytest.mark.deep
 @pytest.mark.engine
 def test_against_a_real_vllm(checkpoint: Callable[..., Path], episode_of: Callable, tmp_path: Path) -> None:
     """Random weights say nothing of sense; the protocol, the tokens and the counts are vLLM's own."""
@@ -278,7 +280,10 @@ def test_against_a_real_vllm(checkpoint: Callable[..., Path], episode_of: Callab
     words += " --enforce-eager --dtype float32 --enable-auto-tool-choice --tool-call-parser hermes"
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint()), *words.split()]
     env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
-    with open(tmp_path / "log", "w") as log, subprocess.Popen(command, env=env, stdout=log, stderr=log) as server:
+    with (
+        open(tmp_path / "log", "w") as log,
+        subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True) as server,
+    ):
         try:
             give_up = time.monotonic() + 180
             while True:
@@ -292,7 +297,7 @@ def test_against_a_real_vllm(checkpoint: Callable[..., Path], episode_of: Callab
             config = Agent(system_prompt="Use tools.", max_turns=2, max_tokens=40, turn_tokens=30, episode_seconds=60)
             one, again = (episode_of(endpoint, config) for _ in range(2))
         finally:
-            server.kill()
+            os.killpg(server.pid, signal.SIGKILL)  # with its engine and its workers
     assert one.status != "infra_error", one.error
     assert one.token_ids and sum(one.mask) == one.sampling["completion_tokens"] <= 40
     assert one.token_ids == again.token_ids  # the seed is sent

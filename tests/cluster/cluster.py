@@ -195,7 +195,7 @@ class Cluster:
             "gres.conf": gres_conf(),
             "cgroup.conf": "CgroupAutomount=no\n",
             "slurmdbd.conf": slurmdbd_conf(self.folder, ports[1]),
-            "slurm.conf": slurm_conf(self.settings, self.folder, self.name, ports),
+            "slurm.conf": slurm_conf(self.settings, self.folder, self.name, ports, 1 + secrets.randbelow(900_000)),
         }.items():
             (self.folder / name).write_text(text)
             (self.folder / name).chmod(0o600)

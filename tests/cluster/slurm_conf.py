@@ -29,12 +29,16 @@ def node_names(settings: Settings) -> list[str]:
     return [f"node{number}" for number in range(1, settings.nodes + 1)]
 
 
-def slurm_conf(settings: Settings, folder: Path, name: str, ports: list[int]) -> str:
-    """Needs `settings.nodes + 2` ports: slurmctld's, slurmdbd's, one for each slurmd."""
+def slurm_conf(settings: Settings, folder: Path, name: str, ports: list[int], first_job: int) -> str:
+    """Needs `settings.nodes + 2` ports: slurmctld's, slurmdbd's, one for each slurmd.
+
+    Trainers choose their port by the number of their job, so clusters of one machine count from different numbers.
+    """
     controller, accounting, *slurmds = ports
     host = socket.gethostname().split(".")[0]
     lines = f"""
         ClusterName={name}
+        FirstJobId={first_job}
         SlurmctldHost={host}(127.0.0.1)
         SlurmctldPort={controller}
         SlurmUser={USER}

@@ -57,7 +57,7 @@ def preempted(make_cluster, tmp_path_factory) -> list[tuple[Cluster, Path]]:
         low = submit(cluster, *all_gpus, "--signal=B:USR1@60", f"--output={log}", str(folder / "job.sh"))
         cluster.wait(lambda log=log: log.exists() and "start 0" in log.read_text())
         high = submit(cluster, *all_gpus, "--partition=high", "--output=/dev/null", "--wrap=sleep 1")
-        assert [low, high] == ["1", "2"]  # so neither sees the other's jobs
+        assert int(high) == int(low) + 1  # so neither sees the other's jobs
     return [(cluster, folder / cluster.name) for cluster in clusters]
 
 
@@ -85,6 +85,7 @@ def test_starting_it_again_changes_nothing(cluster):
     assert {process.pid for process in cluster.processes()} == before
 
 
+@pytest.mark.deep
 def test_the_jobs_of_a_dead_node_run_elsewhere_and_the_node_comes_back(cluster, script, tmp_path):
     log = tmp_path / "log"
     job = submit(cluster, "--open-mode=append", f"--output={log}", script)

@@ -20,7 +20,7 @@ from aworld.tasks.synthetic import SyntheticTasks
 from aworld.trajectories import journal
 from aworld.trajectories.episode import STATUSES, Episode
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.deep, pytest.mark.timeout(1800)]
 NAME, ITEMS, ATTEMPTS, KILLS, WORKERS = "gaia-validation", 200, 4, 15, 4
 Attempt = tuple[str, int]
 

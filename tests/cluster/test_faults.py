@@ -18,7 +18,7 @@ from small_run import Run, assert_round_is_whole, copy, hurry, prepare
 
 from aworld.rundir import read_jsonl
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.deep, pytest.mark.timeout(1800)]
 
 Fault = Callable[[Cluster, Run, str], None]
 

@@ -57,6 +57,7 @@ def test_a_batch_run_in_arrays_that_are_split(cluster: Cluster, images: list[str
     run.wait_for_jobs()
 
 
+@pytest.mark.deep
 def test_resident_then_batch_then_resident(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
     """The allocation is lost twice, and the run goes on in the other mode; the trainer meets its time limit as well."""
     resident = ["pipeline.mode=resident", "site.train.minutes=1"]
@@ -80,6 +81,7 @@ def test_resident_then_batch_then_resident(cluster: Cluster, images: list[str], 
     assert_trained_as_if_undisturbed(run, 3, tmp_path)
 
 
+@pytest.mark.deep
 def test_a_run_under_a_random_killer(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
     killer = Killer(cluster, seed=1)
     run = prepare(tmp_path, "pipeline.rounds=3", "pipeline.max_restarts=20", *images)
@@ -90,6 +92,7 @@ def test_a_run_under_a_random_killer(cluster: Cluster, images: list[str], tmp_pa
     assert_trained_as_if_undisturbed(run, 3, tmp_path)
 
 
+@pytest.mark.deep
 def test_a_job_that_gets_nowhere_stops_with_its_reason(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
     """vLLM is given an image that does not hold it: each start fails in the same way, and the cap holds."""
     run = prepare(tmp_path, "pipeline.rounds=1", "pipeline.max_restarts=2", *images, "site.bind_python=false")
@@ -103,6 +106,7 @@ def test_a_job_that_gets_nowhere_stops_with_its_reason(cluster: Cluster, images:
     assert "began 3 times while the run did not get on" in run.last_words(), run.command("status").stdout
 
 
+@pytest.mark.deep
 def test_a_run_is_under_way_before_its_jobs_are_in_the_accounts(
     cluster: Cluster, images: list[str], tmp_path: Path
 ) -> None:
@@ -113,6 +117,7 @@ def test_a_run_is_under_way_before_its_jobs_are_in_the_accounts(
     assert show_status(config, run.dir, Console(quiet=True)) == UNDER_WAY
 
 
+@pytest.mark.deep
 def test_a_dry_run_asks_slurm_and_the_doctor_looks(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
     dry = ["recipe=demo", "site=test-cluster", f"runs={tmp_path}", "name=dry", "--dry-run"]
     done = python("jobs/pipeline.py", *dry, *images)

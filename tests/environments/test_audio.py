@@ -12,7 +12,7 @@ from one_episode import play
 from aworld.environments.sandbox import Sandbox
 
 pytestmark = [
-    pytest.mark.unit,
+    pytest.mark.tools,
     pytest.mark.skipif(shutil.which("flite") is None, reason="no flite on PATH, which speaks: apt install flite"),
 ]
 SPEECH = (

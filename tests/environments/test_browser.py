@@ -22,7 +22,7 @@ from aworld.environments.servers.browser import PROGRAMS
 from aworld.environments.servers.result import UNREACHABLE
 
 pytestmark = [
-    pytest.mark.unit,
+    pytest.mark.tools,
     pytest.mark.skipif(not any(map(shutil.which, PROGRAMS)), reason="no Chromium on PATH: apt install chromium"),
 ]
 HOME = """<html><head><title>Home</title><script>

@@ -7,7 +7,7 @@ from one_episode import play
 
 from aworld.environments.sandbox import Sandbox
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 # positions with their legal moves, from the perft results of the chess programming wiki
 COUNTED = {
     "": 20,

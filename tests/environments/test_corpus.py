@@ -20,7 +20,7 @@ from aworld.environments.sandbox import Sandbox, SubprocessSandbox
 from aworld.environments.servers.search import OPEN, Corpus
 from aworld.errors import InputError
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 
 
 @pytest.fixture

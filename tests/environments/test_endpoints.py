@@ -22,7 +22,7 @@ from aworld.environments.servers.result import UNANSWERED
 from aworld.environments.servers.speech import speech
 from aworld.environments.servers.vision import vision
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 KEY = "sk-none-of-your-business"
 
 

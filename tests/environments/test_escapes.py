@@ -11,7 +11,7 @@ from aworld import config as schema
 from aworld.environments.escapes import try_all
 from aworld.environments.sandbox import Sandbox
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.tools, pytest.mark.timeout(600)]
 # what the fallback lets happen, by its gaps
 OPEN = {
     "files of this user": {

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageDraw, ImageFont
 
 from aworld.environments.sandbox import Sandbox
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 FONT = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 28)
 LINES = [["The quick brown fox jumps over 13 lazy dogs."], ["Total", "$1,234.56"], ["See page 7, Zürich 1998"]]
 

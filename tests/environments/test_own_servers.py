@@ -17,7 +17,7 @@ from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, SubprocessSandbox
 from aworld.errors import InfrastructureError, InputError
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 SERVER = Path(__file__).with_name("counting_server.py")
 KEY = "key-of-the-company"
 BESIDE = [sys.executable, str(SERVER)]

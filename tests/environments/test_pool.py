@@ -13,7 +13,7 @@ from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, SubprocessSandbox
 from aworld.errors import InfrastructureError, InputError
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 LEAVE = (
     "import os\nos.makedirs('d/e'); open('d/e/f', 'w').write('x'); os.chmod('d', 0); open('note', 'w').write('mine')"
 )

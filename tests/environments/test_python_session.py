@@ -10,7 +10,7 @@ from aworld.agents.protocols import Observation
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 GONE = "[its variables are gone]"
 
 

@@ -13,7 +13,7 @@ import pytest
 from aworld.environments.reaper import descendants
 from aworld.environments.sandbox import REAPED
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 # two sleepers, of which one left its session and its parent, and then what the test wants of the command
 STRAYS = "import os, sys, time; r = lambda: os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', sys.argv[1]); r()\n"
 STRAYS += "if os.fork() == 0: os.setsid(); r(); os._exit(0)\n"

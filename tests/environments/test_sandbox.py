@@ -17,7 +17,7 @@ from aworld.environments.sandbox import REAPED, ApptainerSandbox, Contents, Sand
 from aworld.environments.toolbox import McpToolbox
 from aworld.errors import InfrastructureError, InputError
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 NAMESPACES = pytest.mark.parametrize("sandbox", ["bubblewrap", "apptainer"], indirect=True)
 LIMITS = schema.Environment(memory_mb=512, scratch_mb=1)
 

@@ -16,7 +16,7 @@ from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Contents, Sandbox, SubprocessSandbox
 from aworld.environments.toolbox import McpToolbox
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 FTS5 = ["AND", "OR", "NOT", "NEAR", "NEAR(", ")", "title", ":", "*", '"', "'", "^", "-", "+", "{", "}", "_", "Arden"]
 TABLE = "item,price\napples, 12\npears, 30\n"
 

@@ -20,7 +20,7 @@ from aworld.environments.servers.wayback import wayback
 from aworld.environments.servers.web_search import web_search
 from aworld.environments.servers.wikipedia import wikipedia_page, wikipedia_search
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 
 
 def told(call: Any) -> str:

@@ -15,7 +15,7 @@ from aworld.environments.sandbox import Contents, Sandbox
 from aworld.environments.toolbox import McpToolbox
 from aworld.errors import InfrastructureError
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 SERVER = Path(__file__).parent / "misbehaving" / "server.py"
 WORKER = SERVER.with_name("worker.py")
 QUIET = ("hang", "other_id")  # these cost a call's whole limit

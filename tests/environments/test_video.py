@@ -11,7 +11,7 @@ from PIL import Image
 
 from aworld.environments.sandbox import Sandbox
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 RATE, SECONDS = 10, 6
 TOOLS: dict[str, dict[str, float]] = {"video_frames": {"every": 2}, "video_info": {}}
 

@@ -15,7 +15,7 @@ from aworld.environments import watchdog
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 LIMITS = schema.Environment(memory_mb=200, scratch_mb=4, processes=5)
 
 
@@ -64,7 +64,6 @@ def test_too_many_files_are_not_counted_to_the_end(tmp_path: Path) -> None:
     assert watchdog.excess([psutil.Process().pid], tmp_path, schema.Environment()) == "it had more than 20000 files"
 
 
-@pytest.mark.engine
 @pytest.mark.parametrize("sandbox", ["apptainer"], indirect=True)
 def test_files_that_apptainer_keeps_in_memory_count(sandbox: Sandbox, tmp_path: Path) -> None:
     async def story() -> str:

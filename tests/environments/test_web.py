@@ -17,7 +17,7 @@ from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import SubprocessSandbox
 from aworld.errors import InputError
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 ARTICLE = """<html><head><title>Ada</title><script>var hidden = 1</script></head><body><nav><a href="/">Home</a></nav>
 <article><h1>Ada Lovelace</h1><p>Ada wrote the first program, <a href="/notes">as her notes show</a>, in 1843. She
 worked with Charles Babbage on his Analytical Engine, a machine that was never built in their lifetime.</p>

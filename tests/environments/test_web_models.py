@@ -18,7 +18,7 @@ from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import SubprocessSandbox
 from aworld.environments.servers.result import UNANSWERED, UNREACHABLE
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 KEY = "sk-none-of-your-business"
 LOOK = ("vision", {"path": "photo.png", "question": "What is it?"})
 

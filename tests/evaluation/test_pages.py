@@ -22,7 +22,7 @@ from aworld.rundir import RunDir, publish_json
 from aworld.trajectories.episode import Episode, Turn
 from aworld.trajectories.journal import Journal
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 CHROMIUM = os.environ.get("AWORLD_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 NAME = "gaia-validation"
 HOSTILE = "</script></details><script>document.title = 'taken'</script>\u2028 & <b>é"

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,20 @@ from trial import TASKS, WORDS, Trial
 
 
 @pytest.fixture(scope="session")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def stages(once: Callable[..., Path]) -> dict[str, Path]:
     """A run that is prepared, then played, gathered and trained without any fault, as it was after each stage."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    words = [sys.executable, "-m", "aworld", "prepare", *WORDS, f"runs={folder}"]
-    trial = Trial(Path(subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()))
-    found = {}
-    for stage in ("prepare", "rollout", "gather", "train"):
-        if stage != "prepare":
-            trial.finish(stage)
-        found[stage] = shutil.copytree(trial.run.root, folder / stage, symlinks=True)
-    return found
+    names = ("prepare", "rollout", "gather", "train")
+
+    def play(folder: Path) -> None:
+        words = [sys.executable, "-m", "aworld", "prepare", *WORDS, f"runs={folder}"]
+        trial = Trial(Path(subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()))
+        for stage in names:
+            if stage != "prepare":
+                trial.finish(stage)
+            shutil.copytree(trial.run.root, folder / stage, symlinks=True)
+
+    folder = once("stages", play)
+    return {stage: folder / stage for stage in names}
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def test_two_copies_share_the_work(after: Callable[[str], Trial], undisturbed: T
     assert trial.gathered() == undisturbed.gathered()
 
 
+@pytest.mark.deep
 def test_a_copy_that_comes_back_after_its_work_was_taken_over(
     after: Callable[[str], Trial], undisturbed: Trial
 ) -> None:
@@ -46,6 +47,7 @@ def test_a_copy_that_comes_back_after_its_work_was_taken_over(
     assert trial.gathered() == undisturbed.gathered()
 
 
+@pytest.mark.deep
 @strace.needed
 def test_two_copies_where_the_file_system_has_no_locks(after: Callable[[str], Trial], undisturbed: Trial) -> None:
     """As Lustre mounted without -o flock. Each believes it is alone, and takes the claims of that name for its own."""

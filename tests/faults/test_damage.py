@@ -56,6 +56,7 @@ def test_what_a_damaged_journal_lost_is_played_again(
     assert trial.gathered() == undisturbed.gathered()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("damage", [cut, flip])
 def test_damaged_trajectories_are_refused_by_training_and_gathered_again(
     damage: Callable[[Path], None], after: Callable[[str], Trial], undisturbed: Trial
@@ -75,6 +76,7 @@ def test_damaged_trajectories_are_refused_by_training_and_gathered_again(
     assert trial.gathered() == undisturbed.gathered()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("damage", [cut, flip])
 def test_a_damaged_policy_is_refused_by_a_rollout_and_made_anew_by_training(
     damage: Callable[[Path], None], after: Callable[[str], Trial], undisturbed: Trial

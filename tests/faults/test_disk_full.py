@@ -23,6 +23,7 @@ def can_mount() -> bool:
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.deep,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not can_mount(), reason="no user namespaces to mount a small disk in"),
 ]

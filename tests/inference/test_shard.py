@@ -62,7 +62,7 @@ async def shard(config, folder, log):
         yield server, VllmPolicy(server, ChatFormat(folder).end_of_turn)
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("tied", [pytest.param(False, marks=pytest.mark.deep), True])
 def test_samples_from_the_policy_and_from_the_next_one_after_a_load_in_place(
     tied, config, checkpoint, prompts, tmp_path
 ):
@@ -93,6 +93,7 @@ def test_samples_from_the_policy_and_from_the_next_one_after_a_load_in_place(
     asyncio.run(scenario())
 
 
+@pytest.mark.deep
 def test_the_turn_ends_with_the_end_token_or_with_the_limit(config, checkpoint, prompts, tmp_path):
     folder = checkpoint()
 
@@ -113,6 +114,7 @@ def test_the_turn_ends_with_the_end_token_or_with_the_limit(config, checkpoint, 
     asyncio.run(scenario())
 
 
+@pytest.mark.deep
 @pytest.mark.cluster
 def test_vllm_in_an_image_samples_from_a_policy_of_links_and_from_the_next_one(
     config, checkpoint, prompts, environment_image, tmp_path
@@ -138,6 +140,7 @@ def test_vllm_in_an_image_samples_from_a_policy_of_links_and_from_the_next_one(
     asyncio.run(scenario())
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("in_image", [pytest.param(False, id="here"), IN_IMAGE])
 def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint, tmp_path, in_image, request):
     image = request.getfixturevalue("environment_image") if in_image else ""

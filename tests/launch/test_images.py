@@ -95,6 +95,7 @@ assert not u.find_spec("aworld.rollout") and not os.path.exists("/opt/wheels")
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.deep
 @pytest.mark.cluster
 def test_a_build_that_fails_says_where_and_leaves_no_image(environment_image: Path, tmp_path: Path) -> None:
     """vllm.def on a base without vLLM: all of it is built, and its own test refuses the result."""
@@ -109,6 +110,7 @@ def test_a_build_that_fails_says_where_and_leaves_no_image(environment_image: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["vllm.sif.log"]
 
 
+@pytest.mark.deep
 @pytest.mark.cluster
 def test_an_image_on_top_of_another_is_published_whole(environment_image: Path, tmp_path: Path) -> None:
     image = tmp_path / "environment.sif"

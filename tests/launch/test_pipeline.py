@@ -22,7 +22,7 @@ from aworld.rundir import RunDir, is_complete
 from aworld.tasks import make_source
 from aworld.trajectories import journal
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 WORDS = """

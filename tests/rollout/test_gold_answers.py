@@ -13,7 +13,7 @@ from guest import Model, begin, call, made_up_copy, prepare, records, worker
 from aworld.environments.sandbox import choose
 from aworld.rundir import RunDir
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.tools, pytest.mark.timeout(600)]
 GOLD = "zx-gold-7f3a91-answer"
 HUNT = r"""
 import os, pathlib

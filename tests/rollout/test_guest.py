@@ -17,7 +17,7 @@ from aworld.launch.status import on_benchmark
 from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.tools, pytest.mark.timeout(600)]
 ITEMS, ATTEMPTS = 8, 2
 
 

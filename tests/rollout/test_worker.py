@@ -29,7 +29,7 @@ from aworld.tasks.task import Task
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 TASKS = [Task(name, f"What is {name}?", "42", 1) for name in ("a", "b")]
 
 

@@ -15,7 +15,7 @@ from aworld.tasks import judge as judges
 from aworld.tasks.judge import Judge, verdict
 from aworld.tasks.task import Undecided
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.tools
 
 
 @pytest.fixture(autouse=True)

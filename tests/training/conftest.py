@@ -68,25 +68,24 @@ def in_layout(
     checkpoint: Callable[..., Path],
     trajectories: Trajectories,
     torchrun: Callable[..., None],
-    tmp_path_factory: pytest.TempPathFactory,
+    once: Callable[..., Path],
 ) -> Callable[..., Path]:
     """`in_layout(tensor, pipeline, data)`: the folder with what `in_layout.py` made of the checkpoints there."""
-    root = tmp_path_factory.mktemp("layouts")
-    file.write(root / "trajectories.h5", trajectories)
+    first = (1, 1, 1)  # whose checkpoint the others resume
 
-    @cache
     def run(tensor: int, pipeline: int, data: int) -> Path:
-        out = root / f"tp{tensor}-pp{pipeline}-dp{data}"
-        out.mkdir()
-        words: dict[str, Any] = {
-            "tensor": tensor,
-            "pipeline": pipeline,
-            "out": str(out),
-            "checkpoints": {name: str(checkpoint(0, name == "tied")) for name in ("untied", "tied")},
-            "trajectories": str(root / "trajectories.h5"),
-            "resume": str(root / "tp1-pp1-dp1"),
-        }
-        torchrun(PROGRAM, tensor * pipeline * data, json.dumps(words))
-        return out
+        def make(out: Path) -> None:
+            file.write(out / "trajectories.h5", trajectories)
+            words: dict[str, Any] = {
+                "tensor": tensor,
+                "pipeline": pipeline,
+                "out": str(out),
+                "checkpoints": {name: str(checkpoint(0, name == "tied")) for name in ("untied", "tied")},
+                "trajectories": str(out / "trajectories.h5"),
+                "resume": str(out if (tensor, pipeline, data) == first else run(*first)),
+            }
+            torchrun(PROGRAM, tensor * pipeline * data, json.dumps(words))
 
-    return run
+        return once(f"tp{tensor}-pp{pipeline}-dp{data}", make)
+
+    return cache(run)

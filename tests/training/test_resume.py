@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from aworld.rundir import RunDir, is_complete
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(1800)]
 
 WORDS = """
     recipe=demo site=local name=base tasks.train=16 tasks.held_out=2 pipeline.rounds=1
@@ -126,6 +126,7 @@ def test_periodic_saves_bound_what_a_kill_costs(again: RunDir, trained: RunDir) 
     saved = sorted(p.name for p in again.checkpoints.glob("round-0000-step-*") if is_complete(p))
     assert len(saved) in (3, 4)  # the last few are kept; the oldest is removed once the newest is there
     assert int(saved[-1].rpartition("-")[2]) >= len(steps(again)) - 1
+    configure(again, ("save_seconds: 0.0", "save_seconds: 600.0"))
     finish(again, trained)
 
 
@@ -141,6 +142,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(again: RunDir,
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
     os.truncate(max(torn.iterdir(), key=lambda path: path.stat().st_size), 100)
+    configure(again, ("save_seconds: 0.0", "save_seconds: 600.0"))
     done = finish(again, trained)
     assert f"{flipped} is damaged ({shard.name}) and passed over" in done.stderr
 

@@ -1,0 +1,65 @@
+"""The minutes that each tier of a test session takes, beside the figures that `minutes.toml` keeps for them.
+
+python tests/minutes.py    # the table of the sessions that ran last; pytest --minutes NAME records one
+"""
+
+import json
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+TIERS = ("gpu", "cluster", "engine", "tools", "unit")
+KEPT = Path(__file__).with_name("minutes.toml")
+RECORDS = Path(__file__).parents[1] / "build" / "minutes"
+TOLERANCE = 1.3  # of a kept figure, and half a minute: machines are noisy
+
+
+def tier(item: pytest.Item) -> str:
+    """The most demanding tier that a test is marked with."""
+    marks = {mark.name for mark in item.iter_markers()}
+    return next((name for name in TIERS if name in marks), "unmarked")
+
+
+class Minutes:
+    """Adds up the work of a session by tier, in minutes; several workers do more of it than the clock shows."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.work: Counter[str] = Counter()
+        self.began = time.monotonic()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.work[dict(report.user_properties)["tier"]] += report.duration / 60
+
+    def pytest_sessionfinish(self) -> None:
+        minutes = {"by the clock": (time.monotonic() - self.began) / 60, **self.work}
+        RECORDS.mkdir(parents=True, exist_ok=True)
+        (RECORDS / f"{self.name}.json").write_text(json.dumps({k: round(v, 2) for k, v in minutes.items()}))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section(f"minutes of {self.name}")
+        for line in table(self.name):
+            terminalreporter.write_line(line, red="CREPT UP" in line, bold="CREPT UP" in line)
+
+
+def table(name: str) -> Iterator[str]:
+    """A line for each tier of the session `name`: its minutes, those kept, and whether it crept up."""
+    taken: Mapping[str, float] = json.loads((RECORDS / f"{name}.json").read_text())
+    kept = tomllib.loads(KEPT.read_text()).get(name, {})
+    for key, minutes in taken.items():
+        was = kept.get(key)
+        line = f"{name:5} {key:12} {minutes:6.1f} minutes" + (f", {was:.1f} are kept" if was is not None else "")
+        yield line + ("   <<<<< CREPT UP" if was is not None and has_crept_up(minutes, was) else "")
+
+
+def has_crept_up(minutes: float, kept: float) -> bool:
+    return minutes > TOLERANCE * kept + 0.5
+
+
+if __name__ == "__main__":
+    for record in sorted(RECORDS.glob("*.json"), key=lambda path: path.stat().st_mtime):
+        print(*table(record.stem), sep="\n")
