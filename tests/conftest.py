@@ -43,10 +43,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that the workers end together."""
-    items.sort(key=lambda item: TIERS.index(tier(item)))
+    """Files come in the order of their least demanding tests, unit tests last, so that the workers end together."""
+    places: dict[Path, int] = {}
     for item in items:
         item.user_properties.append(("tier", tier(item)))
+        places[item.path] = max(places.get(item.path, 0), TIERS.index(tier(item)))
+    items.sort(key=lambda item: places[item.path])
 
 
 @pytest.fixture(scope="session")

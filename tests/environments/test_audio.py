@@ -64,6 +64,7 @@ def test_speech_is_heard_under_the_limits_of_an_episode(sandbox: Sandbox, files:
     assert wrong(words(seen.text), HEARD) <= 3
 
 
+@pytest.mark.deep
 def test_the_usual_formats_and_the_sound_of_a_video(files: Path) -> None:
     for suffix, codec in PACKED.items():
         pack(files / "said.wav", files / f"said.{suffix}", codec)
@@ -72,6 +73,7 @@ def test_the_usual_formats_and_the_sound_of_a_video(files: Path) -> None:
         assert "48000 Hz, channels: 2, " in seen.text and wrong(words(seen.text), HEARD) <= 5
 
 
+@pytest.mark.deep
 def test_what_there_is_no_time_for_is_heard_by_the_next_call(files: Path) -> None:
     with av.open(str(files / "said.wav")) as spoken:
         samples = numpy.concatenate([frame.to_ndarray() for frame in spoken.decode(audio=0)], axis=1)

@@ -125,6 +125,7 @@ def test_pages_are_text_with_numbers_to_act_on(home: str) -> None:
     assert seen[9].is_error and "\n" not in seen[9].text
 
 
+@pytest.mark.deep
 def test_an_endless_page_a_picture_and_what_is_not_on_the_web(home: str) -> None:
     size = ("python", {"code": "from PIL import Image\nImage.open('shot.png').size"})
     seen = play(
@@ -141,6 +142,7 @@ def test_an_endless_page_a_picture_and_what_is_not_on_the_web(home: str) -> None
     assert seen[5].text.endswith("nothing")
 
 
+@pytest.mark.deep
 def test_a_session_is_replayed_and_goes_on(home: str, tmp_path: Path) -> None:
     """What was recorded needs no browser; a step that was not is taken after the steps before it."""
     cache = str(tmp_path / "cache")
@@ -153,6 +155,7 @@ def test_a_session_is_replayed_and_goes_on(home: str, tmp_path: Path) -> None:
     assert on[1].seconds == 0.0 and on[2].text.startswith("Home")
 
 
+@pytest.mark.deep
 def test_what_the_web_did_not_answer_is_asked_again(home: str, tmp_path: Path) -> None:
     """However one comes there: by its address, or by a click."""
     cache, down = str(tmp_path / "cache"), socket.create_server(("127.0.0.1", 0))
@@ -177,6 +180,7 @@ def test_what_the_web_did_not_answer_is_asked_again(home: str, tmp_path: Path) -
     assert seen.text.endswith("at last")
 
 
+@pytest.mark.deep
 def test_where_the_web_did_not_answer_one_is_still_there(home: str) -> None:
     BUSY.add("/busy")
     seen = play(("browse", {"url": f"{home}/busy"}), ("browse_view", {}), ("browse_screenshot", {}))
@@ -184,6 +188,7 @@ def test_where_the_web_did_not_answer_one_is_still_there(home: str) -> None:
     BUSY.clear()
 
 
+@pytest.mark.deep
 def test_what_is_kept_is_what_its_history_leads_to(home: str, tmp_path: Path) -> None:
     """A step that the web did not answer, and that is not kept, takes nobody anywhere."""
     cache = str(tmp_path / "cache")
@@ -244,6 +249,7 @@ def test_private_addresses_are_not_browsed(home: str, monkeypatch: pytest.Monkey
     assert seen.is_error and "is not on the public web" in seen.text
 
 
+@pytest.mark.deep
 def test_a_slow_page_costs_one_call(home: str) -> None:
     urls = [home, f"{home}/slow", f"{home}/next"]
     seen = play(*(("browse", {"url": url}) for url in urls), seconds=20.0)
@@ -251,6 +257,7 @@ def test_a_slow_page_costs_one_call(home: str) -> None:
     assert not seen[0].is_error and seen[2].text.endswith("Second page."), seen
 
 
+@pytest.mark.deep
 def test_the_proxy_of_the_site_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -264,6 +271,7 @@ def test_the_proxy_of_the_site_is_asked(monkeypatch: pytest.MonkeyPatch) -> None
     assert seen.text.endswith("told by the proxy") and "http://ada.example/notes" in asked
 
 
+@pytest.mark.deep
 def test_a_redirect_to_what_is_not_on_the_web_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     def proxy(url: str, headers: Mapping[str, str]) -> Reply:
         if url.startswith("http://ada.example/"):

@@ -41,6 +41,7 @@ def test_text_is_read_under_the_limits_of_an_episode(sandbox: Sandbox, files: Pa
     assert seen.text == f"PNG, 900 x 220 pixels, RGB\n--- text ---\n{TEXT}"
 
 
+@pytest.mark.deep
 def test_what_the_camera_noted(files: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "Acme", "Eye 3"
@@ -58,6 +59,7 @@ def test_what_the_camera_noted(files: Path) -> None:
     assert seen.text.endswith(TEXT)
 
 
+@pytest.mark.deep
 def test_pictures_of_other_kinds(files: Path) -> None:
     draw("RGBA", (0, 0, 0, 0)).save(files / "clear.webp", lossless=True)
     draw("RGB", "navy", "yellow").save(files / "dark.bmp")
@@ -92,6 +94,7 @@ def test_what_is_no_picture_is_one_line(files: Path, tmp_path: Path) -> None:
     assert all(one.text.startswith("no file ") for one in seen[3:])
 
 
+@pytest.mark.deep
 def test_a_file_of_the_agent_is_not_taken_for_a_library(files: Path) -> None:
     (files / "PIL.py").write_text("raise SystemExit('mine')")
     (seen,) = play("image", files, ("read_image", {"path": "plain.png"}))

@@ -169,6 +169,7 @@ def test_what_was_answered_once_is_never_asked_again(site: Site, tmp_path: Path)
     assert again[3].text == str(bytes(range(4)))
 
 
+@pytest.mark.deep
 def test_the_modes_differ_in_what_was_never_asked(site: Site, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     play(tmp_path / "a", fetch(site, "/ada"), cache=cache)
@@ -179,6 +180,7 @@ def test_the_modes_differ_in_what_was_never_asked(site: Site, tmp_path: Path) ->
         assert replay.text == "Çelik" and site.asked["/latin"] == count
 
 
+@pytest.mark.deep
 def test_of_several_that_ask_at_once_one_asks(site: Site, tmp_path: Path) -> None:
     """Eight episodes of two workers: all read what was kept, and what is asked is asked once per worker at most."""
     config = schema.Environment(servers=["python"], web=["fetch"], slots=4, web_cache=str(tmp_path / "cache"))
@@ -201,6 +203,7 @@ def test_of_several_that_ask_at_once_one_asks(site: Site, tmp_path: Path) -> Non
     assert set(seen) <= {"answer 1", "answer 2"} and kept in seen
 
 
+@pytest.mark.deep
 def test_a_replayed_file_overwrites_none(site: Site, tmp_path: Path) -> None:
     """Another file of that name, or a folder, is where the cache would put it."""
     cache = str(tmp_path / "cache")
@@ -212,6 +215,7 @@ def test_a_replayed_file_overwrites_none(site: Site, tmp_path: Path) -> None:
     assert seen[2].text == f"mine {bytes(range(4))}"
 
 
+@pytest.mark.deep
 def test_a_slow_page_costs_neither_the_server_nor_the_cache(site: Site, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     seen, after = play(tmp_path / "a", fetch(site, "/slow"), fetch(site, "/ada"), cache=cache, seconds=4.0)
@@ -221,6 +225,7 @@ def test_a_slow_page_costs_neither_the_server_nor_the_cache(site: Site, tmp_path
     assert "not recorded" in seen.text
 
 
+@pytest.mark.deep
 def test_a_failure_of_the_web_is_not_kept(site: Site, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     play(tmp_path / "a", fetch(site, "/down"), cache=cache)

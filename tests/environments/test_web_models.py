@@ -58,6 +58,7 @@ def said(seen: list[Observation]) -> list[str]:
     return [one.text for one in seen]
 
 
+@pytest.mark.deep
 def test_an_answer_is_kept_for_the_content_of_a_file(model: Model, tmp_path: Path) -> None:
     """The same name and question about another picture is another call; strict mode needs no endpoint at all."""
     cache, red, blue = tmp_path / "cache", photo(tmp_path / "r", "red"), photo(tmp_path / "b", "blue")
@@ -124,6 +125,7 @@ def test_an_answer_about_a_file_that_changed_meanwhile_is_not_kept(model: Model,
     assert not list(cache.glob("*.jsonl"))
 
 
+@pytest.mark.deep
 def test_a_silent_endpoint_does_not_cost_the_server(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

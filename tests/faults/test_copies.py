@@ -9,7 +9,7 @@ import pytest
 import strace
 from trial import TASKS, Trial
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(1800)]
 
 
 def start(trial: Trial) -> subprocess.Popen[str]:
@@ -28,7 +28,6 @@ def test_two_copies_share_the_work(after: Callable[[str], Trial], undisturbed: T
     assert trial.gathered() == undisturbed.gathered()
 
 
-@pytest.mark.deep
 def test_a_copy_that_comes_back_after_its_work_was_taken_over(
     after: Callable[[str], Trial], undisturbed: Trial
 ) -> None:
@@ -47,7 +46,6 @@ def test_a_copy_that_comes_back_after_its_work_was_taken_over(
     assert trial.gathered() == undisturbed.gathered()
 
 
-@pytest.mark.deep
 @strace.needed
 def test_two_copies_where_the_file_system_has_no_locks(after: Callable[[str], Trial], undisturbed: Trial) -> None:
     """As Lustre mounted without -o flock. Each believes it is alone, and takes the claims of that name for its own."""

@@ -14,7 +14,7 @@ from aworld.rollout.workload import schedule
 from aworld.rundir import is_complete
 from aworld.tasks import make_source
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(600)]
 
 
 def cut(path: Path) -> None:
@@ -56,7 +56,6 @@ def test_what_a_damaged_journal_lost_is_played_again(
     assert trial.gathered() == undisturbed.gathered()
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize("damage", [cut, flip])
 def test_damaged_trajectories_are_refused_by_training_and_gathered_again(
     damage: Callable[[Path], None], after: Callable[[str], Trial], undisturbed: Trial
@@ -76,7 +75,6 @@ def test_damaged_trajectories_are_refused_by_training_and_gathered_again(
     assert trial.gathered() == undisturbed.gathered()
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize("damage", [cut, flip])
 def test_a_damaged_policy_is_refused_by_a_rollout_and_made_anew_by_training(
     damage: Callable[[Path], None], after: Callable[[str], Trial], undisturbed: Trial

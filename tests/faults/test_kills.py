@@ -7,12 +7,11 @@ import pytest
 import strace
 from trial import Trial
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900), strace.needed]
+pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(900), strace.needed]
 MARK = "AWORLD_TEST_OF_FAULTS"
 Fresh = Callable[[str], Trial]
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize(
     ("call", "on"),
     [
@@ -30,7 +29,6 @@ def test_a_worker_killed_at_each_of_its_calls(call: str, on: set[str], after: Fr
     assert trial.gathered() == undisturbed.gathered()
 
 
-@pytest.mark.deep
 def test_a_worker_killed_at_each_write_to_its_journal(after: Fresh, undisturbed: Trial) -> None:
     trial = after("prepare")
     ends = strace.kill_again_and_again(trial.words("rollout"), "write", trial.run.root, "-P", str(trial.journal))
@@ -39,7 +37,6 @@ def test_a_worker_killed_at_each_write_to_its_journal(after: Fresh, undisturbed:
     assert trial.gathered() == undisturbed.gathered()
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize("call", ["openat", "write"])
 def test_a_worker_killed_while_it_makes_a_claim(call: str, after: Fresh, undisturbed: Trial) -> None:
     """Before the claim is there, and when it is there and says nothing of its owner."""
@@ -65,7 +62,6 @@ def test_gathering_killed_at_each_of_its_calls(call: str, after: Fresh, undistur
     assert trial.gathered() == undisturbed.gathered()
 
 
-@pytest.mark.deep
 def test_training_killed_at_each_rename(after: Fresh, undisturbed: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of checkpoint shards, checkpoints, marks, metrics and the policy; the other rank and all helpers end as well."""
     trial = after("gather")
@@ -80,7 +76,6 @@ def test_training_killed_at_each_rename(after: Fresh, undisturbed: Trial, monkey
     assert not started_with(str(trial.run.root))
 
 
-@pytest.mark.deep
 def test_training_ends_when_a_process_that_writes_for_it_is_killed(after: Fresh, undisturbed: Trial) -> None:
     """Megatron's writer of a shard, at its first fsync; the rank would wait for it for ever."""
     trial = after("gather")

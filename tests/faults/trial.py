@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from aworld.rundir import RunDir
 from aworld.trajectories import journal
 
-TASKS = 4
+TASKS = 3
 WORDS = f"""
     recipe=demo site=local name=run tasks.train=8 tasks.held_out=2 pipeline.rounds=1 site.sandbox=subprocess
     model.architecture.hidden_size=64 model.architecture.intermediate_size=128 model.architecture.num_hidden_layers=2

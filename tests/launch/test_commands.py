@@ -18,7 +18,8 @@ def run(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_dry_run_prints_the_configuration_and_the_jobs_and_leaves_nothing(tmp_path):
-    done = run("jobs/pipeline.py", "recipe=demo", "site=local", f"runs={tmp_path}", "training.lr=0.5", "--dry-run")
+    words = ["recipe=demo", "site=local", f"runs={tmp_path}", "training.lr=0.5", "tasks.train=600"]
+    done = run("jobs/pipeline.py", *words, "--dry-run")
     assert done.returncode == 0, done.stderr
     config, _, jobs = done.stdout.partition("# would be launched")
     values = yaml.safe_load(config)

@@ -28,7 +28,7 @@ OWN = {"job-name", "output"}  # a plain script is named after its stage alone, a
 @pytest.fixture(scope="module")
 def config() -> configuration.Config:
     words = ["recipe=demo", "site=example", "model=qwen3-32b", "model.path=/project/model", "pipeline.rounds=2"]
-    return configuration.load(words)
+    return configuration.load([*words, "tasks.train=100", "tasks.held_out=10"])
 
 
 def options(text: str) -> dict[str, str]:

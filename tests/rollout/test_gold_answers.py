@@ -89,6 +89,7 @@ def test_the_gold_answer_enters_no_prompt_no_sandbox_and_no_record(run: RunDir, 
     assert not [path for path in written if GOLD.encode() in path.read_bytes()]
 
 
+@pytest.mark.deep
 def test_without_a_sandbox_a_benchmark_is_played_only_where_the_user_said_so(run: RunDir, tmp_path: Path) -> None:
     copy = copy_in(tmp_path)
 

@@ -83,6 +83,7 @@ def test_what_failed_is_asked_again_by_a_resume_and_by_nothing_else(prepared: Ru
     assert on_benchmark(run, NAME, 0).left == []
 
 
+@pytest.mark.deep
 def test_a_killed_evaluation_goes_on_and_asks_nothing_twice(prepared: RunDir, tmp_path: Path) -> None:
     copy = made_up_copy(tmp_path / "GAIA", ROWS)
     run, other = copy_of(prepared, tmp_path / "killed"), copy_of(prepared, tmp_path / "undisturbed")

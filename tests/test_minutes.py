@@ -1,0 +1,40 @@
+"""What is said of the time that tests take: in the table, and in the texts that a newcomer reads."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import minutes
+import pytest
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_tier_that_crept_up_is_said_loudly_and_noise_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minutes, "RECORDS", tmp_path)
+    monkeypatch.setattr(minutes, "KEPT", tmp_path / "minutes.toml")
+    minutes.KEPT.write_text('[rest]\n"by the clock" = 20.0\nengine = 4.0\ntools = 0.1\n')
+    (tmp_path / "rest.json").write_text(json.dumps({"by the clock": 21.0, "engine": 6.0, "tools": 0.5, "unit": 1.0}))
+    whole, engine, tools, unit = minutes.table("rest")
+    assert "21.0 minutes, 20.0 are kept" in whole and "6.0 minutes, 4.0 are kept" in engine
+    assert ["CREPT UP" in line for line in (whole, engine, tools, unit)] == [False, True, False, False]
+    assert "kept" not in unit
+
+
+def test_what_the_makefile_says_is_what_is_kept() -> None:
+    """Rounded up to whole minutes, or more."""
+    kept = {name: part["by the clock"] for name, part in tomllib.loads(minutes.KEPT.read_text()).items()}
+    kept["all"] = kept["test"] + kept["rest"]
+    text = (ROOT / "Makefile").read_text()
+    for name, target in {"fast": "test-fast", "test": "test", "rest": "test-rest", "all": "test-all"}.items():
+        (said,) = re.findall(rf"^{target}:.*##.*: (\d+) minutes", text, re.MULTILINE)
+        assert kept[name] <= int(said) <= 1.5 * kept[name] + 2, target
+
+
+def test_every_test_has_one_tier() -> None:
+    """A file that names no tier would run in none but make test."""
+    files = [path for path in (ROOT / "tests").rglob("test_*.py")]
+    assert not [str(path) for path in files if not re.search(r"mark\.(unit|tools|engine|cluster|gpu)", path.read_text())]
