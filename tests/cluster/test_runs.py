@@ -32,6 +32,7 @@ def end_of(run: Run, seconds: float = 1800) -> None:
 def test_a_batch_run_in_arrays_that_are_split(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
     """Three elements of two workers each where the site allows two elements; evaluation arrays hang off policies."""
     wide = "site.rollout.elements=3 site.rollout.tasks_per_node=2 site.array_limit=2 site.array_parallel=2".split()
+    wide.append("site.evaluate.elements=2")
     run = submit(tmp_path, "wide", "pipeline.rounds=1", *images, *wide)
     again = run.command("resume")  # at once: everything is there already
     assert again.returncode == 0 and "there already" in again.stdout

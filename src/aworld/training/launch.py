@@ -10,9 +10,6 @@ import uuid
 from contextlib import suppress
 
 import psutil
-from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from aworld.config import Config
 from aworld.containers import folders, inside, staged
@@ -80,6 +77,11 @@ def _first_host() -> str:
 
 
 def _all(config: Config, command: list[str]) -> int:
+    # Importing torch takes seconds, and what starts one rank under srun needs none of it.
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     with tempfile.TemporaryDirectory() as logs:  # empty, as no output is redirected, but torch would leave its own
         settings = LaunchConfig(
             min_nodes=1,
