@@ -1,0 +1,178 @@
+"""The GPU and what else a test may need, each with its reason to skip; checkpoints, and programs run on their own."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+PROGRAM = Path(__file__).with_name("trainer_on.py")
+STEPS = 2
+# Multiplies the tiny model's logits: they then deviate by about 2 nats, and bf16 rounding shows in log-probabilities.
+# A power of two, so that the weights stay bf16 numbers.
+SHARPER = 2
+
+
+@dataclass(frozen=True)
+class Card:
+    """The GPU that tests use: the first that is visible.
+
+    Attributes:
+        visible: what CUDA_VISIBLE_DEVICES says to see this one alone.
+        memory: bytes.
+    """
+
+    name: str
+    visible: str
+    memory: int
+
+
+@pytest.fixture(scope="session")
+def card() -> Card:
+    """The GPU."""
+    import torch
+
+    from aworld.containers import GPU_DRIVER
+
+    if not torch.cuda.is_available():
+        if GPU_DRIVER.exists() and not torch.version.cuda:
+            pytest.skip(f"torch {torch.__version__} is not built for CUDA")
+        pytest.skip("no NVIDIA GPU here")
+    properties = torch.cuda.get_device_properties(0)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
+    return Card(properties.name, visible, properties.total_memory)
+
+
+def package(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"no {name} here")
+
+
+@pytest.fixture(scope="session")
+def megatron(card: Card) -> None:
+    """What the trainer needs."""
+    package("megatron")
+    package("mbridge")
+
+
+@pytest.fixture(scope="session")
+def transformer_engine(megatron: None) -> None:
+    package("transformer_engine")
+
+
+@pytest.fixture(scope="session")
+def vllm(card: Card) -> None:
+    """A vLLM built for CUDA: the CPU's is another distribution, or says so in its version."""
+    try:
+        version = importlib.metadata.version("vllm")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("no vLLM built for CUDA here")
+    if "cpu" in version:
+        pytest.skip(f"vLLM {version} is not built for CUDA")
+
+
+@pytest.fixture(scope="session")
+def apptainer(card: Card) -> None:
+    from aworld.containers import no_apptainer
+
+    if reason := no_apptainer():
+        pytest.skip(reason)
+
+
+def of_tests(name: str) -> ModuleType:
+    """A module of another folder of tests, such as `training/conftest`."""
+    spec = importlib.util.spec_from_file_location(f"of_tests.{name.replace('/', '.')}", TESTS / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def alone(program: Path, *words: str, env: Mapping[str, str] | None = None) -> str:
+    """Run `program` as the only rank, in a process of its own; returns what it printed."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    rank = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    exact = {"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0"}  # NVIDIA's images set it to 1: float32 would be multiplied in TF32
+    command = [sys.executable, str(program), *words]
+    everything = {**os.environ, **exact, **rank, **(env or {})}
+    done = subprocess.run(command, env=everything, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def policy(checkpoint: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`policy(seed, tied)`: a tiny HF folder whose weights are bf16 numbers, kept as float32.
+
+    A trainer in bf16 and one in fp32 start from the same weights: they differ by their arithmetic alone.
+    """
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    @cache
+    def make(seed: int = 0, tied: bool = False) -> Path:
+        folder = tmp_path_factory.mktemp("policy") / "hf"
+        shutil.copytree(checkpoint(seed, tied), folder)
+        weights = {key: value.bfloat16().float() for key, value in load_file(folder / "model.safetensors").items()}
+        weights["model.norm.weight"] *= SHARPER
+        assert all(torch.equal(value, value.bfloat16().float()) for value in weights.values())
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(policy: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`trained(device, dtype, fused=False)`: the folder with what `trainer_on.py` made of both policies.
+
+    Args:
+        device: `cpu`, in a process that sees no GPU, or `cuda`.
+        fused: with Transformer Engine.
+    """
+    from aworld.trajectories import file
+
+    root = tmp_path_factory.mktemp("trained")
+    policies = {}
+    for name in ("untied", "tied"):
+        folder = policy(0, name == "tied")
+        file.write(root / f"{name}.h5", of_tests("training/conftest").make_trajectories(folder))
+        policies[name] = [str(folder), str(root / f"{name}.h5")]
+
+    @cache
+    def run(device: str, dtype: str, fused: bool = False) -> Path:
+        out = root / f"{device}-{dtype}{'-fused' if fused else ''}"
+        out.mkdir()
+        words: dict[str, Any] = {
+            "dtype": dtype,
+            "out": str(out),
+            "policies": policies,
+            "steps": STEPS,
+            "hide_transformer_engine": not fused,
+        }
+        alone(PROGRAM, json.dumps(words), env={"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else None)
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def of_training() -> Any:
+    """The settings of training that `trainer_on.py` uses."""
+    return of_tests("training/in_layout").TRAINING
