@@ -57,24 +57,30 @@ class Stack:
         """Weights, gradients and optimizer where nothing is shared with another rank."""
         return BYTES_PER_PARAMETER * self.parameters
 
-    def kept_bytes(self, tokens: int, fused: bool) -> int:
-        """Activations in bf16 that one layer keeps for the backward pass of `tokens` tokens.
+    def kept_bytes(self, tokens: int, contexts: int, fused: bool, fused_norms: bool) -> int:
+        """Activations in bf16 that all layers and the last norm keep for the backward pass of `contexts` × `tokens`.
 
-        Both keep: input and output of the two norms of the hidden state (4h); q and k before and after norm and
-        rotation, v; the attention's output (q); per token and head the float32 sum of exponentials.
+        Every kind of layer keeps: input and output of the two norms of the hidden state (4h); q and k before their norm
+        and after their rotation, and v (2q + 3kv); the attention's output (q); of each row that is normalised, and of
+        each row of scores, one float32. The bytes were counted tensor by tensor in autograd's list.
 
         Args:
-            fused: the layers of Transformer Engine: 3f in the MLP, which computes SiLU again. Else Megatron's local
-                layers. These keep 5f: both halves of the first matrix's output, SiLU of one, a copy of the other
-                (Megatron adds an offset of zero), their product. They also keep the cosines and sines of q and k
-                (4 · head_dim), and q once more: a norm's input is a copy, which does not free the joint q, k, v.
+            fused: layers of Transformer Engine. They keep 3f of the MLP, and compute SiLU again. Megatron's local layers
+                keep 5f: the first matrix's output, SiLU of its one half, a copy of the other (Megatron adds an offset
+                of zero), their product. They also keep q once more: the input of its norm is a copy, beside the joint
+                tensor of q, k and v; and the cosines and sines of the rotations (4 · head_dim).
+            fused_norms: PyTorch's norm is one kernel. Else it keeps, instead of its input, two float32 copies.
         """
         q, kv, h, f = self.heads * self.head_dim, self.kv_heads * self.head_dim, self.hidden, self.ffn
-        elements = 4 * h + 2 * (q + kv) + kv + q + 3 * f
-        if not fused:
-            elements += 2 * f + q + 4 * self.head_dim
         statistics = 4 * self.heads + 4 * (2 + self.heads + self.kv_heads)
-        return tokens * (2 * elements + statistics)
+        per_layer, last = 2 * (4 * h + 3 * q + 3 * kv + 3 * f) + statistics, 2 * h + 4
+        if not fused:
+            per_layer += 2 * (2 * f + q)
+        if not (fused or fused_norms):
+            per_layer += 8 * (2 * h + q + kv) - 2 * (2 * h + q)
+            last += 8 * h - 2 * h
+        rotations = 0 if fused else 2 * 4 * self.head_dim * self.layers  # contexts share them
+        return tokens * (contexts * (self.layers * per_layer + last) + rotations)
 
     def transient_bytes(self, tokens: int) -> int:
         """The most that one layer's backward pass, or the optimizer, holds for a moment.

@@ -11,6 +11,7 @@ shapes, forward and both backward products, and nothing else.
 """
 
 import argparse
+import gc
 import json
 import os
 import socket
@@ -50,7 +51,7 @@ def measure(stack: Stack, tokens: int, contexts: int, steps: int) -> dict[str, A
     """The figures; FLOPs are of a step, seconds the median's, bytes of PyTorch's allocator (none on a CPU)."""
     import torch
     import torch.distributed as dist
-    from memory import Memory
+    from step_memory import Memory
 
     from aworld.config import Parallel, Training
     from aworld.training import algorithms, cpu, model
@@ -73,12 +74,14 @@ def measure(stack: Stack, tokens: int, contexts: int, steps: int) -> dict[str, A
     fused, rows = trainer.module.config.bias_activation_fusion, tokens * contexts
     device = torch.cuda.get_device_name() if is_gpu else "CPU"
     del trainer, memory.trainer  # the matmuls need room
+    gc.collect()
     bound = matmul_flops_per_second(stack, rows, steps)
     peak = next((value for name, value in PEAKS.items() if is_gpu and name in device), None)
     dist.destroy_process_group()
     return {
         "device": device,
         "transformer_engine": fused,
+        "fused_norms": fused_norms(),
         "layers": stack.layers,
         "tokens": tokens,
         "contexts": contexts,
@@ -91,7 +94,7 @@ def measure(stack: Stack, tokens: int, contexts: int, steps: int) -> dict[str, A
         "matmul_flops_per_second": bound,
         "of_matmul": flops / median / bound,
         "predicted_state": stack.state_bytes,
-        "predicted_kept": stack.layers * stack.kept_bytes(rows, fused),
+        "predicted_kept": stack.kept_bytes(tokens, contexts, fused, fused_norms()),
         "predicted_transient": stack.transient_bytes(rows),
         **memory.found,
     }
@@ -105,7 +108,8 @@ def matmul_flops_per_second(stack: Stack, rows: int, times: int) -> float:
 
     flops, seconds = 0, 0.0
     for n, k in stack.matmuls:
-        x, w, dy = (torch.randn(shape, dtype=torch.bfloat16, device=cpu.device()) for shape in ((rows, k), (n, k), (rows, n)))
+        shapes = (rows, k), (n, k), (rows, n)
+        x, w, dy = (torch.randn(shape, dtype=torch.bfloat16, device=cpu.device()) for shape in shapes)
         for time_is_taken in [False] + [True] * times:
             _wait()
             began = time.perf_counter()
@@ -115,6 +119,15 @@ def matmul_flops_per_second(stack: Stack, rows: int, times: int) -> float:
                 seconds += time.perf_counter() - began
                 flops += 6 * rows * n * k
     return flops / seconds
+
+
+def fused_norms() -> bool:
+    """Whether PyTorch computes RMSNorm in one kernel on this device."""
+    import torch
+
+    key = "CUDA" if torch.cuda.is_available() else "CPU"
+    name = "aten::_fused_rms_norm"
+    return hasattr(torch.ops.aten, "_fused_rms_norm") and torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
 
 
 def _wait() -> None:
@@ -132,9 +145,9 @@ def _free_port() -> int:
 
 def _told(found: dict[str, Any]) -> str:
     te = "with" if found["transformer_engine"] else "without"
+    size = f"{found['layers']} layers, {found['parameters'] / 1e6:.1f} M parameters"
     lines = [
-        f"{found['device']}, {te} Transformer Engine: {found['layers']} layers, {found['parameters'] / 1e6:.1f} M parameters, "
-        f"{found['contexts']} × {found['tokens']} tokens",
+        f"{found['device']}, {te} Transformer Engine: {size}, {found['contexts']} × {found['tokens']} tokens",
         f"a step: {found['flops']:.4g} model FLOPs in {found['seconds']:.3f} s = {found['flops_per_second']:.4g} FLOP/s",
         f"of plain matmuls of the same shapes ({found['matmul_flops_per_second']:.4g} FLOP/s): {found['of_matmul']:.1%}",
         f"of the dense bf16 peak ({found['peak']:.4g} FLOP/s): MFU {found['mfu']:.1%}"

@@ -1,42 +1,23 @@
-"""The GPU and what else a test may need, each with its reason to skip; checkpoints, and programs run on their own."""
+"""The GPU and what else a test may need, each with its reason to skip; checkpoints, and the trainer's results."""
 
-import importlib
 import importlib.metadata
 import importlib.util
 import json
 import os
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from programs import Card, alone, of_tests
 
-TESTS = Path(__file__).parents[1]
 PROGRAM = Path(__file__).with_name("trainer_on.py")
 STEPS = 2
 # Multiplies the tiny model's logits: they then deviate by about 2 nats, and bf16 rounding shows in log-probabilities.
 # A power of two, so that the weights stay bf16 numbers.
 SHARPER = 2
-
-
-@dataclass(frozen=True)
-class Card:
-    """The GPU that tests use: the first that is visible.
-
-    Attributes:
-        visible: what CUDA_VISIBLE_DEVICES says to see this one alone.
-        memory: bytes.
-    """
-
-    name: str
-    visible: str
-    memory: int
 
 
 @pytest.fixture(scope="session")
@@ -91,37 +72,12 @@ def apptainer(card: Card) -> None:
         pytest.skip(reason)
 
 
-def of_tests(name: str) -> ModuleType:
-    """A module of another folder of tests, such as `training/conftest`."""
-    spec = importlib.util.spec_from_file_location(f"of_tests.{name.replace('/', '.')}", TESTS / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def alone(program: Path, *words: str, env: Mapping[str, str] | None = None) -> str:
-    """Run `program` as the only rank, in a process of its own; returns what it printed."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    rank = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    exact = {"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0"}  # NVIDIA's images set it to 1: float32 would be multiplied in TF32
-    command = [sys.executable, str(program), *words]
-    everything = {**os.environ, **exact, **rank, **(env or {})}
-    done = subprocess.run(command, env=everything, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="session")
 def policy(checkpoint: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """`policy(seed, tied)`: a tiny HF folder whose weights are bf16 numbers, kept as float32.
 
     A trainer in bf16 and one in fp32 start from the same weights: they differ by their arithmetic alone.
     """
-    import shutil
-
     import torch
     from safetensors.torch import load_file, save_file
 
