@@ -1,3 +1,4 @@
+# ruff: noqa: E402  (Transformer Engine is hidden before Megatron looks for it)
 """The trainer in one process, on the GPU where CUDA is visible, else on the CPU; its results, written to files.
 
 One argument, JSON:
