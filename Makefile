@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 APPTAINER := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/aworld/apptainer/usr/bin# by tools/apptainer.sh; a site's own comes first
 export PATH := $(CURDIR)/$(BIN):$(PATH):$(wildcard $(APPTAINER))
 
-.PHONY: help install demo test test-fast killer cluster cluster-stop cluster-packages tool-packages lint format lock clean
+.PHONY: help install demo test test-fast test-gpu killer cluster cluster-stop cluster-packages tool-packages lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,6 +25,9 @@ test: $(VENV)/.installed ## run every test that this machine can run
 
 test-fast: $(VENV)/.installed ## only the tests that take seconds
 	@$(BIN)/python -m pytest -m unit $(ARGS)
+
+test-gpu: $(VENV)/.installed ## the tests that need one NVIDIA GPU
+	@$(BIN)/python -m pytest -m gpu -rs $(ARGS)
 
 killer: $(VENV)/.installed ## whole runs on a private Slurm under a random killer: ARGS="--kills 200"
 	@$(BIN)/python benchmarks/faults.py $(ARGS)

@@ -65,10 +65,10 @@ class Stack:
         each row of scores, one float32. The bytes were counted tensor by tensor in autograd's list.
 
         Args:
-            fused: layers of Transformer Engine. They keep 3f of the MLP, and compute SiLU again. Megatron's local layers
-                keep 5f: the first matrix's output, SiLU of its one half, a copy of the other (Megatron adds an offset
-                of zero), their product. They also keep q once more: the input of its norm is a copy, beside the joint
-                tensor of q, k and v; and the cosines and sines of the rotations (4 · head_dim).
+            fused: layers of Transformer Engine. They keep 3f of the MLP, and compute SiLU again. Megatron's local
+                layers keep 5f: the first matrix's output, SiLU of its one half, a copy of the other (Megatron adds an
+                offset of zero), their product. They also keep q once more: the input of its norm is a copy, beside the
+                joint tensor of q, k and v; and the cosines and sines of the rotations (4 · head_dim).
             fused_norms: PyTorch's norm is one kernel. Else it keeps, instead of its input, two float32 copies.
         """
         q, kv, h, f = self.heads * self.head_dim, self.kv_heads * self.head_dim, self.hidden, self.ffn

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """FLOP/s and memory of the trainer's step on a few layers of Qwen3-32B, against the card's peak and plain matmuls.
 
-    python benchmarks/mfu.py --layers 2 --tokens 4096          # on one GPU: 18 bytes × 0.99 B parameters, and activations
-    python benchmarks/mfu.py --shape tiny --tokens 64          # on a CPU: that it runs
+    python benchmarks/mfu.py --layers 2 --tokens 4096      # on one GPU, 32 GB of its memory
+    python benchmarks/mfu.py --shape tiny --tokens 64      # on a CPU: that it runs
 
 One step is forward and backward of one micro-batch, and the optimizer; one process, no parallelism. Model FLOPs a token
 are 6 × (parameters in matrices) + 6 × tokens × heads × head_dim × layers: of attention's scores the causal half. MFU
@@ -145,11 +145,12 @@ def _free_port() -> int:
 
 def _told(found: dict[str, Any]) -> str:
     te = "with" if found["transformer_engine"] else "without"
+    flops, bound = found["flops_per_second"], found["matmul_flops_per_second"]
     size = f"{found['layers']} layers, {found['parameters'] / 1e6:.1f} M parameters"
     lines = [
         f"{found['device']}, {te} Transformer Engine: {size}, {found['contexts']} × {found['tokens']} tokens",
-        f"a step: {found['flops']:.4g} model FLOPs in {found['seconds']:.3f} s = {found['flops_per_second']:.4g} FLOP/s",
-        f"of plain matmuls of the same shapes ({found['matmul_flops_per_second']:.4g} FLOP/s): {found['of_matmul']:.1%}",
+        f"a step: {found['flops']:.4g} model FLOPs in {found['seconds']:.3f} s = {flops:.4g} FLOP/s",
+        f"of plain matmuls of the same shapes ({bound:.4g} FLOP/s): {found['of_matmul']:.1%}",
         f"of the dense bf16 peak ({found['peak']:.4g} FLOP/s): MFU {found['mfu']:.1%}"
         if found["peak"]
         else "MFU: no peak is known for this device",

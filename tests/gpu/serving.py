@@ -1,7 +1,6 @@
 """A vLLM of one shard: sample from a policy, load another in place, sample again."""
 
 import asyncio
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def _seen(process) -> Process:
     links = []
     for fd in Path(f"/proc/{process.pid}/fd").iterdir():
         try:
-            links.append(os.readlink(fd))
+            links.append(str(fd.readlink()))
         except OSError:  # closed since
             continue
     devices = frozenset(link for link in links if link.startswith("/dev/nvidia"))

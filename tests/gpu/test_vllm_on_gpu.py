@@ -1,4 +1,4 @@
-"""vLLM in bf16 on the GPU: it starts on the GPU that is its own, takes new weights in place, and agrees with the trainer.
+"""vLLM in bf16 on a GPU: it starts on its own one, takes new weights in place, and agrees with the trainer.
 
 The tiny policies' logits deviate by about 2 nats. Transformers in float32 on the CPU is the reference.
 """
