@@ -78,20 +78,41 @@ def policy(checkpoint: Callable[..., Path], tmp_path_factory: pytest.TempPathFac
 
     A trainer in bf16 and one in fp32 start from the same weights: they differ by their arithmetic alone.
     """
-    import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     @cache
     def make(seed: int = 0, tied: bool = False) -> Path:
         folder = tmp_path_factory.mktemp("policy") / "hf"
         shutil.copytree(checkpoint(seed, tied), folder)
-        weights = {key: value.bfloat16().float() for key, value in load_file(folder / "model.safetensors").items()}
+        weights = load_file(folder / "model.safetensors")
         weights["model.norm.weight"] *= SHARPER
-        assert all(torch.equal(value, value.bfloat16().float()) for value in weights.values())
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        save(weights, folder)
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def learned(checkpoint: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`learned(seed, tied)`: as `policy`, of weights that were trained for a moment."""
+    from learned import learn
+
+    @cache
+    def make(seed: int = 0, tied: bool = False) -> Path:
+        folder = tmp_path_factory.mktemp("learned") / "hf"
+        shutil.copytree(checkpoint(seed, tied), folder)
+        save(learn(folder, seed), folder)
+        return folder
+
+    return make
+
+
+def save(weights: dict[str, Any], folder: Path) -> None:
+    """Write the weights of an HF folder, rounded to bf16."""
+    from safetensors.torch import save_file
+
+    rounded = {name: value.bfloat16().float() for name, value in weights.items()}
+    save_file(rounded, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,10 @@ import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from learned import prompts
+
 from aworld.agents.protocols import Completion, Sampling
 
-QUESTIONS = ("What is 2+2?", "What is the price of tea in prices.csv?", "Find the height of Arden.")
 SEEDS, MAX_TOKENS = 8, 64
 
 
@@ -47,12 +48,11 @@ async def serve(model, first: Path, second: Path, log: Path) -> Served:
     from aworld.inference.shard import VllmShard
 
     chat = ChatFormat(first)
-    prompts = [chat.prompt("Use tools, then answer.", question, []) for question in QUESTIONS]
     async with VllmShard(first, 0, replace(model, dtype="bfloat16"), log) as server:
         policy = VllmPolicy(server, chat.end_of_turn)
 
         async def sample() -> list[Sample]:
-            wanted = [(p, Sampling(max_tokens=MAX_TOKENS, seed=seed)) for p in prompts for seed in range(SEEDS)]
+            wanted = [(p, Sampling(max_tokens=MAX_TOKENS, seed=seed)) for p in prompts(first) for seed in range(SEEDS)]
             found = await asyncio.gather(*(policy.generate(*one) for one in wanted))
             return [Sample(prompt, completion) for (prompt, _), completion in zip(wanted, found, strict=True)]
 

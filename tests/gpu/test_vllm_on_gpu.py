@@ -1,6 +1,6 @@
 """vLLM in bf16 on a GPU: it starts on its own one, takes new weights in place, and agrees with the trainer.
 
-The tiny policies' logits deviate by about 2 nats. Transformers in float32 on the CPU is the reference.
+The policies are tiny and have learned to answer (`learned.py`). Transformers in float32 on the CPU is the reference.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ MISMATCH = 0.015  # mean |Δ| at which prime-rl stops
 
 
 @pytest.fixture(scope="module")
-def served(config, policy, card, vllm, tmp_path_factory):
+def served(config, learned, card, vllm, tmp_path_factory):
     """`served(tied)`, by the first of two tasks of a node that has two GPUs, as its job's variables say."""
 
     @cache
@@ -30,25 +30,25 @@ def served(config, policy, card, vllm, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("CUDA_VISIBLE_DEVICES", f"{card.visible},{ABSENT}")
             patch.setenv("SLURM_LOCALID", "0")
-            return asyncio.run(serve(config.model, policy(0, tied), policy(1, tied), log))
+            return asyncio.run(serve(config.model, learned(0, tied), learned(1, tied), log))
 
     return run
 
 
 @TIED
-def test_it_samples_from_the_policy(served, policy, tied):
+def test_it_samples_from_the_policy(served, learned, tied):
     samples = served(tied).before
     assert {sample.completion.policy_version for sample in samples} == {0}
-    own = differences(policy(0, tied), samples)
+    own = differences(learned(0, tied), samples)
     assert len(own) > 500 and own.mean() < BF16
 
 
 @TIED
-def test_it_samples_from_the_next_policy_after_a_load_in_place(served, policy, tied):
+def test_it_samples_from_the_next_policy_after_a_load_in_place(served, learned, tied):
     samples = served(tied).after
     assert {sample.completion.policy_version for sample in samples} == {1}
-    assert differences(policy(1, tied), samples).mean() < BF16
-    assert differences(policy(0, tied), samples).mean() > 10 * BF16  # the old weights would show
+    assert differences(learned(1, tied), samples).mean() < BF16
+    assert differences(learned(0, tied), samples).mean() > 10 * BF16  # the old weights would show
 
 
 def test_the_processes_of_a_shard_see_its_own_gpu_alone(served, card):
@@ -58,20 +58,20 @@ def test_the_processes_of_a_shard_see_its_own_gpu_alone(served, card):
     assert any(process.devices for process in processes)
 
 
-def test_a_shard_whose_gpu_is_not_there_does_not_take_another(config, policy, card, vllm, monkeypatch, tmp_path):
+def test_a_shard_whose_gpu_is_not_there_does_not_take_another(config, learned, card, vllm, monkeypatch, tmp_path):
     """The second task of the node: its GPU is the one that is absent."""
     from aworld.errors import InfrastructureError
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{card.visible},{ABSENT}")
     monkeypatch.setenv("SLURM_LOCALID", "1")
     with pytest.raises(InfrastructureError, match="vLLM ended while starting"):
-        asyncio.run(serve(config.model, policy(0), policy(0), tmp_path / "vllm.log"))
+        asyncio.run(serve(config.model, learned(0), learned(0), tmp_path / "vllm.log"))
 
 
 @TIED
 @pytest.mark.parametrize("fused", [False, True], ids=["local layers", "Transformer Engine"])
 def test_the_trainer_gives_sampled_tokens_the_same_log_probabilities(
-    served, policy, tied, fused, megatron, tmp_path, request
+    served, learned, tied, fused, megatron, tmp_path, request
 ):
     """Both in bf16 on the GPU, by kernels of their own."""
     import numpy as np
@@ -84,7 +84,7 @@ def test_the_trainer_gives_sampled_tokens_the_same_log_probabilities(
     words = {
         "dtype": "bfloat16",
         "out": str(tmp_path),
-        "policies": {"policy": [str(policy(0, tied)), str(tmp_path / "sampled.h5")]},
+        "policies": {"policy": [str(learned(0, tied)), str(tmp_path / "sampled.h5")]},
         "steps": 0,
         "hide_transformer_engine": not fused,
     }
