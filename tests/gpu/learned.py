@@ -35,13 +35,11 @@ def learn(folder: Path, seed: int) -> dict[str, Any]:
     for step in range(STEPS):
         for group in optimizer.param_groups:
             group["lr"] = LR * min(1, (step + 1) / 10)
-        loss = torch.zeros(())
-        for _ in range(BATCH):
-            prompt = asked[rng.integers(len(asked))]
-            answer = chat.say(SENTENCES[seed % 2].format(*rng.integers(10, 100, 4)))
-            ids = torch.tensor(prompt + answer)
-            labels = torch.where(torch.arange(len(ids)) < len(prompt), -100, ids)
-            loss = loss + model(ids[None], labels=labels[None]).loss / BATCH
+        prompt = asked[step % len(asked)]
+        numbers = rng.integers(10, 100, (BATCH, 4))  # a token for each digit: all answers are of one length
+        ids = torch.tensor([prompt + chat.say(SENTENCES[seed % 2].format(*row)) for row in numbers])
+        labels = ids.masked_fill(torch.arange(ids.shape[1]) < len(prompt), -100)
+        loss = model(ids, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -15,7 +15,7 @@ from serving import differences, serve, write
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
 
 TIED = pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
-BF16 = 0.03  # mean, nats: three times what vLLM in bf16 differs from float32 on a CPU
+BF16 = 0.05  # mean, nats: twice what vLLM in bf16 differs from float32 on a CPU where no token is certain
 ABSENT = "63"  # in CUDA_VISIBLE_DEVICES: a GPU that no node has
 MISMATCH = 0.015  # mean |Δ| at which prime-rl stops
 
