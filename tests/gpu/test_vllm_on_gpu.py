@@ -15,7 +15,7 @@ from serving import differences, serve, write
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
 
 TIED = pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
-BF16 = 0.05  # mean, nats: twice what vLLM in bf16 differs from float32 on a CPU where no token is certain
+BF16 = 0.01  # mean, nats: six times what transformers in bf16 differs from float32 on a CPU
 ABSENT = "63"  # in CUDA_VISIBLE_DEVICES: a GPU that no node has
 MISMATCH = 0.015  # mean |Δ| at which prime-rl stops
 
@@ -40,7 +40,7 @@ def test_it_samples_from_the_policy(served, learned, tied):
     samples = served(tied).before
     assert {sample.completion.policy_version for sample in samples} == {0}
     own = differences(learned(0, tied), samples)
-    assert len(own) > 500 and own.mean() < BF16
+    assert len(own) > 300 and own.mean() < BF16
 
 
 @TIED
@@ -91,4 +91,4 @@ def test_the_trainer_gives_sampled_tokens_the_same_log_probabilities(
     alone(Path(__file__).with_name("trainer_on.py"), json.dumps(words))
     sampled, found = file.read(tmp_path / "sampled.h5"), np.load(tmp_path / "policy" / "logprobs.npy")
     difference = np.abs(sampled.logprobs - found)[sampled.mask == 1]
-    assert len(difference) > 500 and difference.mean() < MISMATCH
+    assert len(difference) > 300 and difference.mean() < MISMATCH
