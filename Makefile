@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):$(wildcard $(APPTAINER))
 WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test test-fast test-rest test-all test-packages minutes killer cluster cluster-stop cluster-packages tool-packages lint format lock clean
+.PHONY: help install demo test test-fast test-rest test-all test-gpu test-packages minutes killer cluster cluster-stop cluster-packages tool-packages lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,6 +40,9 @@ minutes: ## the minutes of the last test runs by tier, beside those that tests/m
 
 test-packages:
 	-@$(MAKE) --no-print-directory cluster-packages tool-packages
+
+test-gpu: $(VENV)/.installed ## the tests that need one NVIDIA GPU
+	@$(BIN)/python -m pytest -m gpu -rs $(ARGS)
 
 killer: $(VENV)/.installed ## whole runs on a private Slurm under a random killer: ARGS="--kills 200"
 	@$(BIN)/python benchmarks/faults.py $(ARGS)

@@ -224,6 +224,7 @@ class Cluster:
     def _run(self, program: str, *words: str, node: str = "") -> None:
         """Run a program that goes into the background by itself; what it says is in the log folder."""
         marks = {"SLURM_CLUSTER_NAME": self.name, "MYSQL_UNIX_PORT": f"{self.folder}/run/mariadb.sock"}
+        marks["TMPDIR"] = f"{self.folder}/run"  # two MariaDBs that begin together would share temporary files in /tmp
         if node:
             marks["SLURMD_NODENAME"] = node
         log = self.folder / "log" / f"{program if program != 'setsid' else 'mariadbd'}.out"

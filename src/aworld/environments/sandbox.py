@@ -157,7 +157,7 @@ class SubprocessSandbox:
     """Limits, a clean environment and a folder of its own: against accidents only, for where nothing else works."""
 
     name: str = "subprocess"
-    gaps: tuple[str, ...] = ("files of this user", "network", "other processes of this user")
+    gaps: tuple[str, ...] = ("files of this user", "network", "other processes of this user", "GPUs")
     python: str = sys.executable
 
     def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
