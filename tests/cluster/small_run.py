@@ -32,7 +32,8 @@ WORDS = """
     model.architecture.hidden_size=64 model.architecture.intermediate_size=128 model.architecture.num_hidden_layers=2
     training.cold_start.tasks=16 training.cold_start.epochs=100 training.cold_start.batch_size=8
     training.cold_start.stop_at=0.4 training.cold_start.lr=5e-3
-    rollout.tasks_per_round=8 rollout.group_size=4 training.batch_size=8 environment.slots=2 rollout.lease_seconds=15 site.evaluate.elements=1
+    rollout.tasks_per_round=8 rollout.group_size=4 training.batch_size=8 environment.slots=2 rollout.lease_seconds=15
+    site.evaluate.elements=1
 """.split()
 
 
