@@ -15,6 +15,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@sed 's/^/  /' tests/minutes.toml
 
 $(VENV)/.installed: tools/install.sh pyproject.toml requirements-cpu.lock
 	@PYTHON=$(PYTHON) VENV=$(VENV) sh tools/install.sh
@@ -41,8 +42,8 @@ minutes: ## the minutes of the last test runs by tier, beside those that tests/m
 test-packages:
 	-@$(MAKE) --no-print-directory cluster-packages tool-packages
 
-test-gpu: $(VENV)/.installed ## the tests that need one NVIDIA GPU
-	@$(BIN)/python -m pytest -m gpu -rs $(ARGS)
+test-gpu: $(if $(GPU_PYTHON),,$(VENV)/.installed) ## the tests for one NVIDIA GPU, by a Python with CUDA: GPU_PYTHON=/path/to/python
+	@$(or $(GPU_PYTHON),$(BIN)/python) -m pytest -m gpu -rs $(ARGS)
 
 killer: $(VENV)/.installed ## whole runs on a private Slurm under a random killer: ARGS="--kills 200"
 	@$(BIN)/python benchmarks/faults.py $(ARGS)

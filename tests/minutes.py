@@ -33,22 +33,21 @@ class Minutes:
         self.began = time.monotonic()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.work[dict(report.user_properties)["tier"]] += report.duration / 60
+        properties = dict(report.user_properties)  # none where a worker crashed
+        self.work[properties.get("tier", "unmarked")] += report.duration / 60
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         minutes = {"by the clock": (time.monotonic() - self.began) / 60, **self.work}
-        RECORDS.mkdir(parents=True, exist_ok=True)
-        (RECORDS / f"{self.name}.json").write_text(json.dumps({k: round(v, 2) for k, v in minutes.items()}))
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section(f"minutes of {self.name}")
-        for line in table(self.name):
+        for line in table(self.name, minutes):
             terminalreporter.write_line(line, red="CREPT UP" in line, bold="CREPT UP" in line)
+        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):  # it ran to its end
+            RECORDS.mkdir(parents=True, exist_ok=True)
+            (RECORDS / f"{self.name}.json").write_text(json.dumps({k: round(v, 2) for k, v in minutes.items()}))
 
 
-def table(name: str) -> Iterator[str]:
+def table(name: str, taken: Mapping[str, float]) -> Iterator[str]:
     """A line for each tier of the session `name`: its minutes, those kept, and whether it crept up."""
-    taken: Mapping[str, float] = json.loads((RECORDS / f"{name}.json").read_text())
     kept = tomllib.loads(KEPT.read_text()).get(name, {})
     for key, minutes in taken.items():
         was = kept.get(key)
@@ -62,4 +61,4 @@ def has_crept_up(minutes: float, kept: float) -> bool:
 
 if __name__ == "__main__":
     for record in sorted(RECORDS.glob("*.json"), key=lambda path: path.stat().st_mtime):
-        print(*table(record.stem), sep="\n")
+        print(*table(record.stem, json.loads(record.read_text())), sep="\n")

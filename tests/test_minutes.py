@@ -1,6 +1,5 @@
 """What is said of the time that tests take: in the table, and in the texts that a newcomer reads."""
 
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -14,11 +13,10 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_a_tier_that_crept_up_is_said_loudly_and_noise_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minutes, "RECORDS", tmp_path)
     monkeypatch.setattr(minutes, "KEPT", tmp_path / "minutes.toml")
     minutes.KEPT.write_text('[rest]\n"by the clock" = 20.0\nengine = 4.0\ntools = 0.1\n')
-    (tmp_path / "rest.json").write_text(json.dumps({"by the clock": 21.0, "engine": 6.0, "tools": 0.5, "unit": 1.0}))
-    whole, engine, tools, unit = minutes.table("rest")
+    taken = {"by the clock": 21.0, "engine": 6.0, "tools": 0.5, "unit": 1.0}
+    whole, engine, tools, unit = minutes.table("rest", taken)
     assert "21.0 minutes, 20.0 are kept" in whole and "6.0 minutes, 4.0 are kept" in engine
     assert ["CREPT UP" in line for line in (whole, engine, tools, unit)] == [False, True, False, False]
     assert "kept" not in unit
