@@ -26,7 +26,7 @@ demo: $(VENV)/.installed ## run the whole loop on this machine and print what wa
 	@$(BIN)/python jobs/pipeline.py recipe=demo site=local $(ARGS)
 
 test: $(VENV)/.installed test-packages ## unit tests to one real round on Slurm with Apptainer: 15 minutes
-	@$(PYTEST) -m "not deep" --minutes test $(ARGS)
+	@$(PYTEST) -m "not deep and not gpu" --minutes test $(ARGS)
 
 test-fast: $(VENV)/.installed ## only the unit tests: 2 minutes
 	@$(PYTEST) -m unit --minutes fast $(ARGS)

@@ -1,6 +1,5 @@
 """A stack of layers of Qwen3-32B's shapes: the FLOPs and bytes that it should cost, and the trainer around it."""
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,14 +92,14 @@ class Stack:
 
 
 def build(stack: Stack, dtype: str = "bfloat16") -> "Trainer":
-    """The trainer of one rank around the stack, with the random weights that Megatron draws.
+    """The trainer of one rank around the stack, with random weights that go through a folder in TMPDIR.
 
     `model.initialize` comes first.
     """
-    from transformers import Qwen3Config
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
 
     from aworld.config import Training
-    from aworld.training import conversion
     from aworld.training.step import Trainer
 
     config = Qwen3Config(
@@ -115,14 +114,9 @@ def build(stack: Stack, dtype: str = "bfloat16") -> "Trainer":
         tie_word_embeddings=False,
         rope_parameters={"rope_type": "default", "rope_theta": 1e6},
     )
-    load = conversion.load_hf
-    conversion.load_hf = lambda *_: None  # gigabytes on disk would change neither time nor memory
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "config.json").write_text(json.dumps(config.to_dict(), default=str))
-            return Trainer(Training(), Path(folder), dtype, 1e-6)
-    finally:
-        conversion.load_hf = load
+    with tempfile.TemporaryDirectory() as folder:
+        Qwen3ForCausalLM._from_config(config, dtype=getattr(torch, dtype)).save_pretrained(folder)
+        return Trainer(Training(), Path(folder), dtype, 1e-6)
 
 
 def micro_batch(stack: Stack, tokens: int, contexts: int) -> "MicroBatch":

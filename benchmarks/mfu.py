@@ -24,7 +24,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from layer_stack import Stack, build, micro_batch
 
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12}  # FLOP/s, dense bf16; H100 and H200 as SXM
+# FLOP/s, dense bf16, by the name that CUDA gives the card: of one chip there are forms with other peaks.
+PEAKS = {
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,
+}
 TINY = {"hidden": 64, "ffn": 160, "heads": 8, "kv_heads": 2, "head_dim": 16, "vocab": 128, "context": 1024}
 
 
@@ -76,7 +84,7 @@ def measure(stack: Stack, tokens: int, contexts: int, steps: int) -> dict[str, A
     del trainer, memory.trainer  # the matmuls need room
     gc.collect()
     bound = matmul_flops_per_second(stack, rows, steps)
-    peak = next((value for name, value in PEAKS.items() if is_gpu and name in device), None)
+    peak = PEAKS.get(device)
     dist.destroy_process_group()
     return {
         "device": device,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -30,8 +30,10 @@ class Memory:
             yield
 
     def _on_gpu(self, stack: ExitStack) -> None:
-        decoder, optimizer = self.trainer.module.decoder, self.trainer.optimizer
-        step, begun = optimizer.step, [0]
+        decoder, begun = self.trainer.module.decoder, [0]
+        # Megatron's optimizer goes around one of PyTorch's kind, which has hooks.
+        (outer, *_) = getattr(self.trainer.optimizer, "chained_optimizers", [self.trainer.optimizer])
+        optimizer = outer.optimizer
 
         def before(*_: object) -> None:
             begun[0] = torch.cuda.memory_allocated()
@@ -39,17 +41,20 @@ class Memory:
         def after(*_: object) -> None:
             self.found["kept"] = torch.cuda.memory_allocated() - begun[0]
 
-        def stepped() -> Any:
+        def steps(*_: object) -> None:
             self.found["peak_backward"] = torch.cuda.max_memory_allocated()
             torch.cuda.reset_peak_memory_stats()
-            result = step()
-            self.found["peak_optimizer"] = torch.cuda.max_memory_allocated()
-            return result
 
-        for handle in (decoder.register_forward_pre_hook(before), decoder.register_forward_hook(after)):
+        def has_stepped(*_: object) -> None:
+            self.found["peak_optimizer"] = torch.cuda.max_memory_allocated()
+
+        for handle in (
+            decoder.register_forward_pre_hook(before),
+            decoder.register_forward_hook(after),
+            optimizer.register_step_pre_hook(steps),
+            optimizer.register_step_post_hook(has_stepped),
+        ):
             stack.callback(handle.remove)
-        optimizer.step = stepped
-        stack.callback(setattr, optimizer, "step", step)
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         self.found["state"] = torch.cuda.memory_allocated()

@@ -32,7 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     name = config.getoption("--minutes")
     if name and not hasattr(config, "workerinput"):  # xdist's workers report to the process that started them
-        config.pluginmanager.register(Minutes(name))
+        is_whole = config.args_source is config.ArgsSource.TESTPATHS and not config.getoption("keyword")
+        config.pluginmanager.register(Minutes(name, is_whole))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -42,6 +43,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if is_test and wanted in TIERS and f"mark.{wanted}" not in collection_path.read_text() else None
 
 
+@pytest.hookimpl(trylast=True)  # after -m has left some out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files come in the order of their least demanding tests, unit tests last, so that the workers end together."""
     places: dict[Path, int] = {}

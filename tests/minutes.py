@@ -19,29 +19,37 @@ TOLERANCE = 1.3  # of a kept figure, and half a minute: machines are noisy
 
 
 def tier(item: pytest.Item) -> str:
-    """The most demanding tier that a test is marked with."""
+    """The most demanding tier that a test is marked with.
+
+    Raises:
+        pytest.UsageError: it is marked with none.
+    """
     marks = {mark.name for mark in item.iter_markers()}
-    return next((name for name in TIERS if name in marks), "unmarked")
+    for name in TIERS:
+        if name in marks:
+            return name
+    raise pytest.UsageError(f"{item.nodeid} has no tier; mark it with one of: {', '.join(TIERS)}")
 
 
 class Minutes:
     """Adds up the work of a session by tier, in minutes; several workers do more of it than the clock shows."""
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, is_whole: bool):
+        """`is_whole`: whether the session runs all tests of its name, so that its minutes are worth a record."""
+        self.name, self.is_whole = name, is_whole
         self.work: Counter[str] = Counter()
         self.began = time.monotonic()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         properties = dict(report.user_properties)  # none where a worker crashed
-        self.work[properties.get("tier", "unmarked")] += report.duration / 60
+        self.work[properties.get("tier", "crashed")] += report.duration / 60
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         minutes = {"by the clock": (time.monotonic() - self.began) / 60, **self.work}
         terminalreporter.section(f"minutes of {self.name}")
         for line in table(self.name, minutes):
             terminalreporter.write_line(line, red="CREPT UP" in line, bold="CREPT UP" in line)
-        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):  # it ran to its end
+        if self.is_whole and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             RECORDS.mkdir(parents=True, exist_ok=True)
             (RECORDS / f"{self.name}.json").write_text(json.dumps({k: round(v, 2) for k, v in minutes.items()}))
 

@@ -57,7 +57,8 @@ def preempted(make_cluster, tmp_path_factory) -> list[tuple[Cluster, Path]]:
         low = submit(cluster, *all_gpus, "--signal=B:USR1@60", f"--output={log}", str(folder / "job.sh"))
         cluster.wait(lambda log=log: log.exists() and "start 0" in log.read_text())
         high = submit(cluster, *all_gpus, "--partition=high", "--output=/dev/null", "--wrap=sleep 1")
-        assert int(high) == int(low) + 1  # so neither sees the other's jobs
+        assert f"FirstJobId={low}" in cluster.conf.read_text().splitlines()  # so neither sees the other's jobs
+        assert int(high) == int(low) + 1
     return [(cluster, folder / cluster.name) for cluster in clusters]
 
 

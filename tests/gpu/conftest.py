@@ -29,7 +29,9 @@ def card() -> Card:
 
     if not torch.cuda.is_available():
         if GPU_DRIVER.exists() and not torch.version.cuda:
-            pytest.skip(f"torch {torch.__version__} is not built for CUDA")
+            pytest.skip(f"torch {torch.__version__} is not built for CUDA; make test-gpu GPU_PYTHON=…")
+        if GPU_DRIVER.exists():
+            pytest.skip(f"{GPU_DRIVER} is there, but CUDA does not work in torch {torch.__version__}")
         pytest.skip("no NVIDIA GPU here")
     properties = torch.cuda.get_device_properties(0)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
@@ -134,8 +136,7 @@ def trained(policy: Callable[..., Path], tmp_path_factory: pytest.TempPathFactor
 
     @cache
     def run(device: str, dtype: str, fused: bool = False) -> Path:
-        out = root / f"{device}-{dtype}{'-fused' if fused else ''}"
-        out.mkdir()
+        out = tmp_path_factory.mktemp(f"{device}-{dtype}{'-fused' if fused else ''}")
         words: dict[str, Any] = {
             "dtype": dtype,
             "out": str(out),

@@ -1,6 +1,7 @@
 """A vLLM of one shard: sample from a policy, load another in place, sample again."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,7 +60,10 @@ async def serve(model, first: Path, second: Path, log: Path) -> Served:
         before = await sample()
         assert server.process
         root = psutil.Process(server.process.pid)
-        processes = [_seen(process) for process in (root, *root.children(recursive=True))]
+        processes = []
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess, FileNotFoundError):  # a helper that has just ended
+                processes.append(_seen(process))
         await server.load(second, 1)
         return Served(before, await sample(), processes)
 

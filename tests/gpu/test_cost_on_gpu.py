@@ -53,7 +53,8 @@ def test_layers_keep_the_activations_that_were_predicted(found):
     """At the end of the layers' forward pass, before anything is freed.
 
     The formula is that of `layer_stack.py` for the layers in use. A test on the CPU compares it, byte for byte, with
-    the tensors that autograd keeps of local layers. Transformer Engine's own tensors were not counted so.
+    the tensors that autograd keeps of local layers whose norms are several kernels. Those of a fused norm, as a GPU has
+    it, and of Transformer Engine were not counted so.
     """
     within = 0.1 if found["transformer_engine"] else 0.03
     assert found["kept"] == pytest.approx(found["predicted_kept"], rel=within)
@@ -76,7 +77,6 @@ def test_flops_are_the_formula_s_and_below_the_peak(found):
     matrices = LAYERS * (5120 * (64 + 2 * 8) * 128 + 64 * 128 * 5120 + 3 * 5120 * 25600) + 1024 * 5120
     tokens = found["tokens"]
     assert found["flops"] == 6 * matrices * tokens + 6 * tokens**2 * 64 * 128 * LAYERS
-    assert found["flops_per_second"] == pytest.approx(found["flops"] / found["seconds"])
     assert 0 < found["of_matmul"] <= 1.05  # the layers' are such matmuls and more; 5 % for a clock that varies
     if found["peak"] is None:
         pytest.skip(f"the peak of {found['device']} is not in benchmarks/mfu.py")

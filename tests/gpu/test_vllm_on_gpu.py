@@ -5,6 +5,7 @@ The policies are tiny and have learned to answer (`learned.py`). Transformers in
 
 import asyncio
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -52,10 +53,10 @@ def test_it_samples_from_the_next_policy_after_a_load_in_place(served, learned, 
 
 
 def test_the_processes_of_a_shard_see_its_own_gpu_alone(served, card):
-    """Each sees one of the two devices that the variable names here, and some of them hold it open."""
+    """Each has one of the two devices that the variable names here, and some of them hold a GPU open."""
     processes = served(False).processes
     assert {process.visible for process in processes} == {card.visible}
-    assert any(process.devices for process in processes)
+    assert any(re.fullmatch(r"/dev/nvidia\d+", device) for process in processes for device in process.devices)
 
 
 def test_a_shard_whose_gpu_is_not_there_does_not_take_another(config, learned, card, vllm, monkeypatch, tmp_path):
@@ -66,6 +67,7 @@ def test_a_shard_whose_gpu_is_not_there_does_not_take_another(config, learned, c
     monkeypatch.setenv("SLURM_LOCALID", "1")
     with pytest.raises(InfrastructureError, match="vLLM ended while starting"):
         asyncio.run(serve(config.model, learned(0), learned(0), tmp_path / "vllm.log"))
+    assert re.search(r"CUDA|[Nn]o .*GPU|device type", (tmp_path / "vllm.log").read_text())
 
 
 @TIED
