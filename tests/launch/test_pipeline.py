@@ -31,6 +31,7 @@ WORDS = """
     training.cold_start.tasks=16 training.cold_start.epochs=100 training.cold_start.batch_size=8
     training.cold_start.stop_at=0.4 training.cold_start.lr=5e-3
     rollout.tasks_per_round=6 rollout.group_size=4 training.batch_size=12 environment.slots=3 rollout.lease_seconds=10
+    site.evaluate.elements=1
 """.split()
 
 

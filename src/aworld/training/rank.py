@@ -22,6 +22,9 @@ def main() -> None:
     notice = Notice()  # before a library starts threads
     die_with_starter()
     warnings.filterwarnings("ignore", module="megatron")
+    from aworld.training import cpu
+
+    cpu.spare_the_compiler()
     from aworld.training.stage import train
 
     run = RunDir(arguments.run)
