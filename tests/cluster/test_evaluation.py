@@ -1,4 +1,4 @@
-"""An evaluation of 140 items × 4 attempts as a Slurm array, killed and resumed at random."""
+"""An evaluation of 200 items × 4 attempts as a Slurm array, killed and resumed at random."""
 
 import json
 from collections import Counter
@@ -21,7 +21,7 @@ from aworld.trajectories import journal
 from aworld.trajectories.episode import STATUSES, Episode
 
 pytestmark = [pytest.mark.cluster, pytest.mark.deep, pytest.mark.timeout(1800)]
-NAME, ITEMS, ATTEMPTS, KILLS, WORKERS = "gaia-validation", 140, 4, 12, 3
+NAME, ITEMS, ATTEMPTS, KILLS, WORKERS = "gaia-validation", 200, 4, 15, 4
 Attempt = tuple[str, int]
 
 
