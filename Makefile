@@ -31,10 +31,10 @@ test: $(VENV)/.installed test-packages ## unit tests to one real round on Slurm 
 test-fast: $(VENV)/.installed ## only the unit tests: 2 minutes
 	@$(PYTEST) -m unit --minutes fast $(ARGS)
 
-test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 25 minutes
+test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 45 minutes
 	@$(PYTEST) -m deep --minutes rest $(ARGS)
 
-test-all: test test-rest minutes ## every test that this machine can run: 40 minutes
+test-all: test test-rest minutes ## every test that this machine can run: 60 minutes
 
 minutes: ## the minutes of the last test runs by tier, beside those that tests/minutes.toml keeps
 	@$(BIN)/python tests/minutes.py

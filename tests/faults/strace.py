@@ -28,7 +28,7 @@ def run(words: list[str], injection: str, *options: str, log: Path | None = None
     call = injection.partition(":")[0]
     command = ["strace", "-qq", "-y", "-o", str(log or "/dev/null"), *options, "-e", f"trace={call}"]
     return subprocess.run(
-        [*command, "-e", f"inject={injection}", *words], capture_output=True, text=True, timeout=300, check=False
+        [*command, "-e", f"inject={injection}", *words], capture_output=True, text=True, timeout=900, check=False
     )
 
 
@@ -50,6 +50,6 @@ def kill_again_and_again(
         path = re.search(rf"{re.escape(str(folder))}/([^\"<>]*)", calls[-1])
         ends.append(re.sub(r"[0-9a-f]*\d[0-9a-f]*", "#", re.sub(r"\.tmp-.*", ".tmp", path[1])) if path else "")
     else:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     return ends

@@ -7,7 +7,7 @@ import pytest
 import strace
 from trial import Trial
 
-pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(900), strace.needed]
+pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(1800), strace.needed]
 MARK = "AWORLD_TEST_OF_FAULTS"
 Fresh = Callable[[str], Trial]
 

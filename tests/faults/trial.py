@@ -37,7 +37,7 @@ class Trial:
         return [sys.executable, "-m", "aworld", stage, str(self.run.root), "--round", "0", *more]
 
     def aworld(self, stage: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.words(stage), capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(self.words(stage), capture_output=True, text=True, timeout=900, check=False)
 
     def finish(self, *stages: str) -> None:
         for stage in stages:

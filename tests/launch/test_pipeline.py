@@ -22,7 +22,7 @@ from aworld.rundir import RunDir, is_complete
 from aworld.tasks import make_source
 from aworld.trajectories import journal
 
-pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 WORDS = """
@@ -49,7 +49,7 @@ def finish(process: subprocess.Popen[bytes], runs: Path, seconds: float) -> None
     assert "held-out pass@1" in output
 
 
-def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 300) -> None:
+def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 600) -> None:
     give_up = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None, f"the pipeline ended before {path} came"
@@ -82,7 +82,7 @@ def run(tmp_path_factory) -> RunDir:
     pipeline.kill()
     pipeline.wait()
     kill_holder(run, "train")  # of the jobs that are left one dies as well; the next launcher ends the others
-    finish(start(runs), runs, 600)
+    finish(start(runs), runs, 1200)
     return run
 
 
