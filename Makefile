@@ -31,7 +31,7 @@ test: $(VENV)/.installed test-packages ## unit tests to one real round on Slurm 
 test-fast: $(VENV)/.installed ## only the unit tests: 2 minutes
 	@$(PYTEST) -m unit --minutes fast $(ARGS)
 
-test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 45 minutes
+test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 50 minutes
 	@$(PYTEST) -m deep --minutes rest $(ARGS)
 
 test-all: test test-rest minutes ## every test that this machine can run: 60 minutes
