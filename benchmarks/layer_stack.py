@@ -61,22 +61,24 @@ class Stack:
 
         Every kind of layer keeps: input and output of the two norms of the hidden state (4h); q and k before their norm
         and after their rotation, and v (2q + 3kv); the attention's output (q); of each row that is normalised, and of
-        each row of scores, one float32. The bytes were counted tensor by tensor in autograd's list.
+        each row of scores, one float32. With several groups of heads it also keeps q once more: the input of its norm
+        is a copy, beside the joint tensor of q, k and v. The bytes were counted tensor by tensor in autograd's list.
 
         Args:
             fused: layers of Transformer Engine. They keep 3f of the MLP, and compute SiLU again. Megatron's local
                 layers keep 5f: the first matrix's output, SiLU of its one half, a copy of the other (Megatron adds an
-                offset of zero), their product. They also keep q once more: the input of its norm is a copy, beside the
-                joint tensor of q, k and v; and the cosines and sines of the rotations (4 · head_dim).
+                offset of zero), their product. They also keep the cosines and sines of the rotations (4 · head_dim).
             fused_norms: PyTorch's norm is one kernel. Else it keeps, instead of its input, two float32 copies.
         """
         q, kv, h, f = self.heads * self.head_dim, self.kv_heads * self.head_dim, self.hidden, self.ffn
         statistics = 4 * self.heads + 4 * (2 + self.heads + self.kv_heads)
         per_layer, last = 2 * (4 * h + 3 * q + 3 * kv + 3 * f) + statistics, 2 * h + 4
+        copied = q if self.kv_heads > 1 else 0
+        per_layer += 2 * copied
         if not fused:
-            per_layer += 2 * (2 * f + q)
+            per_layer += 2 * 2 * f
         if not (fused or fused_norms):
-            per_layer += 8 * (2 * h + q + kv) - 2 * (2 * h + q)
+            per_layer += 8 * (2 * h + q + kv) - 2 * (2 * h + copied)
             last += 8 * h - 2 * h
         rotations = 0 if fused else 2 * 4 * self.head_dim * self.layers  # contexts share them
         return tokens * (contexts * (self.layers * per_layer + last) + rotations)
