@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from transformers import Qwen3Config
+
     from aworld.training.algorithms import MicroBatch
     from aworld.training.step import Trainer
 
@@ -93,18 +95,11 @@ class Stack:
         return max(backward + HEAD_BYTES * tokens * self.vocab, 2 * 4 * self.parameters)
 
 
-def build(stack: Stack, dtype: str = "bfloat16") -> "Trainer":
-    """The trainer of one rank around the stack, with random weights that go through a folder in TMPDIR.
+def hf_config(stack: Stack) -> "Qwen3Config":
+    """The stack as transformers describes it."""
+    from transformers import Qwen3Config
 
-    `model.initialize` comes first.
-    """
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    from aworld.config import Training
-    from aworld.training.step import Trainer
-
-    config = Qwen3Config(
+    return Qwen3Config(
         vocab_size=stack.vocab,
         hidden_size=stack.hidden,
         intermediate_size=stack.ffn,
@@ -116,8 +111,21 @@ def build(stack: Stack, dtype: str = "bfloat16") -> "Trainer":
         tie_word_embeddings=False,
         rope_parameters={"rope_type": "default", "rope_theta": 1e6},
     )
+
+
+def build(stack: Stack, dtype: str = "bfloat16") -> "Trainer":
+    """The trainer of one rank around the stack, with random weights that go through a folder in TMPDIR.
+
+    `model.initialize` comes first.
+    """
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    from aworld.config import Training
+    from aworld.training.step import Trainer
+
     with tempfile.TemporaryDirectory() as folder:
-        Qwen3ForCausalLM._from_config(config, dtype=getattr(torch, dtype)).save_pretrained(folder)
+        Qwen3ForCausalLM._from_config(hf_config(stack), dtype=getattr(torch, dtype)).save_pretrained(folder)
         return Trainer(Training(), Path(folder), dtype, 1e-6)
 
 

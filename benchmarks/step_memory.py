@@ -1,4 +1,4 @@
-"""Where the memory of a training step goes: what is there before it, what layers keep, the highest points."""
+"""The memory of a training step: before it, kept by the layers, and at its peaks."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -22,22 +22,11 @@ def stack(monkeypatch):
 def qwen3(stack, device):
     """The same sizes in transformers."""
     import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from layer_stack import hf_config
+    from transformers import Qwen3ForCausalLM
 
-    config = Qwen3Config(
-        vocab_size=stack.vocab,
-        hidden_size=stack.hidden,
-        intermediate_size=stack.ffn,
-        num_hidden_layers=stack.layers,
-        num_attention_heads=stack.heads,
-        num_key_value_heads=stack.kv_heads,
-        head_dim=stack.head_dim,
-        max_position_embeddings=stack.context,
-        tie_word_embeddings=False,
-        attn_implementation="eager",
-    )
     with torch.device(device):
-        return Qwen3ForCausalLM(config)
+        return Qwen3ForCausalLM._from_config(hf_config(stack), attn_implementation="eager")
 
 
 @pytest.mark.unit

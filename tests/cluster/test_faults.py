@@ -133,9 +133,7 @@ def play(cluster: Cluster, run: Run, fault: Fault) -> None:
     """A round with the real vLLM in its image, hit once an episode is finished; long enough to be hit in the midst."""
     text = run.dir.config.read_text().replace("tasks_per_round: 8", "tasks_per_round: 16")
     run.dir.config.write_text(text.replace("group_size: 4", "group_size: 16"))
-    # One vLLM to start and to start again is enough, where the fault is no node's.
-    elements = 2 if fault in (preempt, lose_the_node, lose_sight_of_the_node) else 1
-    run.launch("rollout", 1, f"site.rollout.elements={elements}")
+    run.launch("rollout", 1)
     run.wait_for(lambda: run.episodes(1) > 0, "the first episode")
     fault(cluster, run, run.job("rollout-0001"))
     run.wait_for_jobs()

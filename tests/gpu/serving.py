@@ -33,7 +33,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Served:
-    """What came of it: samples of the first policy and of the second, and vLLM's processes."""
+    """Samples of the first policy, samples of the second, and vLLM's processes."""
 
     before: list[Sample]
     after: list[Sample]

@@ -108,7 +108,7 @@ def test_a_step_moves_the_weights_as_on_the_cpu(run, reference, kind, policy, of
     before = weights(policy(0, kind == "tied"))
     expected, found = (flat(weights(at / kind / "after-one-step"), before) for at in (reference, folder))
     assert torch.nn.functional.cosine_similarity(expected, found, 0) > bounds.cosine
-    # An update of at most lr (and decay) each way; what is exported in bf16 is rounded by up to 2⁻⁹ of the weight.
+    # An update moves a weight by at most lr and decay. An export in bf16 rounds it by up to 2⁻⁹ of its size.
     lr, decay = of_training.lr, of_training.weight_decay
     size = torch.cat([before[name].abs().flatten() for name in sorted(before)])
     rounding = size / 2**8 if dtype == "bfloat16" else size / 2**20

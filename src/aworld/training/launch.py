@@ -77,7 +77,7 @@ def _first_host() -> str:
 
 
 def _all(config: Config, command: list[str]) -> int:
-    # Importing torch takes seconds, and what starts one rank under srun needs none of it.
+    # Importing torch takes seconds. A launcher that starts one rank under srun does not need it.
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
