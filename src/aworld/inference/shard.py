@@ -28,8 +28,10 @@ PLACE_CHARS = 107 - len("/aworld-vllm-12345678") - 37
 
 def on_cpu(image: str = "") -> bool:
     """Whether there is no GPU for vLLM to use, here or in an image."""
+    if not GPU_DRIVER.exists():
+        return True
     if image:
-        return not GPU_DRIVER.exists()
+        return False
     import torch
 
     return not torch.cuda.is_available()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aworld import config as configuration
 from aworld.errors import guarded
+from aworld.imports import enter_without_running, without_collecting
 from aworld.processes import Notice, die_with_parent, die_with_starter
 from aworld.rundir import RunDir
 
@@ -25,7 +26,9 @@ def main() -> None:
     from aworld.training import cpu
 
     cpu.spare_the_compiler()
-    from aworld.training.stage import train
+    enter_without_running("mbridge", "models")  # thirteen families of models, of which the trainer knows one
+    with without_collecting():
+        from aworld.training.stage import train
 
     run = RunDir(arguments.run)
     train(configuration.read(run.config), run, arguments.round, lambda: notice.soon)

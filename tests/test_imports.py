@@ -1,0 +1,36 @@
+import gc
+import sys
+
+import pytest
+
+from aworld.imports import enter_without_running, without_collecting
+
+pytestmark = pytest.mark.unit
+
+
+def test_garbage_waits_while_modules_come_and_is_looked_for_afterwards():
+    gc.unfreeze()
+    try:
+        with pytest.raises(ImportError), without_collecting():
+            assert not gc.isenabled()
+            import no_such_module  # noqa: F401
+        assert gc.isenabled() and gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()
+
+
+def test_a_module_of_a_folder_comes_without_its_neighbours(tmp_path, monkeypatch):
+    folder = tmp_path / "families_of_models" / "models"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("from . import models\n")
+    (folder / "__init__.py").write_text("raise AssertionError('all of them')\n")
+    (folder / "one.py").write_text("NAME = 'one'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    enter_without_running("families_of_models", "models")
+    try:
+        from families_of_models.models.one import NAME  # type: ignore[import-not-found]
+
+        assert NAME == "one"
+    finally:
+        for name in [name for name in sys.modules if name.startswith("families_of_models")]:
+            del sys.modules[name]
