@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from cluster import Cluster, missing
 from slurm_conf import Settings
+from small_run import Run, prepare
+
+from aworld.rundir import RunDir
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +50,30 @@ def short_folder(make_cluster: Callable[[Settings], Cluster]) -> Path:
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     folder.rmdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def deaf_cluster(make_cluster: Callable[[Settings], Cluster]) -> Cluster:
+    """Preempted jobs hear of it by SIGTERM alone; no accounting."""
+    return make_cluster(Settings(user_signal=False, accounting=False, grace=5))
+
+
+@pytest.fixture
+def without_signal(deaf_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    for name, value in deaf_cluster.env.items():
+        monkeypatch.setenv(name, value)
+    return deaf_cluster
+
+
+@pytest.fixture(scope="session")
+def trained(environment_image: Path, once: Callable[..., Path]) -> Run:
+    """A run whose round 0 is played, gathered and trained, undisturbed."""
+    images = [f"site.images.{name}={environment_image}" for name in ("environment", "vllm", "megatron")]
+
+    def make(folder: Path) -> None:
+        run = prepare(folder, "name=base", *images)
+        for words in (("rollout", "--round", "0"), ("gather", "--round", "0"), ("train", "--round", "0")):
+            done = run.command(*words)
+            assert done.returncode == 0, done.stderr
+
+    return Run(RunDir(once("trained", make) / "base"))

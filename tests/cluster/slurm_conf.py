@@ -71,7 +71,8 @@ def slurm_conf(settings: Settings, folder: Path, name: str, ports: list[int], fi
         PreemptMode=REQUEUE
         JobRequeue=1
         MaxArraySize={MAX_ARRAY_SIZE}
-        KillWait=5
+        # also a busy machine writes a checkpoint meanwhile
+        KillWait=30
         InactiveLimit=0
         # for a machine so busy that a daemon may not run for a while
         MessageTimeout=60

@@ -11,8 +11,9 @@ import pytest
 from cluster import Cluster
 from killer import Killer
 from pyarrow import parquet
-from small_run import Run, aworld, copy, prepare
+from small_run import Run, aworld, copy
 
+from aworld import config as configuration
 from aworld.evaluation import benchmark
 from aworld.rollout.claims import Claims
 from aworld.tasks import make_source
@@ -88,13 +89,12 @@ def outcome(episode: Episode) -> tuple[Any, ...]:
     return (episode.answer, episode.status, episode.reward, episode.mask, said)
 
 
-def test_an_evaluation_array_under_a_random_killer(cluster: Cluster, environment_image: Path, tmp_path: Path) -> None:
-    images = [f"site.images.{name}={environment_image}" for name in ("environment", "vllm", "megatron")]
-    run = prepare(tmp_path, "pipeline.rounds=0", "pipeline.max_restarts=20", *images)
-    played = ("--round", "0")
-    for words in (["rollout", *played], ["gather", *played], ["train", *played], ["evaluate", "--policy", "0"]):
-        done = run.command(*words)
-        assert done.returncode == 0, done.stderr
+def test_an_evaluation_array_under_a_random_killer(cluster: Cluster, trained: Run, tmp_path: Path) -> None:
+    run = copy(trained, tmp_path / "run")
+    config = configuration.changed(run.config, ["pipeline.rounds=0", "pipeline.max_restarts=20"])
+    run.dir.config.write_text(configuration.to_yaml(config))
+    done = run.command("evaluate", "--policy", "0")
+    assert done.returncode == 0, done.stderr
     begun = [f"tasks.path={made_up_copy(run, tmp_path / 'gaia')}", f"evaluation.attempts={ATTEMPTS}"]
     begun += ["environment.servers=[python,files,documents]", f"site.evaluate.elements={WORKERS}"]
     begun += ["environment.slots=4", "rollout.lease_seconds=30", "agent.episode_seconds=900"]  # on a busy machine too

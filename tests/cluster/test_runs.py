@@ -61,7 +61,7 @@ def test_a_batch_run_in_arrays_that_are_split(cluster: Cluster, images: list[str
 @pytest.mark.deep
 def test_resident_then_batch_then_resident(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
     """The allocation is lost twice, and the run goes on in the other mode; the trainer meets its time limit as well."""
-    resident = ["pipeline.mode=resident", "site.train.minutes=1"]
+    resident = ["pipeline.mode=resident", "site.train.minutes=2"]
     run = prepare(tmp_path, "pipeline.rounds=3", "pipeline.max_lag=1", *images)
     run.command("resume", *resident)
 

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 DEFINITIONS = ROOT / "containers"
 LOCK = ROOT / "requirements-cpu.lock"
 ONLY_SOURCE = "chess"  # plain Python that is published without a wheel
+FAST = ("--mksquashfs-args", "-Xcompression-level 1")  # a third of the CPU time for a twelfth more bytes
 
 
 def names() -> list[str]:
@@ -106,7 +107,7 @@ def _build(
 ) -> None:
     from spython.main import Client
 
-    options = ["--fakeroot", *(word for item in values.items() for word in ("--build-arg", "=".join(item)))]
+    options = ["--fakeroot", *FAST, *(word for item in values.items() for word in ("--build-arg", "=".join(item)))]
     with _singularity(folder), redirect_stderr(log):  # spython prints there what it did not read
         recipe, target = str(definition), str(image)
         _, lines = Client.build(recipe, target, sudo=False, options=options, stream=True, force=True, quiet=True)
