@@ -13,32 +13,52 @@ from faults import (
     restart_the_controller,
     warn_of_the_time_limit,
 )
-from small_run import Run, assert_round_is_whole, copy
+from small_run import Run, assert_round_is_whole, copy, hurry
 
 pytestmark = [pytest.mark.cluster, pytest.mark.deep, pytest.mark.timeout(1800)]
 
-FAULTS = [preempt, requeue, lose_the_node, lose_sight_of_the_node, restart_the_controller, warn_of_the_time_limit]
 
-
-def play(cluster: Cluster, run: Run, fault: Fault) -> None:
-    """A round with the real vLLM in its image, hit once an episode is finished; long enough to be hit in the midst."""
+def begin(run: Run, group_size: int) -> int:
+    """Submit round 1, with the real vLLM in its image, and wait for an episode; returns how many there will be."""
     text = run.dir.config.read_text().replace("tasks_per_round: 8", "tasks_per_round: 16")
-    run.dir.config.write_text(text.replace("group_size: 4", "group_size: 16"))
+    run.dir.config.write_text(text.replace("group_size: 4", f"group_size: {group_size}"))
     run.launch("rollout", 1)
     run.wait_for(lambda: run.episodes(1) > 0, "the first episode")
-    fault(cluster, run, run.job("rollout-0001"))
+    return 16 * group_size
+
+
+def end(run: Run) -> None:
     run.wait_for_jobs()
     run.launch("gather", 1)
     run.wait_for_jobs()
     assert_round_is_whole(run, 1)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+def test_a_rollout_survives_one_fault_after_another(cluster: Cluster, trained: Run, tmp_path: Path) -> None:
+    """Those that befall all of its tasks; each comes once something was played since the one before."""
+    run = copy(trained, tmp_path / "run")
+    wanted = begin(run, group_size=16)
+    restart_the_controller(cluster, run, run.job("rollout-0001"))
+    for restarts, fault in enumerate([requeue, preempt, warn_of_the_time_limit], 1):
+        played = run.episodes(1)
+        assert played < wanted, f"the round was over before {fault.__name__}"
+        fault(cluster, run, run.job("rollout-0001"))
+
+        def goes_on(restarts: int = restarts, played: int = played) -> bool:
+            hurry()
+            return run.restarts("rollout-0001") >= restarts and run.episodes(1) > played
+
+        run.wait_for(goes_on, f"an episode after {fault.__name__}", every=0.5)
+    end(run)
+
+
+@pytest.mark.parametrize("fault", [lose_the_node, lose_sight_of_the_node])
 def test_a_rollout_survives(fault: Fault, cluster: Cluster, trained: Run, tmp_path: Path) -> None:
     run = copy(trained, tmp_path / "run")
-    play(cluster, run, fault)
-    if fault is not restart_the_controller:
-        assert run.restarts("rollout-0001") >= 1, run.last_words()
+    begin(run, group_size=16)
+    fault(cluster, run, run.job("rollout-0001"))
+    end(run)
+    assert run.restarts("rollout-0001") >= 1, run.last_words()
     if fault is lose_sight_of_the_node:  # the copy finds its journal in use, and opens another
         assert list((run.dir.round(1) / "journals").glob("worker-?-*.journal")), "the two copies did not overlap"
         done = run.command("train", "--round", "1")  # what a disturbed round left can be trained on
@@ -49,5 +69,7 @@ def test_a_rollout_survives_preemption_without_the_signal(
     without_signal: Cluster, trained: Run, tmp_path: Path
 ) -> None:
     run = copy(trained, tmp_path / "run")
-    play(without_signal, run, preempt)
+    begin(run, group_size=8)
+    preempt(without_signal, run, run.job("rollout-0001"))
+    end(run)
     assert run.restarts("rollout-0001") >= 1
