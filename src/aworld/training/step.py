@@ -16,7 +16,7 @@ from transformers import AutoConfig
 from aworld.config import Training
 from aworld.errors import TaskError
 from aworld.training import batching, conversion, cpu, model, optimizer
-from aworld.training.algorithms import Algorithm, MicroBatch
+from aworld.training.algorithms import Algorithm, MicroBatch, divergence
 from aworld.trajectories.file import Trajectories
 
 
@@ -157,7 +157,7 @@ def _loss(algorithm: Algorithm, batch: MicroBatch, logprobs: torch.Tensor, entro
         if "ratio" in metrics:
             difference = logprobs - batch.logprobs
             means["mismatch_mean"] = difference.abs()
-            means["kl"] = difference.expm1() - difference
+            means["kl"] = divergence(logprobs, batch)
             found["mismatch_max"] = (difference.abs() * trained).amax()
         found |= {f"sum/{name}": (value * trained).sum() for name, value in means.items()}
     tokens = torch.zeros((), dtype=torch.int, device=loss.device)  # Megatron's count, which we do not divide by
