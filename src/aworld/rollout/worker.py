@@ -18,7 +18,7 @@ from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task, Undecided
 from aworld.trajectories import journal
-from aworld.trajectories.episode import Episode
+from aworld.trajectories.episode import Episode, sound
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 RENEWALS = 4  # of a claim, per lease
@@ -77,6 +77,7 @@ async def work(
             episode = replace(episode, reward=reward)
         except Undecided as reason:
             episode = replace(episode, status="infra_error", error=str(reason))
+        episode = sound(episode)
         log.append(episode)
         if not workload.plays_again(episode):
             finished.add(episode.identity)

@@ -25,6 +25,7 @@ from aworld.errors import AWorldError, InfrastructureError, InputError, Interrup
 from aworld.processes import STARTER, Notice, die_with_parent, die_with_starter
 from aworld.rundir import RunDir, publish_json, read_jsonl, sweep
 from aworld.trajectories import file, journal
+from aworld.trajectories.episode import sound
 from aworld.trajectories.file import Trajectories
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def unique(index: np.ndarray) -> np.ndarray:
 
 
 def _load(path: Path, round_: int) -> Trajectories:
-    episodes = list(journal.read(path))
+    episodes = [sound(episode) for episode in journal.read(path)]
     for episode in episodes:
         if episode.round != round_:
             raise InfrastructureError(
