@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from statistics import fmean
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -24,19 +23,13 @@ from aworld.errors import InfrastructureError, InputError, Interrupted
 from aworld.rundir import Patience, RunDir, append_json, damaged, is_complete, publish_json, sweep
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model
 from aworld.training.collectives import COLLECTIVE_SECONDS, POLL_SECONDS, on_first
+from aworld.training.metrics import Metrics, summary
 from aworld.training.position import Position
 from aworld.training.step import Trainer
 from aworld.trajectories import file
 from aworld.trajectories.file import Trajectories
 
 STEPS_TO_STOP = 4
-BEFORE_UPDATES = (
-    "kl",
-    "mismatch_mean",
-    "mismatch_max",
-)  # of a round's first step: the two engines differ, nothing else
-MEANS = ("loss", "entropy", "grad_norm", "ratio", "clip_fraction")
-Metrics = list[dict[str, float]]
 
 
 def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[], bool] = lambda: False) -> None:
@@ -143,8 +136,8 @@ class _Round:
         metrics = self._steps(trajectories, metrics)
         if dist.get_rank() == 0:  # before the checkpoint, after which the round is not done again
             seconds = {"wait": waited, "train": time.monotonic() - began}
-            outcome = {"reward": float(trajectories.episodes["reward"].mean()), "seconds": seconds}
-            publish_json(run.round(number) / "metrics.json", _summary(metrics) | outcome)
+            outcome = summary(metrics, trajectories.episodes["reward"]) | {"seconds": seconds}
+            publish_json(run.round(number) / "metrics.json", outcome)
         _publish(run, trainer, number)  # before the checkpoint, as workers wait for it
         if number == 0:  # policy 0 is all that is left of the cold start
             trainer.new_optimizer(self.config.training.lr)
@@ -244,15 +237,3 @@ def _enough(metrics: list[dict[str, float]], stop_at: float) -> bool:
 
 def _publish(run: RunDir, trainer: Trainer, number: int) -> None:
     checkpoint.together(run.policy(number), lambda out: conversion.export_hf(trainer.module, run.base, out))
-
-
-def _summary(metrics: list[dict[str, float]]) -> dict[str, Any]:
-    """Means over the round's steps, each step's weighted by its tokens."""
-    tokens = sum(step["tokens"] for step in metrics)
-    means = {
-        name: sum(step[name] * step["tokens"] for step in metrics) / tokens
-        for name in MEANS
-        if metrics and name in metrics[0]
-    }
-    first = {name: metrics[0][name] for name in BEFORE_UPDATES if metrics and name in metrics[0]}
-    return {**means, **first, "steps": len(metrics), "tokens_trained": tokens}
