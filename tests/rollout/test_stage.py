@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from aworld import config as configuration
 from aworld.config import Config, Rollout
 from aworld.rollout import stage
-from aworld.rollout.claims import Claims
-from aworld.rollout.stage import Worker
+from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.stage import Worker, rollout
 from aworld.rollout.worker import work
 from aworld.rollout.workload import Workload, reopen_lost
 from aworld.rundir import RunDir, publish_folder
@@ -127,3 +128,38 @@ def test_a_round_that_others_have_played_waits_for_no_policy(run: RunDir, config
         pytest.fail("waits")
 
     asyncio.run(stage._wait_for_policy(config, run, workload, WORKER, look, lambda: False))
+
+
+def take_all(workload: Workload, owner: str) -> tuple[Claims, list[Unit]]:
+    held = claims(workload, owner)
+    return held, [unit for _ in TASKS if (unit := held.claim(workload.units))]
+
+
+def go(config: Config, run: RunDir, workloads: list[Workload], worker: Worker) -> None:
+    """The stage, of which nothing is free: it starts no sandbox and no vLLM."""
+    config.site.sandbox = "subprocess"
+    nobody: object = None
+    asyncio.run(asyncio.wait_for(rollout(config, run, workloads, nobody, worker), 60))  # type: ignore[arg-type]
+
+
+def test_a_worker_goes_on_to_the_next_workload_and_closes_it(run: RunDir, config: Config) -> None:
+    publish_folder(run.policy(0), lambda folder: None)
+    take_all(round_(run), "worker-1")
+    after = Workload("evaluation 0", run.evaluation("held-out", 0), 0, TASKS, 1, 1.0, 0, 0, False)
+    play(after, "worker-1")
+    go(config, run, [round_(run), after], WORKER)
+    assert after.closed and not round_(run).closed
+
+
+def test_the_copy_of_a_worker_stays_until_the_other_is_done(run: RunDir, config: Config) -> None:
+    """Else its job would end, and what comes after it begin, while the other is at work where Slurm does not see it."""
+    publish_folder(run.policy(0), lambda folder: None)
+    other, units = take_all(round_(run), "worker-0")
+    copy = threading.Thread(target=go, args=(config, run, [round_(run)], Worker(0, "c", "worker-0-c", False, True)))
+    copy.start()
+    copy.join(2)
+    assert copy.is_alive()
+    for unit in units:
+        other.done(unit)
+    copy.join(60)
+    assert not copy.is_alive()

@@ -52,12 +52,15 @@ class Worker:
         name: of its part of the stage, such as rollout-0003-1; no other process of the run has it.
         owner: the name on its claims and its journal; at any time one process goes by it.
         gathers: whether the worker that ends a round gathers it, as in a resident run.
+        is_copy: whether the worker it is a copy of may be at work still, on a node that Slurm lost sight of. The job is
+            the copy's, so it stays until the other's units are done, or free.
     """
 
     number: int
     name: str
     owner: str
     gathers: bool
+    is_copy: bool = False
 
 
 def run_rollout(config: Config, run: RunDir, workloads: list[Workload], source: TaskSource, worker: Worker) -> None:
@@ -146,6 +149,15 @@ async def rollout(
             await _wait_for_policy(config, run, workload, worker, look_back, ends_soon)
             await share(workload)
             begun.append(workload)
+        while worker.is_copy and not all(_is_played(workload) for workload in begun):
+            if ends_soon():
+                raise Interrupted(f"{owner} was told to end while it waited for the worker it is a copy of")
+            await asyncio.sleep(POLL_SECONDS)
+            await look_back()
+
+
+def _is_played(workload: Workload) -> bool:
+    return Claims(workload.folder / "claims", "", 0.0).all_done(workload.units)
 
 
 def _check_hidden(config: Config, sandbox: Sandbox, workloads: list[Workload]) -> None:
@@ -229,11 +241,10 @@ def _expert(config: Config, chat: ChatFormat) -> Player:
 
 async def close(config: Config, run: RunDir, workload: Workload, worker: Worker) -> None:
     """Gather a round, or close an evaluation, once all its units are done; one worker does it."""
-    units = Claims(workload.folder / "claims", worker.owner, config.rollout.lease_seconds)
     closing = Claims(workload.folder / "closing", worker.owner, config.rollout.lease_seconds)
     if workload.publishes and not worker.gathers:
         return
-    if workload.closed or not units.all_done(workload.units) or closing.claim([CLOSING]) is None:
+    if workload.closed or not _is_played(workload) or closing.claim([CLOSING]) is None:
         return
     if workload.publishes:
         episodes = len(workload.tasks) * workload.attempts
@@ -258,10 +269,9 @@ async def _wait_for_policy(
     if workload.oldest is None or workload.newest is None:
         return
     admitted = [run.policy(version) for version in range(workload.oldest, workload.newest + 1)]
-    claims, units = Claims(workload.folder / "claims", worker.owner, config.rollout.lease_seconds), workload.units
     patience = Patience(run, config.site.wait_seconds)
     next_look = 0.0
-    while not (any(map(is_complete, admitted)) or claims.all_done(units)):
+    while not (any(map(is_complete, admitted)) or _is_played(workload)):
         if ends_soon():
             raise Interrupted(f"{worker.owner} was told to end while it waited for policy {workload.oldest}")
         if patience.is_over():
