@@ -127,9 +127,14 @@ def together(folder: Path, write: Callable[[Path | None], None]) -> None:
         return
     on_first(lambda: sweep(folder.parent))  # what a rank that was killed on another node left
     temporary = begin_folder(folder) if dist.get_rank() == 0 else None
+
+    def finish() -> None:  # which reads all of the folder, for its checksums
+        assert temporary
+        finish_folder(temporary, folder)
+
     try:
         write(temporary)
-        on_first(lambda: temporary and finish_folder(temporary, folder))
+        on_first(finish)
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)

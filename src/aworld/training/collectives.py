@@ -32,11 +32,12 @@ def on_first(work: Callable[[], Any]) -> Any:
         running = threads.submit(work) if dist.get_rank() == 0 else None
         while agreed(running is not None and not wait([running], POLL_SECONDS).done):
             pass
-    if running is not None:
-        error = running.exception()
-        agreed((None if error else running.result(), error and getattr(error, "exit_code", None), bool(error)))
-        return running.result()
-    value, code, has_failed = agreed(None)
-    if has_failed:
-        sys.exit(code or InfrastructureError.exit_code)
+    error = running.exception() if running else None
+    value = running.result() if running and not error else None
+    code = getattr(error, "exit_code", InfrastructureError.exit_code) if error else 0
+    value, code = agreed((value, code))
+    if error:
+        raise error
+    if code:
+        sys.exit(code)
     return value
