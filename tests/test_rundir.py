@@ -1,6 +1,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +35,47 @@ def test_patience_lasts_while_the_run_gets_on(tmp_path):
     assert not patience.is_over()
     time.sleep(1.1)
     assert patience.is_over()
+
+
+def a_folder(path: Path) -> None:
+    rundir.publish_folder(path, lambda where: (where / "file").write_text("content"))
+
+
+def test_progress_is_what_became_durable(tmp_path):
+    """Each of these makes another value than any before; what is read, removed or half-written makes none."""
+    run = rundir.RunDir(tmp_path)
+    journal = run.round(1) / "journals" / "worker-0.journal"
+    journal.parent.mkdir(parents=True)
+    made = [
+        lambda: journal.write_text("an episode"),
+        lambda: journal.write_text("an episode, and one more"),
+        lambda: rundir.publish_text(run.trajectories(1), "gathered"),
+        lambda: a_folder(run.checkpoints / "round-0002"),
+        lambda: a_folder(run.checkpoints / "round-0001"),  # again, while a later one is there
+        lambda: a_folder(run.policy(1)),
+        lambda: rundir.publish_folder(run.evaluation("gaia", 1), lambda where: None),
+    ]
+    seen = [rundir.durable(run)]
+    for make in made:
+        time.sleep(0.02)  # a file system's clock ticks more coarsely than ours
+        make()
+        assert rundir.durable(run) not in seen
+        seen.append(rundir.durable(run))
+    shutil.rmtree(run.checkpoints / "round-0002")
+    (run.checkpoints / ".round-0003.tmp-node-1").mkdir()
+    assert rundir.durable(run) == seen[-1]
+    assert rundir.durable(run, ("rounds/0002",)) == [0, 0]
+
+
+def test_folders_that_are_no_numbers_disturb_nobody(tmp_path):
+    """A benchmark's generated tasks lie beside its policies; people keep copies."""
+    run = rundir.RunDir(tmp_path)
+    for folder in (run.policy(3), run.policy(12), run.policy(3).with_name("0003.old")):
+        a_folder(folder)
+    before = rundir.durable(run)
+    a_folder(run.benchmark("other").parent / "tasks")
+    assert rundir.durable(run) == before
+    assert run.policies() == [3, 12]
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(tmp_path):

@@ -145,7 +145,8 @@ def _play(
     with try_to_hold(run.lock(name)) as is_alone:
         # A copy of this worker may still be at work where Slurm lost sight of it: then this is one worker more.
         suffix = "" if is_alone else f"-{uuid.uuid4().hex[:8]}"
-        worker = Worker(number, name + suffix, f"worker-{number}{suffix}", gathers=stage == "rollout")
+        owner, gathers = f"worker-{number}{suffix}", stage == "rollout"
+        worker = Worker(number, name + suffix, owner, gathers, is_copy=not is_alone)
         run_rollout(config, run, workloads, source, worker)
 
 

@@ -18,6 +18,7 @@ from aworld.words import as_written, keep_words
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = ("site", "model", "tasks", "agent")
 OPTIONAL = ("agent",)
+LARGEST_SEED = 2**32 - 1  # of numpy's generators; torch's take more
 
 
 @dataclass
@@ -190,9 +191,9 @@ class Training:
     adam_beta2: float = 0.95
     adam_eps: float = 1e-8
     clip_grad: float = 1.0
-    clip_low: float = 0.2
-    clip_high: float = 0.28
-    ratio_cap: float = 2.0  # truncated importance correction: the ratio to the sampling policy never exceeds it
+    clip_low: float | None = None  # null: the algorithm's own, as its file in training/algorithms/ says
+    clip_high: float | None = None
+    ratio_cap: float = 2.0  # the ratio to the sampling policy never exceeds it; cispo has 1 + clip_high in its place
     batch_size: int = 128  # episodes per optimizer step
     micro_batch_size: int = 8  # episodes per forward pass
     epochs: int = 1  # passes over a round's trajectories
@@ -316,11 +317,15 @@ def to_yaml(config: Config) -> str:
 
 def _finish(config: Any, where: str) -> Config:
     try:
-        return OmegaConf.to_object(config)  # type: ignore[return-value]
+        finished: Config = OmegaConf.to_object(config)  # type: ignore[assignment]
     except MissingMandatoryValue as error:
         raise InputError(f"{where}: no value for '{error.full_key}'; add {error.full_key}=…") from None
     except OmegaConfBaseException as error:  # ${…} that leads nowhere
         raise InputError(f"{where}: '{error.full_key}': {str(error).splitlines()[0]}") from None
+    for key, seed in (("seed", finished.seed), ("tasks.seed", finished.tasks.seed)):
+        if not 0 <= seed <= LARGEST_SEED:
+            raise InputError(f"{where}: {key}={seed} is no seed of every generator; give one from 0 to {LARGEST_SEED}")
+    return finished
 
 
 def _names(configs: Path, group: str) -> str:

@@ -21,8 +21,8 @@ from aworld.errors import InfrastructureError
 from aworld.processes import is_held
 
 MARK = "COMPLETE"
-DAY = 86400.0
-WHOLE = ("rounds/*", "evals/*/*", "policies/[0-9]*", "checkpoints/round-*")  # all that a run makes
+IDLE_SECONDS = 1800.0  # a writer that wrote nothing for so long has ended, also on a slow file system
+WHOLE = ("rounds/[0-9]*", "evals/*/[0-9]*", "policies/[0-9]*", "checkpoints/round-*")  # all that a run makes
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class RunDir:
 
     def policies(self) -> list[int]:
         """The versions that are published, in order."""
-        return sorted(int(p.name) for p in (self.root / "policies").glob("[0-9]*") if is_complete(p))
+        return [int(path.name) for path in numbered(self.root / "policies") if is_complete(path)]
 
     def round(self, number: int) -> Path:
         return self.root / "rounds" / f"{number:04d}"
@@ -93,6 +93,11 @@ class RunDir:
     def benchmark(self, name: str) -> Path:
         """Of an evaluation on other tasks than the run's own: its configuration, and the folder of its tasks."""
         return self.root / "evals" / name / "config.yaml"
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The subfolders whose whole name is a number, such as 0003, in its order. A user's 0003.old is left alone."""
+    return sorted((path for path in folder.glob("[0-9]*") if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
 def fsync_dir(path: Path) -> None:
@@ -140,24 +145,35 @@ def publish_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write a folder, then make it appear as `path`, complete. Does nothing where it already is."""
     if is_complete(path):
         return
+    temporary = begin_folder(path)
+    try:
+        fill(temporary)
+        finish_folder(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def begin_folder(path: Path) -> Path:
+    """An empty temporary folder beside `path`, to be filled for `finish_folder`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    try:
-        fill(temporary)
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _fsync_file(file)
-            elif file.is_dir():
-                fsync_dir(file)
-        fsync_dir(temporary)
-        shutil.rmtree(path, ignore_errors=True)  # an unmarked folder: its writer died before the mark
-        os.replace(temporary, path)
-        fsync_dir(path.parent)
-        mark_complete(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return temporary
+
+
+def finish_folder(temporary: Path, path: Path) -> None:
+    """Make a folder that is filled durable, and let it appear as `path`, complete."""
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            _fsync_file(file)
+        elif file.is_dir():
+            fsync_dir(file)
+    fsync_dir(temporary)
+    shutil.rmtree(path, ignore_errors=True)  # an unmarked folder: its writer died before the mark
+    os.replace(temporary, path)
+    fsync_dir(path.parent)
+    mark_complete(path)
 
 
 def mark_complete(folder: Path) -> None:
@@ -209,17 +225,25 @@ def _checksum(path: Path) -> int:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed left half-written: those of this node that are gone, others after a day."""
+    """Remove what writers left half-written: those of this node that have ended, and what nobody writes any more."""
     for stale in folder.glob(".*.tmp-*"):
         node, _, pid = stale.name.rpartition(".tmp-")[2].rpartition("-")
-        if node == os.uname().nodename:
-            is_over = not Path(f"/proc/{pid}").exists()
-        else:
-            is_over = time.time() - stale.stat().st_mtime > DAY
-        if is_over and stale.is_dir():
+        has_ended = node == os.uname().nodename and not Path(f"/proc/{pid}").exists()
+        if not (has_ended or is_idle(stale)):
+            continue
+        if stale.is_dir():
             shutil.rmtree(stale, ignore_errors=True)
-        elif is_over:
+        else:
             stale.unlink(missing_ok=True)
+
+
+def is_idle(path: Path) -> bool:
+    """Whether nothing in a file or folder was written for IDLE_SECONDS."""
+    newest = 0.0
+    for each in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):  # it was renamed or removed just now
+            newest = max(newest, each.stat().st_mtime)
+    return time.time() - newest > IDLE_SECONDS
 
 
 def append_json(path: Path, value: Any) -> None:
@@ -241,12 +265,19 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
-def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> int:
-    """A number that changes whenever anything in these folders becomes durable: bytes of journals, published files."""
+def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> list[int]:
+    """The run's progress in these folders: it changes whenever a record or a published file becomes durable.
+
+    Returns:
+        The bytes of all journals, which grow with each record; and when a file or folder was last published (ns).
+    """
     folders = [folder for pattern in makes for folder in run.root.glob(pattern)]
-    journals = sum(path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal"))
-    gathered = sum((folder / "trajectories.h5").exists() for folder in folders)
-    return journals + gathered + sum(1 + int("".join(filter(str.isdigit, f.name))) for f in folders if is_complete(f))
+    journals = [path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal")]
+    published = [0]
+    for path in (folder / name for folder in folders for name in ("trajectories.h5", MARK)):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            published.append(path.stat().st_mtime_ns)
+    return [sum(journals), max(published)]
 
 
 class Patience:
@@ -264,5 +295,5 @@ class Patience:
         self._begin(progress)
         return False
 
-    def _begin(self, progress: int) -> None:
+    def _begin(self, progress: list[int]) -> None:
         self._progress, self._give_up = progress, time.monotonic() + self._seconds

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import strace
-from trial import TASKS, Trial
+from trial import LEASE, TASKS, Trial
 
 pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(1800)]
 
@@ -19,8 +19,10 @@ def start(trial: Trial) -> subprocess.Popen[str]:
 def test_two_copies_share_the_work(after: Callable[[str], Trial], undisturbed: Trial) -> None:
     trial = after("prepare")
     text = trial.run.config.read_text()
-    assert "lease_seconds: 3.0" in text
-    trial.run.config.write_text(text.replace("lease_seconds: 3.0", "lease_seconds: 60.0"))  # none runs out meanwhile
+    assert f"lease_seconds: {LEASE}.0" in text
+    trial.run.config.write_text(
+        text.replace(f"lease_seconds: {LEASE}.0", "lease_seconds: 60.0")
+    )  # none runs out meanwhile
     for copy in [start(trial), start(trial)]:
         assert copy.wait(300) == 0, copy.stderr and copy.stderr.read()
     assert len(trial.played()) == TASKS  # each by one of them
@@ -38,6 +40,7 @@ def test_a_copy_that_comes_back_after_its_work_was_taken_over(
         assert first.poll() is None, first.communicate()
         time.sleep(0.005)
     first.send_signal(signal.SIGSTOP)
+    time.sleep(LEASE + 1)  # a worker that finds nothing free does not wait for it
     trial.finish("rollout")
     assert set(trial.played()) == {task for task, _ in undisturbed.gathered()}
     first.send_signal(signal.SIGCONT)

@@ -1,11 +1,12 @@
 """SIGKILL at every durable write point: whatever is half done then, the next start goes on, and nothing shows."""
 
+import time
 from collections.abc import Callable
 
 import psutil
 import pytest
 import strace
-from trial import Trial
+from trial import LEASE, Trial
 
 pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(1800), strace.needed]
 MARK = "AWORLD_TEST_OF_FAULTS"
@@ -46,6 +47,7 @@ def test_a_worker_killed_while_it_makes_a_claim(call: str, after: Fresh, undistu
     done = strace.run(trial.words("rollout"), f"{call}:signal=SIGKILL:when=1", "-P", str(path))
     assert done.returncode == -9
     assert path.exists() is (call == "write")
+    time.sleep(LEASE + 1)  # a claim that names no owner is free after its lease
     trial.finish("rollout", "gather")
     assert trial.gathered() == undisturbed.gathered()
 

@@ -14,11 +14,12 @@ from aworld.rundir import RunDir
 from aworld.trajectories import journal
 
 TASKS = 3
+LEASE = 3  # seconds
 WORDS = f"""
     recipe=demo site=local name=run tasks.train=8 tasks.held_out=2 pipeline.rounds=1 site.sandbox=subprocess
     model.architecture.hidden_size=64 model.architecture.intermediate_size=128 model.architecture.num_hidden_layers=2
     training.cold_start.tasks={TASKS} training.cold_start.epochs=2 training.cold_start.batch_size=4
-    training.save_seconds=0 environment.slots=2 environment.reuse=reset rollout.lease_seconds=3
+    training.save_seconds=0 environment.slots=2 environment.reuse=reset rollout.lease_seconds={LEASE}
     site.gather.tasks_per_node=1
 """.split()
 

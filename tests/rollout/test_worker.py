@@ -236,23 +236,22 @@ def test_without_a_judge_the_worker_ends_and_the_answer_is_not_recorded(tmp_path
 
 
 def test_what_a_dead_worker_finished_after_we_came_is_not_played_again(tmp_path: Path) -> None:
-    """It claims both units before we do, finishes an attempt of each while we wait for it, and dies."""
+    """It has claimed a unit before we come, finishes an attempt of it while we play another one, and dies."""
     workload = evaluation(tmp_path / "e", attempts=2)
-    dead = Claims(workload.folder / "claims", "worker-1", 60)
-    while dead.claim(workload.units):
-        pass
-    player = Script()
-    ours = threading.Thread(target=play, args=(workload, player, tmp_path))
-    ours.start()
-    while not (workload.folder / "journals" / "worker-0.journal").exists():  # it has read what there was, nothing
-        time.sleep(0.01)
-    with journal.Journal(workload.folder / "journals" / "worker-1.journal") as log:
-        for task in TASKS:
-            log.append(episode(task, 0, "41"))
-    for path in (workload.folder / "claims").glob("*.1.claim"):
-        os.utime(path, (0, 0))  # the lease is over
-    ours.join()
-    assert player.played == {("a", 1): 1, ("b", 1): 1}
+    assert Claims(workload.folder / "claims", "worker-1", 60).claim(workload.units[1:])
+
+    class Ours(Script):
+        async def __call__(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+            if task.task_id == "a" and attempt == 0:
+                with journal.Journal(workload.folder / "journals" / "worker-1.journal") as log:
+                    log.append(episode(TASKS[1], 0, "41"))
+                for path in (workload.folder / "claims").glob("b.*.claim"):
+                    os.utime(path, (0, 0))  # the lease is over
+            return await super().__call__(task, attempt, seed, environment)
+
+    player = Ours()
+    play(workload, player, tmp_path)
+    assert player.played == {("a", 0): 1, ("a", 1): 1, ("b", 1): 1}
     assert Counter(e.identity[1:] for e in written(workload)) == dict.fromkeys(
         [(n, a) for n in "ab" for a in (0, 1)], 1
     )
@@ -300,7 +299,7 @@ def test_a_disk_that_fails_for_a_moment_does_not_cost_the_claim(tmp_path: Path) 
             (tmp_path / "mark").touch()
             await asyncio.sleep(0.3)
 
-        return await worker._while_held(claims, unit, 0.05, work())
+        return await worker.while_held(claims, unit, 0.05, work())
 
     assert asyncio.run(story())
     assert path.stat().st_mtime > (tmp_path / "mark").stat().st_mtime  # renewed after all

@@ -17,7 +17,9 @@ from aworld.trajectories import file
 
 STEPS, SAVED_AFTER = 4, 2
 # With Adam's usual epsilon an update is ±lr even where the gradient is nothing but rounding.
-TRAINING = Training(lr=1e-3, adam_eps=1e-5, weight_decay=0.05, batch_size=6, micro_batch_size=2)
+TRAINING = Training(
+    clip_low=0.2, clip_high=0.28, lr=1e-3, adam_eps=1e-5, weight_decay=0.05, batch_size=6, micro_batch_size=2
+)
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def test_cispo_clips_the_weight_and_keeps_the_gradient(seed):
     def term(p, old, a):
         return -torch.exp(p - old).clamp(0.8, 1.28).detach() * a * p
 
-    algorithm = make("cispo", clip_low=0.2, clip_high=0.28, ratio_cap=9.0)
+    algorithm = make("cispo", clip_low=0.2, clip_high=0.28, ratio_cap=1.1)  # which has no part in it
     found = total(algorithm, micro, new)
     assert_same(found, each_token(micro, new, term), new)
     (gradient,) = torch.autograd.grad(total(algorithm, micro, new), new)
@@ -101,6 +101,36 @@ def test_gspo_clips_the_sequence(seed):
         a = micro.advantages[i, 0]
         expected = expected - micro.weights[i].sum() * torch.min(s * a, torch.clamp(s, 0.99, 1.02) * a)
     assert_same(total(make("gspo", clip_low=0.01, clip_high=0.02), micro, new), expected, new)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("grpo", 0.8, 1.28), ("dapo", 0.8, 1.28), ("dr_grpo", 0.8, 1.28), ("gspo", 0.9997, 1.0004), ("cispo", 0.0, 1.28)],
+)
+def test_clips_as_its_paper_does_where_nothing_is_set(name, low, high):
+    """The ratio at which a loss stops to change: below for a negative advantage, above for a positive one."""
+    for advantage, bound in ((-1.0, low), (1.0, high)):
+        ratios = torch.tensor([[max(bound, 1e-9) * 0.9999, bound * 1.0001 + 1e-9]]) if bound else torch.tensor([[1e-9]])
+        for column in range(ratios.shape[1]):
+            new = ratios[:, column : column + 1].log().requires_grad_()
+            old, yes = torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool)
+            micro = MicroBatch(torch.zeros(1, 2), yes, old, torch.full((1, 1), advantage), torch.ones(1, 1))
+            _, metrics = make(name).loss(new, micro)
+            is_outside = bool(bound) and (column == 0) == (advantage < 0)
+            assert metrics["clip_fraction"].item() == float(is_outside), (advantage, column)
+
+
+@pytest.mark.parametrize("advantage", [-1.0, 1.0])
+@pytest.mark.parametrize("name", [name for name in algorithms.names() if name != "sft"])
+def test_a_token_that_was_next_to_impossible_spoils_no_gradient(name, advantage):
+    """exp(94) is no float32. The second token, an ordinary one, is the whole gradient."""
+    new = torch.tensor([[-1.0, -0.5]], requires_grad=True)
+    old, yes = torch.tensor([[-95.0, -0.5]]), torch.ones(1, 2, dtype=torch.bool)
+    micro = MicroBatch(torch.zeros(1, 3), yes, old, torch.full((1, 1), advantage), torch.full((1, 2), 0.5))
+    loss = total(make(name), micro, new)
+    loss.backward()
+    assert loss.isfinite() and new.grad.isfinite().all()
+    assert algorithms.divergence(new, micro).isfinite().all()
 
 
 def test_sft_is_the_mean_negative_log_likelihood():

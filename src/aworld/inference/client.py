@@ -1,10 +1,15 @@
 """The policy behind a vLLM shard: token ids in, token ids out."""
 
+import json
+from pathlib import Path
+
 import httpx
 
 from aworld.agents.protocols import Completion, Sampling
 from aworld.errors import InfrastructureError
 from aworld.inference.shard import VllmShard
+
+LOWEST = -9999.0  # what vLLM writes for a log-probability of -inf
 
 
 class VllmPolicy:
@@ -12,12 +17,13 @@ class VllmPolicy:
 
     def __init__(self, shard: VllmShard, end_of_turn: int):
         self.shard, self.end_of_turn = shard, end_of_turn
+        self.vocabulary = _vocabulary(shard.policy)
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
         """Sample one turn; the end-of-turn token, when sampled, is the last of `token_ids`.
 
         Raises:
-            InfrastructureError: the shard does not answer, or answers with less than was asked for.
+            InfrastructureError: the shard does not answer, or with something that cannot be trained on.
         """
         request = {
             "model": self.shard.name,
@@ -43,9 +49,26 @@ class VllmPolicy:
             response.raise_for_status()
             choice = response.json()["choices"][0]
             token_ids, logprobs = choice["token_ids"], choice["logprobs"]["token_logprobs"]
+            check(token_ids, logprobs, self.vocabulary)
         except (httpx.HTTPError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise InfrastructureError(f"the vLLM shard failed: {error!r}; see {self.shard.log}") from error
-        if len(token_ids) != len(logprobs):
-            raise InfrastructureError(f"vLLM gave {len(token_ids)} tokens and {len(logprobs)} log-probabilities")
         finish = "stop" if token_ids and token_ids[-1] == self.end_of_turn else "length"
         return Completion(token_ids, logprobs, finish, version)
+
+
+def check(token_ids: list[int], logprobs: list[float], vocabulary: int) -> None:
+    """
+    Raises:
+        InfrastructureError: a token is not one of `vocabulary`, or could not have been sampled.
+    """
+    if len(token_ids) != len(logprobs):
+        raise InfrastructureError(f"vLLM gave {len(token_ids)} tokens and {len(logprobs)} log-probabilities")
+    for token, logprob in zip(token_ids, logprobs, strict=True):
+        if not 0 <= token < vocabulary:
+            raise InfrastructureError(f"vLLM gave the token {token}, of a vocabulary of {vocabulary}")
+        if not LOWEST < logprob < 1e-3:  # NaN is neither; rounding may leave 0 a little behind
+            raise InfrastructureError(f"vLLM sampled the token {token} with a log-probability of {logprob}")
+
+
+def _vocabulary(policy: Path) -> int:
+    return int(json.loads((policy / "config.json").read_text())["vocab_size"])

@@ -58,8 +58,8 @@ def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE
 
 
 def training_of(number: int) -> tuple[str, ...]:
-    """What the training of a round makes."""
-    return f"policies/{number:04d}", f"checkpoints/round-{number:04d}*"
+    """What the training of a round makes; of earlier rounds, too, where it has to make them again."""
+    return f"policies/{number:04d}", "checkpoints/round-*"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from aworld.errors import InputError
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, damaged, is_complete
 from aworld.site import Resources
+from aworld.training.position import positions
 from aworld.trajectories.gather import discard_if_damaged
 
 BATCH, RESIDENT = "batch", "resident"
@@ -98,6 +99,7 @@ def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[St
 def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     root, site = str(run.root), config.site
     stages: list[Stage] = []
+    trainings = _trainings(config, run, workloads)
     for workload in workloads:
         number = workload.round
         words = ("--round", str(number))
@@ -113,10 +115,30 @@ def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
         if not workload.closed:
             rollout = f"rollout-{number:04d}"
             stages.append(Stage(f"gather-{number:04d}", ("gather", root, *words), site.gather, (rollout,), True))
-        if not is_complete(run.policy(number)):
+        if number in trainings:
             after = (f"gather-{number:04d}", f"train-{number - 1:04d}")
             stages.append(Stage(f"train-{number:04d}", ("train", root, *words), site.train, after))
     return [*stages, _report(config, run, stages)]
+
+
+def _trainings(config: Config, run: RunDir, workloads: list[Workload]) -> set[int]:
+    """The rounds to train: of the last policy, and of those that must be there for what is left to play.
+
+    Each goes on from the newest checkpoint before it. A policy that nothing needs any more may have been removed.
+    """
+    needed = {config.pipeline.rounds}
+    for workload in workloads:
+        if workload.oldest is not None and workload.newest is not None and workload.left:
+            admitted = range(workload.oldest, workload.newest + 1)
+            if not any(is_complete(run.policy(version)) for version in admitted):
+                needed.add(workload.oldest)
+    begins = [0, *(position.round + 1 for position in positions(run.checkpoints) if position.step is None)]
+    found = set()
+    for version in needed:
+        if not is_complete(run.policy(version)):
+            begin = max(number for number in begins if number <= version + 1)
+            found |= {number for number in range(begin, version) if not is_complete(run.policy(number))} | {version}
+    return found
 
 
 def _report(config: Config, run: RunDir, stages: list[Stage]) -> Stage:

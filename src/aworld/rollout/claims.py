@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -51,6 +51,18 @@ class Claims:
 
     def claim(self, units: list[Unit]) -> Unit | None:
         """Claim the first unit that is free, or None. One directory scan, however many units there are."""
+        for unit, number in self._free(units):
+            if self._create(unit, number) and not (number > 1 and self._is_done(unit)):  # done since our scan?
+                self._held[unit.key] = number
+                return unit
+        return None
+
+    def has_free(self, units: list[Unit]) -> bool:
+        """Whether one of the units could be claimed. One directory scan."""
+        return any(True for _ in self._free(units))
+
+    def _free(self, units: list[Unit]) -> Iterator[tuple[Unit, int]]:
+        """The units that are free, each with the number of its next claim."""
         self.folder.mkdir(parents=True, exist_ok=True)
         done: set[str] = set()
         newest: dict[str, int] = {}
@@ -66,12 +78,8 @@ class Claims:
             if unit.key in done or unit.key in self._held:
                 continue
             number = newest.get(unit.key, 0)
-            if number and not self._is_free(self._path(unit, number), now):
-                continue
-            if self._create(unit, number + 1) and not (number and self._is_done(unit)):  # done since our scan?
-                self._held[unit.key] = number + 1
-                return unit
-        return None
+            if not number or self._is_free(self._path(unit, number), now):
+                yield unit, number + 1
 
     def renew(self, unit: Unit) -> bool:
         """Say that the unit is still being worked on. False: another took it over, for the lease had run out, or has

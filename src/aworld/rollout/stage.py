@@ -1,13 +1,15 @@
 """The rollout stage: a worker that lives through a whole run, or plays one part of it.
 
 A worker keeps its vLLM shard and its warm sandboxes through all workloads, and reloads weights in place. It takes the
-workloads in order; whoever finds the last unit of one done closes it: gathers a round, and notes how long it took.
+workloads in order, and goes on to the next one when no unit is free. Whoever finds the last unit of one done closes it:
+gathers a round, and notes how long it took. While a worker waits for a policy it looks after the earlier workloads: it
+plays what their workers let go, and closes what they left open.
 """
 
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,8 +30,8 @@ from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
 from aworld.processes import Notice
 from aworld.rollout.claims import Claims, Unit
-from aworld.rollout.worker import Player, work
-from aworld.rollout.workload import Workload
+from aworld.rollout.worker import RENEWALS, Player, while_held, work
+from aworld.rollout.workload import Workload, reopen_lost
 from aworld.rundir import Patience, RunDir, append_json, is_complete, publish_json, verify
 from aworld.tasks.judge import Judge
 from aworld.tasks.task import Task, TaskSource
@@ -38,6 +40,7 @@ from aworld.trajectories.gather import publish_timing, run_gather
 
 CLOSING = Unit("close", (0,))
 POLL_SECONDS = 0.2
+LOOK_SECONDS = 5.0  # between two looks at the earlier workloads
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,15 @@ class Worker:
         name: of its part of the stage, such as rollout-0003-1; no other process of the run has it.
         owner: the name on its claims and its journal; at any time one process goes by it.
         gathers: whether the worker that ends a round gathers it, as in a resident run.
+        is_copy: whether the worker it is a copy of may be at work still, on a node that Slurm lost sight of. The job is
+            the copy's, so it stays until the other's units are done, or free.
     """
 
     number: int
     name: str
     owner: str
     gathers: bool
+    is_copy: bool = False
 
 
 def run_rollout(config: Config, run: RunDir, workloads: list[Workload], source: TaskSource, worker: Worker) -> None:
@@ -92,7 +98,7 @@ async def rollout(
     worker: Worker,
     ends_soon: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Play this worker's share of each workload.
+    """Play this worker's share of each workload. Returns once no unit is free for it any more.
 
     Raises:
         Interrupted: it ends soon, and not everything is played.
@@ -111,28 +117,47 @@ async def rollout(
         pool: EnvironmentPool | None = None
         shard = Shard(config, run, worker)
         stack.push_async_callback(shard.stop)
-        for at, workload in enumerate(workloads):
-            await _wait_for_policy(config, run, workloads, at, worker, ends_soon)
-            if not workload.left:  # others have played it: no vLLM starts for that
-                close(config, run, workload, worker)
+        begun: list[Workload] = []
+
+        async def share(workload: Workload) -> None:
+            nonlocal pool
+            claims = Claims(workload.folder / "claims", owner, config.rollout.lease_seconds)
+            if claims.has_free(workload.units):  # else no vLLM starts
+                if pool is None:
+                    scratch = Path(config.site.scratch or tempfile.gettempdir())
+                    pool = EnvironmentPool(config.environment, sandbox, source.corpus, scratch)
+                    await stack.enter_async_context(pool)
+                publish_json(workload.folder / "sandbox.json", seen)
+                began = time.time()
+                play = await shard.player(workload)
+                loaded = time.time() - began
+                slots = config.environment.slots
+                await work(workload, play, pool, source.score, config.rollout, config.seed, owner, slots, ends_soon)
+                timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
+                append_json(workload.folder / "timing.jsonl", timing)
+            await close(config, run, workload, worker)
+
+        async def look_back() -> None:
+            begun[:] = [workload for workload in begun if not workload.closed]
+            for workload in begun:
+                await share(workload)
+
+        for workload in workloads:
+            if workload.publishes and workload.closed:
                 continue
-            if pool is None:
-                scratch = Path(config.site.scratch or tempfile.gettempdir())
-                pool = EnvironmentPool(config.environment, sandbox, source.corpus, scratch)
-                await stack.enter_async_context(pool)
-            publish_json(workload.folder / "sandbox.json", seen)
-            began = time.time()
-            play = await shard.player(workload)
-            loaded = time.time() - began
-            slots = config.environment.slots
-            await work(workload, play, pool, source.score, config.rollout, config.seed, owner, slots, ends_soon)
-            timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
-            append_json(workload.folder / "timing.jsonl", timing)
-            close(config, run, workload, worker)
+            reopen_lost(workload)
+            await _wait_for_policy(config, run, workload, worker, look_back, ends_soon)
+            await share(workload)
+            begun.append(workload)
+        while worker.is_copy and not all(_is_played(workload) for workload in begun):
+            if ends_soon():
+                raise Interrupted(f"{owner} was told to end while it waited for the worker it is a copy of")
+            await asyncio.sleep(POLL_SECONDS)
+            await look_back()
 
 
-def _is_over(workload: Workload) -> bool:
-    return workload.closed and not workload.left
+def _is_played(workload: Workload) -> bool:
+    return Claims(workload.folder / "claims", "", 0.0).all_done(workload.units)
 
 
 def _check_hidden(config: Config, sandbox: Sandbox, workloads: list[Workload]) -> None:
@@ -214,40 +239,47 @@ def _expert(config: Config, chat: ChatFormat) -> Player:
     return play
 
 
-def close(config: Config, run: RunDir, workload: Workload, worker: Worker) -> None:
+async def close(config: Config, run: RunDir, workload: Workload, worker: Worker) -> None:
     """Gather a round, or close an evaluation, once all its units are done; one worker does it."""
-    units = Claims(workload.folder / "claims", worker.owner, config.rollout.lease_seconds)
     closing = Claims(workload.folder / "closing", worker.owner, config.rollout.lease_seconds)
     if workload.publishes and not worker.gathers:
         return
-    if workload.closed or not units.all_done(workload.units) or closing.claim([CLOSING]) is None:
+    if workload.closed or not _is_played(workload) or closing.claim([CLOSING]) is None:
         return
     if workload.publishes:
-        run_gather(config, run, workload.round, len(workload.tasks) * workload.attempts)
+        episodes = len(workload.tasks) * workload.attempts
+        gathering = asyncio.to_thread(run_gather, config, run, workload.round, episodes)
+        is_ours = await while_held(closing, CLOSING, config.rollout.lease_seconds / RENEWALS, gathering)
     else:
         publish_timing(workload.folder)
-    closing.done(CLOSING)
+        is_ours = True
+    if is_ours:
+        closing.done(CLOSING)
 
 
 async def _wait_for_policy(
     config: Config,
     run: RunDir,
-    workloads: list[Workload],
-    at: int,
+    workload: Workload,
     worker: Worker,
+    meanwhile: Callable[[], Awaitable[None]],
     ends_soon: Callable[[], bool],
 ) -> None:
-    """Wait until a policy that the workload admits is published; meanwhile close what a dead worker left open."""
-    oldest = workloads[at].oldest
+    """Wait until a policy that the workload admits is there, or others have played it. Calls `meanwhile` at times."""
+    if workload.oldest is None or workload.newest is None:
+        return
+    admitted = [run.policy(version) for version in range(workload.oldest, workload.newest + 1)]
     patience = Patience(run, config.site.wait_seconds)
-    while oldest is not None and not is_complete(run.policy(oldest)) and not _is_over(workloads[at]):
-        for earlier in workloads[:at]:
-            close(config, run, earlier, worker)
+    next_look = 0.0
+    while not (any(map(is_complete, admitted)) or _is_played(workload)):
         if ends_soon():
-            raise Interrupted(f"{worker.owner} was told to end while it waited for policy {oldest}")
+            raise Interrupted(f"{worker.owner} was told to end while it waited for policy {workload.oldest}")
         if patience.is_over():
             raise InfrastructureError(
-                f"no policy {oldest} yet, and nothing got on for {config.site.wait_seconds:.0f} s; see the trainer's "
-                f"log in {run.logs}, then run the same command again"
+                f"no policy {workload.oldest} yet, and nothing got on for {config.site.wait_seconds:.0f} s; see the "
+                f"trainer's log in {run.logs}, then run the same command again"
             )
+        if time.monotonic() >= next_look:
+            await meanwhile()
+            next_look = time.monotonic() + LOOK_SECONDS
         await asyncio.sleep(POLL_SECONDS)

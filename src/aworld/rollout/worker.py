@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from aworld.agents.protocols import Environment
 from aworld.config import Rollout
@@ -18,7 +18,7 @@ from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task, Undecided
 from aworld.trajectories import journal
-from aworld.trajectories.episode import Episode
+from aworld.trajectories.episode import Episode, sound
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 RENEWALS = 4  # of a claim, per lease
@@ -48,7 +48,7 @@ async def work(
     slots: int,
     ends_soon: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Play units of the workload until all are done, by this worker or by others.
+    """Play units of the workload until none is free: all are done, or in the hands of other workers.
 
     A finished episode is durable in this worker's journal before the next begins; what is already in a journal is
     not played again. An infrastructure failure is retried `config.infra_retries` times, then recorded as such; so is an
@@ -66,15 +66,8 @@ async def work(
     units = workload.units
     claims = Claims(workload.folder / "claims", owner, config.lease_seconds)
     capacity = asyncio.Semaphore(slots)
-    done = claims.done_names()  # before the journals are read: what is done is in one of them
     episodes = journal.collect(folder)
-    found = {episode.identity for episode in episodes}
     finished = {episode.identity for episode in episodes if not workload.plays_again(episode)}
-    for one in units:
-        lost = [n for n in one.attempts if (workload.round, one.task_id, n) not in found]
-        if lost and one.key in done:
-            print(f"warning: {len(lost)} episodes of {one.task_id} are lost, and played again", file=sys.stderr)
-            claims.reopen(one)
 
     async def attempt(task: Task, number: int) -> None:
         async with capacity:
@@ -84,6 +77,7 @@ async def work(
             episode = replace(episode, reward=reward)
         except Undecided as reason:
             episode = replace(episode, status="infra_error", error=str(reason))
+        episode = sound(episode)
         log.append(episode)
         if not workload.plays_again(episode):
             finished.add(episode.identity)
@@ -99,7 +93,7 @@ async def work(
 
     async def unit(claimed: Unit) -> None:
         try:
-            is_ours = await _while_held(claims, claimed, config.lease_seconds / RENEWALS, attempts(claimed))
+            is_ours = await while_held(claims, claimed, config.lease_seconds / RENEWALS, attempts(claimed))
         except BaseException:
             claims.release(claimed)
             raise
@@ -109,18 +103,20 @@ async def work(
             print(f"warning: {claimed.task_id} was taken over by another worker; its lease ran out", file=sys.stderr)
 
     with _first_failure(), _scorers() as scorers, journal.Journal(folder / f"{owner}.journal") as log:
-        while not claims.all_done(units):
+        is_any_free = True
+        while is_any_free and not ends_soon():
+            is_any_free = False
             async with asyncio.TaskGroup() as group:
                 while not ends_soon():
                     async with capacity:  # claim no more than can be started now
                         claimed = claims.claim(units)
                     if claimed is None:
                         break
+                    is_any_free = True  # another may be so once these are done
                     group.create_task(unit(claimed))
                     await asyncio.sleep(0)
-            if ends_soon() and not claims.all_done(units):
-                raise Interrupted(f"told to end; what is left of {workload.name} is free for other workers")
-            await asyncio.sleep(0.2)  # the rest is in other hands; take over what they let go
+        if ends_soon() and not claims.all_done(units):
+            raise Interrupted(f"told to end; what is left of {workload.name} is free for other workers")
 
 
 async def _play_with_retries(
@@ -169,7 +165,7 @@ def _first_failure() -> Iterator[None]:
         raise
 
 
-async def _while_held(claims: Claims, unit: Unit, every: float, work: Coroutine[None, None, None]) -> bool:
+async def while_held(claims: Claims, unit: Unit, every: float, work: Coroutine[Any, Any, None]) -> bool:
     """Do the work and renew the claim meanwhile. False: another took the unit over, so the rest of the work is its."""
     working = asyncio.create_task(work)
     try:

@@ -1,6 +1,7 @@
 """What a run has to play, in order: the cold start's episodes, each round's, and the evaluations."""
 
 import random
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
@@ -132,6 +133,18 @@ def evaluation_workload(
         publishes=False,
         earlier=tuple(run.trajectories(n) for n in range(version, 0, -1)),
     )
+
+
+def reopen_lost(workload: Workload) -> None:
+    """Free the units that are done, but whose records a damaged journal has lost; says so on stderr."""
+    claims = Claims(workload.folder / "claims", "", 0.0)
+    done = claims.done_names()  # first: what is done is in a journal already
+    found = {episode.identity for episode in journal.collect(workload.folder / "journals")}
+    for unit in workload.units:
+        lost = [a for a in unit.attempts if (workload.round, unit.task_id, a) not in found]
+        if lost and unit.key in done:
+            print(f"warning: {len(lost)} episodes of {unit.task_id} are lost, and played again", file=sys.stderr)
+            claims.reopen(unit)
 
 
 def reopen_failed(workload: Workload) -> None:

@@ -5,14 +5,11 @@ generators: nothing random is drawn in training (no dropout); the order of episo
 """
 
 import os
-import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import total_ordering
 from pathlib import Path
 from typing import Any
 
@@ -22,63 +19,38 @@ from megatron.core import dist_checkpointing, parallel_state
 from torch.distributed.checkpoint.api import CheckpointException
 
 from aworld.errors import InfrastructureError, disk_full
-from aworld.rundir import MARK, append_json, damaged, is_complete, publish_folder, read_jsonl
+from aworld.rundir import MARK, append_json, begin_folder, damaged, finish_folder, is_complete, read_jsonl, sweep
+from aworld.training.collectives import agreed, on_first
+from aworld.training.position import Position, positions, prune
 from aworld.training.step import Trainer
 
-KEEP = 3
 METRICS = "metrics.jsonl"
-
-
-@total_ordering
-@dataclass(frozen=True)
-class Position:
-    """How far training is: `step` optimizer steps of a round are made; None: the round is over."""
-
-    round: int
-    step: int | None = None
-
-    @property
-    def name(self) -> str:
-        return f"round-{self.round:04d}" + ("" if self.step is None else f"-step-{self.step:06d}")
-
-    def __lt__(self, other: "Position") -> bool:
-        def order(p: Position) -> tuple[int, bool, int]:
-            return p.round, p.step is None, p.step or 0
-
-        return order(self) < order(other)
-
-
-def positions(folder: Path) -> list[Position]:
-    """Of all complete checkpoints, in order."""
-    found = []
-    for path in folder.glob("round-*"):
-        name = re.fullmatch(r"round-(\d+)(?:-step-(\d+))?", path.name)
-        if name and is_complete(path):
-            found.append(Position(int(name[1]), int(name[2]) if name[2] else None))
-    return sorted(found)
 
 
 def newest(folder: Path, up_to: int) -> Position | None:
     """The latest sound checkpoint of round `up_to` or before. All ranks call.
 
-    A torn one is passed over; so is a damaged one, and its files are named on stderr.
+    A torn one is passed over; so is a damaged one, whose files are named on stderr, and which is written anew when
+    training comes there again.
     """
-    found = None
-    if dist.get_rank() == 0:
+
+    def find() -> Position | None:
         for position in reversed([p for p in positions(folder) if p.round <= up_to]):
             wrong = damaged(folder / position.name)
             if not wrong:
-                found = position
-                break
+                return position
+            (folder / position.name / MARK).unlink()
             names = ", ".join(wrong)
             print(
                 f"warning: {folder / position.name} is damaged ({names}) and passed over", file=sys.stderr, flush=True
             )
-    return agreed(found)
+        return None
+
+    return on_first(find)
 
 
 def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[str, float]]) -> None:
-    """Write the state, with the metrics of the round's steps so far, and remove all but the last few. All ranks call.
+    """Write the state, with the metrics of the round's steps so far, and remove what is older. All ranks call.
 
     Raises:
         InfrastructureError: it could not be written.
@@ -102,10 +74,7 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
         else:
             reason = disk_full(error) or (str(error).strip() or repr(error)).splitlines()[-1]
         raise InfrastructureError(f"{place} could not be written: {reason}") from error
-    if dist.get_rank() == 0:
-        for old in positions(folder)[:-KEEP]:
-            (folder / old.name / MARK).unlink()  # first, so that a removal cut short leaves a torn one
-            shutil.rmtree(folder / old.name)
+    on_first(lambda: prune(folder, position))
 
 
 def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, float]]:
@@ -149,25 +118,26 @@ def _exit_code(pid: int) -> int:
     return 0
 
 
-def together(folder: Path, write: Any) -> None:
+def together(folder: Path, write: Callable[[Path | None], None]) -> None:
     """`publish_folder` for a folder that all ranks write: `write` is called on each, on rank 0 with the place to write.
 
     Where the folder is complete already nothing is called.
     """
-    if agreed(is_complete(folder)):
+    if on_first(lambda: is_complete(folder)):
         return
-    if dist.get_rank() == 0:
-        publish_folder(folder, write)
-    else:
-        write(None)
-    dist.barrier()
+    on_first(lambda: sweep(folder.parent))  # what a rank that was killed on another node left
+    temporary = begin_folder(folder) if dist.get_rank() == 0 else None
 
+    def finish() -> None:  # which reads all of the folder, for its checksums
+        assert temporary
+        finish_folder(temporary, folder)
 
-def agreed(value: Any) -> Any:
-    """What rank 0 says."""
-    box = [value]
-    dist.broadcast_object_list(box, 0)
-    return box[0]
+    try:
+        write(temporary)
+        on_first(finish)
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _layout() -> dict[str, Any]:

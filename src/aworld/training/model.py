@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from dataclasses import replace
 from datetime import timedelta
 
@@ -50,6 +51,8 @@ def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(seconds=timeout_seconds))
     parallel_state.initialize_model_parallel(tensor, pipeline)
+    if dist.get_rank() == 0 and (warning := missing(gpu, _transformer_engine())):
+        print(warning, file=sys.stderr, flush=True)
     torch.manual_seed(seed)
     if gpu:
         tensor_parallel.model_parallel_cuda_manual_seed(seed)
@@ -132,6 +135,16 @@ def build(hf: Qwen3Config, config: TransformerConfig) -> GPTModel:
         rotary_base=rope["rope_theta"],
     )
     return model.to(device=cpu.device(), dtype=config.params_dtype)
+
+
+def missing(gpu: bool, transformer_engine: bool) -> str:
+    """A line for people where the trainer runs without a part that saves memory; else empty."""
+    if not gpu or transformer_engine:
+        return ""
+    return (
+        "warning: Transformer Engine is not installed here: without its fused layers and sequence parallelism, "
+        "activations take up to twice the memory; use an image that has it for site.images.megatron (docs/gpu.md)"
+    )
 
 
 def _transformer_engine() -> bool:

@@ -11,8 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,24 +22,21 @@ from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, Interrupted
 from aworld.rundir import Patience, RunDir, append_json, damaged, is_complete, publish_json, sweep
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model
-from aworld.training.checkpoint import Position, agreed
+from aworld.training.collectives import COLLECTIVE_SECONDS, POLL_SECONDS, on_first
+from aworld.training.metrics import Metrics, summary
+from aworld.training.position import Position
 from aworld.training.step import Trainer
 from aworld.trajectories import file
 from aworld.trajectories.file import Trajectories
 
-POLL_SECONDS = 0.2
 STEPS_TO_STOP = 4
-BEFORE_UPDATES = (
-    "kl",
-    "mismatch_mean",
-    "mismatch_max",
-)  # of a round's first step: the two engines differ, nothing else
-MEANS = ("loss", "entropy", "grad_norm", "ratio", "clip_fraction")
-Metrics = list[dict[str, float]]
 
 
 def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[], bool] = lambda: False) -> None:
     """Train on one round, or on every round that the run has left. All ranks call.
+
+    One round goes on from the newest checkpoint before it. Rounds between the two are trained again, on the
+    trajectories that are there.
 
     Args:
         ends_soon: whether this rank was told to end; all ranks then save after the step in hand, and end.
@@ -48,7 +45,7 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
         Interrupted: a rank was told to end; everything is saved.
         InputError: the sampling parameters are such that their log-probabilities cannot be trained on.
         InfrastructureError: trajectories do not come while nothing of the run gets on for the site's
-            `wait_seconds`, or `round_` goes on from a round that was not trained.
+            `wait_seconds`, or a round before `round_` has neither a checkpoint nor trajectories.
     """
     agent = config.agent
     if agent.top_p != 1 or agent.top_k != -1:
@@ -56,18 +53,14 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
             f"agent.top_p={agent.top_p:g}, agent.top_k={agent.top_k}: tokens cut from the distribution have no ratio "
             "to train on; set agent.top_p=1 agent.top_k=-1"
         )
-    model.initialize(config.model.parallel, config.seed, 2 * config.site.wait_seconds)
-    if dist.get_rank() == 0:
-        sweep(run.policy(0).parent)
-        sweep(run.checkpoints)
+    model.initialize(config.model.parallel, config.seed, COLLECTIVE_SECONDS)
+    for folder in (run.policy(0).parent, run.checkpoints):
+        on_first(partial(sweep, folder))
     last = config.pipeline.rounds if round_ is None else round_
-    at = _newest(run, last)
+    at = _newest(config, run, last)
     trained = at.round - (at.step is not None)
-    if round_ is not None and trained < round_ - 1:
-        raise InfrastructureError(
-            f"round {round_} goes on from round {round_ - 1}, which is not trained (no sound checkpoint in "
-            f"{run.checkpoints}); train it first: aworld train {run.root} --round {round_ - 1}"
-        )
+    if round_ is not None:
+        _check_earlier(run, trained + 1, round_)
     trainer, metrics = _resume(config, run, at)
     for number in range(trained + 1, last + 1):
         _Round(config, run, trainer, number, ends_soon).run(metrics)
@@ -76,13 +69,24 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
     dist.destroy_process_group()
 
 
-def _newest(run: RunDir, last: int) -> Position:
+def _newest(config: Config, run: RunDir, last: int) -> Position:
     """Where training can go on; Position(0, 0) is the very beginning."""
     at = checkpoint.newest(run.checkpoints, last) or Position(0, 0)
-    is_first = dist.get_rank() == 0
-    if at < Position(0) and agreed(is_first and is_complete(run.policy(0)) and not _is_damaged(run, 0)):
+    if at >= Position(0) or not config.training.cold_start.tasks:
+        return max(at, Position(0))
+    if on_first(lambda: is_complete(run.policy(0)) and not _is_damaged(run, 0)):
         return Position(0)
     return at
+
+
+def _check_earlier(run: RunDir, first: int, round_: int) -> None:
+    """Raises InfrastructureError: a round from `first` on and before `round_` cannot be trained again."""
+    for number in range(first, round_):
+        if not run.trajectories(number).exists():
+            raise InfrastructureError(
+                f"round {round_} goes on from round {number}, which has neither a sound checkpoint in "
+                f"{run.checkpoints} nor {run.trajectories(number)}; play it again: aworld resume {run.root}"
+            )
 
 
 def _is_damaged(run: RunDir, version: int) -> bool:
@@ -97,18 +101,19 @@ def _is_damaged(run: RunDir, version: int) -> bool:
 def _resume(config: Config, run: RunDir, at: Position) -> tuple[Trainer, Metrics]:
     """A trainer that is where `at` says, and the metrics of the steps that the round under way has made."""
     training, dtype = config.training, config.model.dtype
-    is_cold = at < Position(0)
-    path = run.base if is_cold else run.policy(0)
-    trainer = Trainer(training, path, dtype, training.cold_start.lr if is_cold else training.lr)
-    if at in (Position(0, 0), Position(0)):
-        return trainer, []
+    if at == Position(0, 0):
+        return Trainer(training, run.base, dtype, training.cold_start.lr), []
+    if at == Position(0):
+        path = run.policy(0) if training.cold_start.tasks else run.base
+        return Trainer(training, path, dtype, training.lr), []
+    lr = training.cold_start.lr if at.round == 0 else training.lr
+    trainer = Trainer(training, run.base, dtype, lr, has_weights=False)  # the checkpoint's come in their place
     metrics = checkpoint.load(trainer, run.checkpoints, at)
-    if at.step is None:
-        if agreed(dist.get_rank() == 0 and is_complete(run.policy(at.round))):
-            agreed(dist.get_rank() == 0 and _is_damaged(run, at.round))
-        _publish(run, trainer, at.round)
-        return trainer, []
-    return trainer, metrics
+    if at.step is not None:
+        return trainer, metrics
+    on_first(lambda: is_complete(run.policy(at.round)) and _is_damaged(run, at.round))
+    _publish(run, trainer, at.round)
+    return trainer, []
 
 
 class _Round:
@@ -131,13 +136,13 @@ class _Round:
         metrics = self._steps(trajectories, metrics)
         if dist.get_rank() == 0:  # before the checkpoint, after which the round is not done again
             seconds = {"wait": waited, "train": time.monotonic() - began}
-            outcome = {"reward": float(trajectories.episodes["reward"].mean()), "seconds": seconds}
-            publish_json(run.round(number) / "metrics.json", _summary(metrics) | outcome)
+            outcome = summary(metrics, trajectories.episodes["reward"]) | {"seconds": seconds}
+            publish_json(run.round(number) / "metrics.json", outcome)
+        _publish(run, trainer, number)  # before the checkpoint, as workers wait for it
         if number == 0:  # policy 0 is all that is left of the cold start
             trainer.new_optimizer(self.config.training.lr)
         else:
             checkpoint.save(trainer, run.checkpoints, Position(number), metrics)
-        _publish(run, trainer, number)
 
     def _wait(self) -> Trajectories:
         path = self.run_dir.trajectories(self.number)
@@ -232,15 +237,3 @@ def _enough(metrics: list[dict[str, float]], stop_at: float) -> bool:
 
 def _publish(run: RunDir, trainer: Trainer, number: int) -> None:
     checkpoint.together(run.policy(number), lambda out: conversion.export_hf(trainer.module, run.base, out))
-
-
-def _summary(metrics: list[dict[str, float]]) -> dict[str, Any]:
-    """Means over the round's steps, each step's weighted by its tokens."""
-    tokens = sum(step["tokens"] for step in metrics)
-    means = {
-        name: sum(step[name] * step["tokens"] for step in metrics) / tokens
-        for name in MEANS
-        if metrics and name in metrics[0]
-    }
-    first = {name: metrics[0][name] for name in BEFORE_UPDATES if metrics and name in metrics[0]}
-    return {**means, **first, "steps": len(metrics), "tokens_trained": tokens}

@@ -16,7 +16,7 @@ from transformers import AutoConfig
 from aworld.config import Training
 from aworld.errors import TaskError
 from aworld.training import batching, conversion, cpu, model, optimizer
-from aworld.training.algorithms import Algorithm, MicroBatch
+from aworld.training.algorithms import Algorithm, MicroBatch, divergence
 from aworld.trajectories.file import Trajectories
 
 
@@ -24,18 +24,20 @@ class Trainer:
     """A policy in training, spread over the ranks that `model.initialize` joined; all ranks call every method.
 
     Args:
-        path: HF folder whose weights it begins with.
+        path: HF folder of its architecture.
         dtype: `float32` or `bfloat16`, of weights and activations; gradients, Adam and log-probabilities are float32.
         lr: constant learning rate.
+        has_weights: whether it begins with the weights in `path`; else with random ones, until a checkpoint is loaded.
     """
 
-    def __init__(self, training: Training, path: Path, dtype: str, lr: float):
+    def __init__(self, training: Training, path: Path, dtype: str, lr: float, has_weights: bool = True):
         self.training = training
         self.dtype: torch.dtype = getattr(torch, dtype)
         hf = AutoConfig.from_pretrained(path)
         config = model.transformer_config(hf, self.dtype)
         self.module = model.build(hf, config)
-        conversion.load_hf(self.module, path)
+        if has_weights:
+            conversion.load_hf(self.module, path)
         ddp = DistributedDataParallelConfig(grad_reduce_in_fp32=True, use_distributed_optimizer=True)
         self.model = DistributedDataParallel(config, ddp, self.module)
         # Weights of tokens add up to the loss already, so the count of tokens is not divided by.
@@ -155,7 +157,7 @@ def _loss(algorithm: Algorithm, batch: MicroBatch, logprobs: torch.Tensor, entro
         if "ratio" in metrics:
             difference = logprobs - batch.logprobs
             means["mismatch_mean"] = difference.abs()
-            means["kl"] = difference.expm1() - difference
+            means["kl"] = divergence(logprobs, batch)
             found["mismatch_max"] = (difference.abs() * trained).amax()
         found |= {f"sum/{name}": (value * trained).sum() for name, value in means.items()}
     tokens = torch.zeros((), dtype=torch.int, device=loss.device)  # Megatron's count, which we do not divide by

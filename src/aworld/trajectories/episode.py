@@ -1,9 +1,12 @@
 """The record of one episode: what happened, and the tokens exactly as they were sampled."""
 
-from dataclasses import dataclass, field
+import math
+import sys
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 Status = Literal["answered", "no_answer", "max_turns", "max_tokens", "repeated", "timeout", "infra_error"]
+LARGEST_ID = 2**31 - 1  # that trajectories can hold
 STATUSES: tuple[str, ...] = get_args(Status)
 
 
@@ -86,3 +89,31 @@ class Episode:
     @property
     def identity(self) -> tuple[int, str, int]:
         return (self.round, self.task_id, self.attempt)
+
+
+def sound(episode: Episode) -> Episode:
+    """The episode as it may be stored. One that could not be trained on becomes an `infra_error` without tokens, said
+    on stderr."""
+    wrong = _fault(episode)
+    if not wrong:
+        return episode
+    round_, task_id, attempt = episode.identity
+    print(
+        f"warning: attempt {attempt} at {task_id} of round {round_} is not used: {wrong}", file=sys.stderr, flush=True
+    )
+    kept = replace(episode, token_ids=[], mask=[], logprobs=[], contexts=[Context(episode.contexts[0].agent)])
+    return replace(kept, reward=0.0, status="infra_error", error=wrong)
+
+
+def _fault(episode: Episode) -> str:
+    """Why the episode would spoil the round that it is in; else empty."""
+    e = episode
+    if not len(e.token_ids) == len(e.mask) == len(e.logprobs):
+        return f"{len(e.token_ids)} token ids, a mask of {len(e.mask)}, {len(e.logprobs)} log-probabilities"
+    if unfit := [token for token in e.token_ids if not 0 <= token <= LARGEST_ID]:
+        return f"{unfit[0]} is no token id"
+    if not all(map(math.isfinite, e.logprobs)):
+        return f"token {[*map(math.isfinite, e.logprobs)].index(False)} has a log-probability that is not finite"
+    if not isinstance(e.reward, int | float) or not math.isfinite(e.reward):
+        return f"its reward is {e.reward}"
+    return ""

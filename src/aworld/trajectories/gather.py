@@ -23,8 +23,9 @@ from aworld.config import Config
 from aworld.containers import inside, staged
 from aworld.errors import AWorldError, InfrastructureError, InputError, Interrupted, TaskError, disk_full
 from aworld.processes import STARTER, Notice, die_with_parent, die_with_starter
-from aworld.rundir import RunDir, publish_json, read_jsonl
+from aworld.rundir import RunDir, publish_json, read_jsonl, sweep
 from aworld.trajectories import file, journal
+from aworld.trajectories.episode import sound
 from aworld.trajectories.file import Trajectories
 
 if TYPE_CHECKING:
@@ -103,8 +104,10 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
     order = np.argsort(np.argsort(ranks[kept], kind="stable"), kind="stable")
     result = file.select(file.join(round_, received), order)
     with _together(world):
+        sweep(run.round(round_))
         publish_timing(run.round(round_), time.time() - began)  # first: a round that counts as gathered is left alone
-        file.write(run.trajectories(round_), result)
+        if not run.trajectories(round_).exists():  # else another gathered it meanwhile, and it has readers
+            file.write(run.trajectories(round_), result)
         publish_timing(run.round(round_), time.time() - began)
     print(
         f"gathered {len(result)} episodes from {len(paths)} journals with {world.size} ranks; "
@@ -153,7 +156,7 @@ def unique(index: np.ndarray) -> np.ndarray:
 
 
 def _load(path: Path, round_: int) -> Trajectories:
-    episodes = list(journal.read(path))
+    episodes = [sound(episode) for episode in journal.read(path)]
     for episode in episodes:
         if episode.round != round_:
             raise InfrastructureError(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # a launcher checks the name, and importing torch takes secon
     import torch
 
 
+LARGEST_LOG_RATIO = 20.0  # nats: a ratio of 5e8, far beyond any cap
+
+
 @dataclass(frozen=True)
 class MicroBatch:
     """Some episodes of one optimizer step, padded on the right; b episodes, s = longest − 1 predicted tokens.
@@ -90,9 +93,31 @@ def make(training: Training) -> Algorithm:
     return importlib.import_module(f"{__name__}.{training.algorithm}").make(training)
 
 
+def clip(training: Training, low: float, high: float) -> tuple[float, float]:
+    """`training.clip_low` and `clip_high`; where they are not set, the algorithm's own."""
+    return (
+        low if training.clip_low is None else training.clip_low,
+        high if training.clip_high is None else training.clip_high,
+    )
+
+
+def bounded_exp(log_ratio: torch.Tensor) -> torch.Tensor:
+    """exp, finite and with a finite gradient whatever the log-ratio (nats); where it is bounded the gradient is 0.
+
+    A ratio that is clipped only after it has overflowed has the gradient 0 · inf, which is NaN.
+    """
+    return log_ratio.clamp(max=LARGEST_LOG_RATIO).exp()
+
+
 def ratio(logprobs: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
     """π(token) / μ(token), μ the policy that sampled it as the inference engine computed it; [b, s]."""
-    return (logprobs - batch.logprobs).exp()
+    return bounded_exp(logprobs - batch.logprobs)
+
+
+def divergence(logprobs: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+    """Schulman's k3 estimate of KL(μ‖π) at each token, nats, [b, s]."""
+    difference = logprobs - batch.logprobs
+    return bounded_exp(difference) - 1 - difference
 
 
 def centred(rewards: np.ndarray) -> np.ndarray:

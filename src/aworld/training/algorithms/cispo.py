@@ -2,16 +2,18 @@
 
     L = −1/Σ|o_i| Σ_i Σ_t sg[clip(π/μ, 1 − ε_low, 1 + ε_high)] A_i log π_t
 
-with GRPO's advantage: a clipped token keeps its gradient. ε_low = 1 sets no lower bound, as the paper does.
+with GRPO's advantage: a clipped token keeps its gradient. Where ε_low is not set it is 1, which sets no lower bound, as
+in the paper; ε_high, for which the paper gives no number, is 0.28. The cap is 1 + ε_high, not `ratio_cap`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from aworld.config import Training
-from aworld.training.algorithms import MicroBatch, ratio
+from aworld.training.algorithms import MicroBatch, clip, ratio
 from aworld.training.algorithms.grpo import GRPO
 
 
@@ -21,9 +23,9 @@ class CISPO(GRPO):
 
     def loss(self, logprobs: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         r = ratio(logprobs.detach(), batch)
-        weight = r.clamp(1 - self.clip_low, min(1 + self.clip_high, self.ratio_cap))
+        weight = r.clamp(1 - self.clip_low, 1 + self.clip_high)
         return -weight * batch.advantages * logprobs, {"ratio": weight, "clip_fraction": (weight != r).float()}
 
 
 def make(training: Training) -> CISPO:
-    return CISPO(training.clip_low, training.clip_high, training.ratio_cap)
+    return CISPO(*clip(training, 1.0, 0.28), ratio_cap=math.inf)

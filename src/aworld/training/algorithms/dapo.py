@@ -9,13 +9,13 @@ samples others in their place, a round here is as large as it is. Its soft penal
 """
 
 from aworld.config import Training
+from aworld.training.algorithms import clip
 from aworld.training.algorithms.grpo import GRPO
 
 
 def make(training: Training) -> GRPO:
     return GRPO(
-        training.clip_low,
-        training.clip_high,
+        *clip(training, 0.2, 0.28),
         training.ratio_cap,
         normalisation="token",
         counts_zero_advantage=False,

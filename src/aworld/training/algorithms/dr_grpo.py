@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from aworld.config import Training
-from aworld.training.algorithms import centred
+from aworld.training.algorithms import centred, clip
 from aworld.training.algorithms.grpo import GRPO
 
 
@@ -23,4 +23,4 @@ class DrGRPO(GRPO):
 
 
 def make(training: Training) -> DrGRPO:
-    return DrGRPO(training.clip_low, training.clip_high, training.ratio_cap)
+    return DrGRPO(*clip(training, 0.2, 0.28), training.ratio_cap)

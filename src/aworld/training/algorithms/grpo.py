@@ -4,8 +4,9 @@
     L = −1/n Σ_i 1/|o_i| Σ_t min(r A_i, clip(r, 1 − ε_low, 1 + ε_high) A_i),    r = min(π/μ, ratio_cap)
 
 The ratio is to the policy that sampled, with the log-probabilities the inference engine gave, so that it also corrects
-for the mismatch of the two engines; the cap is the truncated importance weight of Yao et al. ("Your efficient RL
-framework secretly brings you off-policy RL training", 2025). A group of equal rewards has zero advantage.
+for the mismatch of the two engines. The cap bounds the loss where the advantage is negative and the clip does not: dual
+clip (Ye et al., arXiv 1912.09729, eq. 5). Where they are not set, ε are 0.2 and 0.28. A group of equal rewards has zero
+advantage.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from aworld.config import Training
-from aworld.training.algorithms import MicroBatch, centred, ratio
+from aworld.training.algorithms import MicroBatch, centred, clip, ratio
 
 
 @dataclass(frozen=True)
@@ -39,4 +40,4 @@ class GRPO:
 
 
 def make(training: Training) -> GRPO:
-    return GRPO(training.clip_low, training.clip_high, training.ratio_cap)
+    return GRPO(*clip(training, 0.2, 0.28), training.ratio_cap)

@@ -3,7 +3,8 @@
     s_i = (π(o_i) / μ(o_i))^(1/|o_i|) = exp(1/|o_i| Σ_t (log π_t − log μ_t))
     L = −1/n Σ_i min(s_i A_i, clip(s_i, 1 − ε_low, 1 + ε_high) A_i)
 
-with GRPO's advantage. The mean over a sequence of many tokens hardly leaves 1: the paper's ε are 3e-4 and 4e-4.
+with GRPO's advantage. The mean over a sequence of many tokens hardly leaves 1: ε are 3e-4 and 4e-4, the paper's, where
+they are not set. The sequence o_i is one context: an episode with several has a ratio for each.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from aworld.config import Training
-from aworld.training.algorithms import MicroBatch
+from aworld.training.algorithms import MicroBatch, bounded_exp, clip
 from aworld.training.algorithms.grpo import GRPO
 
 
@@ -20,7 +21,7 @@ class GSPO(GRPO):
     def loss(self, logprobs: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         difference = torch.where(batch.sampled, logprobs - batch.logprobs, 0.0)
         length = batch.sampled.sum(1, keepdim=True).clamp(min=1)
-        s = (difference.sum(1, keepdim=True) / length).exp().expand_as(logprobs).clamp(max=self.ratio_cap)
+        s = bounded_exp(difference.sum(1, keepdim=True) / length).expand_as(logprobs).clamp(max=self.ratio_cap)
         free = s * batch.advantages
         clipped = s.clamp(1 - self.clip_low, 1 + self.clip_high) * batch.advantages
         # The same value at each of |o_i| tokens of weight 1 / (n |o_i|).
@@ -28,4 +29,4 @@ class GSPO(GRPO):
 
 
 def make(training: Training) -> GSPO:
-    return GSPO(training.clip_low, training.clip_high, training.ratio_cap)
+    return GSPO(*clip(training, 3e-4, 4e-4), training.ratio_cap)

@@ -4,7 +4,8 @@
     L = −1/n Σ_i Σ_t sg[min(π/μ, ratio_cap)] A_i log π_t
 
 up to the constant factor 1/max_tokens. On the data of its own policy the weight sg[…] is 1, as in the paper; it
-corrects, truncated, for data that is older.
+corrects, truncated, for data that is older, and for the mismatch of the two engines (Yao et al., "Your efficient RL
+framework secretly brings you off-policy RL training", 2025).
 """
 
 from dataclasses import dataclass
