@@ -1,6 +1,8 @@
 import fcntl
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +36,42 @@ def test_patience_lasts_while_the_run_gets_on(tmp_path):
     assert not patience.is_over()
     time.sleep(1.1)
     assert patience.is_over()
+
+
+def test_progress_is_seen_of_every_kind_of_work_whatever_else_lies_in_the_run(tmp_path):
+    run = rundir.RunDir(tmp_path)
+    seen = [rundir.durable(run)]
+
+    def publish(folder: Path) -> None:
+        time.sleep(0.01)  # the clock of a file system ticks every few ms
+        rundir.publish_folder(folder, lambda where: (where / "a").write_text("weights"))
+
+    def write(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("an episode")
+
+    steps = [
+        lambda: publish(run.evaluation("mine", 0).parent / "tasks"),  # of a source that generates its tasks
+        lambda: write(run.evaluation("mine", 0) / "journals" / "worker-0.journal"),
+        lambda: write(run.round(1) / "journals" / "worker-0.journal"),
+        lambda: write(run.trajectories(1)),
+        lambda: publish(run.checkpoints / "round-0001-step-000004"),
+        lambda: [publish(run.checkpoints / "round-0001"), shutil.rmtree(run.checkpoints / "round-0001-step-000004")],
+        lambda: publish(run.policy(1)),
+        lambda: [shutil.rmtree(run.checkpoints / "round-0001"), publish(run.checkpoints / "round-0001")],  # trained again
+    ]
+    for step in steps:
+        step()
+        seen.append(rundir.durable(run))
+    assert all(one != other for one, other in itertools.pairwise(seen))
+    assert seen[-1] == rundir.durable(run) == json.loads(json.dumps(seen[-1]))
+
+
+def test_a_copy_of_a_policy_beside_the_others_is_no_version(tmp_path):
+    run = rundir.RunDir(tmp_path)
+    for name in ("0002", "0001", "0001-old", "12000"):
+        rundir.publish_folder(run.policy(0).parent / name, lambda where: (where / "a").write_text("weights"))
+    assert run.policies() == [1, 2, 12000]
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(tmp_path):

@@ -22,7 +22,7 @@ from aworld.processes import is_held
 
 MARK = "COMPLETE"
 DAY = 86400.0
-WHOLE = ("rounds/*", "evals/*/*", "policies/[0-9]*", "checkpoints/round-*")  # all that a run makes
+WHOLE = ("rounds/*", "evals/*/*", "policies/*", "checkpoints/*")  # all that a run makes
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class RunDir:
 
     def policies(self) -> list[int]:
         """The versions that are published, in order."""
-        return sorted(int(p.name) for p in (self.root / "policies").glob("[0-9]*") if is_complete(p))
+        return [int(p.name) for p in numbered(self.root / "policies") if is_complete(p)]
 
     def round(self, number: int) -> Path:
         return self.root / "rounds" / f"{number:04d}"
@@ -93,6 +93,11 @@ class RunDir:
     def benchmark(self, name: str) -> Path:
         """Of an evaluation on other tasks than the run's own: its configuration, and the folder of its tasks."""
         return self.root / "evals" / name / "config.yaml"
+
+
+def numbered(folder: Path) -> list[Path]:
+    """What lies in a folder under a number, in its order. A copy that a person keeps beside it, as 0003-old, is not."""
+    return sorted((path for path in folder.glob("[0-9]*") if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
 def fsync_dir(path: Path) -> None:
@@ -241,12 +246,25 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
-def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> int:
-    """A number that changes whenever anything in these folders becomes durable: bytes of journals, published files."""
+def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> dict[str, int]:
+    """How far the work in these folders is; differs from an earlier look whenever more of it became durable.
+
+    `journal_bytes` of episodes, how many rounds are `gathered`, and `completed_ns`, when the newest of these folders was
+    marked complete (ns since 1970; 0: none is): checkpoints are removed again, so their number would stay the same.
+    """
     folders = [folder for pattern in makes for folder in run.root.glob(pattern)]
-    journals = sum(path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal"))
-    gathered = sum((folder / "trajectories.h5").exists() for folder in folders)
-    return journals + gathered + sum(1 + int("".join(filter(str.isdigit, f.name))) for f in folders if is_complete(f))
+    return {
+        "journal_bytes": sum(path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal")),
+        "gathered": sum((folder / "trajectories.h5").exists() for folder in folders),
+        "completed_ns": max(map(_completed, folders), default=0),
+    }
+
+
+def _completed(folder: Path) -> int:
+    try:
+        return (folder / MARK).stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 class Patience:
@@ -264,5 +282,5 @@ class Patience:
         self._begin(progress)
         return False
 
-    def _begin(self, progress: int) -> None:
+    def _begin(self, progress: dict[str, int]) -> None:
         self._progress, self._give_up = progress, time.monotonic() + self._seconds

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from aworld.config import Config, to_yaml
 from aworld.evaluation import plots, statistics
 from aworld.evaluation.pages import publish_page
-from aworld.rundir import RunDir, publish_json
+from aworld.rundir import RunDir, numbered, publish_json
 from aworld.tasks import make_source
 from aworld.trajectories import file, journal
 from aworld.trajectories.episode import Episode
@@ -50,7 +50,7 @@ def _evaluations(config: Config, run: RunDir) -> dict[str, Any]:
     """`before` is the first policy evaluated, `after` the last one, once there are two."""
     levels = {task.task_id: task.level for task in make_source(config.tasks, run.tasks).tasks("held_out")}
     attempts = config.evaluation.attempts
-    folders = sorted(p for p in run.evaluation(HELD_OUT, 0).parent.glob("[0-9]*") if (p / "timing.json").exists())
+    folders = [p for p in numbered(run.evaluation(HELD_OUT, 0).parent) if (p / "timing.json").exists()]
     played = [journal.collect(folder / "journals") for folder in folders]
     named = dict(zip(("before", "after"), [*played[:1], *played[1:][-1:]], strict=False))
     found: dict[str, Any] = {key: statistics.evaluation(value, levels, attempts) for key, value in named.items()}
@@ -62,7 +62,7 @@ def _evaluations(config: Config, run: RunDir) -> dict[str, Any]:
 
 
 def _rounds(run: RunDir) -> list[int]:
-    return sorted(int(p.name) for p in (run.root / "rounds").glob("[0-9]*") if (p / "trajectories.h5").exists())
+    return [int(p.name) for p in numbered(run.root / "rounds") if (p / "trajectories.h5").exists()]
 
 
 def _round(run: RunDir, number: int) -> dict[str, Any] | None:
@@ -90,7 +90,7 @@ def _round(run: RunDir, number: int) -> dict[str, Any] | None:
 
 def _samples(run: RunDir) -> list[tuple[str, list[Episode]]]:
     """Some right and some wrong episodes of the first and the last evaluation."""
-    folders = sorted(run.evaluation(HELD_OUT, 0).parent.glob("[0-9]*"))
+    folders = numbered(run.evaluation(HELD_OUT, 0).parent)
     groups = []
     for title, folder in zip(("before", "after"), dict.fromkeys([*folders[:1], *folders[-1:]]), strict=False):
         played = sorted(journal.collect(folder / "journals"), key=lambda e: (-e.level, e.task_id, e.attempt))

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from aworld.errors import InputError
 from aworld.rollout.workload import HELD_OUT
-from aworld.rundir import RunDir
+from aworld.rundir import RunDir, numbered
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
@@ -41,7 +41,7 @@ def _list(run: RunDir, console: Console) -> None:
     benchmarks = sorted(path.parent.name for path in (run.root / "evals").glob("*/config.yaml"))
     kinds = [("rounds", ""), (f"evals/{HELD_OUT}", "eval-"), *((f"evals/{name}", f"{name}-") for name in benchmarks)]
     for kind, prefix in kinds:
-        for folder in sorted((run.root / kind).glob("[0-9]*")):
+        for folder in numbered(run.root / kind):
             episodes = journal.collect(folder / "journals")
             console.print(f"{prefix}{int(folder.name)}/TASK/ATTEMPT: {len(episodes)} episodes", highlight=False)
             for episode in episodes[:3]:

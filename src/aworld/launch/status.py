@@ -6,7 +6,7 @@ from aworld.config import Config
 from aworld.evaluation import benchmark
 from aworld.rollout.claims import Claims
 from aworld.rollout.workload import Workload, evaluation_workload, schedule
-from aworld.rundir import MARK, RunDir, is_complete, read_jsonl
+from aworld.rundir import MARK, RunDir, is_complete, numbered, read_jsonl
 from aworld.tasks import make_source
 from aworld.trajectories import journal
 
@@ -48,11 +48,10 @@ def on_benchmark(run: RunDir, name: str, version: int) -> Workload:
 
 def begun(run: RunDir) -> list[Workload]:
     """Every benchmark's, of every policy that was evaluated on it."""
-    folders = sorted((run.root / "evals").glob("*/[0-9]*"))
     return [
-        on_benchmark(run, folder.parent.name, int(folder.name))
-        for folder in folders
-        if run.benchmark(folder.parent.name).is_file()
+        on_benchmark(run, path.parent.name, int(folder.name))
+        for path in sorted((run.root / "evals").glob("*/config.yaml"))
+        for folder in numbered(path.parent)
     ]
 
 
