@@ -138,6 +138,16 @@ def test_beyond_the_cap_the_failure_is_recorded_with_its_reason(tmp_path: Path) 
     assert player.played == {("a", 0): 2, ("b", 0): 1} and workload.left == []
 
 
+@pytest.mark.parametrize("error", ["", "the model is away"])
+def test_no_answer_is_worth_nothing_whatever_the_scorer_makes_of_it(tmp_path: Path, error: str) -> None:
+    async def silent(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+        return episode(task, attempt, None, error)
+
+    workload = evaluation(tmp_path / "e")
+    play(workload, silent, tmp_path, lambda answer, task: 1.0, infra_retries=0)
+    assert [e.reward for e in written(workload)] == [0.0, 0.0]
+
+
 def test_a_resume_plays_failures_again_and_nothing_else(tmp_path: Path) -> None:
     workload = evaluation(tmp_path / "e", attempts=2)
     play(workload, Script({"a": 99}), tmp_path, infra_retries=0)

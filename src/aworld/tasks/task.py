@@ -45,7 +45,7 @@ class TaskSource(Protocol):
         ...
 
     def score(self, answer: str | None, task: Task) -> float:
-        """What an answer is worth, 0 to 1; 0 where the task's gold answer is withheld.
+        """What an answer is worth, 0 to 1; 0 where the task's gold answer is withheld. Without an answer it is not asked.
 
         Raises:
             Undecided: it could not be said of this answer.
