@@ -58,7 +58,10 @@ def test_progress_is_seen_of_every_kind_of_work_whatever_else_lies_in_the_run(tm
         lambda: publish(run.checkpoints / "round-0001-step-000004"),
         lambda: [publish(run.checkpoints / "round-0001"), shutil.rmtree(run.checkpoints / "round-0001-step-000004")],
         lambda: publish(run.policy(1)),
-        lambda: [shutil.rmtree(run.checkpoints / "round-0001"), publish(run.checkpoints / "round-0001")],  # trained again
+        lambda: [
+            shutil.rmtree(run.checkpoints / "round-0001"),
+            publish(run.checkpoints / "round-0001"),
+        ],  # trained again
     ]
     for step in steps:
         step()

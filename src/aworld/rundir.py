@@ -22,6 +22,7 @@ from aworld.processes import is_held
 
 MARK = "COMPLETE"
 DAY = 86400.0
+HELD_OUT = "held-out"  # the name of evaluations on the run's own tasks
 WHOLE = ("rounds/*", "evals/*/*", "policies/*", "checkpoints/*")  # all that a run makes
 
 
@@ -249,8 +250,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> dict[str, int]:
     """How far the work in these folders is; differs from an earlier look whenever more of it became durable.
 
-    `journal_bytes` of episodes, how many rounds are `gathered`, and `completed_ns`, when the newest of these folders was
-    marked complete (ns since 1970; 0: none is): checkpoints are removed again, so their number would stay the same.
+    `journal_bytes` of episodes, how many rounds are `gathered`, and `completed_ns`, when the newest of these folders
+    was marked complete (ns since 1970; 0: none is): old checkpoints are removed, so their number would stay the same.
     """
     folders = [folder for pattern in makes for folder in run.root.glob(pattern)]
     return {

@@ -130,6 +130,14 @@ def test_a_wrong_answer_is_played_once_and_never_again(tmp_path: Path) -> None:
     assert set(player.played.values()) == {1}
 
 
+def test_more_attempts_are_played_beside_those_that_there_are(tmp_path: Path) -> None:
+    few, many, player = evaluation(tmp_path / "e"), evaluation(tmp_path / "e", attempts=3), Script()
+    play(few, player, tmp_path)
+    play(many, player, tmp_path)
+    assert many.left == [] and len(written(many)) == 6
+    assert player.played == {(task.task_id, attempt): 1 for task in TASKS for attempt in range(3)}
+
+
 def test_beyond_the_cap_the_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
     workload, player = evaluation(tmp_path / "e"), Script({"a": 99})
     play(workload, player, tmp_path, infra_retries=1)
