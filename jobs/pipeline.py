@@ -10,7 +10,6 @@ Run it again to go on after any interruption.
 """
 
 import argparse
-import signal
 import sys
 
 from rich.console import Console
@@ -18,6 +17,7 @@ from rich.console import Console
 from aworld.config import load
 from aworld.errors import guarded
 from aworld.launch.start import dry_run, start
+from aworld.processes import end_by_interrupt
 
 
 def main() -> None:
@@ -32,9 +32,7 @@ def main() -> None:
     if arguments.dry_run:
         dry_run(config, console)
         return
-    for number in (signal.SIGTERM, signal.SIGHUP):  # end like an interrupt does: with all jobs
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, signal.default_int_handler)
+    end_by_interrupt()
     start(config, console)
 
 

@@ -1,4 +1,5 @@
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -37,45 +38,43 @@ def test_patience_lasts_while_the_run_gets_on(tmp_path):
     assert patience.is_over()
 
 
-def a_folder(path: Path) -> None:
-    rundir.publish_folder(path, lambda where: (where / "file").write_text("content"))
-
-
-def test_progress_is_what_became_durable(tmp_path):
-    """Each of these makes another value than any before; what is read, removed or half-written makes none."""
+def test_progress_is_seen_of_every_kind_of_work_whatever_else_lies_in_the_run(tmp_path):
     run = rundir.RunDir(tmp_path)
-    journal = run.round(1) / "journals" / "worker-0.journal"
-    journal.parent.mkdir(parents=True)
-    made = [
-        lambda: journal.write_text("an episode"),
-        lambda: journal.write_text("an episode, and one more"),
-        lambda: rundir.publish_text(run.trajectories(1), "gathered"),
-        lambda: a_folder(run.checkpoints / "round-0002"),
-        lambda: a_folder(run.checkpoints / "round-0001"),  # again, while a later one is there
-        lambda: a_folder(run.policy(1)),
-        lambda: rundir.publish_folder(run.evaluation("gaia", 1), lambda where: None),
-    ]
     seen = [rundir.durable(run)]
-    for make in made:
-        time.sleep(0.02)  # a file system's clock ticks more coarsely than ours
-        make()
-        assert rundir.durable(run) not in seen
+
+    def publish(folder: Path) -> None:
+        time.sleep(0.01)  # the clock of a file system ticks every few ms
+        rundir.publish_folder(folder, lambda where: (where / "a").write_text("weights"))
+
+    def write(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("an episode")
+
+    steps = [
+        lambda: publish(run.evaluation("mine", 0).parent / "tasks"),  # of a source that generates its tasks
+        lambda: write(run.evaluation("mine", 0) / "journals" / "worker-0.journal"),
+        lambda: write(run.round(1) / "journals" / "worker-0.journal"),
+        lambda: write(run.trajectories(1)),
+        lambda: publish(run.checkpoints / "round-0001-step-000004"),
+        lambda: [publish(run.checkpoints / "round-0001"), shutil.rmtree(run.checkpoints / "round-0001-step-000004")],
+        lambda: publish(run.policy(1)),
+        lambda: [
+            shutil.rmtree(run.checkpoints / "round-0001"),
+            publish(run.checkpoints / "round-0001"),
+        ],  # trained again
+    ]
+    for step in steps:
+        step()
         seen.append(rundir.durable(run))
-    shutil.rmtree(run.checkpoints / "round-0002")
-    (run.checkpoints / ".round-0003.tmp-node-1").mkdir()
-    assert rundir.durable(run) == seen[-1]
-    assert rundir.durable(run, ("rounds/0002",)) == [0, 0]
+    assert all(one != other for one, other in itertools.pairwise(seen))
+    assert seen[-1] == rundir.durable(run) == json.loads(json.dumps(seen[-1]))
 
 
-def test_folders_that_are_no_numbers_disturb_nobody(tmp_path):
-    """A benchmark's generated tasks lie beside its policies; people keep copies."""
+def test_a_copy_of_a_policy_beside_the_others_is_no_version(tmp_path):
     run = rundir.RunDir(tmp_path)
-    for folder in (run.policy(3), run.policy(12), run.policy(3).with_name("0003.old")):
-        a_folder(folder)
-    before = rundir.durable(run)
-    a_folder(run.benchmark("other").parent / "tasks")
-    assert rundir.durable(run) == before
-    assert run.policies() == [3, 12]
+    for name in ("0002", "0001", "0001-old", "12000"):
+        rundir.publish_folder(run.policy(0).parent / name, lambda where: (where / "a").write_text("weights"))
+    assert run.policies() == [1, 2, 12000]
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(tmp_path):

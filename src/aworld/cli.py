@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("--lines", type=int, default=20, help="of each log (default: 20)")
     of_run("report", _report, "write report.html and report.json from what is there")
     show = of_run("show", _show, "print an episode turn by turn")
-    show.add_argument("episode", metavar="EPISODE", nargs="?", help="ROUND/TASK/ATTEMPT or NAME-VERSION/TASK/ATTEMPT")
+    show.add_argument(
+        "episode", metavar="EPISODE", nargs="?", help="ROUND/TASK/ATTEMPT or, as held-out-0, NAME-VERSION/…"
+    )
     of_evaluations(commands)
     containers = commands.add_parser("containers", help="build the images that a site names")
     build = containers.add_subparsers(required=True, metavar="COMMAND").add_parser(

@@ -46,6 +46,14 @@ def die_with_starter() -> None:
         threading.Thread(target=follow, daemon=True).start()
 
 
+def end_by_interrupt() -> None:
+    """Let TERM and HUP end this process as Ctrl-C does, so that a launcher takes its jobs with it; not what is ignored,
+    as HUP is under nohup."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
 class Notice:
     """Word that this process has to end: USR1 or USR2 say soon, TERM says now. Make it in the main thread.
 

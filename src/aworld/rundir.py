@@ -22,7 +22,8 @@ from aworld.processes import is_held
 
 MARK = "COMPLETE"
 IDLE_SECONDS = 1800.0  # a writer that wrote nothing for so long has ended, also on a slow file system
-WHOLE = ("rounds/[0-9]*", "evals/*/[0-9]*", "policies/[0-9]*", "checkpoints/round-*")  # all that a run makes
+HELD_OUT = "held-out"  # the name of evaluations on the run's own tasks
+WHOLE = ("rounds/*", "evals/*/*", "policies/*", "checkpoints/*")  # all that a run makes
 
 
 @dataclass(frozen=True)
@@ -265,19 +266,25 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
-def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> list[int]:
-    """The run's progress in these folders: it changes whenever a record or a published file becomes durable.
+def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> dict[str, int]:
+    """How far the work in these folders is; differs from an earlier look whenever more of it became durable.
 
-    Returns:
-        The bytes of all journals, which grow with each record; and when a file or folder was last published (ns).
+    `journal_bytes` of episodes, how many rounds are `gathered`, and `completed_ns`, when the newest of these folders
+    was marked complete (ns since 1970; 0: none is): old checkpoints are removed, so their number would stay the same.
     """
     folders = [folder for pattern in makes for folder in run.root.glob(pattern)]
-    journals = [path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal")]
-    published = [0]
-    for path in (folder / name for folder in folders for name in ("trajectories.h5", MARK)):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            published.append(path.stat().st_mtime_ns)
-    return [sum(journals), max(published)]
+    return {
+        "journal_bytes": sum(path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal")),
+        "gathered": sum((folder / "trajectories.h5").exists() for folder in folders),
+        "completed_ns": max(map(_completed, folders), default=0),
+    }
+
+
+def _completed(folder: Path) -> int:
+    try:
+        return (folder / MARK).stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 class Patience:
@@ -295,5 +302,5 @@ class Patience:
         self._begin(progress)
         return False
 
-    def _begin(self, progress: list[int]) -> None:
+    def _begin(self, progress: dict[str, int]) -> None:
         self._progress, self._give_up = progress, time.monotonic() + self._seconds

@@ -19,7 +19,7 @@ from aworld.cli import main
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.evaluation import benchmark, figures
-from aworld.rundir import RunDir
+from aworld.rundir import RunDir, publish_json, publish_text
 from aworld.trajectories.episode import Episode, Turn
 from aworld.trajectories.journal import Journal
 
@@ -178,19 +178,175 @@ def test_what_was_judged_is_not_judged_again(judge: ThreadingHTTPServer, tmp_pat
     assert judge.asked == []  # type: ignore[attr-defined]
 
 
+def finish(run: RunDir) -> None:
+    """Play what is left of both policies, and get it wrong."""
+    for version in (3, 4):
+        played = {e.identity for e in benchmark.played(run, NAME, version).episodes}
+        with Journal(run.evaluation(NAME, version) / "journals" / "worker-1.journal") as log:
+            for task, (level, _, _) in SAID.items():
+                for attempt in range(ATTEMPTS):
+                    wrong = replace(episode("a", 0), round=version, task_id=task, attempt=attempt, level=level)
+                    if wrong.identity not in played:
+                        log.append(replace(wrong, answer="wrong", reward=0.0))
+
+
 def test_two_policies_are_compared_task_by_task(run: RunDir) -> None:
     found = figures.compare(benchmark.played(run, NAME, 3), benchmark.played(run, NAME, 4))
     assert found["difference"] == pytest.approx(0.25 / 5)
-    assert (found["better"], found["worse"], found["n_tasks"]) == (1, 0, 5)
-    # resampling five tasks: how often the one that gained is drawn is binomial
-    drawn = np.random.default_rng(1).binomial(5, 0.2, 200_000) * 0.05
-    assert found["ci95"] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist())
+    assert (found["better"], found["worse"], found["n_tasks"], found["measure"]) == (1, 0, 5, "pass@1")
+    # resampling five tasks, of which one gained, and the two imaginary ones
+    drawn = np.random.default_rng(1).multinomial(7, [4 / 7, 1 / 7, 1 / 7, 1 / 7], 200_000) @ [0, 0.25, 1, -1] / 7
+    assert found["ci95"] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), abs=0.04)
+
+
+def test_few_tasks_that_came_out_alike_do_not_show_that_nothing_differs(run: RunDir) -> None:
+    one = benchmark.played(run, NAME, 3)
+    low, high = figures.compare(one, one)["ci95"]
+    assert low == pytest.approx(-high, abs=0.05) and high > 0.2
+
+
+def test_what_is_not_finished_is_not_compared_and_said_of_every_figure(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"{NAME}-3 of {run.root} is not finished: 5 of 20 attempts are not played; go on with: python "
+    line += f"jobs/evaluate.py {run.root} --policy 3 --name {NAME}"
+    assert main(["eval", "compare", str(run.root), NAME, "3", "4"]) == 2
+    assert capsys.readouterr().err == f"error: {line}\n"
+    for kind, *file in (["report"], ["export", "answers.jsonl"], ["curve", "curve.svg"]):
+        output = [word for name in file for word in ("--output", str(tmp_path / name))]
+        assert main(["eval", kind, str(run.root), NAME, "3", *output]) == 0
+        assert capsys.readouterr().err == f"warning: {line}\n"
+    assert "5 of 20 attempts are not played" in (run.evaluation(NAME, 3) / "report.html").read_text()
+    finish(run)
+    assert main(["eval", "report", str(run.root), NAME, "3"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_without_gold_answers_there_is_no_score(gaia: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the test split, whose answers are the leaderboard's."""
+    from aworld.launch.status import on_benchmark, tally
+
+    (gaia / "2023" / "test").mkdir()
+    text = (gaia / "2023" / "validation" / "metadata.jsonl").read_text()
+    rows = [{**json.loads(line), "Final answer": "?"} for line in text.splitlines()]
+    path = gaia / "2023" / "test" / "metadata.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run, name = RunDir(tmp_path / "run"), "gaia-test"
+    benchmark.begin(wanted(gaia, f"tasks={name}", f"tasks.path={gaia}", "evaluation.attempts=1"), run, name, 3)
+    with Journal(run.evaluation(name, 3) / "journals" / "worker-0.journal") as log:
+        for task in "abcde":
+            log.append(replace(episode("a", 0), task_id=task, reward=0.0, answer=None if task == "e" else "x"))
+    assert main(["eval", "report", str(run.root), name, "3"]) == 0
+    told = capsys.readouterr().out
+    assert "4 of 5 attempts answered; no gold answers are here" in told and "%" not in told and "wrong" not in told
+    found = json.loads((run.evaluation(name, 3) / "report.json").read_text())
+    assert (found["measure"], found["n_withheld"]) == (None, 5) and not {"pass_at_1", "mean_reward"} & found.keys()
+    page = (run.evaluation(name, 3) / "report.html").read_text()
+    assert "none is scored" in page and "pass@1" not in page and "0 of 1 right" not in page
+    for words in (["compare", "3"], ["curve", "--output", "unused.svg"]):
+        assert main(["eval", words[0], str(run.root), name, "3", *words[1:]]) == 2
+        assert "the gold answers of " in capsys.readouterr().err
+    assert main(["eval", "export", str(run.root), name, "3", "--output", str(tmp_path / "out.jsonl")]) == 0
+    assert tally(on_benchmark(run, name, 3)) == "5 done"
+
+    path.write_text(
+        "".join(json.dumps({**row, "Final answer": "x"} if row["task_id"] == "a" else row) + "\n" for row in rows)
+    )
+    some = figures.figures(benchmark.played(run, name, 3))
+    assert (some["n_tasks"], some["n_withheld"], some["n_asked"], some["mean_reward"]) == (1, 4, 5, 0.0)
+    assert some["failures"] == {"wrong_answer": 1}
+
+
+def test_parts_of_1_are_no_pass_at_1(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    with Journal(run.evaluation(NAME, 3) / "journals" / "worker-1.journal") as log:
+        log.append(replace(episode("a", 0), task_id="d", level=3, reward=0.5))
+    assert main(["eval", "report", str(run.root), NAME, "3"]) == 0
+    told = capsys.readouterr().out
+    assert "mean reward" in told and "37.5%" in told and "pass@1 35.0%: attempts with reward 1" in told
+    found = json.loads((run.evaluation(NAME, 3) / "report.json").read_text())
+    assert (found["measure"], found["mean_reward"], found["pass_at_1"]) == ("mean reward", 0.375, 0.35)
+    assert found["pass_at_k"][0] == pytest.approx(found["pass_at_1"])
+    assert "mean reward, %" in (run.evaluation(NAME, 3) / "report.html").read_text()
+
+
+def test_a_report_says_what_was_evaluated_and_how(gaia: Path, tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    made_by = {"commit": "0123456789abcdef", "vllm": "1.2"}
+    words = [
+        "evaluation.temperature=0.25",
+        "evaluation.endpoint.model=big",
+        "evaluation.endpoint.base_url=http://one/v1",
+    ]
+    benchmark.begin(wanted(gaia, *words), run, NAME, 3, provenance=lambda: made_by)
+    benchmark.begin(wanted(gaia, *words), run, NAME, 3, provenance=lambda: pytest.fail("it has begun"))
+    with Journal(run.evaluation(NAME, 3) / "journals" / "worker-0.journal") as log:
+        log.append(episode("a", 0))
+    assert main(["eval", "report", str(run.root), NAME, "3"]) == 0
+    found = json.loads((run.evaluation(NAME, 3) / "report.json").read_text())
+    assert found["model"] == "big at http://one/v1" and found["provenance"].items() >= made_by.items()
+    assert found["settings"]["evaluation"]["temperature"] == 0.25 and found["settings"]["seed"] == 0
+    assert found["settings"]["environment"]["servers"] and found["settings"]["tasks"]["split"] == "validation"
+    assert found["played"].startswith(time.strftime("%Y-%m", time.gmtime()))
+    page = (run.evaluation(NAME, 3) / "report.html").read_text()
+    for text in ("big at http://one/v1", "temperature 0.25", "commit 0123456789ab ", found["played"], "vllm 1.2"):
+        assert text in page
+
+
+def test_the_runs_own_tasks_are_reported_like_any_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from aworld.launch.show import show
+
+    config = configuration.load(["recipe=demo", f"runs={tmp_path}", "name=run", "tasks.train=4", "tasks.held_out=3"])
+    run = RunDir.of(config)
+    publish_text(run.config, configuration.to_yaml(config) + 'provenance: {commit: "77"}\n')
+    _, _, source = benchmark.read(run, "held-out")
+    tasks = list(source.tasks("held_out"))
+    for version in (0, 24):
+        with Journal(run.evaluation("held-out", version) / "journals" / "worker-0.journal") as log:
+            for task, attempt in itertools.product(tasks, range(config.evaluation.attempts)):
+                one = replace(episode("a", 0), round=version, task_id=task.task_id, attempt=attempt)
+                log.append(replace(one, reward=float(version == 24)))
+
+    def told(*words: str) -> str:
+        assert main(["eval", words[0], str(run.root), "held-out", *words[1:]]) == 0
+        return capsys.readouterr().out
+
+    assert told("report", "24").startswith("held-out-24: 3 tasks × 2, policy 24 of ")
+    assert json.loads((run.evaluation("held-out", 24) / "report.json").read_text())["provenance"] == {"commit": "77"}
+    assert told("compare", "0", "24").startswith("+100.0 points of pass@1")
+    assert told("trace", "24", tasks[0].task_id, "--output", str(tmp_path / "t.json")).endswith("2 attempts\n")
+    assert main(["eval", "report", str(run.root), "held-out", "9"]) == 2
+    assert capsys.readouterr().err.endswith(f"do: python jobs/evaluate.py {run.root} --policy 9\n")
+    show(run, f"held-out-24/{tasks[0].task_id}/1", Console(width=200))
+    assert f"held-out-24 · {tasks[0].task_id} · attempt 1" in capsys.readouterr().out
+    show(run, None, Console(width=200))
+    assert "held-out-24/TASK/ATTEMPT: 6 episodes" in capsys.readouterr().out
+
+
+def test_more_attempts_may_be_asked_for_later(run: RunDir, gaia: Path) -> None:
+    from aworld.launch.status import on_benchmark
+
+    for version in (3, 4):  # they were over
+        publish_json(run.evaluation(NAME, version) / "timing.json", {})
+        (run.evaluation(NAME, version) / "closing").mkdir()
+    benchmark.begin(wanted(gaia), run, NAME, 3)
+    assert on_benchmark(run, NAME, 3).closed
+    benchmark.begin(wanted(gaia, "evaluation.attempts=8"), run, NAME, 3)
+    for version in (3, 4):
+        workload = on_benchmark(run, NAME, version)
+        assert (workload.attempts, workload.closed, len(workload.left)) == (8, False, 5)
+        assert not (workload.folder / "closing").exists()
+    assert benchmark.played(run, NAME, 3).missing == 8 * 5 - 15
+    with pytest.raises(InputError, match=r"evaluation.attempts=8, now it is 4; use the same or more of them, or"):
+        benchmark.begin(wanted(gaia), run, NAME, 3)
 
 
 def test_a_teacher_is_compared_under_its_own_name(
     run: RunDir, gaia: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the same run, and from another one."""
+    finish(run)
     for at in (run, RunDir(tmp_path / "other")):
         benchmark.begin(wanted(gaia, "evaluation.attempts=1"), at, "big-teacher", 0)
         with Journal(at.evaluation("big-teacher", 0) / "journals" / "worker-0.journal") as log:
@@ -198,7 +354,7 @@ def test_a_teacher_is_compared_under_its_own_name(
                 log.append(replace(episode(task if task != "d" else "a", 0), task_id=task, round=0, reward=1.0))
     for words in ([], ["--with", str(tmp_path / "other")]):
         assert main(["eval", "compare", str(run.root), NAME, "3", "big-teacher-0", *words]) == 0
-        assert capsys.readouterr().out.startswith("+65.0 points, 95 % interval +")
+        assert capsys.readouterr().out.startswith("+65.0 points of pass@1, 95 % interval -")
     assert main(["eval", "compare", str(run.root), NAME, "3", "big-teacher"]) == 2
     assert "'big-teacher' names no policy; write its version, or NAME-VERSION" in capsys.readouterr().err
 
@@ -226,13 +382,14 @@ def test_the_commands(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "35.0%" in report and "level 2" in report and "5 missing" in report
     assert json.loads((run.evaluation(NAME, 3) / "report.json").read_text())["n_tasks"] == 5
     page = (run.evaluation(NAME, 3) / "report.html").read_text()
-    assert page.count('<details class="packed">') == 15 and "4 not played" in page and "<svg" in page
-    assert told("compare", "3", "4").startswith("+5.0 points, 95 % interval +0.0 to")
+    assert page.count('<details class="packed"') == 15 and "4 not played" in page and "<svg" in page
     assert "5 tasks, 4 with an answer" in told("export", "3", "--output", str(tmp_path / "out.jsonl"))
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [line["task_id"] for line in lines] == list(SAID)
     assert lines[3] == {"task_id": "d", "model_answer": "", "reasoning_trace": ""}
     assert lines[0]["reasoning_trace"] == "I say 12"
+    finish(run)
+    assert told("compare", "3", "4").startswith("+5.0 points of pass@1, 95 % interval -")
     told("curve", "3", "--output", str(tmp_path / "curve.svg"))
     assert (tmp_path / "curve.svg").read_text().startswith("<svg")
 
@@ -261,4 +418,4 @@ def test_a_person_finds_its_episodes_and_where_it_is(run: RunDir, capsys: pytest
     with pytest.raises(InputError, match=f"no episode {NAME}-4/d/9"):
         show(run, f"{NAME}-4/d/9", console)
     begun = {workload.name: len(workload.left) for workload in begun(run)}
-    assert begun == {f"{NAME} 0": 5, f"{NAME} 3": 5, f"{NAME} 4": 5}  # no unit was marked done
+    assert begun == {f"{NAME}-0": 5, f"{NAME}-3": 5, f"{NAME}-4": 5}  # no unit was marked done

@@ -26,7 +26,8 @@ ATTEMPTS = st.lists(st.tuples(st.none() | TEXT, TEXT), max_size=3)  # the answer
 def source(tmp_path_factory: pytest.TempPathFactory) -> GaiaTasks:
     folder = tmp_path_factory.mktemp("GAIA")
     (folder / "test").mkdir()
-    (folder / "test" / "metadata.jsonl").write_text("")
+    row = {"task_id": "a", "Question": "?", "Level": 1, "Final answer": "?", "file_name": ""}
+    (folder / "test" / "metadata.jsonl").write_text(json.dumps(row))
     return GaiaTasks(Tasks(source="gaia", path=str(folder), split="test"))
 
 

@@ -85,6 +85,27 @@ def opened(page: Path) -> Iterator[Page]:
         browser.close()
 
 
+def test_a_link_opens_its_episode_and_a_filter_hides_tasks(page: Path) -> None:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on PATH: apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=os.geteuid() != 0)
+        tab = browser.new_page()
+        tab.goto(f"{page.as_uri()}#task/1")
+        tab.wait_for_function("document.querySelectorAll('.trace').length === 1")
+        assert tab.locator("details.packed[open]").get_attribute("id") == "task/1"
+        for chosen, shown in (("wrong", "1 of 1"), ("right", "1 of 1"), ("missing", "1 of 1"), ("", "1 of 1")):
+            tab.locator("#outcome").select_option(chosen)  # one attempt is right, one wrong, one not played
+            assert tab.locator("#shown").inner_text() == f"{shown} tasks"
+        tab.locator("#level").select_option("1")
+        assert tab.locator("details.asked").is_visible()
+        tab.evaluate("document.querySelector('details.asked').dataset.outcome = 'right'")
+        tab.locator("#outcome").select_option("wrong")
+        assert not tab.locator("details.asked").is_visible()
+        assert tab.locator("#shown").inner_text() == "0 of 1 tasks"
+        browser.close()
+
+
 def test_a_reader_opens_an_attempt(opened: Page) -> None:
     first, second = opened.locator("details.packed").all()
     assert first.locator("pre").all_inner_texts() == [turn.text for turn in with_a_colleague().turns]

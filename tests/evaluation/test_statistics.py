@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aworld.errors import InputError
 from aworld.evaluation import statistics
+from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode
 
 pytestmark = pytest.mark.unit
@@ -55,21 +56,54 @@ def test_what_failed_or_is_missing_counts_as_wrong():
     assert found["failures"] == {"infra_error": 1, "missing": 3, "wrong_answer": 1}
 
 
-@pytest.mark.parametrize("reward", [0.0, 1.0])
-def test_an_interval_is_never_empty(reward):
-    levels = dict.fromkeys("abcdefghij", 1)
-    low, high = statistics.evaluation([episode(t, 0, reward) for t in levels], levels, 1)["ci95"]
-    # The chance of ten tasks out of ten alike at the bound is 2.5 %.
-    assert (1 - high) ** 10 == pytest.approx(0.025) if reward == 0.0 else low**10 == pytest.approx(0.025)
+@pytest.mark.parametrize("tasks", [1, 5, 50, 500])
+@pytest.mark.parametrize("reward", [0.0, 0.5, 1.0])
+def test_an_interval_is_never_empty(tasks, reward):
+    mean, (low, high) = statistics.score(np.full(tasks, reward))
+    assert mean == reward and 0 <= low <= mean <= high <= 1 and high - low > 0.8 / tasks
+
+
+def test_intervals_of_neighbours_are_alike():
+    """One more right task of 50 moves the bounds by a little, also at the end of the scale; and more tasks say more."""
+    bounds = [statistics.score(np.array([1.0] * right + [0.0] * (50 - right)))[1] for right in range(51)]
+    for (low, high), (next_low, next_high) in itertools.pairwise(bounds):
+        assert 0 <= next_low - low < 0.04 and 0 <= next_high - high < 0.04
+    highs = [statistics.score(np.zeros(n))[1][1] for n in (1, 5, 10, 50, 500)]
+    assert highs == sorted(highs, reverse=True) and highs[1] < 0.6 and highs[-1] < 0.01
+
+
+@pytest.mark.parametrize(("tasks", "chance"), [(5, 0.02), (5, 0.5), (20, 0.05), (20, 0.3), (100, 0.01), (100, 0.95)])
+def test_an_interval_of_few_tasks_holds_the_truth_as_often_as_it_says(tasks, chance):
+    found = np.random.default_rng(0).random((2000, tasks)) < chance
+    intervals = [statistics.score(row.astype(float))[1] for row in found]
+    assert np.mean([low <= chance <= high for low, high in intervals]) > 0.93
+
+
+def test_equal_tasks_do_not_show_that_nothing_differs():
+    levels = [str(n) for n in range(5)]
+    found = statistics.difference(dict.fromkeys(levels, 0.0), dict.fromkeys(levels, 0.0))
+    assert found["mean"] == 0.0 and found["ci95"][0] == -found["ci95"][1] and found["ci95"][1] > 0.2
+
+
+def test_the_mean_of_parts_of_1_is_called_mean_reward():
+    played = [episode("a", 0, 1.0), episode("a", 1, 0.5), episode("b", 0, 0.0), episode("b", 1, 0.5)]
+    found = statistics.evaluation(played, {"a": 1, "b": 1}, attempts=2)
+    assert (found["measure"], found["mean_reward"], found["pass_at_1"]) == ("mean reward", 0.5, 0.25)
+    tasks = [Task(name, "?", "x", 1) for name in "ab"]
+    assert statistics.headline(tasks, played, 2) == "mean reward 50.0 %"
+    assert statistics.headline(tasks, played[::2], 2) == "pass@1 25.0 %"  # one is right, two are missing
+    withheld = [Task(name, "?", None, 1) for name in "ab"]
+    assert statistics.headline(withheld, played, 2) == "0 of 4 attempts answered; no gold answers are here"
 
 
 def test_difference_is_paired_by_task():
     before = {"a": 0.0, "b": 0.5, "c": 1.0}
     found = statistics.difference(before, {"c": 1.0, "b": 1.0, "a": 0.5})
     steps = [0.5, 0.5, 0.0]
-    error = 1.959964 * reference.stdev(steps) / math.sqrt(3)
     assert found["mean"] == pytest.approx(1 / 3)
-    assert found["ci95"] == [pytest.approx(1 / 3 - error, abs=1e-5), pytest.approx(1 / 3 + error, abs=1e-5)]
+    counted = [*steps, 1.0, -1.0]  # one imaginary task gained, one lost
+    error = 1.959964 * reference.stdev(counted) / math.sqrt(5)
+    assert found["ci95"] == [pytest.approx(0.2 - error, abs=1e-5), pytest.approx(min(0.2 + error, 1), abs=1e-5)]
     with pytest.raises(InputError, match="cannot be paired"):
         statistics.difference(before, {"a": 0.0})
 

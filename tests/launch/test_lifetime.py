@@ -14,6 +14,7 @@ import pytest
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import TaskError
+from aworld.evaluation import benchmark
 from aworld.launch.lifetime import begin, training_of
 from aworld.rundir import WHOLE, RunDir, publish_folder
 
@@ -52,6 +53,14 @@ def test_another_job_begins_its_own_count(config: Config, tmp_path: Path, monkey
         monkeypatch.setenv("SLURM_JOB_ID", job)
         for _ in range(2):
             begin(config, RunDir(tmp_path), "train-0001-0")
+
+
+def test_generated_tasks_of_a_benchmark_are_no_policy(config: Config, tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    config.tasks.held_out = config.tasks.train = 2
+    benchmark.begin(config, run, "other", 0)
+    for name, makes in (("evaluate-other-0000-0", ("evals/other/0000",)), ("rollout-0", WHOLE), ("train-0", WHOLE)):
+        begin(config, run, name, makes)
 
 
 def test_what_others_make_is_no_progress_of_a_stage(config: Config, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_what_changes_no_figure_may_change(run: RunDir, tmp_path: Path, word: st
     [
         ("evaluation.endpoint.model=rival", "evaluation.endpoint.model=teacher"),
         ("evaluation.endpoint.extra={top_k: 1}", "evaluation.endpoint.extra={}"),
-        ("evaluation.attempts=9", "evaluation.attempts=2"),
+        ("evaluation.attempts=1", "evaluation.attempts=2"),
         ("tasks.judge.model=judge", "tasks.judge.model="),
         ("tasks.split=test", "tasks.split=validation"),
         ("environment.call_seconds=99", "environment.call_seconds=10.0"),

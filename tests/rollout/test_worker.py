@@ -130,12 +130,30 @@ def test_a_wrong_answer_is_played_once_and_never_again(tmp_path: Path) -> None:
     assert set(player.played.values()) == {1}
 
 
+def test_more_attempts_are_played_beside_those_that_there_are(tmp_path: Path) -> None:
+    few, many, player = evaluation(tmp_path / "e"), evaluation(tmp_path / "e", attempts=3), Script()
+    play(few, player, tmp_path)
+    play(many, player, tmp_path)
+    assert many.left == [] and len(written(many)) == 6
+    assert player.played == {(task.task_id, attempt): 1 for task in TASKS for attempt in range(3)}
+
+
 def test_beyond_the_cap_the_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
     workload, player = evaluation(tmp_path / "e"), Script({"a": 99})
     play(workload, player, tmp_path, infra_retries=1)
     found = {e.task_id: (e.status, e.reward, e.error) for e in written(workload)}
     assert found == {"a": ("infra_error", 0.0, "the model is away"), "b": ("answered", 1.0, "")}
     assert player.played == {("a", 0): 2, ("b", 0): 1} and workload.left == []
+
+
+@pytest.mark.parametrize("error", ["", "the model is away"])
+def test_no_answer_is_worth_nothing_whatever_the_scorer_makes_of_it(tmp_path: Path, error: str) -> None:
+    async def silent(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+        return episode(task, attempt, None, error)
+
+    workload = evaluation(tmp_path / "e")
+    play(workload, silent, tmp_path, lambda answer, task: 1.0, infra_retries=0)
+    assert [e.reward for e in written(workload)] == [0.0, 0.0]
 
 
 def test_a_resume_plays_failures_again_and_nothing_else(tmp_path: Path) -> None:

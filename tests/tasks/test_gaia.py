@@ -93,6 +93,21 @@ def test_a_line_ends_only_where_json_lines_end_it(tmp_path: Path) -> None:
     assert questions == [one["Question"] for one in told]
 
 
+@pytest.mark.parametrize("written", ["2", 2, 2.0, "2.0", "Level 2", "level 2", " 2 "])
+def test_a_level_is_read_as_people_write_it(tmp_path: Path, written: Any) -> None:
+    (task,) = make_source(write(tmp_path, "parquet", [row("a", level=written)]), tmp_path).tasks("held_out")
+    assert task.level == 2
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.parquet", "table.csv"])
+def test_a_pointer_of_git_lfs_is_not_taken_for_the_file(tmp_path: Path, name: str) -> None:
+    config = write(tmp_path, "jsonl" if name.endswith("jsonl") else "parquet", ROWS)
+    path = tmp_path / "2023" / "validation" / name
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123\n")
+    with pytest.raises(InputError, match=rf"^{path} is a pointer of Git LFS, .* git lfs pull$"):
+        make_source(config, tmp_path)
+
+
 def test_a_copy_that_is_not_right_is_one_line(tmp_path: Path) -> None:
     def told(config: Tasks) -> str:
         with pytest.raises(InputError) as caught:
@@ -107,6 +122,11 @@ def test_a_copy_that_is_not_right_is_one_line(tmp_path: Path) -> None:
     assert "gone.csv of task a is not there" in told(write(tmp_path / "2", "jsonl", [row("a", file="gone.csv")]))
     assert "row 0 has no Final answer" in told(
         write(tmp_path / "3", "parquet", [{k: v for k, v in row("a").items() if k != "Final answer"}])
+    )
+    assert "holds no task" in told(write(tmp_path / "4", "parquet", [row("0-0-0-0-0", "?")]))
+    assert "holds no task" in told(write(tmp_path / "5", "jsonl", []))
+    assert "row 0 has the Level 'hard'; it is to be 1, 2 or 3" in told(
+        write(tmp_path / "6", "parquet", [row("a", level="hard")])
     )
     for name in ("metadata.jsonl", "metadata.parquet"):
         config = write(tmp_path / name, name.partition(".")[2], ROWS)

@@ -59,7 +59,9 @@ ROWS = [
     ("tab\tand\nline", "tab and line", True),
     ("“quoted”", "quoted", False),  # only ASCII punctuation is deleted
     ("", "...", True),
-    (None, "None", True),  # a missing answer is the string "None"
+    (None, "None", False),  # the one departure: the official scorer takes a missing answer for the text "None"
+    (None, "inf", False),
+    ("None", "None", True),
     (None, "right", False),
 ]
 
@@ -90,7 +92,9 @@ def second(answer: str | None, truth: str) -> bool:
     def bare(text: str) -> str:
         return "".join(mark for mark in squeezed(text) if mark not in string.punctuation)
 
-    said = "None" if answer is None else answer
+    if answer is None:
+        return False
+    said = answer
     if parses(truth):
         return value(said) == float(truth)
     if not {",", ";"} & set(truth):

@@ -1,7 +1,10 @@
 """A policy on a benchmark of its own configuration: `evals/NAME/` of a run directory, one folder per policy version."""
 
 import re
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -9,7 +12,7 @@ from omegaconf import OmegaConf
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
-from aworld.rundir import RunDir, publish_text
+from aworld.rundir import HELD_OUT, RunDir, numbered, publish_text
 from aworld.tasks import make_source
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories import journal
@@ -21,6 +24,9 @@ FREE = re.compile(  # of these: where things lie, keys, and how long is waited
 )
 
 
+ATTEMPTS = "evaluation.attempts"
+
+
 @dataclass(frozen=True)
 class Played:
     """What was asked, and what came of it; an attempt without an episode is still among those asked for."""
@@ -30,40 +36,79 @@ class Played:
     episodes: list[Episode]
     source: TaskSource
 
+    @property
+    def missing(self) -> int:
+        """Attempts that were asked for and are not played."""
+        return len(self.tasks) * self.attempts - len(self.episodes)
 
-def begin(config: Config, run: RunDir, name: str, version: int, tasks: str = "") -> None:
+
+def begin(
+    config: Config,
+    run: RunDir,
+    name: str,
+    version: int,
+    tasks: str = "",
+    provenance: Callable[[], dict[str, str]] = dict,
+) -> None:
     """Fix the benchmark's configuration, so that every worker, today and after a resume, asks the same of a policy.
+
+    More attempts may be asked for later: the seed of an attempt does not depend on how many there are.
 
     Args:
         tasks: the NAME of `tasks=NAME`, if that was said.
+        provenance: called when the benchmark is new, for the commit and the versions of what runs.
 
     Raises:
         InputError: it was begun with another one, or its tasks cannot be had.
     """
     path = run.benchmark(name)
     if path.exists():
-        begun = OmegaConf.select(OmegaConf.load(path), "provenance.tasks", default=tasks)
-        if tasks and tasks != begun:
-            was = f"tasks={begun}" if begun else "the run's own tasks"
+        kept = {"tasks": tasks} | provenance_of(path)
+        if tasks and tasks != kept["tasks"]:
+            was = f"tasks={kept['tasks']}" if kept["tasks"] else "the run's own tasks"
             raise InputError(f"{name} was begun with {was}, not tasks={tasks}; give the other one another --name")
-        tasks, before = begun, configuration.read(path)
-        for key, (was, now) in differences(before, config).items():
-            if key.partition(".")[0] in DECIDES and not FREE.fullmatch(key):
-                raise InputError(f"{name} was begun with {key}={was}, now it is {now}; use the same, or another --name")
+        changes = differences(configuration.read(path), config)
+        for key, (was, now) in changes.items():
+            if key.partition(".")[0] not in DECIDES or FREE.fullmatch(key) or (key == ATTEMPTS and now > was):
+                continue
+            fewer = " or more of them" if key == ATTEMPTS else ""
+            raise InputError(
+                f"{name} was begun with {key}={was}, now it is {now}; use the same{fewer}, or another --name"
+            )
+    else:
+        kept, changes = {"tasks": tasks, **provenance()}, {}
     make_source(config.tasks, path.parent / "tasks")
+    if ATTEMPTS in changes:
+        _reopen(run, name)
     run.evaluation(name, version).mkdir(parents=True, exist_ok=True)
-    publish_text(path, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": {"tasks": tasks}}))
+    publish_text(path, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": kept}))
+
+
+def _reopen(run: RunDir, name: str) -> None:
+    """No policy's evaluation is over once more attempts are asked for."""
+    for folder in numbered(run.evaluation(name, 0).parent):
+        (folder / "timing.json").unlink(missing_ok=True)
+        shutil.rmtree(folder / "closing", ignore_errors=True)
+
+
+def provenance_of(path: Path) -> dict[str, str]:
+    """What a configuration file keeps beside the settings: what made it, and the name of a benchmark's tasks."""
+    values = OmegaConf.to_container(OmegaConf.load(path))
+    return values.get("provenance", {}) if isinstance(values, dict) else {}
 
 
 def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
-    """The configuration and the tasks of a benchmark that was begun.
+    """The configuration and the tasks of a benchmark that was begun, or of the evaluations on the run's own tasks.
 
     Raises:
-        InputError: it was not.
+        InputError: there is no such benchmark.
     """
+    if name == HELD_OUT:
+        config = configuration.read(run.config)
+        return config, run, make_source(config.tasks, run.tasks)
     path = run.benchmark(name)
     if not path.is_file():
-        found = ", ".join(sorted(p.parent.name for p in path.parent.parent.glob("*/config.yaml"))) or "none"
+        found = ", ".join([HELD_OUT, *sorted(p.parent.name for p in path.parent.parent.glob("*/config.yaml"))])
         raise InputError(f"no benchmark '{name}' in {run.root}; there are: {found}; begin it: jobs/evaluate.py tasks=…")
     config = configuration.read(path)
     return config, run, make_source(config.tasks, path.parent / "tasks")
@@ -78,12 +123,15 @@ def played(run: RunDir, name: str, version: int) -> Played:
     config, _, source = read(run, name)
     folder = run.evaluation(name, version)
     if not folder.is_dir():
-        raise InputError(
-            f"policy {version} was not evaluated on {name}; do: "
-            f"jobs/evaluate.py {run.root} --policy {version} --name {name}"
-        )
+        raise InputError(f"policy {version} was not evaluated on {name}; do: {command(run, name, version)}")
     episodes = journal.collect(folder / "journals")
     return Played(list(source.tasks("held_out")), config.evaluation.attempts, episodes, source)
+
+
+def command(run: RunDir, name: str, version: int) -> str:
+    """What begins an evaluation, or goes on with it."""
+    named = "" if name == HELD_OUT else f" --name {name}"
+    return f"python jobs/evaluate.py {run.root} --policy {version}{named}"
 
 
 def differences(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:

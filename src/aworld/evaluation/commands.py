@@ -4,11 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from aworld.errors import InputError
-from aworld.evaluation import benchmark, figures, leaderboard, trace
+from aworld.evaluation import benchmark, figures, leaderboard, statistics, trace
+from aworld.evaluation.about import about
 from aworld.evaluation.benchmark import Played
 from aworld.evaluation.pages import publish_page
 from aworld.rundir import RunDir, publish_json, publish_text
@@ -16,13 +19,15 @@ from aworld.rundir import RunDir, publish_json, publish_text
 
 def add_to(commands: Any) -> None:
     """Add them to the subparsers of a command line."""
-    evaluations = commands.add_parser("eval", help="what a policy did on a benchmark")
+    evaluations = commands.add_parser(
+        "eval", help="what a policy did on a benchmark, or on the run's own held-out tasks"
+    )
     kinds = evaluations.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text)
         command.add_argument("run_dir", metavar="RUN", type=Path)
-        command.add_argument("tasks", metavar="NAME", help="the benchmark, such as gaia-validation")
+        command.add_argument("tasks", metavar="NAME", help="such as gaia-validation; the run's own tasks: held-out")
         command.add_argument("policy", metavar="POLICY", type=int, help="its version")
         command.set_defaults(run=run)
         return command
@@ -50,52 +55,87 @@ def _played(arguments: argparse.Namespace) -> Played:
     return benchmark.played(RunDir(arguments.run_dir), arguments.tasks, arguments.policy)
 
 
+def _unfinished(played: Played, run: RunDir, name: str, version: int) -> str:
+    """One line where attempts are left to play; empty where none is."""
+    if not played.missing:
+        return ""
+    asked = len(played.tasks) * played.attempts
+    return (
+        f"{name}-{version} of {run.root} is not finished: {played.missing} of {asked} attempts are not played; go on "
+        f"with: {benchmark.command(run, name, version)}"
+    )
+
+
+def _warn(played: Played, arguments: argparse.Namespace) -> None:
+    if line := _unfinished(played, RunDir(arguments.run_dir), arguments.tasks, arguments.policy):
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {escape(line)}")
+
+
 def _report(arguments: argparse.Namespace) -> None:
     from aworld.evaluation import plots  # matplotlib takes its time
     from aworld.evaluation.report import sandbox
 
     played = _played(arguments)
-    run = RunDir(arguments.run_dir)
-    folder = run.evaluation(arguments.tasks, arguments.policy)
-    found = {**figures.figures(played), "sandbox": sandbox(folder) or sandbox(run.root)}
+    run, name, version = RunDir(arguments.run_dir), arguments.tasks, arguments.policy
+    folder = run.evaluation(name, version)
+    found = {**figures.figures(played), **about(run, name, version), "sandbox": sandbox(folder) or sandbox(run.root)}
     publish_json(folder / "report.json", found)
     of_task = figures.by_task(played)
     page = {
-        "name": arguments.tasks,
-        "version": arguments.policy,
+        "name": f"{name}-{version}",
         "run": arguments.run_dir,
         "f": found,
-        "curve": plots.curve(found["pass_at_k"]),
+        "curve": plots.curve(found["pass_at_k"]) if found["measure"] else "",
         "tasks": [(task, of_task[task.task_id]) for task in played.tasks],
+        "settings": OmegaConf.to_yaml(OmegaConf.create(found["settings"])),
     }
     publish_page(folder / "report.html", "benchmark.html.j2", page)
-    table = Table(title=f"{arguments.tasks}, policy {arguments.policy}: {found['n_tasks']} tasks × {found['attempts']}")
-    for name in ("", "pass@1", "95 % interval", "tasks"):
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{name}-{version}: {found['n_asked']} tasks × {found['attempts']}, {found['model']}", markup=False)
+    if found["measure"]:
+        _print_scores(found, console)
+    else:
+        console.print(statistics.headline(played.tasks, played.episodes, played.attempts))
+    console.print(folder / "report.html")
+    _warn(played, arguments)
+
+
+def _print_scores(found: dict[str, Any], console: Console) -> None:
+    table = Table()
+    for name in ("", found["measure"], "95 % interval", "tasks"):
         table.add_column(name, justify="right" if name else "left")
     for name, part in [("all", found), *((f"level {n}", part) for n, part in found["by_level"].items())]:
         low, high = part["ci95"]
-        table.add_row(name, f"{part['pass_at_1']:.1%}", f"{low:.1%} to {high:.1%}", str(part["n_tasks"]))
-    console = Console(highlight=False, soft_wrap=True)
+        table.add_row(name, f"{part['mean_reward']:.1%}", f"{low:.1%} to {high:.1%}", str(part["n_tasks"]))
     console.print(table)
+    if found["measure"] != statistics.PASS_AT_1:
+        console.print(f"pass@1 {found['pass_at_1']:.1%}: attempts with reward 1")
     if found["attempts"] > 1:
         last = found["attempts"]
         console.print(f"pass@{last} {found['pass_at_k'][-1]:.1%}, majority vote {found['majority']:.1%}")
     if found["failures"]:
         console.print("not right: " + ", ".join(f"{n} {kind}" for kind, n in found["failures"].items()))
-    console.print(folder / "report.html")
+    if found["n_withheld"]:
+        console.print(f"not scored: {found['n_withheld']} of {found['n_asked']} tasks, whose gold answers are not here")
 
 
 def _compare(arguments: argparse.Namespace) -> None:
     name, _, version = arguments.other.rpartition("-")
     if not version.isdigit():
         raise InputError(f"'{arguments.other}' names no policy; write its version, or NAME-VERSION, such as teacher-0")
-    run = RunDir(arguments.other_run or arguments.run_dir)
-    other = benchmark.played(run, name or arguments.tasks, int(version))
-    found = figures.compare(_played(arguments), other)
+    sides = (
+        (RunDir(arguments.run_dir), arguments.tasks, arguments.policy),
+        (RunDir(arguments.other_run or arguments.run_dir), name or arguments.tasks, int(version)),
+    )
+    one, other = (benchmark.played(*side) for side in sides)
+    for played, side in zip((one, other), sides, strict=True):
+        if line := _unfinished(played, *side):
+            raise InputError(line)
+    found = figures.compare(one, other)
     low, high = found["ci95"]
     print(
-        f"{100 * found['difference']:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}; "
-        f"{found['better']} tasks better, {found['worse']} worse, of {found['n_tasks']}"
+        f"{100 * found['difference']:+.1f} points of {found['measure']}, 95 % interval {100 * low:+.1f} to "
+        f"{100 * high:+.1f}; {found['better']} tasks better, {found['worse']} worse, of {found['n_tasks']}"
     )
 
 
@@ -103,6 +143,7 @@ def _export(arguments: argparse.Namespace) -> None:
     played = _played(arguments)
     answered = leaderboard.export(played, arguments.output)
     print(f"{arguments.output}: {len(played.tasks)} tasks, {answered} with an answer")
+    _warn(played, arguments)
 
 
 def _trace(arguments: argparse.Namespace) -> None:
@@ -116,6 +157,12 @@ def _trace(arguments: argparse.Namespace) -> None:
 def _curve(arguments: argparse.Namespace) -> None:
     from aworld.evaluation import plots  # matplotlib takes its time
 
-    found = figures.figures(_played(arguments))
+    played = _played(arguments)
+    found = figures.figures(played)
+    if not found["measure"]:
+        raise InputError(
+            f"{arguments.tasks} has no curve: the gold answers of its {found['n_asked']} tasks are not here"
+        )
     publish_text(arguments.output, plots.curve(found["pass_at_k"]))
     print(arguments.output)
+    _warn(played, arguments)

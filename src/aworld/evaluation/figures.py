@@ -18,24 +18,46 @@ RESAMPLES = 10_000
 def figures(played: Played) -> dict[str, Any]:
     """For report.json: pass@1 with its interval and by level, pass@k, majority vote, and what it took.
 
-    `pass_at_k[k - 1]` is the unbiased pass@k over all attempts, the curve of success against attempts; an attempt that
-    is worth a part of 1 is none that passed.
+    `n_withheld` tasks have no gold answer. They are in no score; where all are such, there is none: `measure` is None.
     """
-    levels = {task.task_id: task.level for task in played.tasks}
-    of_task = by_task(played)
-    votes = [voted(of_task[task]) for task in levels]
-    tools = [turn for episode in played.episodes for turn in episode.turns if turn.role == "tool"]
+    withheld = {task.task_id for task in played.tasks if task.answer is None}
     return {
-        **statistics.evaluation(played.episodes, levels, played.attempts),
-        "pass_at_k": _pass_at_k([sum(e.reward >= 1 for e in of_task[task]) for task in levels], played.attempts),
-        "majority": float(np.mean([episode.reward if episode else 0.0 for episode in votes])),  # as it was judged once
+        **_scores(played, withheld),
+        "n_asked": len(played.tasks),
+        "n_withheld": len(withheld),
+        "n_answered": sum(episode.answer is not None for episode in played.episodes),
+        "n_missing": played.missing,
         "tokens": _spread(e.sampling.get("completion_tokens", sum(e.mask)) for e in played.episodes),
         "turns": _spread(sum(turn.role == "assistant" for turn in e.turns) for e in played.episodes),
         "seconds": _spread(episode.seconds.get("total", 0.0) for episode in played.episodes),
-        "tools": {
-            name: {"calls": calls, "errors": sum(turn.is_error for turn in tools if turn.tool == name)}
-            for name, calls in sorted(Counter(str(turn.tool) for turn in tools).items())
-        },
+        "tools": tool_calls(played.episodes),
+    }
+
+
+def tool_calls(episodes: Iterable[Episode]) -> dict[str, dict[str, int]]:
+    """Of each tool how many calls there were, and how many of them came back as errors."""
+    turns = [turn for episode in episodes for turn in episode.turns if turn.role == "tool"]
+    calls = Counter(str(turn.tool) for turn in turns)
+    errors = Counter(str(turn.tool) for turn in turns if turn.is_error)
+    return {name: {"calls": calls[name], "errors": errors[name]} for name in sorted(calls)}
+
+
+def _scores(played: Played, withheld: set[str]) -> dict[str, Any]:
+    """Those of the tasks whose answers are known.
+
+    `pass_at_k[k - 1]` is the unbiased pass@k over all attempts, the curve of success against attempts; an attempt that
+    is worth a part of 1 is none that passed.
+    """
+    levels = {task.task_id: task.level for task in played.tasks if task.task_id not in withheld}
+    if not levels:
+        failures = Counter(e.status for e in played.episodes if e.answer is None)
+        return {"measure": None, "attempts": played.attempts, "failures": dict(sorted(failures.items()))}
+    of_task = by_task(played)
+    votes = [voted(of_task[task]) for task in levels]
+    return {
+        **statistics.evaluation([e for e in played.episodes if e.task_id not in withheld], levels, played.attempts),
+        "pass_at_k": _pass_at_k([sum(e.reward >= 1 for e in of_task[task]) for task in levels], played.attempts),
+        "majority": float(np.mean([episode.reward if episode else 0.0 for episode in votes])),  # as it was judged once
     }
 
 
@@ -57,10 +79,13 @@ def voted(episodes: Iterable[Episode]) -> Episode | None:
 
 
 def compare(one: Played, other: Played, seed: int = 0) -> dict[str, Any]:
-    """Pass@1 of `other` minus that of `one`, paired by task, with a 95 % percentile bootstrap over tasks.
+    """Mean reward of `other` minus that of `one`, paired by task, with a 95 % percentile bootstrap over tasks.
+
+    What is drawn from holds one imaginary task gained and one lost as well (see `statistics`): a few tasks with like
+    outcomes do not show that there is no difference.
 
     Raises:
-        InputError: their tasks are not the same.
+        InputError: their tasks are not the same, or their answers are withheld.
     """
     asked, also = ({task.task_id: task.question for task in played.tasks} for played in (one, other))
     if asked != also:
@@ -69,10 +94,14 @@ def compare(one: Played, other: Played, seed: int = 0) -> dict[str, Any]:
             f"tasks that are not the same cannot be paired: {len(asked)} and {len(also)}, of which {alike} are in both"
         )
     before, after = (_means(played) for played in (one, other))
+    if not before:
+        raise InputError(f"the gold answers of these {len(asked)} tasks are not here; without them nothing is compared")
     gains = np.array([after[task] - before[task] for task in before])
-    drawn = np.random.default_rng(seed).integers(0, len(gains), (RESAMPLES, len(gains)))
-    low, high = np.quantile(gains[drawn].mean(axis=1), [0.025, 0.975])
+    pool = np.concatenate([gains, statistics.IMAGINED_DIFFERENCES])
+    drawn = np.random.default_rng(seed).integers(0, len(pool), (RESAMPLES, len(pool)))
+    low, high = np.quantile(pool[drawn].mean(axis=1), [0.025, 0.975])
     return {
+        "measure": statistics.measure([*one.episodes, *other.episodes]),
         "difference": float(gains.mean()),
         "ci95": [float(low), float(high)],
         "better": int((gains > 0).sum()),
@@ -82,7 +111,9 @@ def compare(one: Played, other: Played, seed: int = 0) -> dict[str, Any]:
 
 
 def _means(played: Played) -> dict[str, float]:
-    return {task.task_id: 0.0 for task in played.tasks} | statistics.task_means(played.episodes, played.attempts)
+    """Of each task whose answer is known."""
+    means = statistics.task_means(played.episodes, played.attempts)
+    return {task.task_id: means.get(task.task_id, 0.0) for task in played.tasks if task.answer is not None}
 
 
 def _pass_at_k(right: list[int], attempts: int) -> list[float]:

@@ -38,7 +38,7 @@ def draw(figures: dict[str, Any]) -> dict[str, str]:
     if rounds or figures["evaluation"]:
         pictures["Learning curve"] = _svg(lambda axes: _learning(axes, rounds, figures["evaluation"]))
     if figures["evaluation"]:
-        pictures["Held-out pass@1 by level"] = _svg(lambda axes: _levels(axes, figures["evaluation"]))
+        pictures["Held-out evaluations by level"] = _svg(lambda axes: _levels(axes, figures["evaluation"]))
     for title, key, unit, color in (
         ("Sampled tokens per episode", "length_mean", "tokens", GREEN),
         ("Entropy of the policy", "entropy", "nats per token", PINK),
@@ -82,10 +82,10 @@ def _learning(axes: Axes, rounds: list[dict[str, Any]], evaluation: dict[str, An
     last = max((r["round"] for r in rounds), default=0)
     for key, at in (("before", 0), ("after", last)):
         if key in evaluation:
-            value = 100 * evaluation[key]["pass_at_1"]
+            value = 100 * evaluation[key]["mean_reward"]
             low, high = (100 * bound for bound in evaluation[key]["ci95"])
             error = [[value - low], [high - value]]
-            label = "held-out pass@1, 95 % interval" if key == "before" else None
+            label = f"held-out {evaluation[key]['measure']}, 95 % interval" if key == "before" else None
             axes.errorbar([at], [value], yerr=error, fmt="s", color=ORANGE, capsize=4, label=label)
     axes.set(xlabel="round", ylabel="%", ylim=(0, 100))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -98,7 +98,7 @@ def _levels(axes: Axes, evaluation: dict[str, Any]) -> None:
             continue
         levels = {"all": evaluation[key], **evaluation[key]["by_level"]}
         for at, value in enumerate(levels.values()):
-            height = 100 * value["pass_at_1"]
+            height = 100 * value["mean_reward"]
             low, high = (100 * bound for bound in value["ci95"])
             error = [[height - low], [high - height]]
             label = key if at == 0 else None

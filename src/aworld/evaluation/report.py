@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from aworld.config import Config, to_yaml
 from aworld.evaluation import plots, statistics
+from aworld.evaluation.benchmark import provenance_of
+from aworld.evaluation.figures import tool_calls
 from aworld.evaluation.pages import publish_page
-from aworld.rundir import RunDir, numbered, publish_json
+from aworld.rundir import HELD_OUT, RunDir, numbered, publish_json
 from aworld.tasks import make_source
 from aworld.trajectories import file, journal
 from aworld.trajectories.episode import Episode
 
-HELD_OUT = "held-out"
 SAMPLES = 3  # readable episodes of each kind
+METRICS = ("loss", "grad_norm", "clip_fraction", "entropy", "kl", "mismatch_mean", "mismatch_max")
 
 
 def report(config: Config, run: RunDir) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def report(config: Config, run: RunDir) -> dict[str, Any]:
         "evaluation": _evaluations(config, run),
         "rounds": [figures for number in _rounds(run) if (figures := _round(run, number))],
         "sandbox": sandbox(run.root),
-        "provenance": _provenance(run),
+        "provenance": provenance_of(run.config),
     }
     publish_json(run.root / "report.json", figures)
     page = {
@@ -47,13 +48,19 @@ def sandbox(folder: Path) -> dict[str, Any]:
 
 
 def _evaluations(config: Config, run: RunDir) -> dict[str, Any]:
-    """`before` is the first policy evaluated, `after` the last one, once there are two."""
-    levels = {task.task_id: task.level for task in make_source(config.tasks, run.tasks).tasks("held_out")}
+    """`before` is the first policy evaluated, `after` the last one, once there are two. Without gold answers: empty."""
+    tasks = make_source(config.tasks, run.tasks).tasks("held_out")
+    if not (levels := {task.task_id: task.level for task in tasks if task.answer is not None}):
+        return {}
     attempts = config.evaluation.attempts
     folders = [p for p in numbered(run.evaluation(HELD_OUT, 0).parent) if (p / "timing.json").exists()]
-    played = [journal.collect(folder / "journals") for folder in folders]
-    named = dict(zip(("before", "after"), [*played[:1], *played[1:][-1:]], strict=False))
-    found: dict[str, Any] = {key: statistics.evaluation(value, levels, attempts) for key, value in named.items()}
+    kept = [*folders[:1], *folders[1:][-1:]]  # of those between no journal is read
+    played = [[e for e in journal.collect(folder / "journals") if e.task_id in levels] for folder in kept]
+    named = dict(zip(("before", "after"), played, strict=False))
+    found: dict[str, Any] = {
+        key: {**statistics.evaluation(value, levels, attempts), "tools": tool_calls(value)}
+        for key, value in named.items()
+    }
     if len(named) == 2:
         zero = dict.fromkeys(levels, 0.0)
         means = [zero | statistics.task_means(value, attempts) for value in named.values()]
@@ -84,8 +91,32 @@ def _round(run: RunDir, number: int) -> dict[str, Any] | None:
         "n_episodes": len(table),
         "statuses": {status.decode(): n for status, n in sorted(Counter(table["status"].tolist()).items())},
         "seconds": seconds,
-        **{key: metrics.get(key) for key in ("entropy", "kl", "mismatch_mean", "mismatch_max", "loss", "grad_norm")},
+        **_groups(table),
+        "tokens_per_second": _rate(sampled.sum(), seconds.get("rollout")),
+        "trained_tokens_per_second": _rate(metrics.get("tokens_trained"), seconds.get("train")),
+        "episode_time": _shares(table),
+        **{key: metrics.get(key) for key in METRICS},
     }
+
+
+def _groups(table: np.ndarray) -> dict[str, int]:
+    """How many groups, and in how many all episodes have one reward, so that none has an advantage."""
+    tasks = table["task_id"]
+    rewards = [table["reward"][tasks == task] for task in np.unique(tasks)]
+    return {"n_groups": len(rewards), "n_zero_variance": sum(bool(np.ptp(group) == 0) for group in rewards)}
+
+
+def _rate(tokens: float | None, seconds: float | None) -> float | None:
+    return float(tokens) / seconds if tokens is not None and seconds else None
+
+
+def _shares(table: np.ndarray) -> dict[str, float]:
+    """What the episodes' time went into, in parts of 1: waiting for a sandbox, generating, tools, and the rest."""
+    spent = {phase: float(table[f"seconds_{phase}"].sum()) for phase in file.PHASES}
+    whole = spent["wait"] + spent["total"]
+    rest = spent["total"] - spent["generate"] - spent["tools"]  # below 0 where several agents are at work at once
+    parts = {"wait": spent["wait"], "generate": spent["generate"], "tools": spent["tools"], "rest": max(rest, 0.0)}
+    return {phase: value / whole for phase, value in parts.items()} if whole else {}
 
 
 def _samples(run: RunDir) -> list[tuple[str, list[Episode]]]:
@@ -99,11 +130,6 @@ def _samples(run: RunDir) -> list[tuple[str, list[Episode]]]:
             spread = chosen[:: max(1, len(chosen) // SAMPLES)][:SAMPLES]  # over the levels
             groups.append((f"{title} training, {kind}", spread))
     return groups
-
-
-def _provenance(run: RunDir) -> dict[str, str]:
-    values = OmegaConf.to_container(OmegaConf.load(run.config))
-    return values.get("provenance", {}) if isinstance(values, dict) else {}
 
 
 def _json(path: Path) -> dict[str, Any]:

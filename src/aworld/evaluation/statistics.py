@@ -1,8 +1,10 @@
 """What an evaluation says, and how sure it is: pass@1, pass@k, and the paired difference of two evaluations.
 
 Intervals are 95 %, normal, with the standard error clustered by task: the attempts at one task are not independent,
-so the task is the unit (Miller, "Adding Error Bars to Evals", arXiv 2411.00640). An attempt that failed or is missing
-counts as 0.
+so the task is the unit (Miller, "Adding Error Bars to Evals", arXiv 2411.00640). A few tasks with like outcomes have a
+spread of nearly 0, which says little. So an interval counts imaginary tasks as well: of one evaluation two right and
+two wrong (Agresti and Coull, 1998), of a difference one gained and one lost (Bonett and Price, 2012). With hundreds of
+tasks they hardly count. An attempt that failed or is missing counts as 0.
 """
 
 import math
@@ -13,9 +15,13 @@ from typing import Any
 import numpy as np
 
 from aworld.errors import InputError
+from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode
 
 Z95 = 1.959963984540054
+IMAGINED = (0.0, 0.0, 1.0, 1.0)
+IMAGINED_DIFFERENCES = (-1.0, 1.0)
+PASS_AT_1, MEAN_REWARD = "pass@1", "mean reward"
 
 
 def task_means(episodes: Iterable[Episode], attempts: int) -> dict[str, float]:
@@ -43,8 +49,9 @@ def mean_ci95(values: np.ndarray) -> tuple[float, tuple[float, float]]:
 def evaluation(episodes: list[Episode], levels: dict[str, int], attempts: int) -> dict[str, Any]:
     """Figures of one evaluation, for report.json.
 
-    `failures` counts the attempts without reward by status; `wrong_answer` is answered but wrong, `missing` is not
-    recorded at all.
+    `ci95` is of `mean_reward`. `pass_at_1` is the share of attempts with reward 1. `measure` is "pass@1" where the two
+    are the same, and "mean reward" where an answer was worth a part of 1. `failures` counts the attempts without reward
+    by status; `wrong_answer` is answered but wrong, `missing` is not recorded at all.
 
     Args:
         levels: the level of every task that was to be played, at least one; one without an episode counts as 0.
@@ -57,14 +64,21 @@ def evaluation(episodes: list[Episode], levels: dict[str, int], attempts: int) -
     if foreign := played.keys() - levels.keys():
         raise InputError(f"task {min(foreign)} is not among the {len(levels)} tasks of this evaluation")
     means = dict.fromkeys(levels, 0.0) | played
+    passed = Counter(e.task_id for e in episodes if e.reward >= 1)
+
+    def scores(tasks: list[str]) -> dict[str, Any]:
+        mean, ci95 = score(np.array([means[task] for task in tasks]))
+        passes = sum(passed[task] for task in tasks) / (len(tasks) * attempts)
+        return {"mean_reward": mean, "ci95": ci95, "pass_at_1": passes, "n_tasks": len(tasks)}
+
     by_level = {
-        str(level): _pass_at_1([means[task] for task in levels if levels[task] == level])
-        for level in sorted(set(levels.values()))
+        str(level): scores([task for task in levels if levels[task] == level]) for level in sorted(set(levels.values()))
     }
     failures = Counter("wrong_answer" if e.status == "answered" else e.status for e in episodes if e.reward <= 0)
     failures["missing"] = len(levels) * attempts - len(episodes)
     return {
-        **_pass_at_1(list(means.values())),
+        **scores(list(levels)),
+        "measure": measure(episodes),
         "attempts": attempts,
         "by_level": by_level,
         "failures": {status: n for status, n in sorted(failures.items()) if n},
@@ -72,27 +86,38 @@ def evaluation(episodes: list[Episode], levels: dict[str, int], attempts: int) -
     }
 
 
-def _pass_at_1(values: list[float]) -> dict[str, Any]:
-    """Where every attempt came out alike the spread is 0 and says nothing: Clopper and Pearson's bound stands in."""
-    mean, (low, high) = mean_ci95(np.array(values))
-    exact = 0.025 ** (1 / len(values))  # with each task counted once
-    if mean == 0.0:
-        low, high = 0.0, 1.0 - exact
-    elif mean == 1.0:
-        low, high = exact, 1.0
-    return {"pass_at_1": mean, "ci95": [max(0.0, low), min(1.0, high)], "n_tasks": len(values)}
+def score(means: np.ndarray) -> tuple[float, list[float]]:
+    """The mean of float [n] task means, and its interval, within [0, 1]."""
+    _, (low, high) = mean_ci95(np.concatenate([means, IMAGINED]))
+    return float(means.mean()), [max(0.0, low), min(1.0, high)]
+
+
+def measure(episodes: Iterable[Episode]) -> str:
+    """What their mean reward is called: pass@1, unless an answer was worth a part of 1."""
+    return PASS_AT_1 if all(episode.reward in (0.0, 1.0) for episode in episodes) else MEAN_REWARD
+
+
+def headline(tasks: list[Task], episodes: list[Episode], attempts: int) -> str:
+    """The mean reward by its name in one phrase; without gold answers, how many attempts have an answer."""
+    if not (scored := {task.task_id for task in tasks if task.answer is not None}):
+        answered = sum(episode.answer is not None for episode in episodes)
+        return f"{answered} of {len(tasks) * attempts} attempts answered; no gold answers are here"
+    counted = [episode for episode in episodes if episode.task_id in scored]
+    mean = sum(episode.reward for episode in counted) / (len(scored) * attempts)
+    return f"{measure(counted)} {100 * mean:.1f} %"
 
 
 def difference(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
-    """After minus before, paired by task, of the means of the same tasks; the interval is within [-1, 1].
+    """After minus before, paired by task, of the means of the same tasks, with its interval, within [-1, 1].
 
     Raises:
         InputError: the tasks are not the same.
     """
     if not before or before.keys() != after.keys():
         raise InputError(f"{len(before)} and {len(after)} tasks cannot be paired; evaluate both on the same tasks")
-    mean, (low, high) = mean_ci95(np.array([after[task] - before[task] for task in before]))
-    return {"mean": mean, "ci95": [max(-1.0, low), min(1.0, high)]}
+    gains = np.array([after[task] - before[task] for task in before])
+    _, (low, high) = mean_ci95(np.concatenate([gains, IMAGINED_DIFFERENCES]))
+    return {"mean": float(gains.mean()), "ci95": [max(-1.0, low), min(1.0, high)]}
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:

@@ -12,10 +12,11 @@ from rich.table import Table
 
 from aworld.config import Config
 from aworld.errors import InfrastructureError
+from aworld.evaluation import benchmark
 from aworld.launch import slurm
 from aworld.launch.status import StageStatus, begun, estimated_end, status, tally
 from aworld.rollout.workload import Workload, schedule
-from aworld.rundir import RunDir, numbered, read_jsonl
+from aworld.rundir import RunDir, read_jsonl
 from aworld.tasks import make_source
 
 POLITE_SECONDS = 60.0  # between two questions to a Slurm that many people ask
@@ -82,10 +83,9 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Gr
 def _mend(run: RunDir, stages: list[StageStatus]) -> str:
     """The command that goes on with the first thing that is left."""
     part = next((stage.part for stage in stages if not stage.finished), "")
-    for folder in (folder for benchmark in (run.root / "evals").glob("*") for folder in numbered(benchmark)):
-        name, version = folder.parent.name, int(folder.name)
-        if part == f"{name} {version}":
-            return f"go on with: python jobs/evaluate.py {run.root} --policy {version} --name {name}"
+    name, _, version = part.rpartition("-")
+    if name and run.benchmark(name).is_file():
+        return f"go on with: {benchmark.command(run, name, int(version))}"
     return f"go on with: aworld resume {run.root}"
 
 

@@ -9,6 +9,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from aworld.config import Config
+from aworld.evaluation.statistics import headline
 from aworld.launch.status import StageStatus, status
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
@@ -66,8 +67,7 @@ class Progress:
     def _outcome(self, part: str) -> str:
         workload = self.workloads[part]
         if not workload.publishes:
-            rewards = [episode.reward for episode in journal.collect(workload.folder / "journals")]
-            return f"pass@1 {100 * sum(rewards) / max(len(rewards), 1):.1f} %"
+            return headline(workload.tasks, journal.collect(workload.folder / "journals"), workload.attempts)
         metrics, timing = (_json(workload, name) for name in ("metrics", "timing"))
         return (
             f"reward {metrics.get('reward', 0):.3f}  rollout {timing.get('rollout_seconds', 0):.0f} s  "

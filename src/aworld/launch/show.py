@@ -5,8 +5,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from aworld.errors import InputError
-from aworld.rollout.workload import HELD_OUT
-from aworld.rundir import RunDir, numbered
+from aworld.rundir import HELD_OUT, RunDir, numbered
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
@@ -14,7 +13,7 @@ STYLES = {"prompt": "dim", "assistant": "cyan", "tool": "magenta"}
 
 
 def show(run: RunDir, name: str | None, console: Console) -> None:
-    """Print an episode: `ROUND/TASK/ATTEMPT`, `eval-VERSION/TASK/ATTEMPT`, of a benchmark `NAME-VERSION/TASK/ATTEMPT`.
+    """Print an episode: `ROUND/TASK/ATTEMPT`, of an evaluation `NAME-VERSION/TASK/ATTEMPT`, such as held-out-0/a/1.
 
     Without a name, list what there is.
 
@@ -29,17 +28,17 @@ def show(run: RunDir, name: str | None, console: Console) -> None:
     kind, _, number = part.rpartition("-")
     if not (number.isdigit() and attempt.isdigit() and task_id):
         raise InputError(f"'{name}' names no episode; write ROUND/TASK/ATTEMPT, such as 1/train-00007/0")
-    folder = run.evaluation(HELD_OUT if kind == "eval" else kind, int(number)) if kind else run.round(int(number))
+    folder = run.evaluation(kind, int(number)) if kind else run.round(int(number))
     for episode in journal.collect(folder / "journals"):
         if (episode.task_id, episode.attempt) == (task_id, int(attempt)):
-            _print(episode, console)
+            _print(episode, part if kind else f"round {part}", console)
             return
     raise InputError(f"no episode {name} in {folder}; `aworld show {run.root}` lists what there is")
 
 
 def _list(run: RunDir, console: Console) -> None:
     benchmarks = sorted(path.parent.name for path in (run.root / "evals").glob("*/config.yaml"))
-    kinds = [("rounds", ""), (f"evals/{HELD_OUT}", "eval-"), *((f"evals/{name}", f"{name}-") for name in benchmarks)]
+    kinds = [("rounds", ""), *((f"evals/{name}", f"{name}-") for name in (HELD_OUT, *benchmarks))]
     for kind, prefix in kinds:
         for folder in numbered(run.root / kind):
             episodes = journal.collect(folder / "journals")
@@ -50,8 +49,8 @@ def _list(run: RunDir, console: Console) -> None:
                 console.print(f"  … and {len(episodes) - 3} more", highlight=False)
 
 
-def _print(episode: Episode, console: Console) -> None:
-    console.print(Rule(f"round {episode.round} · {episode.task_id} · attempt {episode.attempt}"))
+def _print(episode: Episode, part: str, console: Console) -> None:
+    console.print(Rule(f"{part} · {episode.task_id} · attempt {episode.attempt}"))
     for turn in episode.turns:
         head = turn.role if turn.tool is None else f"{turn.tool} {turn.arguments}"
         if len(episode.contexts) > 1:

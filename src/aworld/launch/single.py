@@ -3,9 +3,11 @@
 import argparse
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from aworld import config as configuration
 from aworld.agents import roles
@@ -14,11 +16,13 @@ from aworld.errors import InfrastructureError, InputError, TaskError, guarded
 from aworld.evaluation import benchmark
 from aworld.launch import dag, executor
 from aworld.launch.plan import Stage
+from aworld.launch.prepare import provenance
 from aworld.launch.progress import Progress
 from aworld.launch.script import scripts
 from aworld.launch.status import on_benchmark
-from aworld.rollout.workload import HELD_OUT, Workload, evaluation_workload, reopen_failed, round_workload
-from aworld.rundir import RunDir, is_complete
+from aworld.processes import end_by_interrupt
+from aworld.rollout.workload import Workload, evaluation_workload, reopen_failed, round_workload
+from aworld.rundir import HELD_OUT, RunDir, is_complete
 from aworld.tasks import make_source
 
 # Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
@@ -44,6 +48,7 @@ def launch_stage(kind: str, text: str | None) -> int:
         parser.add_argument("--name", help="of the benchmark's folder in evals/ (default: that of its tasks)")
         parser.add_argument("--begin-only", action="store_true", help="fix the benchmark's settings, launch nothing")
     arguments = parser.parse_intermixed_args()
+    end_by_interrupt()
 
     def launch() -> None:
         run = RunDir(arguments.run)
@@ -53,7 +58,8 @@ def launch_stage(kind: str, text: str | None) -> int:
             raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
         roles.check(config.agent)
         if tasks and not arguments.dry_run:
-            benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words))
+            made_by = partial(provenance, config)
+            benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words), made_by)
         if kind == "evaluate" and not arguments.dry_run:
             for workload in _workloads(kind, config, run, arguments.number, tasks):
                 reopen_failed(workload)
@@ -91,9 +97,9 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
                     f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
                 )
         return config, ""
-    if tasks in (HELD_OUT, "evaluation") or not re.fullmatch(r"[\w.-]+", tasks):
+    if tasks == HELD_OUT or not re.fullmatch(r"[\w.-]+", tasks):
         raise InputError(
-            f"--name {tasks}: give it letters, digits, '.', '_' and '-', and neither {HELD_OUT} nor evaluation"
+            f"--name {tasks}: give it letters, digits, '.', '_' and '-', and not {HELD_OUT}, the run's own"
         )
     if run.benchmark(tasks).exists():  # as it was begun
         others = [word for word in words if not word.startswith("tasks=")]  # `begin` looks at it
@@ -122,13 +128,31 @@ def _workloads(kind: str, config: Config, run: RunDir, number: int, tasks: str) 
 
 
 def _wait(config: Config, run: RunDir, stage: Stage, workloads: list[Workload], console: Console) -> None:
-    jobs = [executor.submit(run, process) for process in executor.processes(stage)]
-    console.print(f"started {', '.join(f'{job.stage.name} ({job.submitted.job_id})' for job in jobs)}", soft_wrap=True)
-    with Progress(console, config, run, workloads) as progress:
-        while any(job.exit_code() is None for job in jobs):
-            time.sleep(0.5)
-            progress.update()
+    jobs: list[executor.Job] = []
+    try:
+        for process in executor.processes(stage):
+            jobs.append(executor.submit(run, process))
+        names = ", ".join(f"{job.stage.name} ({job.submitted.job_id})" for job in jobs)
+        console.print(f"started {names}", soft_wrap=True)
+        with Progress(console, config, run, workloads) as progress:
+            while any(job.exit_code() is None for job in jobs):
+                time.sleep(0.5)
+                progress.update()
+    finally:
+        for job in jobs:
+            if job.exit_code() is None:  # told to end, or one of them could not be started
+                job.end(run)
     for job in jobs:
-        if code := job.exit_code():
-            error = KINDS.get(code, InfrastructureError)
-            raise error(f"{job.stage.name} ended with exit code {code}: {job.complaint()}")
+        if not (code := job.exit_code()):
+            continue
+        told = f"{job.stage.name} ended with exit code {code}: {job.complaint()}"
+        if not _is_done(stage, workloads):
+            raise KINDS.get(code, InfrastructureError)(told)
+        console.print(f"[yellow]warning:[/] {escape(told)}; the others have played its share", soft_wrap=True)
+
+
+def _is_done(stage: Stage, workloads: list[Workload]) -> bool:
+    """Whether all episodes of a stage with workers are there, whoever of them was lost."""
+    if not stage.has_workers or any(workload.left for workload in workloads):
+        return False
+    return all(workload.closed or workload.publishes for workload in workloads)

@@ -30,10 +30,11 @@ def status(config: Config, run: RunDir, workloads: list[Workload] | None = None)
     found: list[StageStatus] = []
     for workload in workloads:
         units = len(workload.tasks)
-        done = Claims(workload.folder / "claims", "status", config.rollout.lease_seconds).count_done()
+        names = Claims(workload.folder / "claims", "status", config.rollout.lease_seconds).done_names()
+        done = sum(unit.key in names for unit in workload.units)  # not those of fewer attempts
         kind = "rollout" if workload.publishes else "evaluate"
         finished = workload.closed and not workload.left
-        found.append(StageStatus(kind, workload.name, units if finished else min(done, units), units, finished))
+        found.append(StageStatus(kind, workload.name, units if finished else done, units, finished))
         if workload.publishes:
             found.append(StageStatus("gather", workload.name, int(finished), 1, finished))
             found.append(_training(config, run, workload))
@@ -49,9 +50,9 @@ def on_benchmark(run: RunDir, name: str, version: int) -> Workload:
 def begun(run: RunDir) -> list[Workload]:
     """Every benchmark's, of every policy that was evaluated on it."""
     return [
-        on_benchmark(run, settings.parent.name, int(folder.name))
-        for settings in sorted((run.root / "evals").glob("*/config.yaml"))
-        for folder in numbered(settings.parent)
+        on_benchmark(run, path.parent.name, int(folder.name))
+        for path in sorted((run.root / "evals").glob("*/config.yaml"))
+        for folder in numbered(path.parent)
     ]
 
 
@@ -60,9 +61,10 @@ def tally(workload: Workload) -> str:
     episodes = journal.collect(workload.folder / "journals")
     failed = sum(episode.status == "infra_error" for episode in episodes)
     left = len(workload.tasks) * workload.attempts - len(episodes)
+    is_scored = workload.publishes or any(task.answer is not None for task in workload.tasks)
     reward = sum(episode.reward for episode in episodes) / max(len(episodes), 1)
     counts = [f"{len(episodes)} done", *([f"{failed} failed"] if failed else []), *([f"{left} left"] if left else [])]
-    return f"{', '.join(counts)} · reward {reward:.3f}"
+    return f"{', '.join(counts)}" + (f" · reward {reward:.3f}" if is_scored else "")
 
 
 def estimated_end(config: Config, run: RunDir) -> float | None:

@@ -116,9 +116,6 @@ class Claims:
         names = self.done_names()
         return all(unit.key in names for unit in units)
 
-    def count_done(self) -> int:
-        return len(self.done_names())
-
     def done_names(self) -> set[str]:
         """The keys of the units that are done."""
         if not self.folder.is_dir():

@@ -72,8 +72,10 @@ async def work(
     async def attempt(task: Task, number: int) -> None:
         async with capacity:
             episode = await _play_with_retries(play, pool, task, number, workload.round, config.infra_retries, seed)
+        reward = 0.0  # of an episode that failed or gave no answer, whatever a scorer makes of None
         try:
-            reward = await asyncio.get_running_loop().run_in_executor(scorers, score, episode.answer, task)
+            if episode.answer is not None and episode.status != "infra_error":
+                reward = await asyncio.get_running_loop().run_in_executor(scorers, score, episode.answer, task)
             episode = replace(episode, reward=reward)
         except Undecided as reason:
             episode = replace(episode, status="infra_error", error=str(reason))

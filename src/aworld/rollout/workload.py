@@ -10,12 +10,10 @@ from pathlib import Path
 from aworld.config import Config
 from aworld.errors import InfrastructureError
 from aworld.rollout.claims import Claims, Unit
-from aworld.rundir import RunDir
+from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories import file, journal
 from aworld.trajectories.episode import Episode
-
-HELD_OUT = "held-out"
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def evaluation_workload(
 ) -> Workload:
     """Of policy `version`, on the run's own held-out tasks or on those of the benchmark `name`."""
     return Workload(
-        name=f"evaluation {version}" if name == HELD_OUT else f"{name} {version}",
+        name=f"{name}-{version}",
         folder=run.evaluation(name, version),
         round=version,
         tasks=list(source.tasks("held_out")),

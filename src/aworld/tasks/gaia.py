@@ -5,6 +5,7 @@ metadata, attachments lie beside it. Nothing of GAIA is part of this project, an
 """
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from aworld import config as schema
 from aworld.errors import InputError
 from aworld.tasks.scoring import gaia_correct
-from aworld.tasks.task import Task
+from aworld.tasks.task import Task, check_fetched
 
 COLUMNS = ("task_id", "Question", "Level", "Final answer", "file_name")
 METADATA = ("metadata.parquet", "metadata.jsonl")
@@ -50,6 +51,8 @@ def _read(root: Path, split: str) -> list[Task]:
     metadata = _find(root, split)
     rows = [row for row in _rows(metadata) if row.get("task_id") != DUMMY]
     tasks = [_task(row, number, root, metadata) for number, row in enumerate(rows)]
+    if not tasks:
+        raise InputError(f"{metadata} holds no task; fetch the copy anew: aworld prefetch gaia {root}")
     names = [task.task_id for task in tasks]
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(
@@ -72,6 +75,7 @@ def _find(root: Path, split: str) -> Path:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
+    check_fetched(path)
     try:
         if path.suffix == ".jsonl":
             # At "\n" alone: JSON leaves U+2028, U+2029 and U+0085 as they are inside of strings.
@@ -93,10 +97,18 @@ def _task(row: dict[str, Any], number: int, root: Path, metadata: Path) -> Task:
         task_id=row["task_id"],
         question=row["Question"],
         answer=None if _is_null(answer) or str(answer) in WITHHELD else str(answer),
-        level=int(row["Level"]),
+        level=_level(row, number, metadata),
         files=_files(row, root, metadata),
         source="gaia",
     )
+
+
+def _level(row: dict[str, Any], number: int, metadata: Path) -> int:
+    """1 to 3, written as a number, or as "Level 1"."""
+    written = str(row["Level"]).strip()
+    if not (found := re.fullmatch(r"(?:level\s*)?([1-3])(?:\.0)?", written, re.IGNORECASE)):
+        raise InputError(f"{metadata}: row {number} has the Level {written!r}; it is to be 1, 2 or 3")
+    return int(found[1])
 
 
 def _files(row: dict[str, Any], root: Path, metadata: Path) -> tuple[Path, ...]:
@@ -107,6 +119,7 @@ def _files(row: dict[str, Any], root: Path, metadata: Path) -> tuple[Path, ...]:
     path = metadata.parent / name if not path_in_copy or _is_null(path_in_copy) else root / path_in_copy
     if not path.is_file():
         raise InputError(f"the attachment {path} of task {row['task_id']} is not there; fetch the whole copy")
+    check_fetched(path)
     return (path,)
 
 

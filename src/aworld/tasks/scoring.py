@@ -1,8 +1,9 @@
 """Whether an answer is right, by the rules of GAIA's official scorer (arXiv 2311.12983; the leaderboard's `scorer.py`).
 
 The truth decides how the two are compared: as a number, as a list, or as a string. There is no tolerance and no unit
-stripping. The official quirks are kept, since a score is comparable only under the same rules: a missing answer is
-the string "None", an answer that is no number counts as infinity, and so is right where the truth is "inf".
+stripping. The official quirks are kept, since a score is comparable only under the same rules: an answer that is no
+number counts as infinity, and so is right where the truth is "inf". One is not: the official scorer reads a missing
+answer as the text "None", which would be right where the truth is "None". Here a missing answer is never right.
 """
 
 import math
@@ -15,8 +16,9 @@ _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 
 
 def gaia_correct(answer: str | None, truth: str) -> bool:
-    """Whether `answer` matches the gold answer `truth`."""
-    answer = "None" if answer is None else answer
+    """Whether `answer` matches the gold answer `truth`; no answer matches none."""
+    if answer is None:
+        return False
     if _is_number(truth):
         return _number(answer) == float(truth)
     if "," in truth or ";" in truth:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from aworld.errors import InfrastructureError
+from aworld.errors import InfrastructureError, InputError
+
+LFS_POINTER = b"version https://git-lfs"
 
 
 class Undecided(InfrastructureError):  # noqa: N818
@@ -35,6 +37,16 @@ class Task:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+def check_fetched(path: Path) -> None:
+    """
+    Raises:
+        InputError: instead of the file there is the note that a clone without Git LFS leaves in its place.
+    """
+    with open(path, "rb") as f:
+        if f.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise InputError(f"{path} is a pointer of Git LFS, not the file itself; fetch it: git lfs pull")
+
+
 class TaskSource(Protocol):
     """A benchmark or a generator of tasks, and the scorer that decides whether an answer is right."""
 
@@ -45,7 +57,7 @@ class TaskSource(Protocol):
         ...
 
     def score(self, answer: str | None, task: Task) -> float:
-        """What an answer is worth, 0 to 1; 0 where the task's gold answer is withheld.
+        """What an answer is worth, 0 to 1; 0 where the gold answer is withheld. Without an answer it is not asked.
 
         Raises:
             Undecided: it could not be said of this answer.

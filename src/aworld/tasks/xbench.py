@@ -18,7 +18,7 @@ from pathlib import Path
 from aworld import config as schema
 from aworld.errors import InputError
 from aworld.tasks.judge import Judge
-from aworld.tasks.task import Task
+from aworld.tasks.task import Task, check_fetched
 
 COLUMNS = ("id", "prompt", "answer", "canary")
 
@@ -74,12 +74,15 @@ def plain(text: str) -> str:
 
 
 def _read(path: Path) -> list[Task]:
+    check_fetched(path)
     with open(path, encoding="utf-8-sig", newline="") as f:
         rows = csv.DictReader(f)
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}; is this xbench-DeepSearch's CSV?")
-        return [_task(row, path) for row in rows]
+        if not (tasks := [_task(row, path) for row in rows]):
+            raise InputError(f"{path} holds no task; fetch the file again")
+        return tasks
 
 
 def _task(row: dict[str, str], path: Path) -> Task:

@@ -1,0 +1,94 @@
+"""A run's page from made-up rounds; what is in it is counted here by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from aworld import config as configuration
+from aworld.config import Config
+from aworld.evaluation.report import report
+from aworld.rundir import RunDir, publish_json, publish_text
+from aworld.tasks import make_source
+from aworld.trajectories import file
+from aworld.trajectories.episode import Episode, Turn
+from aworld.trajectories.journal import Journal
+
+pytestmark = pytest.mark.unit
+
+
+def episode(round_: int, task: str, attempt: int, reward: float) -> Episode:
+    seconds = {"wait": 1.0, "generate": 6.0, "tools": 2.0, "total": 9.0}
+    turns = [Turn("tool", "no such file", "files", {}, is_error=attempt == 1), Turn("assistant", "done")]
+    tokens = ([1] * 5, [0, 0, 1, 1, 1], [0.0] * 5)
+    return Episode(round_, task, attempt, 1, "?", *tokens, turns, "x", reward, "answered", seconds, 0, 0)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    words = [
+        "recipe=demo",
+        f"runs={tmp_path}",
+        "name=run",
+        "tasks.train=4",
+        "tasks.held_out=2",
+        "evaluation.attempts=2",
+    ]
+    return configuration.load(words)
+
+
+@pytest.fixture
+def run(config: Config) -> RunDir:
+    run = RunDir.of(config)
+    publish_text(run.config, configuration.to_yaml(config))
+    return run
+
+
+def gathered(run: RunDir, number: int, rewards: dict[str, list[float]]) -> None:
+    run.round(number).mkdir(parents=True)
+    episodes = [episode(number, task, n, reward) for task, each in rewards.items() for n, reward in enumerate(each)]
+    file.write(run.trajectories(number), file.from_episodes(number, episodes))
+    publish_json(
+        run.round(number) / "timing.json", {"rollout_seconds": 4.0, "load_seconds": 1.0, "gather_seconds": 1.0}
+    )
+
+
+def test_a_round_shows_what_it_took_and_what_it_taught(config: Config, run: RunDir) -> None:
+    gathered(run, 1, {"a": [1.0, 0.0], "b": [0.0, 0.0], "c": [1.0, 1.0]})
+    metrics = {
+        "loss": 0.125,
+        "grad_norm": 2.5,
+        "clip_fraction": 0.0625,
+        "tokens_trained": 60,
+        "seconds": {"train": 2.0},
+    }
+    publish_json(run.round(1) / "metrics.json", metrics)
+    (found,) = report(config, run)["rounds"]
+    assert (found["loss"], found["grad_norm"], found["clip_fraction"]) == (0.125, 2.5, 0.0625)
+    assert (found["n_groups"], found["n_zero_variance"]) == (3, 2)
+    assert (found["tokens_per_second"], found["trained_tokens_per_second"]) == (18 / 4, 30.0)
+    assert found["episode_time"] == pytest.approx({"wait": 0.1, "generate": 0.6, "tools": 0.2, "rest": 0.1})
+    page = (run.root / "report.html").read_text()
+    for cell in ("0.1250", "2.500", "6.2", "2 of 3", "60.0", "20.0", "10.0"):
+        assert f"<td>{cell}</td>" in page
+
+
+def test_a_round_without_metrics_shows_dashes(config: Config, run: RunDir) -> None:
+    gathered(run, 1, {"a": [1.0, 0.0]})
+    (found,) = report(config, run)["rounds"]
+    assert found["loss"] is None and found["trained_tokens_per_second"] is None
+    assert "<td>–</td>" in (run.root / "report.html").read_text()
+
+
+def test_evaluations_show_which_tools_failed(config: Config, run: RunDir) -> None:
+    tasks = list(make_source(config.tasks, run.tasks).tasks("held_out"))
+    for version in (0, 1):
+        with Journal(run.evaluation("held-out", version) / "journals" / "worker-0.journal") as log:
+            for task in tasks:
+                for attempt in range(2):
+                    log.append(episode(version, task.task_id, attempt, 0.5 if version else 0.0))
+        publish_json(run.evaluation("held-out", version) / "timing.json", {})
+    found = report(config, run)["evaluation"]
+    assert found["after"]["tools"] == {"files": {"calls": 4, "errors": 2}}
+    assert (found["before"]["measure"], found["after"]["measure"]) == ("pass@1", "mean reward")
+    page = (run.root / "report.html").read_text()
+    assert "after: files 4 calls, 2 errors" in page and "held-out mean reward after" in page

@@ -1,0 +1,84 @@
+"""`jobs/evaluate.py` on this machine, which waits for its workers: one is lost, or the launcher is told to end."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from guest import NAME, ROOT, Model, begin, made_up_copy, prepare, records
+
+from aworld.launch.status import on_benchmark
+from aworld.rundir import RunDir
+
+pytestmark = [pytest.mark.tools, pytest.mark.timeout(600)]
+ROWS = [{"task_id": f"item-{n}", "Question": f"Say the number {n}", "Final answer": "1"} for n in range(12)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return prepare(tmp_path)
+
+
+def launched(run: RunDir) -> subprocess.Popen[str]:
+    words = [sys.executable, "jobs/evaluate.py", str(run.root), "--policy", "0", "--name", NAME]
+    return subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait(launcher: subprocess.Popen[str], until: Callable[[], bool]) -> None:
+    while not until():
+        assert launcher.poll() is None, launcher.stdout and launcher.stdout.read()
+        time.sleep(0.1)
+
+
+def test_an_evaluation_is_done_where_others_played_the_share_of_a_lost_worker(run: RunDir, tmp_path: Path) -> None:
+    go = threading.Event()
+
+    def says(_: dict[str, object]) -> dict[str, object]:
+        go.wait()
+        return {"content": "FINAL ANSWER: 1"}
+
+    with Model(says) as model:
+        begin(
+            run, made_up_copy(tmp_path / "GAIA", ROWS), "evaluation.attempts=1", "rollout.lease_seconds=5", *model.words
+        )
+        journals = run.evaluation(NAME, 0) / "journals"
+        with launched(run) as launcher:
+            wait(launcher, lambda: len(list(journals.glob("*.journal"))) == 2 and len(model.asked) == 4)
+            _, pid = run.lock(f"evaluate-{NAME}-0000-1").read_text().split()
+            os.kill(int(pid), signal.SIGKILL)
+            go.set()
+            told, _ = launcher.communicate()
+        model.shutdown()
+    assert launcher.returncode == 0, told
+    assert f"evaluate-{NAME}-0000-1 ended with exit code -9" in told and "the others have played its share" in told
+    assert on_benchmark(run, NAME, 0).closed and len(records(run)) == len(ROWS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_launcher_takes_its_workers_with_it(run: RunDir, tmp_path: Path, number: int) -> None:
+    """The signal reaches the launcher alone, as `kill` sends it; Ctrl-C reaches all."""
+    go = threading.Event()
+
+    def says(_: dict[str, object]) -> dict[str, object]:
+        go.wait()
+        return {"content": "FINAL ANSWER: 1"}
+
+    with Model(says) as model:
+        begin(run, made_up_copy(tmp_path / "GAIA", ROWS), "evaluation.attempts=1", *model.words)
+        with launched(run) as launcher:
+            wait(launcher, lambda: len(model.asked) == 4)
+            assert run.is_worked_on()
+            launcher.send_signal(number)
+            told, _ = launcher.communicate()
+        assert not run.is_worked_on()
+        go.set()
+        model.shutdown()
+    assert launcher.returncode == 130 and "the same command goes on from here" in told
+    assert "Traceback" not in told
