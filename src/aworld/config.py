@@ -93,6 +93,7 @@ class Tasks:
     split: str = "validation"  # of a benchmark
     datasets: list[str] = field(default_factory=list)  # of reasoning-gym
     judge: Endpoint = field(default_factory=Endpoint)  # decides about answers
+    score_seconds: float = 900.0  # limit of scoring one answer, a judge's tries included
 
 
 @dataclass

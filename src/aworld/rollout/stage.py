@@ -23,11 +23,13 @@ from aworld.config import Config
 from aworld.containers import folders, staged
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
+from aworld.environments.scorer import Scorer
 from aworld.errors import InfrastructureError, InputError, Interrupted
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
 from aworld.processes import Notice
 from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.scoring import Scoring
 from aworld.rollout.worker import Player, work
 from aworld.rollout.workload import Workload
 from aworld.rundir import Patience, RunDir, append_json, is_complete, publish_json, verify
@@ -111,13 +113,15 @@ async def rollout(
         pool: EnvironmentPool | None = None
         shard = Shard(config, run, worker)
         stack.push_async_callback(shard.stop)
+        scratch = Path(config.site.scratch or tempfile.gettempdir())
+        programs = await stack.enter_async_context(Scorer(sandbox, config.environment, scratch))
+        score = Scoring(source.score, config.tasks.score_seconds, programs.run)
         for at, workload in enumerate(workloads):
             await _wait_for_policy(config, run, workloads, at, worker, ends_soon)
             if not workload.left:  # others have played it: no vLLM starts for that
                 close(config, run, workload, worker)
                 continue
             if pool is None:
-                scratch = Path(config.site.scratch or tempfile.gettempdir())
                 pool = EnvironmentPool(config.environment, sandbox, source.corpus, scratch)
                 await stack.enter_async_context(pool)
             publish_json(workload.folder / "sandbox.json", seen)
@@ -125,7 +129,7 @@ async def rollout(
             play = await shard.player(workload)
             loaded = time.time() - began
             slots = config.environment.slots
-            await work(workload, play, pool, source.score, config.rollout, config.seed, owner, slots, ends_soon)
+            await work(workload, play, pool, score, config.rollout, config.seed, owner, slots, ends_soon)
             timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
             append_json(workload.folder / "timing.jsonl", timing)
             close(config, run, workload, worker)

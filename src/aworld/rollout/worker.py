@@ -4,8 +4,7 @@ import asyncio
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Protocol
@@ -22,7 +21,6 @@ from aworld.trajectories.episode import Episode
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 RENEWALS = 4  # of a claim, per lease
-SCORERS = 16  # answers that are scored at once, where a judge takes its time
 
 
 class Player(Protocol):
@@ -41,7 +39,7 @@ async def work(
     workload: Workload,
     play: Player,
     pool: EnvironmentPool,
-    score: Callable[[str | None, Task], float],
+    score: Callable[[str | None, Task], Awaitable[float]],
     config: Rollout,
     seed: int,
     owner: str,
@@ -80,8 +78,7 @@ async def work(
         async with capacity:
             episode = await _play_with_retries(play, pool, task, number, workload.round, config.infra_retries, seed)
         try:
-            reward = await asyncio.get_running_loop().run_in_executor(scorers, score, episode.answer, task)
-            episode = replace(episode, reward=reward)
+            episode = replace(episode, reward=await score(episode.answer, task))
         except Undecided as reason:
             episode = replace(episode, status="infra_error", error=str(reason))
         log.append(episode)
@@ -108,7 +105,7 @@ async def work(
         else:
             print(f"warning: {claimed.task_id} was taken over by another worker; its lease ran out", file=sys.stderr)
 
-    with _first_failure(), _scorers() as scorers, journal.Journal(folder / f"{owner}.journal") as log:
+    with _first_failure(), journal.Journal(folder / f"{owner}.journal") as log:
         while not claims.all_done(units):
             async with asyncio.TaskGroup() as group:
                 while not ends_soon():
@@ -142,16 +139,6 @@ async def _play_with_retries(
             if episode.status != "infra_error" or not left:
                 return replace(episode, seconds=episode.seconds | {"wait": waited})
     raise AssertionError("the last try returns or raises")
-
-
-@contextmanager
-def _scorers() -> Iterator[ThreadPoolExecutor]:
-    """Threads of their own: those that asyncio has by itself watch the sandboxes, which cannot wait for a judge."""
-    threads = ThreadPoolExecutor(SCORERS, "score")
-    try:
-        yield threads
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

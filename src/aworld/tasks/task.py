@@ -35,6 +35,22 @@ class Task:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Program:
+    """A program that says what an answer is worth, where the answer has to be executed or parsed to know it.
+
+    It runs in a sandbox, for at most `environment.call_seconds`. What fails there, or takes longer, is worth 0.
+
+    Attributes:
+        file: a Python file with a function `score(request) -> float`, 0 to 1. It may import the packages of this
+            Python, and nothing of aworld.
+        request: what `score` gets, as JSON.
+    """
+
+    file: Path
+    request: dict[str, Any]
+
+
 class TaskSource(Protocol):
     """A benchmark or a generator of tasks, and the scorer that decides whether an answer is right."""
 
@@ -44,8 +60,10 @@ class TaskSource(Protocol):
         """The tasks of split `train` or `held_out`, in a fixed order."""
         ...
 
-    def score(self, answer: str | None, task: Task) -> float:
+    def score(self, answer: str | None, task: Task) -> "float | Program":
         """What an answer is worth, 0 to 1; 0 where the task's gold answer is withheld.
+
+        It runs in the worker, so it executes nothing of an answer: for that it returns a Program.
 
         Raises:
             Undecided: it could not be said of this answer.
