@@ -10,6 +10,7 @@ import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import torch
@@ -20,7 +21,7 @@ from aworld.agents.protocols import Completion, Sampling
 from aworld.containers import folders
 from aworld.errors import InfrastructureError
 from aworld.inference.client import VllmPolicy
-from aworld.inference.shard import VllmShard, own_gpus
+from aworld.inference.shard import SOCKET, VllmShard, own_gpus
 from aworld.nodelocal import own_folder
 from aworld.rundir import RunDir
 from aworld.site import Images, Site
@@ -56,6 +57,20 @@ async def check(policy: VllmPolicy, folder: Path, prompts: list[list[int]], samp
     return completions
 
 
+async def check_that_only_we_reach(server: VllmShard) -> None:
+    """Its routes are on a socket in a folder of this user's alone, and on no port, whatever else listens there."""
+    assert (await server.client.get("/version")).status_code == 200
+    leader = psutil.Process(server.process.pid)
+    processes = [leader, *leader.children(recursive=True)]
+    (listens,) = {c.laddr for p in processes for c in p.net_connections("unix") if c.laddr.endswith(f"/{SOCKET}")}
+    assert Path(listens).parent.stat().st_mode & 0o777 == 0o700
+    ports = {c.laddr.port for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    async with httpx.AsyncClient(timeout=2.0, trust_env=False) as stranger:
+        for port in ports:
+            with pytest.raises(httpx.HTTPError):
+                await stranger.get(f"http://127.0.0.1:{port}/version")
+
+
 @asynccontextmanager
 async def shard(config, folder, log):
     async with VllmShard(folder, 0, config.model, log) as server:
@@ -80,6 +95,7 @@ def test_samples_from_the_policy_and_from_the_next_one_after_a_load_in_place(
             again = await check(policy, first, prompts, sampling)
             assert [c.token_ids for c in again] == [c.token_ids for c in before]
             process = server.process
+            await check_that_only_we_reach(server)
             in_flight = asyncio.create_task(policy.generate(prompts[0], Sampling(max_tokens=400, seed=5)))
             await asyncio.sleep(0.1)
             await server.load(second, 1)

@@ -2,15 +2,13 @@
 
 import asyncio
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +21,8 @@ from aworld.nodelocal import own_folder
 from aworld.processes import STARTER, die_with_parent
 from aworld.site import Site
 
+UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+SOCKET = "http"  # vLLM listens on it
 PLACE_CHARS = 107 - len("/aworld-vllm-12345678") - 37
 
 
@@ -38,13 +38,19 @@ def on_cpu(image: str = "") -> bool:
 
 
 class VllmShard:
-    """One `vllm` process group serving `policy` over loopback HTTP, for `async with` or start/stop.
+    """One `vllm` process group serving `policy` over HTTP, for `async with` or start/stop.
+
+    It listens on a socket in a folder that only this user may enter, and on no port: vLLM's administrative routes take
+    no key, and `/collective_rpc` loads any file. No web page and no other user can reach such a socket.
 
     Attributes:
         version: the version of the weights it serves.
-        client: an HTTP client for it.
-        name: the model name it serves under, which nobody else can know.
+        client: an HTTP client for it, once it is started.
+        name: the model name it serves under.
     """
+
+    name = "policy"
+    client: httpx.AsyncClient
 
     def __init__(
         self,
@@ -59,16 +65,8 @@ class VllmShard:
         self.policy, self.version, self.model, self.log, self.binds = policy, version, model, log, binds
         self.site = site or Site(name="local")
         self.image = staged(self.site.images.vllm, self.site.scratch)
-        self.name = f"aworld-{secrets.token_hex(8)}"
-        self.port = _free_port()
         self.process: subprocess.Popen[bytes] | None = None
-        self._temporary = ExitStack()
-        self.client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}",
-            timeout=httpx.Timeout(600.0, connect=10.0),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-            trust_env=False,  # no proxy stands between us and our own loopback
-        )
+        self._temporary = AsyncExitStack()
 
     @property
     def context(self) -> int:
@@ -83,15 +81,23 @@ class VllmShard:
         """Start it and wait until it is healthy.
 
         Raises:
-            InfrastructureError: it ended, or was not healthy within `startup_seconds`, or the port is another's.
+            InfrastructureError: it ended, or was not healthy within `startup_seconds`.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         give_up = time.monotonic() + self.model.shard.startup_seconds
         try:
             temporary = self._temporary.enter_context(own_folder(_place_of_sockets(), "vllm"))
+            listens = temporary / SOCKET
+            self.client = httpx.AsyncClient(
+                transport=httpx.AsyncHTTPTransport(uds=str(listens), limits=UNLIMITED),
+                base_url="http://vllm",
+                timeout=httpx.Timeout(600.0, connect=10.0),
+                trust_env=False,  # no proxy stands between us
+            )
+            await self._temporary.enter_async_context(self.client)
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
-                    self._command(),
+                    self._command(listens),
                     env=self._environment(temporary),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -120,8 +126,7 @@ class VllmShard:
 
     async def stop(self) -> None:
         """End the whole process group."""
-        await self.client.aclose()
-        with self._temporary:
+        async with self._temporary:
             if self.process is not None:
                 await self._end(self.process)
         self.process = None
@@ -150,22 +155,17 @@ class VllmShard:
             raise InfrastructureError(f"vLLM refused {path}: {error!r}; see {self.log}") from error
 
     async def _healthy(self) -> bool:
-        """Whether a server answers, and is ours: a stranger on the port does not serve under our name."""
         try:
-            if (await self.client.get("/health", timeout=2.0)).status_code != 200:
-                return False
-            served = (await self.client.get("/v1/models", timeout=2.0)).json()
-            return any(model.get("id") == self.name for model in served.get("data", []))
-        except (httpx.HTTPError, ValueError, AttributeError):
+            return (await self.client.get("/health", timeout=2.0)).status_code == 200
+        except httpx.HTTPError:
             return False
 
-    def _command(self) -> list[str]:
+    def _command(self, listens: Path) -> list[str]:
         shard = self.model.shard
         words = {
             "--model": str(self.policy),
             "--served-model-name": self.name,
-            "--host": "127.0.0.1",
-            "--port": str(self.port),
+            "--uds": str(listens),
             "--dtype": self.model.dtype,
             "--max-model-len": str(shard.max_model_len),
             "--max-num-seqs": str(shard.max_num_seqs),
@@ -182,7 +182,7 @@ class VllmShard:
             if shard.tensor_parallel_size == 1:  # engine and worker in one process: twice as fast on few cores
                 words["--distributed-executor-backend"] = "uni"
         program = [sys.executable, "-m", "aworld.inference.serve", *(word for pair in words.items() for word in pair)]
-        return inside(self.site, self.image, [*program, *flags], [self.policy, *self.binds])
+        return inside(self.site, self.image, [*program, *flags], [self.policy, *self.binds, listens.parent])
 
     def _environment(self, temporary: Path) -> dict[str, str]:
         """`temporary`: for its sockets and files, some of which vLLM leaves behind even where it ends in peace."""
@@ -219,9 +219,3 @@ def _place_of_sockets() -> Path:
     """TMPDIR, or /tmp where the path of a socket of vLLM's in a folder there (a UUID) would exceed Linux's limit."""
     place = Path(tempfile.gettempdir()).resolve()
     return place if len(str(place)) <= PLACE_CHARS else Path("/tmp")
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
