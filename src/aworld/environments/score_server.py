@@ -2,7 +2,7 @@
 
 FILE holds `score(request) -> float` and is imported once. Each request is scored in a fork of its own: what an answer
 changes or starts there is gone with the fork, after SECONDS at the latest. A request on stdin is a length of 8 bytes
-and JSON. A reply on stdout is a double, 0 where the fork failed or did not end. A first reply says that FILE is imported.
+and JSON. A reply on stdout is a double, 0 where the fork failed or did not end. A first one says that FILE is imported.
 """
 
 import ctypes
