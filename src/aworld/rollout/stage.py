@@ -5,6 +5,7 @@ workloads in order; whoever finds the last unit of one done closes it: gathers a
 """
 
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -98,13 +99,13 @@ async def rollout(
 
     Raises:
         Interrupted: it ends soon, and not everything is played.
-        InputError: the policy's code could read the answers, and nobody said that it may; the judge has no key.
+        InputError: as `check_contained`; the judge has no key.
         InfrastructureError: the shard or the sandboxes cannot start, or a policy does not come while nothing of the
             run gets on for the site's `wait_seconds`.
     """
     owner = worker.owner
     sandbox = choose(config.site.sandbox, staged(config.site.images.environment, config.site.scratch))
-    _check_hidden(config, sandbox, workloads)
+    check_contained(config, sandbox, workloads)
     if config.tasks.judge.model:
         Judge(config.tasks.judge)  # its key is missed now rather than at the first answer
     seen = {"name": sandbox.name, "gaps": list(sandbox.gaps)}
@@ -139,9 +140,21 @@ def _is_over(workload: Workload) -> bool:
     return workload.closed and not workload.left
 
 
-def _check_hidden(config: Config, sandbox: Sandbox, workloads: list[Workload]) -> None:
-    """`auto` is no leave to play a benchmark where the policy's code could read its copy, gold answers included."""
-    if sandbox.name != "subprocess" or config.site.sandbox == "subprocess" or not config.tasks.path:
+def check_contained(config: Config, sandbox: Sandbox, workloads: list[Workload]) -> None:
+    """`auto` is no leave to run the policy's code as a plain process on a shared machine, or beside gold answers.
+
+    Raises:
+        InputError: it would, and nobody has said that it may.
+    """
+    if sandbox.name != "subprocess" or config.site.sandbox == "subprocess":
+        return
+    if config.site.executor == "slurm":
+        raise InputError(
+            f"no sandbox works on node {os.uname().nodename}, so the policy's code would run as a plain process of "
+            "yours; set site.images.environment to an image or have bubblewrap installed, or allow it with "
+            "site.sandbox=subprocess"
+        )
+    if not config.tasks.path:
         return
     if any(task.answer is not None for workload in workloads for task in workload.tasks):
         raise InputError(
