@@ -22,6 +22,7 @@ from aworld.processes import STARTER, die_with_parent
 from aworld.site import Site
 
 UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+PROBE_SECONDS = 60.0  # for one token: any that runs samples it much sooner, however many others it samples
 SOCKET = "http"  # vLLM listens on it
 PLACE_CHARS = 107 - len("/aworld-vllm-12345678") - 37
 
@@ -46,6 +47,7 @@ class VllmShard:
     Attributes:
         version: the version of the weights it serves.
         client: an HTTP client for it, once it is started.
+        starts: how often it was started.
         name: the model name it serves under.
     """
 
@@ -66,7 +68,9 @@ class VllmShard:
         self.site = site or Site(name="local")
         self.image = staged(self.site.images.vllm, self.site.scratch)
         self.process: subprocess.Popen[bytes] | None = None
+        self.starts = 0
         self._temporary = AsyncExitStack()
+        self._reviving = asyncio.Lock()
 
     @property
     def context(self) -> int:
@@ -115,6 +119,37 @@ class VllmShard:
         except BaseException:
             await self.stop()
             raise
+        self.starts += 1
+
+    async def ready(self) -> int:
+        """Wait until it is not being started again; returns the number of its starts."""
+        async with self._reviving:
+            return self.starts
+
+    async def revive(self, starts: int) -> bool:
+        """Start it again, in place, where it hangs. Returns whether there was a start since their number was `starts`:
+        what failed meanwhile did so for that.
+
+        Raises:
+            InfrastructureError: it has ended, or hangs again at once.
+        """
+        async with self._reviving:
+            if self.starts == starts and not await self._samples():
+                if not self.is_alive:
+                    raise InfrastructureError(f"vLLM ended while it was needed; see {self.log}")
+                print(f"warning: vLLM hangs, and is started again; see {self.log}", file=sys.stderr, flush=True)
+                await self.stop()
+                await self.start()
+                if not await self._samples():
+                    raise InfrastructureError(f"vLLM hung, was started again, and hangs; see {self.log}")
+            return self.starts != starts
+
+    async def _samples(self) -> bool:
+        request = {"model": self.name, "prompt": [0], "max_tokens": 1}
+        try:
+            return (await self.client.post("/v1/completions", json=request, timeout=PROBE_SECONDS)).is_success
+        except httpx.HTTPError:
+            return False
 
     async def load(self, policy: Path, version: int) -> None:
         """Serve the weights of `policy` from now on, in place; requests in flight go on with them."""

@@ -202,9 +202,10 @@ class Shard:
 
 def _player(team: Team, round_: int, shard: VllmShard) -> Player:
     async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+        starts = await shard.ready()
         episode = await team.run(task, environment, round=round_, attempt=attempt, seed=seed)
-        if episode.status == "infra_error" and not shard.is_alive:  # every episode to come would be one as well
-            raise InfrastructureError(f"vLLM ended while it was needed; see {shard.log}")
+        if episode.status in ("timeout", "infra_error") and await shard.revive(starts):
+            return replace(episode, status="infra_error", error="vLLM hung, and was started again")
         return episode
 
     return play
