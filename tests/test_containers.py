@@ -202,6 +202,29 @@ def test_when_scratch_is_full_the_shared_file_serves(image: Path, tmp_path: Path
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize("way", ["writable", "link", "another user's"])
+def test_a_copy_that_others_could_have_made_is_not_used(
+    image: Path, tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scratch, other = tmp_path / "scratch", tmp_path / "other"
+    first = Path(staged(str(image), str(scratch)))
+    owned = scratch / f"aworld-{os.getuid()}"
+    if way == "link":
+        owned.rename(other)
+        owned.symlink_to(other)
+    elif way == "writable":
+        (owned / "images").chmod(0o777)
+    elif os.getuid():
+        pytest.skip("only root can give a folder away")
+    else:
+        os.chown(owned, 12345, 12345)
+    first.write_bytes(b"planted")
+    assert staged(str(image), str(scratch)) == str(image)
+    said = capsys.readouterr().err
+    assert said.startswith("warning: ") and "another user owns it, or others may write to it" in said
+
+
+@pytest.mark.unit
 def test_sha256_of_an_image(image: Path) -> None:
     assert sha256(image) == hashlib.sha256(image.read_bytes()).hexdigest()
     with pytest.raises(InputError, match=r"no image at .*gone\.sif; build it with"):

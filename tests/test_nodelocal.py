@@ -1,12 +1,13 @@
 """Folders on a node: what is left by the dead goes, what the living hold stays."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from aworld.nodelocal import own_folder
+from aworld.nodelocal import own_folder, private_folder
 
 pytestmark = pytest.mark.unit
 HOLD = """
@@ -39,3 +40,22 @@ def test_folders_of_the_dead_are_swept_and_those_of_the_living_are_not(tmp_path:
     assert not own.exists()
     workers[1].kill()
     workers[1].wait()
+
+
+def test_a_folder_of_anothers_is_not_swept_and_not_waited_for(tmp_path: Path) -> None:
+    trap = tmp_path / "aworld-it-trap"
+    trap.mkdir()
+    trap.chmod(0o777)  # as another user's, who may write there
+    os.mkfifo(trap / f"held-{os.uname().nodename}")
+    with own_folder(tmp_path, "it"):
+        assert trap.exists()
+
+
+def test_a_private_folder_is_this_users_alone(tmp_path: Path) -> None:
+    made = private_folder(tmp_path / "mine")
+    assert made.stat().st_mode & 0o777 == 0o700 and private_folder(made) == made
+    made.chmod(0o770)
+    (tmp_path / "link").symlink_to(tmp_path)
+    for path in (made, tmp_path / "link"):
+        with pytest.raises(PermissionError, match="others may write to it"):
+            private_folder(path)

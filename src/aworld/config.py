@@ -94,6 +94,7 @@ class Tasks:
     split: str = "validation"  # of a benchmark
     datasets: list[str] = field(default_factory=list)  # of reasoning-gym
     judge: Endpoint = field(default_factory=Endpoint)  # decides about answers
+    score_seconds: float = 900.0  # limit of scoring one answer, a judge's tries included
 
 
 @dataclass
@@ -197,6 +198,7 @@ class Training:
     batch_size: int = 128  # episodes per optimizer step
     micro_batch_size: int = 8  # episodes per forward pass
     epochs: int = 1  # passes over a round's trajectories
+    stalled_share: float = 0.1  # an episode that ran out of time counts, unless more of it was lost to engine or tools
     save_seconds: float = 600.0  # between two checkpoints within a round
     cold_start: ColdStart = field(default_factory=ColdStart)
 

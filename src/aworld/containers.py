@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aworld.errors import InputError
+from aworld.errors import InfrastructureError, InputError
+from aworld.nodelocal import private_folder
 from aworld.rundir import RunDir, publishing
 from aworld.site import Site
 
@@ -33,6 +34,7 @@ def inside(site: Site, image: str, argv: list[str], binds: Sequence[Path]) -> li
 
     Raises:
         InputError: there is no apptainer, or a folder's name is one that it cannot bind.
+        InfrastructureError: another user of this node has taken the place of its home.
     """
     if not image:
         return argv
@@ -57,9 +59,17 @@ def inside(site: Site, image: str, argv: list[str], binds: Sequence[Path]) -> li
         *(word for item in environment.items() for word in ("--env", "=".join(item))),
         image,
         *DEAF,
-        f"HOME=/tmp/aworld-{os.getuid()}",  # apptainer itself refuses to set it
+        f"HOME={_home()}",  # apptainer itself refuses to set it
         *argv,
     ]
+
+
+def _home() -> Path:
+    """Programs keep compiled kernels there, and run them the next time."""
+    try:
+        return private_folder(Path(f"/tmp/aworld-{os.getuid()}"))
+    except PermissionError as reason:
+        raise InfrastructureError(f"{reason.filename} is to be a home: {reason.strerror}; remove it") from None
 
 
 def no_apptainer() -> str:
@@ -88,16 +98,19 @@ def staged(image: str, scratch: str) -> str:
     """The copy of `image` in the node-local folder `scratch`, made by the first process of the node that asks.
 
     A copy's name holds size and time of the image, so that a new image is a new copy. Unchanged where there is no image
-    or no scratch; a copy that cannot be made costs a warning, and the shared file serves.
+    or no scratch. A copy that cannot be made, or that others could have made, costs a warning; the shared file serves.
     """
     if not (image and scratch):
         return image
-    folder = Path(scratch) / f"aworld-{os.getuid()}" / "images"
+    owned = Path(scratch) / f"aworld-{os.getuid()}"
+    folder = owned / "images"
     with open(image, "rb") as source:
         status = os.fstat(source.fileno())
         copy = folder / f"{Path(image).stem}-{status.st_size:x}-{status.st_mtime_ns:x}.sif"
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            owned.parent.mkdir(parents=True, exist_ok=True)
+            for each in (owned, folder):
+                private_folder(each)
             with open(copy.with_suffix(".lock"), "w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not copy.exists():
@@ -106,7 +119,8 @@ def staged(image: str, scratch: str) -> str:
                     with publishing(copy) as temporary, open(temporary, "wb") as target:
                         shutil.copyfileobj(source, target, 1 << 20)
         except OSError as reason:
-            print(f"warning: {image} is used where it is; no copy in {scratch}: {reason.strerror}", file=sys.stderr)
+            where = reason.filename or scratch
+            print(f"warning: {image} is used where it is; no copy in {where}: {reason.strerror}", file=sys.stderr)
             return image
     return str(copy)
 

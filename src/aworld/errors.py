@@ -8,6 +8,10 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.markup import escape
 
+# Characters that command a terminal: move its cursor, set its title, turn the reading direction.
+_COMMANDS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_COMMANDS |= {code: f"\\u{code:04x}" for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
 
 class AWorldError(Exception):
     """A failure reported to the user as one line: what, where, the mend."""
@@ -39,12 +43,17 @@ class Interrupted(AWorldError):  # noqa: N818
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
+def printable(text: str) -> str:
+    """Text that others wrote, for a terminal: what would command it is shown instead."""
+    return text.translate(_COMMANDS)
+
+
 def guarded(run: Callable[[], int | None]) -> int:
     """Call `run`; turn the failures meant for people into one line and an exit code."""
     try:
         return run() or 0
     except AWorldError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(str(error))}")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(printable(str(error)))}")
         return error.exit_code
     except (Exception, BaseExceptionGroup) as error:
         if not (full := disk_full(error)):

@@ -1,8 +1,10 @@
 """Folders on this node that go with their process, at the latest when the next one makes its own."""
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,14 +13,34 @@ from pathlib import Path
 from aworld.processes import try_to_hold
 
 
+def private_folder(path: Path) -> Path:
+    """Make a folder, or take the one that is there, in a place where other users write too.
+
+    Raises:
+        PermissionError: it is no folder, or others made it or may write to it: they could have put anything there.
+    """
+    path.mkdir(mode=0o700, exist_ok=True)
+    if not _is_private(path):
+        raise PermissionError(errno.EPERM, "another user owns it, or others may write to it", str(path))
+    return path
+
+
+def _is_private(path: Path) -> bool:
+    status = path.lstat()
+    others = stat.S_IWGRP | stat.S_IWOTH
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & others
+
+
 @contextmanager
 def own_folder(root: Path, name: str) -> Iterator[Path]:
     """A new folder `aworld-NAME-*` in `root`, only this user's; those that the dead left there are removed first."""
     held = f"held-{os.uname().nodename}"  # `root` may be shared, and a lock hold on its node alone
     for left in root.glob(f"aworld-{name}-*/{held}"):
-        with suppress(OSError), open(left) as f:  # a living process's, another user's, or locks are not to be had
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(left.parent)
+        with suppress(OSError):  # a living process's, or locks are not to be had
+            if _is_private(left.parent):  # another user's could be a trap: a pipe to wait at, links to follow
+                with open(left) as f:
+                    fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove(left.parent)
     folder = Path(tempfile.mkdtemp(prefix=f"aworld-{name}-", dir=root)).resolve()
     with try_to_hold(folder / "new"):
         (folder / "new").rename(folder / held)  # from here on it is known, and held already

@@ -91,6 +91,24 @@ def test_a_policy_that_takes_too_long_is_a_timeout(chat, play, script):
     assert (episode.status, episode.mask) == ("timeout", [0] * len(episode.token_ids))
 
 
+@pytest.mark.parametrize("hangs", [True, False])
+def test_time_that_the_policy_spent_is_told_from_time_that_its_engine_stalled(script, play, hangs):
+    class Paced:
+        def __init__(self):
+            self.policy, self.turns = script(*[CALL] * 40), 0
+
+        async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
+            self.turns += 1
+            await asyncio.sleep(60 if hangs and self.turns == 3 else 0.1)
+            return await self.policy.generate(prompt_ids, sampling)
+
+    config = replace(CONFIG, episode_seconds=4.0, turn_tokens=40, max_turns=100, max_tokens=9000, max_repeats=99)
+    episode = play(Paced(), config, 9000)
+    assert (episode.status, any(episode.mask)) == ("timeout", True)
+    assert (episode.seconds["stalled"] > 1.0) == hangs
+    assert hangs or episode.seconds["stalled"] == 0.0
+
+
 def test_only_the_same_call_in_a_row_is_a_repetition(chat, play, script):
     other = CALL.replace("6*7", "7*6")
     policy = script(CALL, other, CALL, CALL, other, "<answer>42</answer>")

@@ -8,22 +8,30 @@ import tempfile
 import textwrap
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
+import httpx
 import psutil
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from aworld.agents.chat import ChatFormat
-from aworld.agents.protocols import Completion, Sampling
+from aworld.agents.protocols import Completion, Observation, Sampling
+from aworld.agents.team import Team
+from aworld.agents.tokens import PolicySpeaker
 from aworld.containers import folders
 from aworld.errors import InfrastructureError
+from aworld.inference import shard as shard_module
 from aworld.inference.client import VllmPolicy
-from aworld.inference.shard import VllmShard, own_gpus
+from aworld.inference.shard import SOCKET, VllmShard, own_gpus
 from aworld.nodelocal import own_folder
+from aworld.rollout.stage import _player
 from aworld.rundir import RunDir
 from aworld.site import Images, Site
+from aworld.tasks.task import Task
 
 pytestmark = pytest.mark.engine
 
@@ -56,6 +64,20 @@ async def check(policy: VllmPolicy, folder: Path, prompts: list[list[int]], samp
     return completions
 
 
+async def check_that_only_we_reach(server: VllmShard) -> None:
+    """Its routes are on a socket in a folder of this user's alone, and on no port, whatever else listens there."""
+    assert (await server.client.get("/version")).status_code == 200
+    leader = psutil.Process(server.process.pid)
+    processes = [leader, *leader.children(recursive=True)]
+    (listens,) = {c.laddr for p in processes for c in p.net_connections("unix") if c.laddr.endswith(f"/{SOCKET}")}
+    assert Path(listens).parent.stat().st_mode & 0o777 == 0o700
+    ports = {c.laddr.port for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    async with httpx.AsyncClient(timeout=2.0, trust_env=False) as stranger:
+        for port in ports:
+            with pytest.raises(httpx.HTTPError):
+                await stranger.get(f"http://127.0.0.1:{port}/version")
+
+
 @asynccontextmanager
 async def shard(config, folder, log):
     async with VllmShard(folder, 0, config.model, log) as server:
@@ -80,6 +102,7 @@ def test_samples_from_the_policy_and_from_the_next_one_after_a_load_in_place(
             again = await check(policy, first, prompts, sampling)
             assert [c.token_ids for c in again] == [c.token_ids for c in before]
             process = server.process
+            await check_that_only_we_reach(server)
             in_flight = asyncio.create_task(policy.generate(prompts[0], Sampling(max_tokens=400, seed=5)))
             await asyncio.sleep(0.1)
             await server.load(second, 1)
@@ -178,6 +201,40 @@ def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint
     with own_folder(Path(temporary), "vllm") as own:
         assert list(Path(temporary).iterdir()) == [own]
     Path(temporary).rmdir()
+
+
+@pytest.mark.deep
+def test_a_vllm_that_hangs_is_started_again_and_the_episode_has_another_try(config, checkpoint, tmp_path, monkeypatch):
+    class Nothing:
+        tools: ClassVar[list[dict[str, Any]]] = []
+
+        async def call(self, name: str, arguments: dict[str, Any]) -> Observation:
+            raise AssertionError(name)
+
+    monkeypatch.setattr(shard_module, "PROBE_SECONDS", 20.0)
+    agent = replace(config.agent, episode_seconds=30.0, max_turns=1, turn_tokens=16)
+    task = Task("t", "What is 6*7?", "42", 1)
+
+    async def scenario() -> None:
+        async with shard(config, checkpoint(), tmp_path / "vllm.log") as (server, policy):
+            chat = ChatFormat(checkpoint())
+            play = _player(Team(agent, PolicySpeaker(policy, chat, agent, 1000)), 1, server)
+
+            async def statuses(count: int) -> list[str]:
+                played = [play(task, attempt, attempt, Nothing()) for attempt in range(count)]
+                return [episode.status for episode in await asyncio.gather(*played)]
+
+            hung = server.process
+            os.killpg(hung.pid, signal.SIGSTOP)
+            assert await statuses(3) == ["infra_error"] * 3  # which is tried again
+            assert server.starts == 2 and hung.poll() is not None
+            assert not {"timeout", "infra_error"} & set(await statuses(2))
+            os.killpg(server.process.pid, signal.SIGKILL)
+            server.process.wait()
+            with pytest.raises(InfrastructureError, match="vLLM ended while it was needed"):
+                await statuses(1)
+
+    asyncio.run(scenario())
 
 
 def test_a_policy_that_cannot_be_served_is_one_clear_line(config, tmp_path):

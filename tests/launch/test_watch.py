@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from aworld import config as configuration
 from aworld.containers import sha256
 from aworld.errors import InfrastructureError
 from aworld.launch import slurm
+from aworld.launch.overview import STOPPED, show_status
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import provenance
 from aworld.rollout.workload import schedule
@@ -61,6 +63,12 @@ def test_watch_ends_with_the_work(run: RunDir) -> None:
     assert done.returncode == 11 and "stopped; go on with: aworld resume" in done.stdout
     assert time.monotonic() - began > 4
     assert "Slurm" not in done.stdout
+
+
+def test_the_brackets_of_a_path_are_no_markup(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    moved = RunDir(run.root.rename(run.root.with_name("[red]run[a, b]")))
+    assert show_status(configuration.read(moved.config), moved, Console(width=400)) == STOPPED
+    assert capsys.readouterr().out.count(moved.root.name) == 2  # the title, and what to type
 
 
 def test_cancel_ends_whoever_works_on_the_run(run: RunDir) -> None:

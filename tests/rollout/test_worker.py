@@ -21,11 +21,12 @@ from aworld.environments.sandbox import Sandbox, choose
 from aworld.errors import InfrastructureError
 from aworld.rollout import worker
 from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.scoring import Scoring
 from aworld.rollout.worker import Player, work
 from aworld.rollout.workload import Workload, reopen_failed
 from aworld.tasks import judge as judges
 from aworld.tasks.judge import Judge
-from aworld.tasks.task import Task
+from aworld.tasks.task import Program, Task
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
@@ -79,6 +80,10 @@ def score(answer: str | None, task: Task) -> float:
     return float(answer == task.answer)
 
 
+async def no_program(program: Program) -> float:
+    raise AssertionError(program)
+
+
 def play(
     workload: Workload,
     player: Player,
@@ -94,7 +99,7 @@ def play(
         world = World(servers=["python"], slots=2, reuse="reset")
         async with EnvironmentPool(world, sandbox or choose("auto", ""), None, scratch) as pool:
             config = Rollout(**{"lease_seconds": 60, "infra_retries": 2, **settings})  # type: ignore[arg-type]
-            await work(workload, player, pool, score, config, 0, owner, 2)
+            await work(workload, player, pool, Scoring(score, 60.0, no_program), config, 0, owner, 2)
 
     asyncio.run(story())
 
@@ -242,6 +247,15 @@ def test_slow_scorers_keep_nobody_waiting_but_their_own_episodes(tmp_path: Path)
     records = written(workload)
     assert [e.reward for e in records] == [1.0] * 40
     assert max(e.seconds["wait"] for e in records) > 0.0 and {e.seconds["total"] for e in records} == {1.0}
+
+
+def test_a_scorer_that_fails_costs_the_answer_and_not_the_worker(tmp_path: Path) -> None:
+    def fails(answer: str | None, task: Task) -> float:
+        return 1.0 if task.task_id == "b" else float("forty-two")
+
+    play(evaluation(tmp_path / "e"), Script(), tmp_path, fails)
+    found = {e.task_id: (e.status, e.reward) for e in written(evaluation(tmp_path / "e"))}
+    assert found == {"a": ("infra_error", 0.0), "b": ("answered", 1.0)}
 
 
 def test_without_a_judge_the_worker_ends_and_the_answer_is_not_recorded(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """reasoning-gym's tasks and scorers, against the library called by hand."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,22 @@ from reasoning_gym.factory import DATASETS as DATASETS_THERE
 
 from aworld.config import Tasks
 from aworld.errors import InputError
-from aworld.tasks import make_source
+from aworld.tasks import gym_score, make_source
+from aworld.tasks.gym import GymTasks
+from aworld.tasks.task import Task
 
 pytestmark = pytest.mark.unit
 DATASETS = ["chain_sum", "leg_counting", "number_sorting"]
+
+
+def worth(source: GymTasks, answer: str | None, task: Task) -> float:
+    """What the program says, here without its sandbox; one that fails is worth 0 there."""
+    program = source.score(answer, task)
+    assert program.file == Path(gym_score.__file__)
+    try:
+        return gym_score.score(json.loads(json.dumps(program.request)))
+    except Exception:
+        return 0.0
 
 
 def test_tasks_are_made_once_and_scored_by_the_library(tmp_path: Path) -> None:
@@ -24,10 +37,10 @@ def test_tasks_are_made_once_and_scored_by_the_library(tmp_path: Path) -> None:
     assert len(set(questions)) == len(questions)
     assert list(make_source(Tasks(source="gym", seed=1), tmp_path / "tasks").tasks("train")) == train  # what is there
     for task in train:
-        assert source.score(task.answer, task) == 1.0
+        assert worth(source, task.answer, task) == 1.0
         scorer = reasoning_gym.create_dataset(task.metadata["metadata"]["source_dataset"], seed=0, size=1)
         for answer in ("", "nonsense", "12", None):
-            assert source.score(answer, task) == scorer.score_answer(answer, task.metadata)
+            assert worth(source, answer, task) == scorer.score_answer(answer, task.metadata)
 
 
 def test_the_seed_decides(tmp_path: Path) -> None:
@@ -57,10 +70,18 @@ def test_every_dataset_is_scored_as_the_library_does_whatever_is_answered(tmp_pa
     source = make_source(Tasks(source="gym", train=1, held_out=0, datasets=[name]), tmp_path / "tasks")
     (task,) = source.tasks("train")
     score, gold = reasoning_gym.get_score_answer_fn(name), task.metadata["answer"]
-    assert source.score(gold, task) == float(name not in GOLD_IS_NONE)
+    assert worth(source, gold, task) == float(name not in GOLD_IS_NONE)
     for answer in ("I do not know", "{}", "[[1]]", "", None):
         try:
             expected = score(answer, task.metadata)
         except Exception:  # it is not in the form that this scorer reads
             expected = 0.0
-        assert source.score(answer, task) == expected
+        assert worth(source, answer, task) == expected
+
+
+def test_no_answer_is_executed_here(tmp_path: Path) -> None:
+    source = make_source(Tasks(source="gym", train=1, held_out=0, datasets=["spiral_matrix"]), tmp_path / "tasks")
+    (task,) = source.tasks("train")
+    owned = tmp_path / "owned"
+    source.score(f"[__import__('pathlib').Path({str(owned)!r}).write_text('x')]", task)
+    assert not owned.exists()

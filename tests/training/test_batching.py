@@ -23,6 +23,8 @@ def rounds(draw) -> Trajectories:
     rows["task_id"] = [draw(st.sampled_from([b"a", b"b", b"c"])) for _ in range(count)]
     rows["reward"] = [draw(st.sampled_from([0.0, 1.0])) for _ in range(count)]
     rows["status"] = [draw(st.sampled_from(STATUSES)) for _ in range(count)]
+    rows["seconds_total"] = 100.0
+    rows["seconds_stalled"] = [draw(st.sampled_from([0.0, 5.0, 50.0])) for _ in range(count)]
     masks = [draw(st.lists(st.integers(0, 1), max_size=9)) for _ in range(count)]
     mask = np.array([bit for row in masks for bit in row], np.uint8)
     tokens = np.arange(1, len(mask) + 1, dtype=np.int32)
@@ -73,11 +75,12 @@ def sampled_in(trajectories, context) -> list[int]:
 def test_what_the_machine_spoiled_carries_no_loss_and_is_in_no_group(trajectories):
     table = trajectories.episodes
     found = batching.advantages(trajectories, make("grpo"))
-    usable = [
-        e
-        for e in range(len(trajectories))
-        if table["status"][e] not in (b"timeout", b"infra_error") and sampled_of(trajectories, e)
-    ]
+
+    def is_lost(e: int) -> bool:
+        late = table["status"][e] == b"timeout" and table["seconds_stalled"][e] == 50.0
+        return late or table["status"][e] == b"infra_error"
+
+    usable = [e for e in range(len(trajectories)) if not is_lost(e) and sampled_of(trajectories, e)]
     for e in range(len(trajectories)):
         if e not in usable:
             assert np.isnan(found[e])
@@ -85,6 +88,24 @@ def test_what_the_machine_spoiled_carries_no_loss_and_is_in_no_group(trajectorie
         group = [table["reward"][o] for o in usable if table["task_id"][o] == table["task_id"][e]]
         spread = np.std(group)
         assert found[e] == pytest.approx((table["reward"][e] - np.mean(group)) / spread if spread else 0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("stalled", "counts"), [(0.0, True), (9.0, True), (60.0, False)])
+def test_a_policy_that_runs_out_of_time_is_punished_unless_the_machine_took_it(stalled, counts):
+    rows = np.zeros(8, COLUMNS)
+    rows["task_id"], rows["attempt"], rows["seconds_total"] = b"t", range(8), 100.0
+    rows["status"] = [b"answered"] * 2 + [b"timeout"] * 6
+    rows["seconds_stalled"] = [0.0] * 2 + [stalled] * 6
+    rows["reward"] = [1.0] * 2 + [0.0] * 6
+    mask = np.tile(np.array([0, 1, 1], np.uint8), 8)
+    tokens = np.arange(24, dtype=np.int32)
+    trajectories = Trajectories(1, tokens, mask, -mask.astype(np.float32), offsets_of(np.full(8, 3)), rows)
+    found = batching.advantages(trajectories, make("grpo"))
+    if counts:
+        assert (found[:2] > 0).all() and (found[2:] < 0).all()
+    else:
+        assert (found[:2] == 0).all() and np.isnan(found[2:]).all()
+    assert np.isfinite(batching.advantages(trajectories, make("grpo"), stalled_share=1.0)).all()
 
 
 @given(rounds(), st.sampled_from(NAMES), st.integers(1, 3))

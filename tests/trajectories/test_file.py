@@ -33,7 +33,7 @@ def test_bare_h5py_reads_what_happened(written):
     path, episodes = written
     with h5py.File(path, "r") as f:
         offsets = f["offsets"][()]
-        assert (f.attrs["format_version"], f.attrs["round"], f.attrs["policy_version"].tolist()) == (2, 1, [0, 0])
+        assert (f.attrs["format_version"], f.attrs["round"], f.attrs["policy_version"].tolist()) == (3, 1, [0, 0])
         assert "h5py" in f.attrs["created_by"]
         for at, e in enumerate(episodes):
             span, row = slice(offsets[at], offsets[at + 1]), f["episodes"][at]
@@ -144,8 +144,8 @@ def test_a_truncated_missing_or_foreign_file_is_named(written, tmp_path):
     newer = tmp_path / "newer.h5"
     newer.write_bytes(data)
     with h5py.File(newer, "r+") as f:
-        f.attrs["format_version"] = 3
-    with pytest.raises(InfrastructureError, match=r"newer\.h5: format 3, this reads 2"):
+        f.attrs["format_version"] = 4
+    with pytest.raises(InfrastructureError, match=r"newer\.h5: format 4, this reads 3"):
         file.read(newer)
 
 

@@ -14,6 +14,7 @@ from aworld.agents.roles import ASK, HAND_TO, TOOLS, members, offered, prompt
 from aworld.errors import AWorldError
 from aworld.trajectories.episode import Status, Turn
 
+SLOW = 3.0  # a turn that takes so many times as long as the turns before it, token for token, has stalled
 OBJECTIONS = 2  # of a guard to one agent's answers; the answer after that stands
 ACCEPTS = re.compile(r"[\W_]*accept\b", re.IGNORECASE)
 UNFINISHED = "[not finished]"
@@ -48,7 +49,7 @@ class Record:
     turns: list[Turn] = field(default_factory=list)
     contexts: list[tuple[str, Conversation]] = field(default_factory=list)
     waiting: list["Work"] = field(default_factory=list)  # for a call; each made on account of the one before it
-    seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "tools": 0.0})
+    seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "tools": 0.0, "stalled": 0.0})
     sampled: int = 0  # tokens
     spoken: int = 0  # turns
     began: float = field(default_factory=time.monotonic)
@@ -65,6 +66,10 @@ class Record:
             return "max_turns"
         return "max_tokens" if self.sampled >= self.config.max_tokens else None
 
+    def longest_turn(self, tokens: int) -> float:
+        """Seconds that a turn of so many tokens may take, by the pace of those so far; 0 where there are none."""
+        return SLOW * tokens * self.seconds["generate"] / self.sampled if self.sampled else 0.0
+
     def begin(self, agent: str, talk: Conversation) -> int:
         """Note a new context; returns its index."""
         self.contexts.append((agent, talk))
@@ -75,6 +80,8 @@ class Record:
     def note(self, work: "Work", seen: Observation) -> None:
         """Write down how the call ended that is waited for."""
         call, seconds = work.call, seen.seconds or self.now - work.began
+        if seen.stalled:
+            self.seconds["stalled"] += seconds
         name, arguments = (call.name, call.arguments) if call and call.name else (None, None)
         self.turns.append(Turn("tool", seen.text, name, arguments, seen.is_error, seconds, work.began, work.context))
 
@@ -194,6 +201,8 @@ class Agent:
             said = await work.talk.say(limit, turn_seed(record.seed, record.spoken))
         finally:  # also of a turn that is cut off: it took its time, though none of its tokens are there
             seconds = record.now - began
+            if said.is_error:
+                record.seconds["stalled"] += max(0.0, seconds - record.longest_turn(limit))
             record.seconds["generate"] += seconds
             record.turns.append(Turn("assistant", said.text, None, None, said.is_error, seconds, began, work.context))
         record.sampled += said.tokens

@@ -127,13 +127,15 @@ class Policy(Protocol):
 class Observation:
     """What a tool call returned; `is_error` marks a failure that the agent may read and react to.
 
-    `files` are the names of those that it has put into the episode's folder.
+    `files` are the names of those that it has put into the episode's folder. `stalled` says that its time was lost to
+    the machine or the web, not to what the policy asked for.
     """
 
     text: str
     is_error: bool
     seconds: float
     files: tuple[str, ...] = ()
+    stalled: bool = False
 
 
 class Environment(Protocol):

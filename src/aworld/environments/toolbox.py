@@ -148,7 +148,7 @@ class McpToolbox:
         if self.broken or self._client is None:
             return _error(f"the tools are gone: {self.broken}")
         self._process.expect()
-        limit = seconds_of(self._config, name)
+        limit, stalled = seconds_of(self._config, name), False
         try:
             async with asyncio.timeout(limit):
                 result = await self._client.call_tool(name, dict(arguments))
@@ -156,6 +156,7 @@ class McpToolbox:
             return Observation(_text(result), result.is_error, 0.0, files)
         except TimeoutError:
             self._process.kill(f"no answer within {limit:g} s")
+            stalled = True  # what the policy's code may take ends before that, and costs no server
         except asyncio.CancelledError:
             self._process.kill("a call was given up")
             raise
@@ -163,7 +164,8 @@ class McpToolbox:
             # RuntimeError: the SDK's, for a result that does not fit the tool's own output schema
             if not self.broken:
                 return _error(f"{name} failed: {str(reason)[:REASON_CHARS]}")
-        return _error(f"{name} failed: the server was stopped: {self.broken[:REASON_CHARS]}")
+        gone = _error(f"{name} failed: the server was stopped: {self.broken[:REASON_CHARS]}")
+        return replace(gone, stalled=stalled)
 
     def _refusal(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Why this call is not made, in a line the agent can act on; empty when it is."""

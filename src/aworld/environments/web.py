@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,9 @@ class WebTools:
     async def _ask(self, server: Outside, name: str, arguments: Mapping[str, Any]) -> tuple[Observation, bool]:
         """What it answers, and whether that is an answer: what broke it, or failed on the way, is not remembered."""
         seen = await server.call(name, arguments)
-        whole = not server.broken and not (seen.is_error and seen.text.startswith(NOT_KEPT))
+        unanswered = seen.is_error and seen.text.startswith(NOT_KEPT)
+        seen = replace(seen, stalled=seen.stalled or unanswered)
+        whole = not server.broken and not unanswered
         if whole:
             server.remember(name, arguments, seen=True)
         elif self._cache and server.remembers(name):

@@ -2,15 +2,13 @@
 
 import asyncio
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +21,9 @@ from aworld.nodelocal import own_folder
 from aworld.processes import STARTER, die_with_parent
 from aworld.site import Site
 
+UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+PROBE_SECONDS = 60.0  # for one token: any that runs samples it much sooner, however many others it samples
+SOCKET = "http"  # vLLM listens on it
 PLACE_CHARS = 107 - len("/aworld-vllm-12345678") - 37
 
 
@@ -38,13 +39,20 @@ def on_cpu(image: str = "") -> bool:
 
 
 class VllmShard:
-    """One `vllm` process group serving `policy` over loopback HTTP, for `async with` or start/stop.
+    """One `vllm` process group serving `policy` over HTTP, for `async with` or start/stop.
+
+    It listens on a socket in a folder that only this user may enter, and on no port: vLLM's administrative routes take
+    no key, and `/collective_rpc` loads any file. No web page and no other user can reach such a socket.
 
     Attributes:
         version: the version of the weights it serves.
-        client: an HTTP client for it.
-        name: the model name it serves under, which nobody else can know.
+        client: an HTTP client for it, once it is started.
+        starts: how often it was started.
+        name: the model name it serves under.
     """
+
+    name = "policy"
+    client: httpx.AsyncClient
 
     def __init__(
         self,
@@ -59,16 +67,10 @@ class VllmShard:
         self.policy, self.version, self.model, self.log, self.binds = policy, version, model, log, binds
         self.site = site or Site(name="local")
         self.image = staged(self.site.images.vllm, self.site.scratch)
-        self.name = f"aworld-{secrets.token_hex(8)}"
-        self.port = _free_port()
         self.process: subprocess.Popen[bytes] | None = None
-        self._temporary = ExitStack()
-        self.client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}",
-            timeout=httpx.Timeout(600.0, connect=10.0),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-            trust_env=False,  # no proxy stands between us and our own loopback
-        )
+        self.starts = 0
+        self._temporary = AsyncExitStack()
+        self._reviving = asyncio.Lock()
 
     @property
     def context(self) -> int:
@@ -83,15 +85,23 @@ class VllmShard:
         """Start it and wait until it is healthy.
 
         Raises:
-            InfrastructureError: it ended, or was not healthy within `startup_seconds`, or the port is another's.
+            InfrastructureError: it ended, or was not healthy within `startup_seconds`.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         give_up = time.monotonic() + self.model.shard.startup_seconds
         try:
             temporary = self._temporary.enter_context(own_folder(_place_of_sockets(), "vllm"))
+            listens = temporary / SOCKET
+            self.client = httpx.AsyncClient(
+                transport=httpx.AsyncHTTPTransport(uds=str(listens), limits=UNLIMITED),
+                base_url="http://vllm",
+                timeout=httpx.Timeout(600.0, connect=10.0),
+                trust_env=False,  # no proxy stands between us
+            )
+            await self._temporary.enter_async_context(self.client)
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
-                    self._command(),
+                    self._command(listens),
                     env=self._environment(temporary),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -109,6 +119,37 @@ class VllmShard:
         except BaseException:
             await self.stop()
             raise
+        self.starts += 1
+
+    async def ready(self) -> int:
+        """Wait until it is not being started again; returns the number of its starts."""
+        async with self._reviving:
+            return self.starts
+
+    async def revive(self, starts: int) -> bool:
+        """Start it again, in place, where it hangs. Returns whether there was a start since their number was `starts`:
+        what failed meanwhile did so for that.
+
+        Raises:
+            InfrastructureError: it has ended, or hangs again at once.
+        """
+        async with self._reviving:
+            if self.starts == starts and not await self._samples():
+                if not self.is_alive:
+                    raise InfrastructureError(f"vLLM ended while it was needed; see {self.log}")
+                print(f"warning: vLLM hangs, and is started again; see {self.log}", file=sys.stderr, flush=True)
+                await self.stop()
+                await self.start()
+                if not await self._samples():
+                    raise InfrastructureError(f"vLLM hung, was started again, and hangs; see {self.log}")
+            return self.starts != starts
+
+    async def _samples(self) -> bool:
+        request = {"model": self.name, "prompt": [0], "max_tokens": 1}
+        try:
+            return (await self.client.post("/v1/completions", json=request, timeout=PROBE_SECONDS)).is_success
+        except httpx.HTTPError:
+            return False
 
     async def load(self, policy: Path, version: int) -> None:
         """Serve the weights of `policy` from now on, in place; requests in flight go on with them."""
@@ -120,8 +161,7 @@ class VllmShard:
 
     async def stop(self) -> None:
         """End the whole process group."""
-        await self.client.aclose()
-        with self._temporary:
+        async with self._temporary:
             if self.process is not None:
                 await self._end(self.process)
         self.process = None
@@ -150,22 +190,17 @@ class VllmShard:
             raise InfrastructureError(f"vLLM refused {path}: {error!r}; see {self.log}") from error
 
     async def _healthy(self) -> bool:
-        """Whether a server answers, and is ours: a stranger on the port does not serve under our name."""
         try:
-            if (await self.client.get("/health", timeout=2.0)).status_code != 200:
-                return False
-            served = (await self.client.get("/v1/models", timeout=2.0)).json()
-            return any(model.get("id") == self.name for model in served.get("data", []))
-        except (httpx.HTTPError, ValueError, AttributeError):
+            return (await self.client.get("/health", timeout=2.0)).status_code == 200
+        except httpx.HTTPError:
             return False
 
-    def _command(self) -> list[str]:
+    def _command(self, listens: Path) -> list[str]:
         shard = self.model.shard
         words = {
             "--model": str(self.policy),
             "--served-model-name": self.name,
-            "--host": "127.0.0.1",
-            "--port": str(self.port),
+            "--uds": str(listens),
             "--dtype": self.model.dtype,
             "--max-model-len": str(shard.max_model_len),
             "--max-num-seqs": str(shard.max_num_seqs),
@@ -182,7 +217,7 @@ class VllmShard:
             if shard.tensor_parallel_size == 1:  # engine and worker in one process: twice as fast on few cores
                 words["--distributed-executor-backend"] = "uni"
         program = [sys.executable, "-m", "aworld.inference.serve", *(word for pair in words.items() for word in pair)]
-        return inside(self.site, self.image, [*program, *flags], [self.policy, *self.binds])
+        return inside(self.site, self.image, [*program, *flags], [self.policy, *self.binds, listens.parent])
 
     def _environment(self, temporary: Path) -> dict[str, str]:
         """`temporary`: for its sockets and files, some of which vLLM leaves behind even where it ends in peace."""
@@ -219,9 +254,3 @@ def _place_of_sockets() -> Path:
     """TMPDIR, or /tmp where the path of a socket of vLLM's in a folder there (a UUID) would exceed Linux's limit."""
     place = Path(tempfile.gettempdir()).resolve()
     return place if len(str(place)) <= PLACE_CHARS else Path("/tmp")
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]

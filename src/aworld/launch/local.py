@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from aworld.config import Config
 from aworld.environments.sandbox import choose
-from aworld.errors import InfrastructureError, InputError
+from aworld.errors import InfrastructureError, InputError, printable
 from aworld.launch.executor import Job, processes, submit
 from aworld.launch.plan import Stage, discard_damaged, plan
 from aworld.launch.prepare import prepare
@@ -107,7 +107,7 @@ class Member:
                 f"{self.stage.name} stopped {self.restarts} times in a row without progress (last exit code {code}): "
                 f"{self.job.complaint()}; then run the same command again"
             )
-        complaint = escape(self.job.complaint())
+        complaint = escape(printable(self.job.complaint()))
         console.print(f"[yellow]{self.stage.name} stopped (exit code {code}); starting it again[/]: {complaint}")
         self.job = submit(self.run, self.stage)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aworld.errors import InputError
+from aworld.errors import InputError, printable
 from aworld.rundir import RunDir, read_jsonl
 
 
@@ -21,7 +21,7 @@ def print_logs(run: RunDir, stage: str | None, lines: int) -> None:
         raise InputError(f"no log of '{stage}' in {run.logs}; there are: {', '.join(found) or 'none'}")
     for path in found[stage]:
         print(f"==> {path} <==")
-        print("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+        print("\n".join(map(printable, path.read_text(errors="replace").splitlines()[-lines:])))
 
 
 def _by_stage(run: RunDir) -> dict[str, list[Path]]:

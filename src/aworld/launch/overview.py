@@ -9,9 +9,10 @@ from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from aworld.config import Config
-from aworld.errors import InfrastructureError
+from aworld.errors import InfrastructureError, printable
 from aworld.evaluation import benchmark
 from aworld.launch import slurm
 from aworld.launch.status import StageStatus, begun, estimated_end, status, tally
@@ -64,7 +65,7 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Gr
         code = UNDER_WAY if run.is_worked_on() else STOPPED
     else:
         code = UNDER_WAY if slurm.elements(queued) and not held else STOPPED
-    parts = Table(box=SIMPLE, title=f"{run.root}")
+    parts = Table(box=SIMPLE, title=Text(str(run.root)))
     parts.add_column("", no_wrap=True, overflow="ignore")
     for name in ("rollout", "gather", "training", "episodes"):
         parts.add_column(name)
@@ -77,7 +78,8 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Gr
     end = estimated_end(config, run) if code == UNDER_WAY else None
     verdict = words[code] + (f", the last policy about {datetime.fromtimestamp(end):%d %B %H:%M}" if end else "")
     notes = [f"Slurm holds job {each.submission.job} ({each.submission.stage}): {each.reason}" for each in held]
-    return Group(parts, *([_jobs(run, jobs)] if jobs else []), *notes, verdict), code
+    said = (Text(printable(line)) for line in (*notes, verdict))  # [ and ] of Slurm's words and of paths are no markup
+    return Group(parts, *([_jobs(run, jobs)] if jobs else []), *said), code
 
 
 def _mend(run: RunDir, stages: list[StageStatus]) -> str:

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from aworld.errors import InputError
+from aworld.errors import InputError, printable
 from aworld.rundir import HELD_OUT, RunDir, numbered
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
@@ -42,25 +42,30 @@ def _list(run: RunDir, console: Console) -> None:
     for kind, prefix in kinds:
         for folder in numbered(run.root / kind):
             episodes = journal.collect(folder / "journals")
-            console.print(f"{prefix}{int(folder.name)}/TASK/ATTEMPT: {len(episodes)} episodes", highlight=False)
+            _line(f"{prefix}{int(folder.name)}/TASK/ATTEMPT: {len(episodes)} episodes", console)
             for episode in episodes[:3]:
-                console.print(f"  {prefix}{episode.round}/{episode.task_id}/{episode.attempt}", highlight=False)
+                _line(f"  {prefix}{episode.round}/{episode.task_id}/{episode.attempt}", console)
             if len(episodes) > 3:
-                console.print(f"  … and {len(episodes) - 3} more", highlight=False)
+                _line(f"  … and {len(episodes) - 3} more", console)
+
+
+def _line(text: str, console: Console, style: str = "") -> None:
+    """Print text as it is written: a policy's brackets are no markup, and its escapes no commands."""
+    console.print(Text(printable(text), style=style))
 
 
 def _print(episode: Episode, part: str, console: Console) -> None:
-    console.print(Rule(f"{part} · {episode.task_id} · attempt {episode.attempt}"))
+    console.print(Rule(Text(printable(f"{part} · {episode.task_id} · attempt {episode.attempt}"))))
     for turn in episode.turns:
         head = turn.role if turn.tool is None else f"{turn.tool} {turn.arguments}"
         if len(episode.contexts) > 1:
             head = f"{episode.contexts[turn.context].agent}: {head}"
-        console.print(Text(head, style="bold " + STYLES.get(turn.role, "")))
-        console.print(Text(turn.text, style="red" if turn.is_error else STYLES.get(turn.role, "")))
+        _line(head, console, "bold " + STYLES.get(turn.role, ""))
+        _line(turn.text, console, "red" if turn.is_error else STYLES.get(turn.role, ""))
     console.print(Rule())
-    console.print(
+    _line(
         f"answer {episode.answer!r} · reward {episode.reward:g} · {episode.status} · level {episode.level} · "
         f"{sum(episode.mask)} tokens sampled by policy {episode.policy_version} · "
         f"{episode.seconds.get('total', 0):.1f} s {episode.error}",
-        highlight=False,
+        console,
     )

@@ -7,6 +7,7 @@ plays what their workers let go, and closes what they left open.
 """
 
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -25,11 +26,13 @@ from aworld.config import Config
 from aworld.containers import folders, staged
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
+from aworld.environments.scorer import Scorer
 from aworld.errors import InfrastructureError, InputError, Interrupted
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
 from aworld.processes import Notice
 from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.scoring import Scoring
 from aworld.rollout.worker import RENEWALS, Player, while_held, work
 from aworld.rollout.workload import Workload, reopen_lost
 from aworld.rundir import Patience, RunDir, append_json, is_complete, publish_json, verify
@@ -102,13 +105,13 @@ async def rollout(
 
     Raises:
         Interrupted: it ends soon, and not everything is played.
-        InputError: the policy's code could read the answers, and nobody said that it may; the judge has no key.
+        InputError: as `check_contained`; the judge has no key.
         InfrastructureError: the shard or the sandboxes cannot start, or a policy does not come while nothing of the
             run gets on for the site's `wait_seconds`.
     """
     owner = worker.owner
     sandbox = choose(config.site.sandbox, staged(config.site.images.environment, config.site.scratch))
-    _check_hidden(config, sandbox, workloads)
+    check_contained(config, sandbox, workloads)
     if config.tasks.judge.model:
         Judge(config.tasks.judge)  # its key is missed now rather than at the first answer
     seen = {"name": sandbox.name, "gaps": list(sandbox.gaps)}
@@ -117,6 +120,9 @@ async def rollout(
         pool: EnvironmentPool | None = None
         shard = Shard(config, run, worker)
         stack.push_async_callback(shard.stop)
+        scratch = Path(config.site.scratch or tempfile.gettempdir())
+        programs = await stack.enter_async_context(Scorer(sandbox, config.environment, scratch))
+        score = Scoring(source.score, config.tasks.score_seconds, programs.run)
         begun: list[Workload] = []
 
         async def share(workload: Workload) -> None:
@@ -124,7 +130,6 @@ async def rollout(
             claims = Claims(workload.folder / "claims", owner, config.rollout.lease_seconds)
             if claims.has_free(workload.units):  # else no vLLM starts
                 if pool is None:
-                    scratch = Path(config.site.scratch or tempfile.gettempdir())
                     pool = EnvironmentPool(config.environment, sandbox, source.corpus, scratch)
                     await stack.enter_async_context(pool)
                 publish_json(workload.folder / "sandbox.json", seen)
@@ -132,7 +137,7 @@ async def rollout(
                 play = await shard.player(workload)
                 loaded = time.time() - began
                 slots = config.environment.slots
-                await work(workload, play, pool, source.score, config.rollout, config.seed, owner, slots, ends_soon)
+                await work(workload, play, pool, score, config.rollout, config.seed, owner, slots, ends_soon)
                 timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
                 append_json(workload.folder / "timing.jsonl", timing)
             await close(config, run, workload, worker)
@@ -160,9 +165,21 @@ def _is_played(workload: Workload) -> bool:
     return Claims(workload.folder / "claims", "", 0.0).all_done(workload.units)
 
 
-def _check_hidden(config: Config, sandbox: Sandbox, workloads: list[Workload]) -> None:
-    """`auto` is no leave to play a benchmark where the policy's code could read its copy, gold answers included."""
-    if sandbox.name != "subprocess" or config.site.sandbox == "subprocess" or not config.tasks.path:
+def check_contained(config: Config, sandbox: Sandbox, workloads: list[Workload]) -> None:
+    """`auto` is no leave to run the policy's code as a plain process on a shared machine, or beside gold answers.
+
+    Raises:
+        InputError: it would, and nobody has said that it may.
+    """
+    if sandbox.name != "subprocess" or config.site.sandbox == "subprocess":
+        return
+    if config.site.executor == "slurm":
+        raise InputError(
+            f"no sandbox works on node {os.uname().nodename}, so the policy's code would run as a plain process of "
+            "yours; set site.images.environment to an image or have bubblewrap installed, or allow it with "
+            "site.sandbox=subprocess"
+        )
+    if not config.tasks.path:
         return
     if any(task.answer is not None for workload in workloads for task in workload.tasks):
         raise InputError(
@@ -210,9 +227,10 @@ class Shard:
 
 def _player(team: Team, round_: int, shard: VllmShard) -> Player:
     async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+        starts = await shard.ready()
         episode = await team.run(task, environment, round=round_, attempt=attempt, seed=seed)
-        if episode.status == "infra_error" and not shard.is_alive:  # every episode to come would be one as well
-            raise InfrastructureError(f"vLLM ended while it was needed; see {shard.log}")
+        if episode.status in ("timeout", "infra_error") and await shard.revive(starts):
+            return replace(episode, status="infra_error", error="vLLM hung, and was started again")
         return episode
 
     return play

@@ -4,8 +4,7 @@ import asyncio
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -22,7 +21,6 @@ from aworld.trajectories.episode import Episode, sound
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 RENEWALS = 4  # of a claim, per lease
-SCORERS = 16  # answers that are scored at once, where a judge takes its time
 
 
 class Player(Protocol):
@@ -41,7 +39,7 @@ async def work(
     workload: Workload,
     play: Player,
     pool: EnvironmentPool,
-    score: Callable[[str | None, Task], float],
+    score: Callable[[str | None, Task], Awaitable[float]],
     config: Rollout,
     seed: int,
     owner: str,
@@ -75,7 +73,7 @@ async def work(
         reward = 0.0  # of an episode that failed or gave no answer, whatever a scorer makes of None
         try:
             if episode.answer is not None and episode.status != "infra_error":
-                reward = await asyncio.get_running_loop().run_in_executor(scorers, score, episode.answer, task)
+                reward = await score(episode.answer, task)
             episode = replace(episode, reward=reward)
         except Undecided as reason:
             episode = replace(episode, status="infra_error", error=str(reason))
@@ -104,7 +102,7 @@ async def work(
         else:
             print(f"warning: {claimed.task_id} was taken over by another worker; its lease ran out", file=sys.stderr)
 
-    with _first_failure(), _scorers() as scorers, journal.Journal(folder / f"{owner}.journal") as log:
+    with _first_failure(), journal.Journal(folder / f"{owner}.journal") as log:
         is_any_free = True
         while is_any_free and not ends_soon():
             is_any_free = False
@@ -140,16 +138,6 @@ async def _play_with_retries(
             if episode.status != "infra_error" or not left:
                 return replace(episode, seconds=episode.seconds | {"wait": waited})
     raise AssertionError("the last try returns or raises")
-
-
-@contextmanager
-def _scorers() -> Iterator[ThreadPoolExecutor]:
-    """Threads of their own: those that asyncio has by itself watch the sandboxes, which cannot wait for a judge."""
-    threads = ThreadPoolExecutor(SCORERS, "score")
-    try:
-        yield threads
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

@@ -15,7 +15,11 @@ def make_source(config: schema.Tasks, folder: Path) -> TaskSource:
     Raises:
         InputError: no source of that name.
     """
-    names = [m.name for m in pkgutil.iter_modules(__path__) if m.name not in ("task", "scoring", "judge", "prefetch")]
+    names = [
+        m.name
+        for m in pkgutil.iter_modules(__path__)
+        if m.name not in ("task", "scoring", "judge", "prefetch", "gym_score")
+    ]
     if config.source not in names:
         raise InputError(f"no task source '{config.source}' (tasks.source); valid: {', '.join(sorted(names))}")
     return importlib.import_module(f"{__name__}.{config.source}").source(config, folder)

@@ -16,8 +16,9 @@ import reasoning_gym
 from aworld import config as schema
 from aworld.errors import InputError
 from aworld.rundir import publish_folder
-from aworld.tasks.task import Task
+from aworld.tasks.task import Program, Task
 
+SCORER = Path(__file__).with_name("gym_score.py")
 SPLITS = ("train", "held_out")
 
 
@@ -36,13 +37,10 @@ class GymTasks:
             entry = ast.literal_eval(row["entry"])
             yield Task(row["task_id"], row["question"], row["answer"], 1, source="gym", metadata=entry)
 
-    def score(self, answer: str | None, task: Task) -> float:
-        """The dataset's own scorer, 0 to 1; what it cannot even read is worth 0."""
+    def score(self, answer: str | None, task: Task) -> Program:
+        """The dataset's own scorer. Some of them evaluate the answer as Python."""
         name = task.metadata["metadata"]["source_dataset"]
-        try:
-            return float(reasoning_gym.get_score_answer_fn(name)(answer, task.metadata))
-        except Exception:  # many scorers parse the answer as they would a right one
-            return 0.0
+        return Program(SCORER, {"dataset": name, "answer": answer, "entry": repr(task.metadata)})
 
 
 def source(config: schema.Tasks, folder: Path) -> GymTasks:

@@ -47,6 +47,22 @@ def check_fetched(path: Path) -> None:
             raise InputError(f"{path} is a pointer of Git LFS, not the file itself; fetch it: git lfs pull")
 
 
+@dataclass(frozen=True)
+class Program:
+    """A program that says what an answer is worth, where the answer has to be executed or parsed to know it.
+
+    It runs in a sandbox, for at most `environment.call_seconds`. What fails there, or takes longer, is worth 0.
+
+    Attributes:
+        file: a Python file with a function `score(request) -> float`, 0 to 1. It may import the packages of this
+            Python, and nothing of aworld.
+        request: what `score` gets, as JSON.
+    """
+
+    file: Path
+    request: dict[str, Any]
+
+
 class TaskSource(Protocol):
     """A benchmark or a generator of tasks, and the scorer that decides whether an answer is right."""
 
@@ -56,8 +72,10 @@ class TaskSource(Protocol):
         """The tasks of split `train` or `held_out`, in a fixed order."""
         ...
 
-    def score(self, answer: str | None, task: Task) -> float:
+    def score(self, answer: str | None, task: Task) -> "float | Program":
         """What an answer is worth, 0 to 1; 0 where the gold answer is withheld. Without an answer it is not asked.
+
+        It runs in the worker, so it executes nothing of an answer: for that it returns a Program.
 
         Raises:
             Undecided: it could not be said of this answer.

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from aworld.config import Training
 from aworld.training.algorithms import Algorithm, MicroBatch
 from aworld.trajectories.file import Trajectories
 
-# What happened to these is the machine's doing, not the policy's.
-NOT_TRAINED = (b"timeout", b"infra_error")
 # Lengths are padded to a multiple of it: sequence parallelism over up to as many ranks, and aligned kernels.
 LENGTH_MULTIPLE = 8
 
@@ -31,14 +30,25 @@ class Step:
     weights: np.ndarray
 
 
-def advantages(trajectories: Trajectories, algorithm: Algorithm) -> np.ndarray:
+def lost(table: np.ndarray, stalled_share: float) -> np.ndarray:
+    """Whether each episode ended as it did by the machine's doing, not the policy's: bool [E].
+
+    A policy that runs out of time has spent it, unless more than `stalled_share` of it was lost to engine or tools.
+    """
+    stalled = table["seconds_stalled"] > stalled_share * table["seconds_total"]
+    return (table["status"] == b"infra_error") | ((table["status"] == b"timeout") & stalled)
+
+
+def advantages(
+    trajectories: Trajectories, algorithm: Algorithm, stalled_share: float = Training.stalled_share
+) -> np.ndarray:
     """Advantage of each episode, float64 [E]; NaN for one that is not trained.
 
     Groups are the episodes of one task; those that were lost to the machine or sampled nothing are in no group.
     """
     table = trajectories.episodes
     result = np.full(len(table), np.nan)
-    usable = ~np.isin(table["status"], NOT_TRAINED) & (sampled_tokens(trajectories) > 0)
+    usable = ~lost(table, stalled_share) & (sampled_tokens(trajectories) > 0)
     for task in np.unique(table["task_id"][usable]):
         group = np.flatnonzero(usable & (table["task_id"] == task))
         result[group] = algorithm.advantages(table["reward"][group])
@@ -69,6 +79,7 @@ def steps(
     max_tokens: int,
     data_parallel: int,
     seed: tuple[int, ...],
+    stalled_share: float = Training.stalled_share,
 ) -> list[Step]:
     """The optimizer steps of one pass, in order.
 
@@ -79,7 +90,7 @@ def steps(
         max_tokens: sampled tokens an episode may have (the `constant` normalisation).
         data_parallel: ranks that share each step's micro-batches.
     """
-    advantage = advantages(trajectories, algorithm)
+    advantage = advantages(trajectories, algorithm, stalled_share)
     tokens = sampled_tokens(trajectories)
     begins, ends, owner = trajectories.spans()
     lengths, count = ends - begins, _count(trajectories)

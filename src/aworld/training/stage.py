@@ -181,6 +181,7 @@ class _Round:
                 max_tokens=config.agent.max_tokens,
                 data_parallel=parallel_state.get_data_parallel_world_size(),
                 seed=(config.seed, number, epoch),
+                stalled_share=training.stalled_share,
             )
         ]
         is_first, log = dist.get_rank() == 0, self.run_dir.round(number) / "steps.jsonl"

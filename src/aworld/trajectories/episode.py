@@ -59,7 +59,8 @@ class Episode:
         logprobs: log-probability (nats) of each sampled token, 0.0 where mask is 0; same length.
         answer: the text given as final answer, None when there is none.
         reward: what the scorer gave, 0 to 1.
-        seconds: wall-clock by phase: `wait` (for a sandbox, before `total` begins), `generate`, `tools`, `total`.
+        seconds: wall-clock by phase: `wait` (for a sandbox, before `total` begins), `generate`, `tools`, `total`; and
+            `stalled`, the part of it that the engine or a tool kept the policy waiting for nothing.
         policy_version: version of the weights that sampled every token of the episode.
         seed: from which each turn's sampling seed is derived.
         sampling: the sampling parameters.

@@ -16,8 +16,8 @@ from aworld.errors import InfrastructureError
 from aworld.rundir import publishing
 from aworld.trajectories.episode import Episode
 
-FORMAT_VERSION = 2
-PHASES = ("wait", "generate", "tools", "total")
+FORMAT_VERSION = 3
+PHASES = ("wait", "generate", "tools", "stalled", "total")
 COLUMNS = np.dtype(
     [
         ("task_id", h5py.string_dtype("utf-8", 128)),

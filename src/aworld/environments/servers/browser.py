@@ -15,7 +15,7 @@ from typing import Any
 from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
-from aworld.environments.servers import internet
+from aworld.environments.servers import internet, relay
 from aworld.environments.servers.result import error, in_parts, made, write_new
 
 MARK = "data-aworld"
@@ -63,6 +63,8 @@ class Browser:
         if program is None:
             raise internet.WebError("no Chromium on PATH; set AWORLD_CHROMIUM to one")
         proxy, bypass = internet.proxy(), os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        if not proxy and not internet.is_private_allowed():
+            proxy, bypass = await relay.start(), ""
         try:
             browser = await (await async_playwright().start()).chromium.launch(
                 executable_path=program,

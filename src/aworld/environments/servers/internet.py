@@ -8,8 +8,8 @@ import asyncio
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
@@ -60,11 +60,16 @@ async def get(
     limit = seconds()
     reason = f"no answer within {limit:g} s"
     with suppress(TimeoutError):
-        async with asyncio.timeout(limit), httpx.AsyncClient(timeout=limit / 2) as client:
+        tls = httpx.create_ssl_context()
+        async with (
+            asyncio.timeout(limit),
+            httpx.AsyncClient(verify=tls, timeout=limit / 2) as usual,
+            httpx.AsyncClient(verify=tls, timeout=limit / 2, trust_env=False) as direct,
+        ):
             for attempt in range(TRIES):
                 await asyncio.sleep(attempt**2 * 0.5)
                 try:
-                    return await _follow(client, httpx.URL(url, params=params or None), headers or {}, own)
+                    return await _follow(usual, direct, httpx.URL(url, params=params or None), headers or {}, own)
                 except httpx.TransportError as failure:
                     reason = str(failure) or type(failure).__name__
                 except WebError as failure:
@@ -92,35 +97,65 @@ def _by_proxy(url: httpx.URL) -> bool:
     return bool(proxies.get(url.scheme) or proxies.get("all")) and not proxy_bypass_environment(url.host)
 
 
-async def _follow(client: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], own: bool) -> Page:
+async def _follow(
+    usual: httpx.AsyncClient, direct: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], own: bool
+) -> Page:
+    headers = {"User-Agent": AGENT, **headers}
     for _ in range(REDIRECTS):
-        if not own:
-            await check(url)
-        async with client.stream("GET", url, headers={"User-Agent": AGENT, **headers}) as answer:
-            if answer.next_request is not None:
-                url = answer.next_request.url
+        addresses = [] if own else await check(url)
+        asked = _first(direct, url, addresses, headers) if addresses else usual.stream("GET", url, headers=headers)
+        async with asked as answer:
+            if answer.has_redirect_location:
+                url = url.join(answer.headers["location"])
                 continue
             if answer.status_code in AGAIN:
                 raise WebError(f"status {answer.status_code}", passing=True)
             if answer.is_error:
                 raise WebError(f"{url}: status {answer.status_code} {answer.reason_phrase}".strip())
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-            return Page(str(answer.url), kind, await _body(answer), answer.charset_encoding or "utf-8")
+            return Page(str(url), kind, await _body(answer, url), answer.charset_encoding or "utf-8")
     raise WebError(f"{url}: redirected more than {REDIRECTS} times")
 
 
-async def _body(answer: httpx.Response) -> bytes:
+@asynccontextmanager
+async def _first(
+    client: httpx.AsyncClient, url: httpx.URL, addresses: list[str], headers: Mapping[str, str]
+) -> AsyncIterator[httpx.Response]:
+    """The answer of the first of the host's addresses that can be connected to. The name is not looked up again: the
+    next answer may be another, an address of this site's network."""
+    name = {"Host": url.netloc.decode("ascii")}
+    for number, address in enumerate(addresses, 1):
+        there = url.copy_with(host=address)
+        known_as = {"sni_hostname": url.raw_host.decode("ascii")}  # its certificate is for the name
+        request = client.build_request("GET", there, headers={**headers, **name}, extensions=known_as)
+        try:
+            answer = await client.send(request, stream=True)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            if number == len(addresses):
+                raise
+            continue
+        try:
+            yield answer
+        finally:
+            await answer.aclose()
+        return
+
+
+async def _body(answer: httpx.Response, url: httpx.URL) -> bytes:
     limit = int(float(os.environ.get("AWORLD_WEB_MB", "20")) * 1e6)
     body = bytearray()
     async for piece in answer.aiter_bytes():
         body += piece
         if len(body) > limit:
-            raise WebError(f"{answer.url} is larger than {limit / 1e6:g} MB")
+            raise WebError(f"{url} is larger than {limit / 1e6:g} MB")
     return bytes(body)
 
 
-async def check(url: httpx.URL | str) -> None:
+async def check(url: httpx.URL | str) -> list[str]:
     """That it is http or https, and on the web, not on this site's network.
+
+    Returns the addresses of its host: connect to one of them. None where the URL holds an address itself, where a proxy
+    looks names up, and where this site's network is allowed.
 
     Raises:
         WebError: it is not on the web.
@@ -131,13 +166,13 @@ async def check(url: httpx.URL | str) -> None:
         raise WebError(f"{str(url)[:200]!r} is no address: {reason}") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise WebError(f"{str(url)[:200]!r} is not an http or https address")
-    if os.environ.get("AWORLD_WEB_PRIVATE") == "1":
-        return
+    if is_private_allowed():
+        return []
     try:
-        found = [ipaddress.ip_address(url.host)]
+        literal = ipaddress.ip_address(url.host)
     except ValueError:
         if _by_proxy(url):
-            return  # names are the proxy's to resolve
+            return []
         try:
             answers = await asyncio.get_running_loop().getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)
         except OSError as failure:
@@ -145,8 +180,21 @@ async def check(url: httpx.URL | str) -> None:
         except UnicodeError:  # a part of it is empty or too long
             raise WebError(f"{url.host[:200]} cannot be a host's name") from None
         found = [ipaddress.ip_address(answer[4][0]) for answer in answers]
-    if not all(address.is_global for address in found):
+        addresses = list(dict.fromkeys(map(str, found)))
+    else:
+        found, addresses = [literal], []
+    if not all(map(is_public, found)):
         raise WebError(f"{url.host} is not on the public web")
+    return addresses
+
+
+def is_private_allowed() -> bool:
+    """Whether the user lets the tools reach this site's own network."""
+    return os.environ.get("AWORLD_WEB_PRIVATE") == "1"
+
+
+def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.is_global
 
 
 def failed(reason: WebError) -> CallToolResult:
