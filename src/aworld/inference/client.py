@@ -1,5 +1,7 @@
 """The policy behind a vLLM shard: token ids in, token ids out."""
 
+from collections.abc import Sequence
+
 import httpx
 
 from aworld.agents.protocols import Completion, Sampling
@@ -8,13 +10,13 @@ from aworld.inference.shard import VllmShard
 
 
 class VllmPolicy:
-    """A Policy that a shard of ours serves."""
+    """A Policy that a shard of ours serves. `ends`: the tokens that end a turn."""
 
-    def __init__(self, shard: VllmShard, end_of_turn: int):
-        self.shard, self.end_of_turn = shard, end_of_turn
+    def __init__(self, shard: VllmShard, ends: Sequence[int]):
+        self.shard, self.ends = shard, ends
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
-        """Sample one turn; the end-of-turn token, when sampled, is the last of `token_ids`.
+        """Sample one turn; the token that ends it, when sampled, is the last of `token_ids`.
 
         Raises:
             InfrastructureError: the shard does not answer, or answers with less than was asked for.
@@ -31,7 +33,7 @@ class VllmPolicy:
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
             "seed": sampling.seed,
-            "stop_token_ids": [self.end_of_turn],
+            "stop_token_ids": list(self.ends),
             "logprobs": 0,  # of the sampled token alone
             "return_token_ids": True,
             "add_special_tokens": False,
@@ -47,5 +49,5 @@ class VllmPolicy:
             raise InfrastructureError(f"the vLLM shard failed: {error!r}; see {self.shard.log}") from error
         if len(token_ids) != len(logprobs):
             raise InfrastructureError(f"vLLM gave {len(token_ids)} tokens and {len(logprobs)} log-probabilities")
-        finish = "stop" if token_ids and token_ids[-1] == self.end_of_turn else "length"
+        finish = "stop" if token_ids and token_ids[-1] in self.ends else "length"
         return Completion(token_ids, logprobs, finish, version)
