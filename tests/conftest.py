@@ -13,6 +13,7 @@ from pathlib import Path
 import environment_image as environment_image_of
 import hypothesis
 import pytest
+import qwen3_tokenizer
 from minutes import TIERS, Minutes, tier
 
 from aworld import config as configuration
@@ -120,5 +121,14 @@ def environment_image() -> Path:
         return Path(given)
     try:
         return environment_image_of.environment_image()
+    except InputError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def qwen3() -> Path:
+    """The folder of Qwen3's own tokenizer and chat template; no weights."""
+    try:
+        return qwen3_tokenizer.qwen3_tokenizer()
     except InputError as reason:
         pytest.skip(str(reason))

@@ -158,6 +158,8 @@ class Agent:
     turn_tokens: int = 512  # sampled tokens per turn
     max_repeats: int = 4  # the same call so often in a row is played; one more ends the episode
     answer_form: str = "tag"  # tag: <answer>…</answer>, the paper's | final: FINAL ANSWER: …, GAIA's own
+    last_turn: str = "none"  # at a limit: answer: one turn more, for the answer alone | none: the episode ends
+    enable_thinking: bool = True  # of the policy's chat template, where it has such a switch
     context: str = "append"  # when it is full: append: the episode ends | drop: old turns go | summarise: … in words
     members: dict[str, Member] = field(default_factory=dict)  # several agents, by name
     order: list[str] = field(default_factory=list)  # of a workflow; empty: the first member alone
@@ -206,7 +208,7 @@ class Training:
 @dataclass
 class Evaluation:
     attempts: int = 2  # per held-out task
-    temperature: float = 1.0
+    temperature: float | None = None  # null: agent.temperature
     endpoint: Endpoint = field(default_factory=Endpoint)  # who is evaluated, instead of a policy of the run
 
 

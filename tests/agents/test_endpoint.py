@@ -18,7 +18,7 @@ import httpx
 import pytest
 from endpoint_server import Server
 
-from aworld.agents.endpoint import EndpointSpeaker, is_near
+from aworld.agents.endpoint import EndpointSpeaker, Refused, is_near
 from aworld.agents.team import Team
 from aworld.config import Agent, Endpoint, Environment
 from aworld.environments.pool import EnvironmentPool
@@ -74,11 +74,13 @@ def episode_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[E
     with asyncio.Runner() as runner:
         runner.run(pool.__aenter__())
 
-        def run(endpoint: Endpoint, config: Agent) -> Episode:
+        def run(
+            endpoint: Endpoint, config: Agent, speaker: EndpointSpeaker | None = None, task: Task = TASK
+        ) -> Episode:
             async def story() -> Episode:
                 async with pool.episode() as world:
-                    team = Team(config, EndpointSpeaker(endpoint, config))
-                    return await team.run(TASK, world, round=0, attempt=1, seed=3)
+                    team = Team(config, speaker or EndpointSpeaker(endpoint, config))
+                    return await team.run(task, world, round=0, attempt=1, seed=3)
 
             return runner.run(story())
 
@@ -191,6 +193,70 @@ def test_a_conversation_that_is_refused_ends_the_episode(play: Callable, refusal
     assert (last.role, last.is_error) == ("assistant", True) and f"status {refusal[0]}: {refusal[1]}" in last.text
     assert [len(body["messages"]) for body in asked] == [2, 4, 1]  # once, then a word to see whether it takes others
     assert asked[2] == asked[1] | {"messages": asked[2]["messages"]}
+
+
+@pytest.fixture
+def played(serve: Server, episode_of: Callable[..., Episode]) -> Callable[..., list[Episode]]:
+    """Episodes of one worker, each against its replies."""
+
+    def run(questions: list[str], *given: Any) -> list[Episode]:
+        endpoint = Endpoint(model="teacher", base_url=serve.address)
+        speaker = EndpointSpeaker(endpoint, CONFIG)
+        episodes = []
+        for question in questions:
+            serve.replies[:] = given
+            episodes.append(episode_of(endpoint, CONFIG, speaker, replace(TASK, question=question)))
+        return episodes
+
+    return run
+
+
+@pytest.mark.tools
+def test_what_meets_every_conversation_alike_ends_the_run(played: Callable) -> None:
+    """An API that wants something of conversations with tools that it does not get, or whose context is too small."""
+    refusal = (400, "reasoning_content is missing")
+    reason = "refused 3 conversations of 3 once the model has called a tool: .*status 400: reasoning_content is missing"
+    with pytest.raises(InputError, match=reason) as error:
+        played(["a"] * 4, say("hm", CALL), refusal, OK)
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=r"as soon as it is asked a question: .* maximum context length is 8192"):
+        played(["a", "b", "b"], (400, LENGTH), OK)
+
+
+@pytest.mark.tools
+def test_a_single_question_or_some_conversations_may_be_refused(played: Callable, serve: Server) -> None:
+    flagged = (400, "the input was flagged")
+    assert [e.status for e in played(["a"] * 5, flagged, OK)] == ["no_answer"] * 5
+    speaker = EndpointSpeaker(Endpoint(model="teacher", base_url=serve.address), CONFIG)
+    speaker.taken(True)
+    for question in "abcde":
+        speaker.refused(True, question, Refused("flagged", False))
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "reasoning_details"])
+def test_thoughts_of_a_turn_with_calls_go_back(play: Callable, key: str) -> None:
+    thoughts = [{"type": "reasoning.text", "text": "I add."}] if key == "reasoning_details" else "I add."
+    first, second = say("hm", CALL), say("<answer>42</answer>")
+    first["choices"][0]["message"][key] = thoughts
+    _, asked = play(first, second)
+    assert asked[1]["messages"][2][key] == thoughts
+
+
+@pytest.mark.tools
+def test_calls_that_the_server_left_in_the_text_are_made(play: Callable) -> None:
+    made = "I compute.\n<tool_call>\n" + json.dumps({"name": "python", "arguments": {"code": "6*7"}}) + "\n</tool_call>"
+    wrong = "<tool_call>\n{oops\n</tool_call>"
+    episode, asked = play(say(made), say(wrong), say("<answer>42</answer>"))
+    assert (episode.status, episode.answer) == ("answered", "42")
+    assert [(turn.tool, turn.is_error) for turn in episode.turns if turn.role == "tool"] == [
+        ("python", False),
+        (None, True),
+    ]
+    said, told, again, error = asked[2]["messages"][2:]
+    assert (said["content"], again["content"]) == (made, wrong) and "tool_calls" not in said
+    assert told == {"role": "user", "content": "<tool_response>\n42\n</tool_response>"}
+    assert "not valid JSON" in error["content"]
 
 
 @pytest.mark.tools

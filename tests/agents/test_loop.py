@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 from players import CONFIG, TASK
 
+from aworld.agents.loop import LAST, NUDGE
 from aworld.agents.protocols import Completion, Sampling
 from aworld.agents.team import asked
-from aworld.errors import InfrastructureError
+from aworld.errors import InfrastructureError, InputError
 
 pytestmark = pytest.mark.unit
 
@@ -167,3 +168,75 @@ def test_an_attachment_that_the_question_does_not_name_is_named(tmp_path):
     assert asked(replace(TASK, files=files)) == "What is 6*7?\n\nAttached: table.csv, photo.png"
     named = replace(TASK, question="What is in table.csv and photo.png?", files=files)
     assert asked(named) == named.question
+
+
+LASTING = replace(CONFIG, last_turn="answer")
+
+
+@pytest.mark.parametrize(
+    ("changes", "context", "status"),
+    [({"max_turns": 3}, 2000, "max_turns"), ({"max_tokens": 60}, 2000, "max_tokens"), ({}, 900, "max_tokens")],
+    ids=["turns", "tokens", "context"],
+)
+def test_at_a_limit_the_agent_may_give_its_answer(chat, play, script, changes, context, status):
+    class Asked:
+        """Calls until it is told that this was its last turn with tools."""
+
+        def __init__(self) -> None:
+            self.calling, self.answering = script(*[CALL] * 40), script("<answer>42</answer>")
+
+        async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
+            is_last = chat.decode(prompt_ids).endswith(f"{LAST}<|im_end|>" + chat.decode(chat.turn))
+            policy = self.answering if is_last else self.calling
+            return await policy.generate(prompt_ids, sampling)
+
+    config = replace(LASTING, **{"max_turns": 40, "max_repeats": 40, "max_tokens": 4000} | changes)
+    episode = play(Asked(), config, context)
+    assert (episode.status, episode.answer) == (status, "42")
+    roles = [turn.role for turn in episode.turns]
+    assert roles.count("tool") > 1 and roles[-2:] == ["tool", "assistant"]
+    assert len(episode.token_ids) <= context and sum(episode.mask) == episode.sampling["completion_tokens"]
+    assert play(Asked(), replace(config, last_turn="none"), context).answer is None
+
+
+def test_in_the_last_turn_nothing_is_called(play, script):
+    episode = play(script(*[CALL] * 4), replace(LASTING, max_turns=3))
+    assert (episode.status, episode.answer) == ("max_turns", None)
+    assert [turn.role for turn in episode.turns].count("tool") == 3
+
+
+def test_a_turn_without_call_and_answer_is_nudged_once(chat, play, script):
+    policy = script("It is 42.", CALL, "<answer>42</answer>")
+    assert play(policy, LASTING).answer == "42"
+    assert NUDGE in chat.decode(policy.asked[1][0])
+    episode = play(script("It is 42.", CALL, "It is 42."), LASTING)
+    assert (episode.status, [turn.role for turn in episode.turns].count("assistant")) == ("no_answer", 3)
+    assert play(script("It is 42."), CONFIG).status == "no_answer"
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers(play, script):
+    policy = script("<answer>42</answer>")
+    play(policy)
+    tokens = len(policy.asked[0][0])
+    with pytest.raises(InputError, match=f"question take {tokens} tokens, and the context holds {tokens}; raise"):
+        play(script("<answer>42</answer>"), CONFIG, tokens)
+    assert play(script(CALL), CONFIG, tokens + 1).status != "infra_error"
+
+
+def test_a_turn_that_ends_otherwise_is_closed_for_the_policy(chat, play):
+    """A base model ends its turns with <|endoftext|>: sampled, it stays, and what the template wants follows."""
+    end_of_text = chat.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+
+    class Base:
+        def __init__(self) -> None:
+            self.turns = iter([CALL, "<answer>42</answer>"])
+
+        async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
+            ids = [*chat.say(next(self.turns))[:-1], end_of_text]
+            return Completion(ids, [-0.5] * len(ids), "stop", 7)
+
+    episode = play(Base())
+    assert (episode.status, episode.answer) == ("answered", "42")
+    assert f"{CALL}<|endoftext|><|im_end|>\n<|im_start|>user\n<tool_response>" in chat.decode(episode.token_ids)
+    at = episode.token_ids.index(end_of_text)
+    assert episode.mask[at : at + 2] == [1, 0]

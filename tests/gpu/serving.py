@@ -50,7 +50,7 @@ async def serve(model, first: Path, second: Path, log: Path) -> Served:
 
     chat = ChatFormat(first)
     async with VllmShard(first, 0, replace(model, dtype="bfloat16"), log) as server:
-        policy = VllmPolicy(server, chat.end_of_turn)
+        policy = VllmPolicy(server, chat.ends)
 
         async def sample() -> list[Sample]:
             wanted = [(p, Sampling(max_tokens=MAX_TOKENS, seed=seed)) for p in prompts(first) for seed in range(SEEDS)]

@@ -81,7 +81,7 @@ async def check_that_only_we_reach(server: VllmShard) -> None:
 @asynccontextmanager
 async def shard(config, folder, log):
     async with VllmShard(folder, 0, config.model, log) as server:
-        yield server, VllmPolicy(server, ChatFormat(folder).end_of_turn)
+        yield server, VllmPolicy(server, ChatFormat(folder).ends)
 
 
 @pytest.mark.parametrize("tied", [pytest.param(False, marks=pytest.mark.deep), True])
@@ -124,9 +124,9 @@ def test_the_turn_ends_with_the_end_token_or_with_the_limit(config, checkpoint, 
         async with shard(config, folder, tmp_path / "vllm.log") as (server, policy):
             seeds = [policy.generate(prompts[0], Sampling(max_tokens=200, seed=seed)) for seed in range(24)]
             for completion in await asyncio.gather(*seeds):
-                ended = completion.token_ids[-1] == policy.end_of_turn
+                ended = completion.token_ids[-1] in policy.ends
                 assert completion.finish_reason == ("stop" if ended else "length")
-                assert policy.end_of_turn not in completion.token_ids[:-1]
+                assert not set(policy.ends) & set(completion.token_ids[:-1])
                 assert ended or len(completion.token_ids) == 200
             with pytest.raises(InfrastructureError, match=r"see .*vllm\.log"):
                 await policy.generate(prompts[0] * 1000, Sampling(max_tokens=4))
@@ -155,7 +155,7 @@ def test_vllm_in_an_image_samples_from_a_policy_of_links_and_from_the_next_one(
         async with VllmShard(run.policy(0), 0, config.model, log, site, folders(run)) as server:
             (vllm, *_) = psutil.Process(server.process.pid).children()
             assert vllm.environ()["APPTAINER_CONTAINER"] == str(environment_image)
-            policy = VllmPolicy(server, ChatFormat(run.policy(0)).end_of_turn)
+            policy = VllmPolicy(server, ChatFormat(run.policy(0)).ends)
             await check(policy, checkpoint(0), prompts, sampling)
             await server.load(run.policy(1), 1)
             await check(policy, checkpoint(1), prompts, sampling)

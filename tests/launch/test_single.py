@@ -1,6 +1,7 @@
 """The words of a single stage: each reaches the job, or is refused."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,23 @@ def test_another_split_under_a_name_that_was_begun_is_refused(run: RunDir) -> No
     assert "own was begun with the run's own tasks, not" in refused(
         launch("evaluate", run, "--name", "own", "--begin-only", "tasks=gaia-validation", *begun)
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["agent.temperature=0.6", "evaluation.temperature=1"], "evaluation.temperature=1 counts; set that"),
+        (["evaluation.endpoint.model=teacher", "agent.top_k=20"], "agent.top_k=20 and .* do not reach an endpoint"),
+        (
+            ["evaluation.endpoint.model=teacher", "agent.enable_thinking=false"],
+            r"enable_thinking=false do not reach .* in evaluation\.endpoint\.extra",
+        ),
+        (["agent.enable_thinking=false"], "has no such switch; leave it out"),
+    ],
+)
+def test_a_setting_that_would_not_reach_the_model_is_refused(run: RunDir, words: list[str], reason: str) -> None:
+    assert re.search(reason, refused(launch("evaluate", run, "--name", "other", "--begin-only", *words)))
+    assert not run.benchmark("other").exists()
 
 
 TEACHER = ["evaluation.endpoint.model=teacher", "evaluation.endpoint.base_url=http://one/v1", "agent=team"]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,8 @@ HOLDER = """
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDir:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")  # nobody gets so far as to load it
+def run(tmp_path: Path, checkpoint: Callable[..., Path]) -> RunDir:
+    (tmp_path / "model").symlink_to(checkpoint())
     config = configuration.load([*WORDS, f"runs={tmp_path}", "name=run", f"model.path={tmp_path}/model"])
     run = RunDir.of(config)
     publish_text(run.config, configuration.to_yaml(config))

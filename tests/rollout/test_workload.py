@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aworld import config as configuration
-from aworld.rollout.workload import Workload, round_workload
+from aworld.rollout.workload import Workload, evaluation_workload, round_workload
 from aworld.rundir import RunDir
 from aworld.tasks.synthetic import SyntheticTasks
 from aworld.tasks.task import Task
@@ -24,6 +24,17 @@ def test_no_round_holds_a_task_twice_and_every_pass_holds_all(tmp_path: Path) ->
     assert all(len({task.task_id for task in tasks}) == 6 for tasks in rounds)
     counts = Counter(task.task_id for tasks in rounds for task in tasks)
     assert set(counts.values()) == {3}  # 8 × 6 = 3 × 16
+
+
+def test_an_evaluation_samples_at_the_agents_temperature_unless_it_has_its_own(tmp_path: Path) -> None:
+    def temperature(*words: str) -> float:
+        config = configuration.load(["recipe=demo", "tasks.train=2", "tasks.held_out=2", *words])
+        source = SyntheticTasks(config.tasks, tmp_path / "tasks")
+        return evaluation_workload(config, RunDir(tmp_path), source, 0).temperature
+
+    assert temperature() == 1.0
+    assert temperature("agent.temperature=0.6") == 0.6
+    assert temperature("agent.temperature=0.6", "evaluation.temperature=0") == 0.0
 
 
 def an_episode(task: str, level: int, attempt: int, seconds: float) -> Episode:

@@ -3,32 +3,38 @@
 The model's own template is rendered once, for the prompt. From then on tokens are only appended: what the policy
 sampled, as it sampled it, and the tools' results. Nothing is re-tokenised and no past turn is rendered again (Qwen3's
 template would drop its <think> blocks, which changes the prefix under the policy's feet).
+
+Only the template's own text and that of this module becomes special or added tokens. The text of a question, a tool's
+result, its description or a colleague stays plain text, whatever it says.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast  # AutoTokenizer imports for four seconds
 
-from aworld.agents.protocols import ToolCall
+from aworld.agents.protocols import ToolCall, Utterance
+from aworld.agents.turns import END_OF_THOUGHT, THINK, parts
 from aworld.errors import InputError
 
 END_OF_TURN = "<|im_end|>"
-TURN = "\n<|im_start|>assistant\n"
-_CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|\Z)", re.DOTALL)
+END_OF_TEXT = "<|endoftext|>"  # ends a turn as well: Qwen3's generation config has both, a base model writes this one
+TURN = "<|im_start|>assistant\n"
+RESULT = "\n<|im_start|>user\n<tool_response>\n{}\n</tool_response>" + END_OF_TURN + "\n"
+MARK = "\ufdd0"  # breaks a special token's text within a prompt; Unicode keeps this character for internal use
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_FINAL = re.compile(r"(?:FINAL ANSWER|Final [Aa]nswer)[ *`]*[:：]")
+_FINAL = re.compile(r"(?:FINAL ANSWER|Final [Aa]nswer|^[ *`#>]*(?:[Tt]he )?final answer)[ *`]*[:：]", re.MULTILINE)
 _TEMPLATE = re.compile(r"\[([^\[\]]*)\]")
-# the template of some models opens the first thought itself, and the turn only says where it ends
-_THINK = re.compile(r"\A(?:(?!<think>).)*?</think>|<think>.*?(?:</think>|\Z)", re.DOTALL)
+_BOXED, _TEXT = r"\boxed{", re.compile(r"\\(?:text|mathrm|mathbf){([^{}]*)}")
 
 
 @dataclass(frozen=True)
 class ParsedTurn:
-    """What a turn of the policy says. `said` is its words alone; `error` tells what is wrong with its tool calls, and
+    """What a turn of a model says. `said` is its words alone; `error` tells what is wrong with its tool calls, and
     `wrong` is the first such call."""
 
     text: str
@@ -38,31 +44,55 @@ class ParsedTurn:
     error: str | None
     wrong: str = ""
 
+    def utterance(self, ended: bool, tokens: int) -> Utterance:
+        """As the agent takes it: an answer counts where nothing is called, and a malformed call where none is given."""
+        wrong = [ToolCall("", {"": self.wrong}, self.error)] if self.error is not None else []
+        answer = self.answer if not self.calls else None
+        calls = (*self.calls, *wrong) if answer is None else ()
+        return Utterance(self.text, self.said, calls, answer, ended, tokens)
+
 
 class ChatFormat:
     """The format of the model in `folder` (its tokenizer and chat template).
 
     Args:
         answer_form: how the policy gives its answer: `tag` or `final` (ANSWER_FORMS).
+        enable_thinking: as the template's variable of this name.
+
+    Attributes:
+        end_of_turn: the token that the template ends a turn with.
+        ends: all tokens with which the policy may end a turn.
+        turn: the tokens between two turns, with which a turn of the policy begins.
 
     Raises:
-        InputError: no such form.
+        InputError: no such form; there is no tokenizer or no template, or the template has another format.
     """
 
-    def __init__(self, folder: Path, answer_form: str = "tag"):
+    def __init__(self, folder: Path, answer_form: str = "tag", enable_thinking: bool = True):
         check_answer_form(answer_form)
-        self._answer_form = answer_form
+        self._answer_form, self._thinking = answer_form, enable_thinking
+        if not (folder / "tokenizer.json").is_file():
+            raise InputError(f"{folder} holds no tokenizer.json; add it from the Hugging Face folder of its model")
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        self.end_of_turn: int = self.tokenizer.convert_tokens_to_ids(END_OF_TURN)
-        self.turn = self._format(TURN)  # begins a turn of the policy
-        # Rust's tokenizer by itself: with this switch a special token's text in a tool's result stays mere text.
-        self._rust = self.tokenizer.backend_tokenizer
+        self._added: dict[str, int] = self.tokenizer.get_added_vocab()
+        longest_first = sorted(self._added, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._plainly = _without_added_tokens(self.tokenizer.backend_tokenizer)
+        beginning = self._beginning(folder)
+        self.end_of_turn: int = self._added[END_OF_TURN]
+        self.ends = tuple(self._added[end] for end in (END_OF_TURN, END_OF_TEXT) if end in self._added)
+        self.turn = self._format(f"\n{beginning}")
+        self._opens_thought = END_OF_THOUGHT not in beginning.rpartition(THINK)[2] and THINK in beginning
 
     def prompt(self, system: str, question: str, tools: list[dict[str, Any]]) -> list[int]:
         """The tokens up to the policy's first turn."""
         messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
-        text = self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, tokenize=False)
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        text = self._render(self._marked(messages), tools=self._marked(tools), add_generation_prompt=True)
+        ids, at = [], 0
+        for found in self._special.finditer(text):
+            ids += [*self._plain(text[at : found.start()].replace(MARK, "")), self._added[found[0]]]
+            at = found.end()
+        return [*ids, *self._plain(text[at:].replace(MARK, ""))]
 
     def observation(self, results: list[str], ended: bool = True) -> list[int]:
         """The tokens from the end of the policy's turn up to `turn`, with which its next one begins.
@@ -81,8 +111,9 @@ class ChatFormat:
         return [*ids, *self._format("\n<|im_start|>user\n"), *self._plain(text), self.end_of_turn]
 
     def say(self, text: str) -> list[int]:
-        """A whole turn of an assistant who writes `text`."""
-        return [*self._format(text), self.end_of_turn]
+        """A whole turn of an assistant who writes `text`, without a thought of its own."""
+        closed = f"\n{END_OF_THOUGHT}\n\n{text}" if self._opens_thought else text
+        return [*self._format(closed), self.end_of_turn]
 
     def decode(self, token_ids: list[int]) -> str:
         """For people and for parsing; never encoded again."""
@@ -90,28 +121,83 @@ class ChatFormat:
 
     def parse(self, token_ids: list[int]) -> ParsedTurn:
         """Read a turn. Never raises: a malformed call becomes an error for the policy to read."""
-        text = self.decode(token_ids).removesuffix(END_OF_TURN)
-        said = _THINK.sub("", text)
-        calls: list[ToolCall] = []
-        error, wrong = None, ""
-        for body, end in _CALL.findall(said):
-            call = _tool_call(body) if end else "the tool call is not closed by </tool_call>"
-            if isinstance(call, ToolCall):
-                calls.append(call)
-            elif error is None:
-                error, wrong = call, body
-        answer = final_answer(text, self._answer_form)
-        return ParsedTurn(text, without_thoughts(text), tuple(calls), answer, error, wrong)
+        end = len(token_ids)
+        while end and token_ids[end - 1] in self.ends:
+            end -= 1
+        return read_turn(self.decode(token_ids[:end]), self._answer_form, self._opens_thought)
+
+    def _render(self, messages: list[dict[str, Any]], **variables: Any) -> str:
+        variables = {"enable_thinking": self._thinking, **variables}
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, **variables)
+
+    def _beginning(self, folder: Path) -> str:
+        """What the template begins a turn of the model with.
+
+        Raises:
+            InputError: there is no template; it has another format; there is no thinking to be switched off.
+        """
+        if not self.tokenizer.chat_template:
+            raise InputError(f"{folder} has no chat template; take an instruct model, or add its chat_template.jinja")
+        call = {"type": "function", "function": {"name": "f", "arguments": {"x": "1"}}}
+        talk: list[dict[str, Any]] = [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "r"},
+        ]
+        try:
+            told = self._render(talk, add_generation_prompt=False)
+            asked, thinking = (self._render(talk, add_generation_prompt=True, **v) for v in ({}, _THINKING))
+        except (TemplateError, TypeError, ValueError) as error:
+            raise InputError(f"the chat template of {folder} cannot be used: {' '.join(str(error).split())}") from None
+        beginning = asked.removeprefix(told)
+        is_hermes = parts(told).calls == (ToolCall("f", {"x": "1"}),) and told.endswith(RESULT.format("r"))
+        if not is_hermes or not beginning.startswith(TURN):
+            raise InputError(
+                f"the chat template of {folder} is not ChatML with Hermes tool calls (JSON within <tool_call>), as "
+                "Qwen3's is; take a model with such a template"
+            )
+        if not self._thinking and asked == thinking:
+            raise InputError(
+                f"agent.enable_thinking=false: the chat template of {folder} has no such switch; leave it out"
+            )
+        return beginning
+
+    def _marked(self, value: Any) -> Any:
+        """Messages or tools, with the text of special and added tokens broken by MARK."""
+        if isinstance(value, str):
+            return self._special.sub(lambda found: found[0][0] + MARK + found[0][1:], value)
+        if isinstance(value, dict):
+            return {self._marked(key): self._marked(inner) for key, inner in value.items()}
+        return [self._marked(inner) for inner in value] if isinstance(value, list) else value
 
     def _format(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def _plain(self, text: str) -> list[int]:
-        self._rust.encode_special_tokens = True
-        try:
-            return self._rust.encode(text, add_special_tokens=False).ids
-        finally:
-            self._rust.encode_special_tokens = False
+        """Half a surrogate pair, which no UTF-8 holds, becomes a question mark."""
+        return self._plainly.encode(text.encode(errors="replace").decode(), add_special_tokens=False).ids
+
+
+_THINKING = {"enable_thinking": True}
+
+
+def _without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:
+    """The same model, which takes the text of a special or added token for any other text.
+
+    `encode_special_tokens` would not do: Qwen3's <think> and <tool_call> are added tokens that are not special.
+    """
+    plain = Tokenizer(tokenizer.model)
+    if tokenizer.normalizer is not None:
+        plain.normalizer = tokenizer.normalizer
+    if tokenizer.pre_tokenizer is not None:
+        plain.pre_tokenizer = tokenizer.pre_tokenizer
+    return plain
+
+
+def read_turn(text: str, answer_form: str, is_thinking: bool = False) -> ParsedTurn:
+    """Read a turn's text. `is_thinking`: its thought was opened before it began."""
+    found = parts(text, is_thinking)
+    return ParsedTurn(text, found.words, found.calls, ANSWER_FORMS[answer_form](found.words), found.error, found.wrong)
 
 
 def check_answer_form(name: str) -> None:
@@ -124,47 +210,50 @@ def check_answer_form(name: str) -> None:
 
 
 def final_answer(text: str, form: str) -> str | None:
-    """The last answer that a turn gives, outside of its thoughts and tool calls."""
-    return ANSWER_FORMS[form](without_thoughts(text))
+    """The last answer that a turn gives, outside of its thought and tool calls."""
+    return ANSWER_FORMS[form](parts(text).words)
 
 
-def _tagged(text: str) -> str | None:
-    answers = _TAG.findall(text)
-    return answers[-1].strip() if answers else None
+def _tagged(words: str) -> str | None:
+    answers = _TAG.findall(words)
+    return _bare(answers[-1].strip()) if answers else _boxed(words)
 
 
-def _final(text: str) -> str | None:
+def _final(words: str) -> str | None:
     """The line that the last FINAL ANSWER: begins, or stands above; without emphasis, and without the brackets in which
     GAIA's prompt has YOUR FINAL ANSWER."""
-    for part in reversed(_FINAL.split(text)[1:]):
+    for part in reversed(_FINAL.split(words)[1:]):
         lines = (line.strip("*` \t\r") for line in part.splitlines())
         if answer := next(filter(None, lines), ""):
             whole = _TEMPLATE.fullmatch(answer)
-            return whole[1].strip("*` ") if whole else answer
-    return None
+            return whole[1].strip("*` ") if whole else _bare(answer)
+    return _boxed(words)
 
 
 ANSWER_FORMS = {"tag": _tagged, "final": _final}
 
 
-def without_thoughts(text: str) -> str:
-    """A turn's words alone, without its thoughts and tool calls."""
-    return _CALL.sub("", _THINK.sub("", text)).strip()
+def _boxed(words: str) -> str | None:
+    r"""What the last \boxed{…} holds."""
+    begin = words.rfind(_BOXED)
+    box = _box(words[begin:]) if begin >= 0 else None
+    return box and box[0]
 
 
-def _tool_call(body: str) -> ToolCall | str:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        return f"the tool call is not valid JSON: {error}"
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        return 'the tool call is not an object with a "name"'
-    arguments = value.get("arguments", {})
-    if isinstance(arguments, str):  # some models write the arguments as a JSON string
-        try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            return 'the "arguments" of the tool call are not valid JSON'
-    if not isinstance(arguments, dict):
-        return 'the "arguments" of the tool call are not an object'
-    return ToolCall(value["name"], arguments)
+def _bare(answer: str) -> str:
+    r"""An answer that is one \boxed{…}, maybe within $…$, without it."""
+    inner = answer.strip("$ .")
+    box = _box(inner) if inner.startswith(_BOXED) else None
+    return box[0] if box and not box[1] else answer
+
+
+def _box(text: str) -> tuple[str, str] | None:
+    r"""What the \boxed{…} at the beginning holds, with the braces in it, and what follows it; None: it has no end."""
+    depth = 1
+    for at in range(len(_BOXED), len(text)):
+        depth += {"{": 1, "}": -1}.get(text[at], 0)
+        if not depth:
+            inner = text[len(_BOXED) : at].strip()
+            mere = _TEXT.fullmatch(inner)
+            return mere[1].strip() if mere else inner, text[at + 1 :]
+    return None

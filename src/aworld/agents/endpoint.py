@@ -8,13 +8,13 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 
 from aworld import config as schema
-from aworld.agents.chat import check_answer_form, final_answer, without_thoughts
+from aworld.agents.chat import check_answer_form, read_turn
 from aworld.agents.protocols import Utterance
 from aworld.agents.reply import Reply, read
 from aworld.errors import InfrastructureError, InputError
@@ -24,6 +24,7 @@ TRIES = 4
 CHARS_PER_TOKEN = 3  # of what has been said since the endpoint last counted
 GREETING = [{"role": "user", "content": "Reply with the word ok."}]
 GREETING_TOKENS = 16
+CONVERSATIONS = 3  # that are refused, and none taken, before the run stops
 TOO_LONG = re.compile(r"context|token|too (?:long|large)|length", re.IGNORECASE)
 
 
@@ -52,6 +53,8 @@ class EndpointSpeaker:
         self._is_near = is_near(host(endpoint))
         self._headers = {"Content-Type": "application/json", **key_header(endpoint)}
         self._ssl = httpx.create_ssl_context()
+        self._taken: set[bool] = set()  # whether conversations were with or without a turn of the model's
+        self._refused: dict[bool, list[str]] = {False: [], True: []}  # the questions of those that were not
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -94,6 +97,27 @@ class EndpointSpeaker:
                 is_too_long = reply.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE or TOO_LONG.search(reply.text)
                 raise Refused(f"the endpoint refuses this, {reason}", bool(is_too_long))
         raise InfrastructureError(f"{self.endpoint.model} at {self.endpoint.base_url} did not answer: {reason}")
+
+    def taken(self, is_later: bool) -> None:
+        """The endpoint has replied in a conversation; `is_later`: which had a turn of the model's already."""
+        self._taken.add(is_later)
+
+    def refused(self, is_later: bool, question: str, reason: Refused) -> None:
+        """The endpoint has refused a conversation, though it takes a short word asked in the same way.
+
+        Raises:
+            InputError: it refuses every conversation at this point. One question may be flagged or too long by itself,
+                so the first request has to be refused for two questions.
+        """
+        questions = self._refused[is_later]
+        questions.append(question)
+        if is_later in self._taken or len(questions) < CONVERSATIONS or not (is_later or len(set(questions)) > 1):
+            return
+        asked = "once the model has called a tool" if is_later else "as soon as it is asked a question"
+        raise InputError(
+            f"{self.endpoint.model} at {self.endpoint.base_url} refused {len(questions)} conversations of "
+            f"{len(questions)} {asked}: {reason}; check the endpoint's context and extra, and the agent's turn_tokens"
+        )
 
     async def _greet(self, like: dict[str, Any]) -> int:
         """The status of the reply to a word that is asked like that; 0: none came that can be understood.
@@ -156,9 +180,13 @@ class MessageConversation:
     @property
     def room(self) -> int:
         if not self.speaker.endpoint.context:
-            return sys.maxsize
+            return self.context
         since = len(json.dumps(self._messages[self._counted :])) // CHARS_PER_TOKEN
-        return self.speaker.endpoint.context - self._used - since
+        return self.context - self._used - since
+
+    @property
+    def context(self) -> int:
+        return self.speaker.endpoint.context or sys.maxsize
 
     async def say(self, max_tokens: int, seed: int) -> Utterance:
         c, endpoint = self.speaker.config, self.speaker.endpoint
@@ -172,25 +200,28 @@ class MessageConversation:
             **({"tools": self.tools} if self.tools else {}),
             **endpoint.extra,
         }
+        is_later = any(message["role"] == "assistant" for message in self._messages)
         try:
             reply = await self.speaker.complete(body)
         except Refused as refusal:  # asked again it would be refused again: there the model ends
+            self.speaker.refused(is_later, self.question, refusal)
             return Utterance(f"[{refusal}]", "", (), None, not refusal.is_too_long, 0, is_error=True)
+        self.speaker.taken(is_later)
         self.token_ids += reply.token_ids
         self._messages.append(reply.message)
         self._used = reply.total
         self._counted = len(self._messages) if reply.total else 0
-        return Utterance(
-            reply.shown,
-            without_thoughts(reply.text),
-            reply.calls,
-            final_answer(reply.text, c.answer_form) if not reply.calls else None,
-            reply.ended,
-            reply.tokens,
-        )
+        read = replace(read_turn(reply.text, c.answer_form), text=reply.shown)
+        if reply.calls:  # else those that its server has left in the text count
+            read = replace(read, calls=reply.calls, error=None)
+        return read.utterance(reply.ended, reply.tokens)
 
     def hear(self, results: list[str]) -> None:
-        calls = self._messages[-1]["tool_calls"]
+        calls = self._messages[-1].get("tool_calls")
+        if calls is None:  # they were in the text: so are the results, as Qwen3's template writes them
+            responses = [f"<tool_response>\n{result}\n</tool_response>" for result in results]
+            self._messages.append({"role": "user", "content": "\n".join(responses)})
+            return
         self._messages += [
             {"role": "tool", "tool_call_id": call["id"], "content": result}
             for call, result in zip(calls, results, strict=True)

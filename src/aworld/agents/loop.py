@@ -10,13 +10,16 @@ from typing import Any
 from aworld import config as schema
 from aworld.agents.messages import URGENT, Exchange, Message
 from aworld.agents.protocols import Conversation, Environment, Observation, Speaker, ToolCall, Utterance
-from aworld.agents.roles import ASK, HAND_TO, TOOLS, members, offered, prompt
-from aworld.errors import AWorldError
+from aworld.agents.roles import ASK, HAND_TO, TOOLS, USER, members, offered, order, prompt
+from aworld.errors import AWorldError, InputError
 from aworld.trajectories.episode import Status, Turn
 
 SLOW = 3.0  # a turn that takes so many times as long as the turns before it, token for token, has stalled
 OBJECTIONS = 2  # of a guard to one agent's answers; the answer after that stands
 ACCEPTS = re.compile(r"[\W_]*accept\b", re.IGNORECASE)
+NUDGE = "You have neither called a tool nor given a final answer. Go on, and give it in the form that you were told."
+LAST = "This was your last turn with tools. Give your final answer now, in the form that you were told."
+LAST_SHARE = 8  # at most this part of a context is kept free for the last turn
 UNFINISHED = "[not finished]"
 DROPPED = "[Your first turns are left out here.]"
 SUMMARISE = "Your context is nearly full. Write down all that you have found out so far and what is left to do."
@@ -25,7 +28,8 @@ SUMMARY = "[Your first turns are left out here. You noted:]\n"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an agent ended with a question; `said` is the last it said, also without an answer."""
+    """How an agent ended with a question; `said` is the last it said, also without an answer. An answer with the status
+    of a limit was given in the last turn."""
 
     status: Status
     answer: str | None
@@ -107,6 +111,7 @@ class Work:
     said: str = ""
     answer: str | None = None  # not yet seen by the guard
     objections: int = 0
+    is_nudged: bool = False
     began: float = 0.0  # of the call
 
 
@@ -174,25 +179,59 @@ class Agent:
     async def _speak(self, work: Work, exchange: Exchange) -> None:
         c, record = self.config, self.record
         if record.spoken >= c.max_turns:
-            return self._end(work, exchange, "max_turns")
+            return await self._last(work, exchange, "max_turns")
+        if work.talk.room < 1 and not record.spoken:
+            context = work.talk.context
+            raise InputError(
+                f"system prompt, tools and question take {context - work.talk.room} tokens, and the context holds "
+                f"{context}; raise model.shard.max_model_len (or the endpoint's context), give fewer tools, or leave "
+                f"the task out: {work.question[:80]!r}"
+            )
         if c.context != "append" and work.talk.room < c.turn_tokens * (3 if c.context == "summarise" else 1):
             await self._shorten(work)
         limit = self._limit(work)
         if limit < 1:
-            return self._end(work, exchange, "max_tokens")
+            return await self._last(work, exchange, "max_tokens")
         said = await self._say(work, limit)
+        if said.is_error:
+            return self._end(work, exchange, "no_answer" if said.ended else "max_tokens")
         if not said.ended and not said.calls:
-            return self._end(work, exchange, "max_tokens")
+            return await self._last(work, exchange, "max_tokens")
         if said.answer is not None:
             return self._answer(work, said.answer, exchange)
         if not said.calls:
-            return self._end(work, exchange, "no_answer")
+            return await self._nudge(work, exchange)
         work.calls, work.results = deque(said.calls), []
         return await self._act(work, exchange)
 
     def _limit(self, work: Work) -> int:
-        """Tokens that the next turn may have."""
-        return min(self.config.turn_tokens, self.config.max_tokens - self.record.sampled, work.talk.room)
+        """Tokens that the next turn may have; the last one finds some room in the context."""
+        c, room = self.config, work.talk.room
+        if c.context == "append" and self._may_be_asked_again(work):
+            room -= min(c.turn_tokens, work.talk.context // LAST_SHARE)
+        return min(c.turn_tokens, c.max_tokens - self.record.sampled, room)
+
+    def _may_be_asked_again(self, work: Work) -> bool:
+        """Whether its answer is the episode's, and it has a last turn."""
+        answers = work.task.sender == USER and work.task.receiver == order(self.config)[-1]
+        return answers and self.config.last_turn == "answer"
+
+    async def _nudge(self, work: Work, exchange: Exchange) -> None:
+        """After a turn with neither call nor answer: once it may go on."""
+        if work.is_nudged or not self._may_be_asked_again(work):
+            return self._end(work, exchange, "no_answer")
+        work.is_nudged = True
+        work.talk.told(NUDGE)
+        return await self._speak(work, exchange)
+
+    async def _last(self, work: Work, exchange: Exchange, limit: Status) -> None:
+        """At a limit: end, after one turn beyond it in which nothing but an answer counts."""
+        if self._may_be_asked_again(work) and work.talk.room > 0:
+            work.talk.told(LAST)
+            if (tokens := min(self.config.turn_tokens, work.talk.room)) > 0:
+                said = await self._say(work, tokens)
+                work.answer = said.answer if said.ended else None
+        self._end(work, exchange, limit)
 
     async def _say(self, work: Work, limit: int) -> Utterance:
         record, began = self.record, self.record.now
@@ -295,7 +334,7 @@ class Agent:
         work.results.append(seen.text)
 
     def _end(self, work: Work, exchange: Exchange, status: Status) -> None:
-        outcome = Outcome(status, work.answer if status == "answered" else None, work.said)
+        outcome = Outcome(status, work.answer, work.said)
         exchange.send("answer", self.name, work.task.sender, outcome, work.task.number)
 
 

@@ -70,6 +70,7 @@ class Conversation(Protocol):
         token_ids, mask, logprobs: as in an Episode; of an endpoint, what it told of the tokens it sampled.
         policy_version: of the weights that sampled last; -1: not the policy's, or nothing yet.
         room: tokens that still fit.
+        context: tokens that fit in all.
     """
 
     @property
@@ -89,6 +90,9 @@ class Conversation(Protocol):
 
     @property
     def room(self) -> int: ...
+
+    @property
+    def context(self) -> int: ...
 
     async def say(self, max_tokens: int, seed: int) -> Utterance:
         """The model's next turn. Raises InfrastructureError."""

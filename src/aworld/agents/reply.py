@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from aworld.agents.protocols import ToolCall
 
+THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")  # where endpoints give them
 BYTES_PER_TOKEN = 3  # fewer than most text has, so that what nobody counted is rather too much than too little
 LARGEST = 2**31  # what a token's id and a count are below
 
@@ -16,7 +17,8 @@ T = TypeVar("T")
 class Reply:
     """
     Attributes:
-        message: as it goes back into the conversation.
+        message: as it goes back into the conversation; with calls its thoughts go back as well, which some APIs require
+            and without which a model would not know why it called.
         shown: what a person reads of it: its thoughts, where the endpoint gives them, its words, its calls.
         ended: whether the model ended it itself; else it was cut at the limit.
         token_ids: sampled, where the endpoint gives them.
@@ -46,14 +48,15 @@ def read(body: Any) -> Reply:
     text = _words(message.get("content"))
     pairs = [_call(n, call) for n, call in enumerate(_a(list, message.get("tool_calls") or [], "tool_calls"))]
     sent, calls = [sent for sent, _ in pairs], tuple(call for _, call in pairs)
-    thoughts = [message[key] for key in ("reasoning_content", "reasoning") if isinstance(message.get(key), str)]
+    kept = {key: message[key] for key in THOUGHTS if message.get(key)}
+    thoughts = [message[key] for key in THOUGHTS if isinstance(message.get(key), str)]
     written = [f"{call['function']['name']}({call['function']['arguments']})" for call in sent]
     shown = "\n".join(part for part in (*thoughts[:1], text, *written) if part)
     usage = body["usage"] if isinstance(body.get("usage"), dict) else {}
     token_ids = _token_ids(choice.get("token_ids"))
     estimate = len(shown.encode(errors="replace")) // BYTES_PER_TOKEN + 1
     return Reply(
-        {"role": "assistant", "content": text, **({"tool_calls": sent} if sent else {})},
+        {"role": "assistant", "content": text, **(kept | {"tool_calls": sent} if sent else {})},
         text,
         calls,
         shown,

@@ -11,6 +11,7 @@ ALONE = "agent"
 USER, TOOLS = "user", "tools"
 ASK, HAND_TO = "ask_", "hand_to_"
 CONTEXTS = ("append", "drop", "summarise")
+LAST_TURNS = ("answer", "none")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
@@ -28,7 +29,7 @@ def check(config: Agent) -> None:
     """
     Raises:
         InputError: an agent that is named is not there, agents ask each other in a circle, or an order comes back to
-            one it had; or there is no such way to keep a context short.
+            one it had; or there is no such way to keep a context short, or to end.
     """
     them = members(config)
     for name, member in them.items():
@@ -50,6 +51,8 @@ def check(config: Agent) -> None:
         TopologicalSorter({name: [*member.asks, *_guard(member)] for name, member in them.items()}).prepare()
     except CycleError as cycle:
         raise InputError(f"agent.members ask in a circle: {' → '.join(reversed(cycle.args[1]))}") from None
+    if config.last_turn not in LAST_TURNS:
+        raise InputError(f"agent.last_turn={config.last_turn}: no such way; valid: {', '.join(LAST_TURNS)}")
     if config.context not in CONTEXTS:
         raise InputError(f"agent.context={config.context}: no such way; valid: {', '.join(CONTEXTS)}")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from aworld import config as schema
 from aworld.agents.chat import ChatFormat
-from aworld.agents.protocols import Policy, Sampling, ToolCall, Utterance
+from aworld.agents.protocols import Policy, Sampling, Utterance
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TokenConversation:
     def __post_init__(self) -> None:
         self._chat = self.speaker.chat
         self._turns: list[int] = []  # where each of the policy's began
-        self._ended = True  # the policy its last turn
+        self._ended = True  # the policy closed its last turn with the end-of-turn token
         self._began = True  # what comes next is the policy's: its turn has its beginning
         self._aside: int | None = None
         self._append(self._chat.prompt(self.system, self.question, self.tools))
@@ -52,6 +52,10 @@ class TokenConversation:
     @property
     def room(self) -> int:
         return self.speaker.context - len(self.token_ids) - (0 if self._began else len(self._chat.turn))
+
+    @property
+    def context(self) -> int:
+        return self.speaker.context
 
     async def say(self, max_tokens: int, seed: int) -> Utterance:
         c = self.speaker.config
@@ -63,12 +67,9 @@ class TokenConversation:
         self._turns.append(len(self.token_ids))
         self._append(completion.token_ids, completion.logprobs)
         self.policy_version = completion.policy_version
-        self._ended = completion.finish_reason == "stop"
+        self._ended = completion.token_ids[-1:] == [self._chat.end_of_turn]  # <|endoftext|> is to be followed by it
         parsed = self._chat.parse(completion.token_ids)
-        wrong = [ToolCall("", {"": parsed.wrong}, parsed.error)] if parsed.error is not None else []
-        answer = parsed.answer if not parsed.calls else None
-        calls = (*parsed.calls, *wrong) if answer is None else ()
-        return Utterance(parsed.text, parsed.said, calls, answer, self._ended, len(completion.token_ids))
+        return parsed.utterance(completion.finish_reason == "stop", len(completion.token_ids))
 
     def hear(self, results: list[str]) -> None:
         self._heard(self._chat.observation(results, self._ended))

@@ -1,6 +1,7 @@
 """The policy behind a vLLM shard: token ids in, token ids out."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -13,14 +14,14 @@ LOWEST = -9999.0  # what vLLM writes for a log-probability of -inf
 
 
 class VllmPolicy:
-    """A Policy that a shard of ours serves."""
+    """A Policy that a shard of ours serves. `ends`: the tokens that end a turn."""
 
-    def __init__(self, shard: VllmShard, end_of_turn: int):
-        self.shard, self.end_of_turn = shard, end_of_turn
+    def __init__(self, shard: VllmShard, ends: Sequence[int]):
+        self.shard, self.ends = shard, ends
         self.vocabulary = _vocabulary(shard.policy)
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
-        """Sample one turn; the end-of-turn token, when sampled, is the last of `token_ids`.
+        """Sample one turn; the token that ends it, when sampled, is the last of `token_ids`.
 
         Raises:
             InfrastructureError: the shard does not answer, or with something that cannot be trained on.
@@ -37,7 +38,7 @@ class VllmPolicy:
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
             "seed": sampling.seed,
-            "stop_token_ids": [self.end_of_turn],
+            "stop_token_ids": list(self.ends),
             "logprobs": 0,  # of the sampled token alone
             "return_token_ids": True,
             "add_special_tokens": False,
@@ -52,7 +53,7 @@ class VllmPolicy:
             check(token_ids, logprobs, self.vocabulary)
         except (httpx.HTTPError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise InfrastructureError(f"the vLLM shard failed: {error!r}; see {self.shard.log}") from error
-        finish = "stop" if token_ids and token_ids[-1] == self.end_of_turn else "length"
+        finish = "stop" if token_ids and token_ids[-1] in self.ends else "length"
         return Completion(token_ids, logprobs, finish, version)
 
 

@@ -54,8 +54,9 @@ def check(config: Config) -> None:
     """What the schema cannot say.
 
     Raises:
-        InputError: there is no such executor, mode or algorithm, the agents do not fit together, a layout does not fit
-            its nodes, or nothing is here to run the images that are named.
+        InputError: there is no such executor, mode or algorithm, the agents do not fit together, the model's chat
+            template has another format, a layout does not fit its nodes, or nothing is here to run the images that are
+            named.
     """
     if config.site.executor not in ("local", "slurm"):
         raise InputError(f"site.executor={config.site.executor} is not there; valid: local, slurm")
@@ -69,6 +70,7 @@ def check(config: Config) -> None:
     if config.training.cold_start.tasks and config.agent.members:
         raise InputError("agent.members: the cold start's expert plays alone; set training.cold_start.tasks=0")
     algorithms.check(config.training)
+    _check_chat(config)
     for stage in (config.site.rollout, config.site.evaluate):
         wanted = stage.tasks_per_node * config.model.shard.tensor_parallel_size
         if stage.gpus_per_node and wanted > stage.gpus_per_node:
@@ -86,6 +88,16 @@ def check(config: Config) -> None:
             f"site.train has {config.site.train.tasks} tasks (nodes × tasks_per_node), no multiple of "
             f"model.parallel's {ranks} (tensor × pipeline); change one of them"
         )
+
+
+def _check_chat(config: Config) -> None:
+    if config.model.path is None:
+        if not config.agent.enable_thinking:
+            raise InputError("agent.enable_thinking=false: the model that is made here does not think; leave it out")
+    elif (Path(config.model.path) / "config.json").is_file():  # else it is no checkpoint, and `prepare` says so
+        from aworld.agents.chat import ChatFormat  # importing transformers takes a second
+
+        ChatFormat(Path(config.model.path), config.agent.answer_form, config.agent.enable_thinking)
 
 
 def _check_servers(config: Config) -> None:

@@ -57,6 +57,8 @@ def launch_stage(kind: str, text: str | None) -> int:
             there = ", ".join(str(version) for version in run.policies()) or "none"
             raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
         roles.check(config.agent)
+        if kind == "evaluate":
+            _check_model(config, run, arguments.number, arguments.words)
         if tasks and not arguments.dry_run:
             made_by = partial(provenance, config)
             benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words), made_by)
@@ -105,6 +107,28 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
         others = [word for word in words if not word.startswith("tasks=")]  # `begin` looks at it
         return configuration.changed(configuration.read(run.benchmark(tasks)), others), tasks
     return configuration.changed(own, words), tasks
+
+
+def _check_model(config: Config, run: RunDir, version: int, words: list[str]) -> None:
+    """
+    Raises:
+        InputError: a setting of the agent's does not reach the model that is evaluated.
+    """
+    agent, evaluation = config.agent, config.evaluation
+    if evaluation.temperature is not None and any(word.startswith("agent.temperature=") for word in words):
+        raise InputError(
+            f"agent.temperature does nothing here: evaluation.temperature={evaluation.temperature:g} counts; set that"
+        )
+    if evaluation.endpoint.model and (agent.top_k != -1 or not agent.enable_thinking):
+        raise InputError(
+            f"agent.top_k={agent.top_k} and agent.enable_thinking={str(agent.enable_thinking).lower()} do not reach an "
+            "endpoint: leave them at -1 and true, and say in evaluation.endpoint.extra what its requests need, such as "
+            "{top_k: 20, chat_template_kwargs: {enable_thinking: false}}"
+        )
+    if not agent.enable_thinking:
+        from aworld.agents.chat import ChatFormat  # importing transformers takes a second
+
+        ChatFormat(run.policy(version), agent.answer_form, agent.enable_thinking)
 
 
 def _reaches(kind: str, config: Config, key: str) -> bool:

@@ -199,7 +199,7 @@ class Shard:
     async def player(self, workload: Workload) -> Player:
         """A player of the newest policy that the workload admits, or of the scripted expert."""
         if workload.newest is None:
-            return _expert(self.config, ChatFormat(self.run.base))
+            return _expert(self.config, ChatFormat(self.run.base, enable_thinking=self.config.agent.enable_thinking))
         if self.config.evaluation.endpoint.model and not workload.publishes:
             agent = replace(self.config.agent, temperature=workload.temperature)
             return _guest(EndpointSpeaker(self.config.evaluation.endpoint, agent), agent, workload.round)
@@ -215,8 +215,8 @@ class Shard:
             await self.vllm.load(self.run.policy(version), version)
         self.version = version
         agent = replace(self.config.agent, temperature=workload.temperature)
-        chat = ChatFormat(self.run.policy(version), self.config.agent.answer_form)
-        policy = VllmPolicy(self.vllm, chat.end_of_turn)
+        chat = ChatFormat(self.run.policy(version), agent.answer_form, agent.enable_thinking)
+        policy = VllmPolicy(self.vllm, chat.ends)
         team = Team(agent, PolicySpeaker(policy, chat, agent, self.vllm.context))
         return _player(team, workload.round, self.vllm)
 

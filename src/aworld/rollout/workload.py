@@ -119,13 +119,14 @@ def evaluation_workload(
     config: Config, run: RunDir, source: TaskSource, version: int, name: str = HELD_OUT
 ) -> Workload:
     """Of policy `version`, on the run's own held-out tasks or on those of the benchmark `name`."""
+    temperature = config.evaluation.temperature
     return Workload(
         name=f"{name}-{version}",
         folder=run.evaluation(name, version),
         round=version,
         tasks=list(source.tasks("held_out")),
         attempts=config.evaluation.attempts,
-        temperature=config.evaluation.temperature,
+        temperature=config.agent.temperature if temperature is None else temperature,
         oldest=version,
         newest=version,
         publishes=False,
