@@ -145,7 +145,28 @@ def test_a_large_sheet_is_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
     book.active.append([])
     book.active.append(["y", 2])
     shown = saved(book)
-    assert shown[0].startswith("[large: ") and shown[1:] == ["--- sheet Sheet ---", "x\t1", "", "y\t2"]
+    assert shown[0].startswith("[values alone, it is large; ")
+    assert shown[1:] == ["--- sheet Sheet ---", "x\t1", "", "y\t2"]
+
+
+def test_the_colours_of_a_long_table_do_not_come_before_all_of_its_rows() -> None:
+    book = openpyxl.Workbook()
+    for number in range(1, 1000):
+        book.active.append([number])
+        book.active.cell(number, 1).fill = PatternFill("solid" if number % 2 else None, fgColor="FF00FF00")
+    notes = saved(book)[1]
+    assert notes.startswith("[fill 00FF00: A1, A3, A5, ") and notes.endswith(", A599, and 200 more]")
+
+
+def test_a_damaged_comment_does_not_cost_the_cells() -> None:
+    book = openpyxl.Workbook()
+    book.active["A1"], book.active["A1"].comment = 7, Comment("note", "Ann")
+    book.save("a.xlsx")
+    with zipfile.ZipFile("a.xlsx") as given, zipfile.ZipFile("b.xlsx", "w") as damaged:
+        for name in given.namelist():
+            damaged.writestr(name, b"<comments>" if "comment1.xml" in name else given.read(name))
+    shown = read("b.xlsx")
+    assert shown[0].startswith("[values alone, ") and shown[1:] == ["--- sheet Sheet ---", "7"]
 
 
 def test_notes_comments_links_pictures_and_headers_of_word(scratch: Path) -> None:

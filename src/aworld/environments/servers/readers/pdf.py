@@ -1,6 +1,7 @@
 """PDF, by pypdf."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ def pdf(path: Path) -> Iterator[str]:
         yield f"--- page {number} of {len(reader.pages)} ---"
         text = page.extract_text()
         yield text if text.strip() else f"[page {number} has no text]"
-        if "/Resources" in page:
-            yield from _pictures(page["/Resources"])
-        for note in page.get("/Annots") or []:
-            yield from _annotation(note.get_object())
+        with suppress(Exception):  # whatever is damaged beside the text does not cost the text
+            yield from list(_pictures(page["/Resources"]))
+            for note in page.get("/Annots") or []:
+                yield from list(_annotation(note.get_object()))
 
 
 def _pictures(resources: Any, depth: int = 0) -> Iterator[str]:

@@ -10,28 +10,44 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-LARGE = 8 << 20  # bytes of a sheet's XML: what openpyxl holds of more would take minutes and gigabytes
+LARGE = 3 << 20  # bytes of the sheets' XML: about 70,000 cells, all of which takes openpyxl some seconds
 BLANK_ROWS = 20  # so many are shown; more in one line
+MOST_AREAS = 300  # of one colour or format: every other row of a long table may have one
 THEME = ("lt1", "dk1", "lt2", "dk2", *(f"accent{number}" for number in range(1, 7)), "hlink", "folHlink")
-A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 
 Cells = dict[str, list[tuple[int, int]]]  # (row, column) from 1, by what they have in common
 
 
 def xlsx(path: Path) -> Iterator[str]:
+    """All of a book; of one that is large, or whose formats are damaged, the values alone."""
+    with zipfile.ZipFile(path) as parts:
+        size = sum(one.file_size for one in parts.infolist() if "worksheets/" in one.filename)
+    if size > LARGE:
+        yield from _values(path, "it is large")
+        return
+    try:
+        shown = list(_whole(path))
+    except Exception as reason:  # whatever openpyxl makes of one damaged comment or picture
+        shown = list(_values(path, f"{type(reason).__name__}: {' '.join(str(reason).split())[:100]}"))
+    yield from shown
+
+
+def _values(path: Path, why: str) -> Iterator[str]:
     import openpyxl
 
-    with zipfile.ZipFile(path) as parts:
-        is_large = any(one.file_size > LARGE for one in parts.infolist() if "worksheets/" in one.filename)
-    if is_large:
-        yield "[large: values alone; formulas, formats, comments and what is hidden are for python]"
-        for sheet in openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets:
-            yield f"--- sheet {sheet.title} ---"
-            sheet.reset_dimensions()  # some programs write a size that is not that of the sheet
-            yield from _rows(enumerate(([_shown(value) for value in row] for row in sheet.values), 1))
-        return
+    yield f"[values alone, {why}; formulas, formats, comments and what is hidden are for python]"
+    for sheet in openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets:
+        yield f"--- sheet {sheet.title} ---"
+        sheet.reset_dimensions()  # some programs write a size that is not that of the sheet
+        yield from _rows(enumerate(([_shown(value) for value in row] for row in sheet.values), 1))
+
+
+def _whole(path: Path) -> Iterator[str]:
+    import openpyxl
+
     book = openpyxl.load_workbook(path)
-    values = openpyxl.load_workbook(path, data_only=True)  # formulas are in the one, what they came to in the other
+    has_formulas = any(cell.data_type == "f" for sheet in book.worksheets for cell in sheet._cells.values())
+    values = openpyxl.load_workbook(path, data_only=True) if has_formulas else book  # what the formulas came to
     palette = _theme(book.loaded_theme)
     for sheet in book.worksheets:
         yield f"--- sheet {sheet.title}{'' if sheet.sheet_state == 'visible' else ' (hidden)'} ---"
@@ -105,7 +121,7 @@ def _notes(sheet: Any, palette: list[str]) -> Iterator[str]:
 def _formats(sheet: Any, palette: list[str]) -> Cells:
     """The cells of each colour and format; the usual ones are left out."""
     found: Cells = defaultdict(list)
-    for cell in _cells(sheet):
+    for cell in filter(lambda cell: cell.has_style, _cells(sheet)):
         here = cell.row, cell.column
         if cell.fill.fill_type and (colour := _colour(cell.fill.fgColor, palette)):
             found[f"fill {colour}"].append(here)
@@ -160,7 +176,8 @@ def _areas(cells: list[tuple[int, int]]) -> list[str]:
         else:
             above.append(area)
     whole = sorted(area for same in tall.values() for area in same)
-    return [_area(*area) for area in whole]
+    more = [f"and {len(whole) - MOST_AREAS} more"] if len(whole) > MOST_AREAS else []
+    return [_area(*area) for area in whole[:MOST_AREAS]] + more
 
 
 def _area(first_row: int, first: int, last_row: int, last: int) -> str:
