@@ -124,7 +124,7 @@ class Environment:
     call_seconds: float = 10.0  # limit of one tool call
     tool_seconds: dict[str, float] = field(default_factory=dict)  # the same of single tools, by name
     start_seconds: float = 60.0  # limit of a sandbox's start
-    scratch_mb: int = 64  # size of a file that a tool writes, and of all files of an episode
+    scratch_mb: int = 64  # size of a file that a tool writes, and of all files that an episode makes
     memory_mb: int = 2048  # address space of a tool process, and resident memory of all of an episode's
     processes: int = 64  # of an episode, its sandbox's own included
     result_chars: int = 2000  # longer results are cut, and say so

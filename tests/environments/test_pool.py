@@ -50,6 +50,24 @@ def test_nothing_passes_from_one_episode_to_the_next(sandbox: Sandbox, reuse: st
     asyncio.run(story())
 
 
+def test_attachments_leave_an_episode_the_room_that_it_has_without_them(tmp_path: Path) -> None:
+    root, attachment = tmp_path / "root", tmp_path / "data.csv"
+    root.mkdir()
+    attachment.write_bytes(b"x" * (9 << 20))
+    look = "import os, time\ntime.sleep(1.5)\nprint(os.path.getsize('data.csv'))"
+    fill = "for name in 'abc': open(name, 'wb').write(b'x' * (3 << 20))\nimport time\ntime.sleep(30)"
+
+    async def story() -> None:
+        async with make(SubprocessSandbox(), root, scratch_mb=4, call_seconds=60.0) as pool:
+            async with pool.episode((attachment,)) as environment:
+                assert (await environment.call("python", {"code": look})).text == str(9 << 20)
+                assert "its files used more than 13 MB" in (await environment.call("python", {"code": fill})).text
+            async with pool.episode() as environment:
+                assert "its files used more than 4 MB" in (await environment.call("python", {"code": fill})).text
+
+    asyncio.run(story())
+
+
 def test_reset_keeps_the_server_and_never_does_not(tmp_path: Path) -> None:
     async def servers(reuse: str) -> set[str]:
         seen = set()

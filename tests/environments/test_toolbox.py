@@ -18,13 +18,13 @@ from aworld.errors import InfrastructureError
 pytestmark = pytest.mark.tools
 SERVER = Path(__file__).parent / "misbehaving" / "server.py"
 WORKER = SERVER.with_name("worker.py")
-QUIET = ("hang", "other_id")  # these cost a call's whole limit
+QUIET = ("hang", "other_id", "garbage")  # these cost a call's whole limit
 BROKEN = {
     "hang": "no answer within 1.5 s",
     "die": "it ended",
     "die_leaving_a_child": "it ended",
-    "garbage": "not MCP",
-    "flood_lines": "not MCP",
+    "garbage": "no answer within 1.5 s",
+    "flood_lines": "flooded its stdout",
     "flood_messages": "flooded its stdout",
     "flood_one_line": "a line over",
     "flood_stderr": "flooded its stderr",
@@ -94,6 +94,47 @@ def test_an_error_answer_costs_only_its_call(sandbox: Sandbox, how: str, told: s
     asyncio.run(story())
 
 
+ODD = {
+    "greets": "hello",
+    "noise": "after the noise",
+    "half_a_pair": "cut in the middle of ?",
+    "no_utf8": "K\ufffdln",
+    "resources": "what the file says\n[file:///b.pdf, application/pdf]",
+    "structured": '{"answer": 42}',
+    "structured_and_text": "42",
+    "picture": "[image, image/png]",
+    "link": "[report: file:///report.pdf]",
+}
+
+
+@pytest.mark.parametrize("how", ODD)
+def test_what_a_server_says_in_its_own_way_arrives(sandbox: Sandbox, how: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        toolbox = await start(sandbox, how, tmp_path)
+        for _ in range(2):
+            assert (await toolbox.call("work", {"n": 1})).text == ODD[how]
+        assert toolbox.broken == ""
+        await toolbox.close()
+
+    asyncio.run(story())
+
+
+def test_a_huge_result_is_cut_and_costs_nothing_else(sandbox: Sandbox, tmp_path: Path) -> None:
+    async def story() -> None:
+        toolbox = await start(sandbox, "huge", tmp_path)
+        memory = psutil.Process().memory_info().rss
+        for _ in range(2):
+            observation = await toolbox.call("work", {"n": 1})
+            text, note, picture = observation.text.rpartition("\n[image, image/png]")
+            assert not observation.is_error and (note, picture) == ("\n[image, image/png]", "")
+            assert text.startswith("x\nx\n") and text.endswith("more bytes]") and len(text) < 1_000_000
+        assert psutil.Process().memory_info().rss - memory < 64 << 20
+        assert toolbox.broken == ""
+        await toolbox.close()
+
+    asyncio.run(story())
+
+
 def test_bad_calls_never_reach_the_server(sandbox: Sandbox, tmp_path: Path) -> None:
     async def story() -> None:
         toolbox = await start(sandbox, "long", tmp_path, result_chars=100)
@@ -119,6 +160,8 @@ def test_a_server_that_does_not_start_says_why(sandbox: Sandbox, tmp_path: Path)
     async def story() -> None:
         with pytest.raises(InfrastructureError, match="the reason is written here"):
             await start(sandbox, "dies_at_start", tmp_path)
+        with pytest.raises(InfrastructureError, match="no licence"):
+            await start(sandbox, "greets_and_dies", tmp_path)
         begin = time.perf_counter()
         with pytest.raises(InfrastructureError, match="no answer within 1 s"):
             await start(sandbox, "mute", tmp_path, start_seconds=1.0)

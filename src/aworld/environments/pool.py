@@ -16,7 +16,7 @@ from aworld.agents.protocols import Environment, Observation
 from aworld.environments import watchdog
 from aworld.environments.outside import Server, servers_of
 from aworld.environments.sandbox import Contents, Launch, Sandbox
-from aworld.environments.scratch import empty, keep, stage
+from aworld.environments.scratch import empty, keep, megabytes, stage
 from aworld.environments.toolbox import McpToolbox
 from aworld.environments.web import WebTools, tools_of
 from aworld.environments.webcache import WebCache
@@ -45,6 +45,7 @@ class Slot:
     scratch: Path
     web: WebTools | None = None  # of the episode that is played here
     worn: bool = False  # a server broke in it
+    attachments_mb: int = 0  # of the episode that is played here: no file of its own making
 
     def __post_init__(self) -> None:
         self.tools = self.inside = [tool for server in self.servers for tool in server.toolbox.tools]
@@ -69,7 +70,12 @@ class Slot:
     def excess(self) -> str:
         """What its servers together have more of than an episode may; empty when all is well."""
         alive = [server.toolbox.pid for server in self.servers if not server.toolbox.broken]
-        return watchdog.excess(alive, self.scratch, self.config) if alive else ""
+        return watchdog.excess(alive, self.scratch, self.limits) if alive else ""
+
+    @property
+    def limits(self) -> schema.Environment:
+        """What the episode may use: `scratch_mb` is for what it makes, whatever the task brings."""
+        return replace(self.config, scratch_mb=self.config.scratch_mb + self.attachments_mb)
 
     def stop(self, reason: str) -> None:
         for server in self.servers:
@@ -180,9 +186,10 @@ class EnvironmentPool:
             if self._config.reuse == "never":
                 self._in_background(self._add())  # ahead of need: it starts while this episode runs
             try:
+                slot.attachments_mb = await asyncio.to_thread(megabytes, files)
                 await asyncio.to_thread(stage, files, slot.scratch)
                 if self._outside:
-                    slot.web = WebTools(self._config, slot.scratch, self._outside, self._cache)
+                    slot.web = WebTools(slot.limits, slot.scratch, self._outside, self._cache)
                     slot.tools = slot.inside + slot.web.tools
                 yield slot
             finally:

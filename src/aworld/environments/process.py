@@ -1,10 +1,11 @@
 """One contained server process and the MCP messages to and from it.
 
-The SDK's own stdio transport buffers a line without limit, skips what is not JSON and takes seconds to stop a server
-that hangs. This one gives up on the process at the first sign of trouble, and says why in `broken`.
+The SDK's own stdio transport buffers a line without limit and takes seconds to stop a server that hangs. This one cuts
+long strings, gives up on a process that floods it, and says why in `broken`.
 """
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -15,15 +16,16 @@ import mcp_types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
+from aworld.environments.jsonlines import LINE_BYTES, JsonLines
 from aworld.environments.reaper import descendants, kill
 from aworld.environments.sandbox import Launch
 
 FromServer = MemoryObjectReceiveStream[SessionMessage | Exception]
 ToServer = MemoryObjectSendStream[SessionMessage]
 
-LINE_BYTES = 1 << 20  # one message
-CALL_BYTES = 4 << 20  # all messages since the last request of ours
-CALL_LINES = 1000
+BLOCK_BYTES = 1 << 16
+CALL_BYTES = 64 << 20  # all that is read from the last request of ours on
+CALL_LINES = 10_000
 STDERR_BYTES = 16 << 20  # of a process's whole life
 STDERR_TAIL = 2000
 EXIT_SECONDS = 5.0  # the kernel's time to bury a killed process
@@ -49,7 +51,6 @@ class ServerProcess:
             stdout=pipe,
             stderr=pipe,
             start_new_session=True,
-            limit=LINE_BYTES,
         )
         return cls(process)
 
@@ -59,7 +60,7 @@ class ServerProcess:
 
     @property
     def stderr(self) -> str:
-        """The last lines it wrote there."""
+        """The last lines it wrote there, and of those on its stdout that are not MCP."""
         return self._stderr[-STDERR_TAIL:].decode("utf-8", "replace").strip()
 
     def expect(self) -> None:
@@ -105,21 +106,24 @@ class ServerProcess:
     async def _read(self, to_session: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
         stdout = self._process.stdout
         assert stdout
+        lines = JsonLines()
         with to_session:
             try:
-                while line := await stdout.readline():
-                    self._bytes += len(line)
-                    self._lines += 1
+                while block := await stdout.read(BLOCK_BYTES):
+                    self._bytes += len(block)
+                    for line in lines.feed(block):
+                        self._lines += 1
+                        message = _message(line)
+                        if message is None:  # a library's greeting, a forgotten print
+                            self._said(line[:STDERR_TAIL] + b"\n")
+                        elif not isinstance(message, mcp_types.JSONRPCNotification):  # we act on none of those
+                            await to_session.send(SessionMessage(message))
                     if self._bytes > CALL_BYTES or self._lines > CALL_LINES:
                         self.kill("it flooded its stdout")
                         return
-                    message = mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-                    if not isinstance(message, mcp_types.JSONRPCNotification):  # we act on none, and each costs time
-                        await to_session.send(SessionMessage(message))
                 self.kill("it ended")
-            except ValueError as reason:  # asyncio's for a line over the limit, pydantic's for what is not a message
-                long = "too long" in str(reason) or "chunk" in str(reason)
-                self.kill(f"it wrote a line over {LINE_BYTES} bytes" if long else "it wrote something that is not MCP")
+            except OverflowError:
+                self.kill(f"it wrote a line over {LINE_BYTES} bytes")
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 pass  # the session closed first
 
@@ -139,7 +143,24 @@ class ServerProcess:
         total = 0
         while block := await stderr.read(1 << 16):
             total += len(block)
-            self._stderr = (self._stderr + block)[-STDERR_TAIL:]
+            self._said(block)
             if total > STDERR_BYTES:
                 self.kill("it flooded its stderr")
                 return
+
+    def _said(self, words: bytes) -> None:
+        self._stderr = (self._stderr + words)[-STDERR_TAIL:]
+
+
+def _message(line: bytes) -> mcp_types.JSONRPCMessage | None:
+    """The message that a line holds; None where it holds none."""
+    parse = mcp_types.jsonrpc_message_adapter.validate_json
+    try:
+        try:
+            return parse(line, by_name=False)
+        except ValueError:
+            # JavaScript writes halves of surrogate pairs where it cuts a text, others what is no UTF-8
+            content = json.dumps(json.loads(line.decode("utf-8", "replace")), ensure_ascii=False)
+            return parse(content.encode("utf-8", "replace"), by_name=False)
+    except (ValueError, RecursionError):
+        return None

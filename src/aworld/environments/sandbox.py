@@ -17,10 +17,12 @@ from typing import Protocol
 
 from aworld import config as schema
 from aworld.containers import DEAF, no_apptainer
+from aworld.environments.libraries import LIBRARIES
 from aworld.errors import InputError
 
 SERVERS = Path(__file__).parent / "servers"
-OURS = {"PYTHONPATH": str(Path(__file__).parents[2])}  # this very aworld, also where it is not the installed one
+# Where this Python serves: this very aworld, also where it is not the installed one; of its libraries, the image's.
+OURS = {"PYTHONPATH": str(Path(__file__).parents[2]), "AWORLD_LIBRARIES": ":".join(LIBRARIES)}
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 SCRATCH = "/episode"  # where a sandbox with a file system of its own shows the scratch
 PROBE_SECONDS = 60

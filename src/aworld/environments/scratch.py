@@ -1,5 +1,6 @@
 """Folders that contained code may write to. It may have planted links in them, or taken permissions from itself."""
 
+import math
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -8,6 +9,11 @@ from aworld.errors import InfrastructureError, InputError
 from aworld.nodelocal import remove
 
 KEPT_CHARS = 1_000_000
+
+
+def megabytes(files: tuple[Path, ...]) -> int:
+    """What the copies of these attachments take of a scratch, each rounded up."""
+    return sum(math.ceil(file.stat().st_size / (1 << 20)) for file in files if file.is_file())
 
 
 def stage(files: tuple[Path, ...], scratch: Path) -> None:

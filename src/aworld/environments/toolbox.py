@@ -7,17 +7,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 from mcp import Client, MCPError
-from mcp_types import CallToolResult, ResourceLink, TextContent
+from mcp_types import (
+    CallToolRequest,
+    CallToolRequestParams,
+    CallToolResult,
+    ContentBlock,
+    EmbeddedResource,
+    ResourceLink,
+    TextContent,
+    TextResourceContents,
+)
 from pydantic import ValidationError
 
 from aworld import config as schema
 from aworld.agents.protocols import Observation
+from aworld.environments.arguments import Checker, checker
 from aworld.environments.process import ServerProcess
 from aworld.environments.remote import Remote, RemoteServer
 from aworld.environments.sandbox import Launch
+from aworld.environments.servers.result import sound
 from aworld.errors import InfrastructureError, InputError
 
 REASON_CHARS = 300
@@ -36,7 +45,7 @@ class McpToolbox:
         self._process = process
         self._config = config
         self._client: Client | None = None
-        self._validators: dict[str, Draft202012Validator] = {}
+        self._checkers: dict[str, Checker] = {}
         self._ready = asyncio.Event()
         self._stop = asyncio.Event()
         self._owner = asyncio.create_task(self._own())
@@ -82,13 +91,13 @@ class McpToolbox:
                 await toolbox.close()
                 raise InputError(f"environment.mcp names the tool {lacking[0]!r}; its server has {', '.join(names)}")
             toolbox.tools = [tool for tool in toolbox.tools if tool["function"]["name"] in only]
-            toolbox._validators = {name: toolbox._validators[name] for name in only}
+            toolbox._checkers = {name: toolbox._checkers[name] for name in only}
         return toolbox
 
     @property
     def names(self) -> Iterable[str]:
         """Of the tools."""
-        return self._validators
+        return self._checkers
 
     @property
     def broken(self) -> str:
@@ -137,7 +146,7 @@ class McpToolbox:
                 parameters = _without_titles(tool.input_schema)
                 function = {"name": tool.name, "description": tool.description or "", "parameters": parameters}
                 self.tools.append({"type": "function", "function": function})
-                self._validators[tool.name] = Draft202012Validator(parameters)
+                self._checkers[tool.name] = checker(parameters)
             cursor = page.next_cursor
             if cursor is None:
                 return
@@ -151,7 +160,9 @@ class McpToolbox:
         limit, stalled = seconds_of(self._config, name), False
         try:
             async with asyncio.timeout(limit):
-                result = await self._client.call_tool(name, dict(arguments))
+                # not call_tool: that one refuses answers by the tool's own output schema, and stumbles over sloppy ones
+                request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=dict(arguments)))
+                result = await self._client.session.send_request(request, CallToolResult)
             files = tuple(block.name for block in result.content if isinstance(block, ResourceLink))
             return Observation(_text(result), result.is_error, 0.0, files)
         except TimeoutError:
@@ -161,7 +172,6 @@ class McpToolbox:
             self._process.kill("a call was given up")
             raise
         except (MCPError, ValidationError, RuntimeError) as reason:
-            # RuntimeError: the SDK's, for a result that does not fit the tool's own output schema
             if not self.broken:
                 return _error(f"{name} failed: {str(reason)[:REASON_CHARS]}")
         gone = _error(f"{name} failed: the server was stopped: {self.broken[:REASON_CHARS]}")
@@ -169,11 +179,10 @@ class McpToolbox:
 
     def _refusal(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Why this call is not made, in a line the agent can act on; empty when it is."""
-        if name not in self._validators:
-            return f"no tool {name[:100]!r}; there are: {', '.join(self._validators)}"
-        problem = best_match(self._validators[name].iter_errors(arguments))
-        if problem is not None:
-            return f"wrong arguments for {name}: {problem.message[:REASON_CHARS]}"
+        if name not in self._checkers:
+            return f"no tool {name[:100]!r}; there are: {', '.join(self._checkers)}"
+        if problem := self._checkers[name].problem(arguments):
+            return f"wrong arguments for {name}: {problem[:REASON_CHARS]}"
         try:
             json.dumps(arguments, ensure_ascii=False).encode()
         except (ValueError, RecursionError):  # half a surrogate pair, or nested beyond reason
@@ -198,8 +207,22 @@ def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
 
 
 def _text(result: CallToolResult) -> str:
-    blocks = (block for block in result.content if not isinstance(block, ResourceLink))  # files: the text names them
-    return "\n".join(block.text if isinstance(block, TextContent) else f"[{block.type}]" for block in blocks)
+    shown = [_shown(block) for block in result.content if not isinstance(block, ResourceLink)]
+    if result.structured_content is not None and not any(isinstance(block, TextContent) for block in result.content):
+        shown.append(json.dumps(result.structured_content, ensure_ascii=False))
+    if not shown:  # else the text names the files that it comes with
+        shown = [f"[{block.name}: {block.uri}]" for block in result.content if isinstance(block, ResourceLink)]
+    return sound("\n".join(shown))
+
+
+def _shown(block: ContentBlock) -> str:
+    """Text as it is; what is none in a few words, which say that it is there."""
+    if isinstance(block, TextContent):
+        return block.text
+    if not isinstance(block, EmbeddedResource):
+        return f"[{block.type}, {block.mime_type}]"
+    held = block.resource
+    return held.text if isinstance(held, TextResourceContents) else f"[{held.uri}, {held.mime_type or 'not text'}]"
 
 
 def _without_titles(node: Any) -> Any:
@@ -208,5 +231,5 @@ def _without_titles(node: Any) -> Any:
         return [_without_titles(item) for item in node]
     if not isinstance(node, dict):
         return node
-    # a title that is a schema is a property of that name, not noise
-    return {key: _without_titles(value) for key, value in node.items() if key != "title" or isinstance(value, dict)}
+    # a title that is no string is the schema of a property of that name, not noise
+    return {key: _without_titles(value) for key, value in node.items() if not (key == "title" and type(value) is str)}

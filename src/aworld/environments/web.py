@@ -34,7 +34,7 @@ class WebTools:
         self.tools = [tool for _, tools in servers for tool in tools]
         functions = [tool["function"] for tool in self.tools]
         self.names = {function["name"] for function in functions}
-        self._readers = {one["name"] for one in functions if FILE in one["parameters"].get("properties", {})}
+        self._readers = {one["name"] for one in functions if FILE in (one["parameters"].get("properties") or {})}
         self._scratch, self._cache = scratch, cache
         home = f"w-{scratch.name[-8:]}"  # short: a browser's sockets lie in it
         self._servers = [

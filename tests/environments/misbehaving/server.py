@@ -15,8 +15,38 @@ def send(message: dict) -> None:
     sys.stdout.flush()
 
 
+def answer(request: int, *content: dict, **more: object) -> None:
+    send({"id": request, "result": {"content": list(content), **more}})
+
+
 def misbehave(how: str, request: int) -> None:
     match how:
+        case "noise":
+            os.write(1, b'DEBUG: working\n\n{}\n[1]\n\xff\xfe\n\x1b[1mdone\x1b[0m "\\\n')
+            answer(request, {"type": "text", "text": "after the noise"})
+        case "greets":
+            answer(request, {"type": "text", "text": "hello"})
+        case "half_a_pair":
+            answer(request, {"type": "text", "text": "cut in the middle of \ud83d"})
+        case "no_utf8":
+            os.write(
+                1, b'{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"K\xf6ln"}]}}\n' % request
+            )
+        case "huge":
+            picture = {"type": "image", "mimeType": "image/png", "data": "i" * 3_000_000}
+            answer(request, {"type": "text", "text": "x\n" * 1_500_000}, picture)
+        case "resources":
+            text = {"uri": "file:///a.txt", "mimeType": "text/plain", "text": "what the file says"}
+            blob = {"uri": "file:///b.pdf", "mimeType": "application/pdf", "blob": "AAAA"}
+            answer(request, *({"type": "resource", "resource": held} for held in (text, blob)))
+        case "structured":
+            answer(request, structuredContent={"answer": 42})
+        case "structured_and_text":
+            answer(request, {"type": "text", "text": "42"}, structuredContent={"answer": 42})
+        case "picture":
+            answer(request, {"type": "image", "mimeType": "image/png", "data": "AAAA"})
+        case "link":
+            answer(request, {"type": "resource_link", "name": "report", "uri": "file:///report.pdf"})
         case "hang":
             time.sleep(1000)
         case "die":
@@ -59,6 +89,10 @@ def misbehave(how: str, request: int) -> None:
 def main(how: str) -> None:
     if how == "dies_at_start":
         raise SystemExit("the reason is written here")
+    if how == "greets":
+        print("Starting up…\nlistening on stdio\n", flush=True)
+    if how == "greets_and_dies":
+        raise SystemExit(print("no licence"))
     if how == "mute":
         time.sleep(1000)
     for line in sys.stdin:

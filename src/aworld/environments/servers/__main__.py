@@ -7,7 +7,7 @@ from pkgutil import iter_modules
 
 from mcp.server.mcpserver import MCPServer
 
-HELPERS = ("__main__", "endpoint", "execute", "internet", "opened", "paths", "result", "run_code", "work")
+HELPERS = ("__main__", "endpoint", "execute", "internet", "opened", "paths", "readers", "result", "run_code", "work")
 SERVERS = sorted(module.name for module in iter_modules([str(Path(__file__).parent)]) if module.name not in HELPERS)
 
 

@@ -11,6 +11,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
 from aworld.environments.servers import documents, internet
+from aworld.environments.servers.readers.texts import page_text
 from aworld.environments.servers.result import error, in_parts, made, write_new
 
 SUFFIXES = {
@@ -58,7 +59,7 @@ def readable(page: internet.Page) -> str:
         import trafilatura
 
         found = trafilatura.extract(page.body, url=page.url, include_links=True, include_tables=True, favor_recall=True)
-        return found or "\n".join(documents.page_text(page.text))
+        return found or "\n".join(page_text(page.text))
     suffix = SUFFIXES.get(page.kind) or Path(page.url.partition("?")[0]).suffix.lower()
     if suffix in documents.READERS:
         with tempfile.NamedTemporaryFile(suffix=suffix) as file:

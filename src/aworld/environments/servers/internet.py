@@ -16,6 +16,7 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 import httpx
 from mcp_types import CallToolResult
 
+from aworld.environments.servers.readers.texts import guessed
 from aworld.environments.servers.result import UNREACHABLE, error
 
 TRIES = 3
@@ -43,7 +44,10 @@ class Page:
 
     @property
     def text(self) -> str:
-        return self.body.decode(self.charset, "replace")
+        try:
+            return self.body.decode(self.charset)
+        except (UnicodeDecodeError, LookupError):  # it names none, a wrong one, or one of its own
+            return guessed(self.body) or self.body.decode("utf-8", "replace")
 
 
 async def get(

@@ -8,9 +8,7 @@ import asyncio
 import fcntl
 import os
 import signal
-import site
 import socket
-import sys
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
@@ -18,7 +16,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
 from aworld.environments.servers import execute
-from aworld.environments.servers.python import RUN_CODE
+from aworld.environments.servers.python import interpreter
 from aworld.environments.servers.result import error
 
 GRACE = 0.15  # of the limit: for an interrupt to get through
@@ -79,9 +77,8 @@ async def start() -> Interpreter:
         fcntl.fcntl(stream, fcntl.F_SETFL, os.O_APPEND)
     ours, its = socket.socketpair()
     with its:
-        interpreter = (sys.executable, "-I", "-S", RUN_CODE, os.pathsep.join(site.getsitepackages()), str(its.fileno()))
         process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", "--", *interpreter),
+            *("setpriv", "--pdeathsig", "KILL", "--", *interpreter(), str(its.fileno())),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

@@ -1,15 +1,37 @@
-"""Run the code on stdin the way a REPL would: `python -I -S run_code.py SITE_PACKAGES < code`.
+"""Run the code on stdin the way a REPL would: `python -I -S run_code.py SITE_PACKAGES LIBRARIES < code`.
 
-The value of a last expression is printed when nothing else was. An error ends it with status 1 and, as the last line
-of stderr, the last line of its traceback. Imports little: this file starts once per call.
+It may import Python's own modules, those of the working folder, and of the site packages these libraries, or all where
+none are named. The value of a last expression is printed when nothing else was. An error ends it with status 1 and, as
+the last line of stderr, the last line of its traceback. Imports little: this file starts once per call.
 
-`run_code.py SITE_PACKAGES SOCKET` is a session: with the number of an open socket, from which a length of 8 bytes and
-the code come, again and again for the same module, and to which a byte goes when it is done, `1` where it failed.
+`run_code.py SITE_PACKAGES LIBRARIES SOCKET` is a session: with the number of an open socket, from which a length of 8
+bytes and the code come, again and again for the same module, and to which a byte goes when it is done, `1` where it
+failed.
 """
 
 import io
 import sys
 from _ast import Expr, Expression, Module, PyCF_ONLY_AST  # what `ast` wraps, without its 4 ms
+from _frozen_importlib_external import PathFinder  # type: ignore[import-not-found]
+
+
+class Libraries:
+    """Finds these modules, and none else, in folders that are not on the path."""
+
+    def __init__(self, packages: list[str], names: list[str]):
+        self.packages, self.names = packages, frozenset(names)
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        # mypyc puts what it compiles into a module of its own, with a number for a name
+        wanted = path is None and (name in self.names or name.endswith("__mypyc"))
+        return PathFinder.find_spec(name, self.packages) if wanted else None
+
+    def find_distributions(self, context: object) -> object:
+        """So that a library finds its own version."""
+        from importlib.metadata import DistributionFinder
+
+        name = getattr(context, "name", None)
+        return PathFinder.find_distributions(DistributionFinder.Context(name=name, path=self.packages))
 
 
 class Output(io.TextIOWrapper):
@@ -74,9 +96,13 @@ def serve(socket: int, output: Output) -> None:
 
 if __name__ == "__main__":
     sys.stdout = output = Output(sys.stdout.buffer, encoding="utf-8", errors="backslashreplace")
-    packages, *sockets = sys.argv[1:]
+    packages, libraries, *sockets = sys.argv[1:]
     del sys.argv[1:]
-    sys.path += [*packages.split(":"), ""]  # "": modules that the agent wrote, or was given
+    if libraries:
+        sys.meta_path.insert(-1, Libraries(packages.split(":"), libraries.split(":")))  # type: ignore[arg-type]
+    else:
+        sys.path += packages.split(":")
+    sys.path.append("")  # modules that the agent wrote, or was given
     if sockets:
         serve(int(sockets[0]), output)
     else:

@@ -12,7 +12,8 @@ from typing import Any
 from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
-from aworld.environments.servers import documents, internet
+from aworld.environments.servers import internet
+from aworld.environments.servers.readers.texts import page_text
 from aworld.environments.servers.result import error, in_parts, text
 
 ENGLISH = "https://en.wikipedia.org/w/api.php"
@@ -51,7 +52,7 @@ async def _dated(title: str, date: str) -> str:
     if not revisions:
         return ""
     parsed = await _ask(action="parse", oldid=str(revisions[0]["revid"]), prop="text")
-    return "\n".join([f"[as of {revisions[0]['timestamp']}]", *documents.page_text(parsed["parse"]["text"])])
+    return "\n".join([f"[as of {revisions[0]['timestamp']}]", *page_text(parsed["parse"]["text"])])
 
 
 def _page(answer: dict[str, Any]) -> dict[str, Any]:
