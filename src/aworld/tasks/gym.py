@@ -18,6 +18,7 @@ from aworld.errors import InputError
 from aworld.rundir import publish_folder
 from aworld.tasks.task import Task
 
+USES = ("seed", "train", "held_out", "datasets")  # of the settings below `tasks`
 SPLITS = ("train", "held_out")
 
 
