@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hf_folder import hf_folder
 
 from aworld import config as configuration
 from aworld.containers import sha256
@@ -35,9 +36,10 @@ HOLDER = """
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")  # nobody gets so far as to load it
-    config = configuration.load([*WORDS, f"runs={tmp_path}", "name=run", f"model.path={tmp_path}/model"])
+    model = hf_folder(
+        tmp_path / "model", configuration.load(WORDS).model.architecture
+    )  # nobody gets so far as to load it
+    config = configuration.load([*WORDS, f"runs={tmp_path}", "name=run", f"model.path={model}"])
     run = RunDir.of(config)
     publish_text(run.config, configuration.to_yaml(config))
     return run
