@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from aworld.bounds import POSITIVE, choice, number
 from aworld.errors import InputError
 from aworld.site import Site
 from aworld.words import as_written, keep_words
@@ -25,37 +26,37 @@ LARGEST_SEED = 2**32 - 1  # of numpy's generators; torch's take more
 class Architecture:
     """Qwen3, dense; the names of its HF config.json."""
 
-    vocab_size: int = MISSING
-    hidden_size: int = MISSING
-    intermediate_size: int = MISSING
-    num_hidden_layers: int = MISSING
-    num_attention_heads: int = MISSING
-    num_key_value_heads: int = MISSING
-    head_dim: int = MISSING
-    max_position_embeddings: int = MISSING
+    vocab_size: int = number(MISSING, at_least=1)
+    hidden_size: int = number(MISSING, at_least=1)
+    intermediate_size: int = number(MISSING, at_least=1)
+    num_hidden_layers: int = number(MISSING, at_least=1)
+    num_attention_heads: int = number(MISSING, at_least=1)
+    num_key_value_heads: int = number(MISSING, at_least=1)
+    head_dim: int = number(MISSING, at_least=1)
+    max_position_embeddings: int = number(MISSING, at_least=1)
     tie_word_embeddings: bool = False
-    rope_theta: float = 1e6
-    rms_norm_eps: float = 1e-6
-    initializer_range: float = 0.02
+    rope_theta: float = number(1e6, above=0)
+    rms_norm_eps: float = number(1e-6, above=0)
+    initializer_range: float = number(0.02, above=0)
 
 
 @dataclass
 class Parallel:
     """Megatron's layout of the trainer; data parallelism takes what is left of the processes."""
 
-    tensor_model_parallel_size: int = 1
-    pipeline_model_parallel_size: int = 1
+    tensor_model_parallel_size: int = number(1, at_least=1)
+    pipeline_model_parallel_size: int = number(1, at_least=1)
 
 
 @dataclass
 class Shard:
     """One vLLM server."""
 
-    tensor_parallel_size: int = 1
-    max_model_len: int = 2048  # tokens, prompt and response
-    max_num_seqs: int = 32
-    kv_cache_gb: float = 0.25  # CPU only; on a GPU vLLM takes what is free
-    startup_seconds: float = 600.0
+    tensor_parallel_size: int = number(1, at_least=1)
+    max_model_len: int = number(2048, at_least=1)  # tokens, prompt and response
+    max_num_seqs: int = number(32, at_least=1)
+    kv_cache_gb: float = number(0.25, above=0)  # CPU only; on a GPU vLLM takes what is free
+    startup_seconds: float = number(600.0, above=0)
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Model:
 
     name: str = MISSING
     path: str | None = MISSING  # HF checkpoint folder; null: made from the architecture with random weights
-    dtype: str = "float32"
+    dtype: str = choice("float32", "float32", "bfloat16")
     architecture: Architecture = field(default_factory=Architecture)
     parallel: Parallel = field(default_factory=Parallel)
     shard: Shard = field(default_factory=Shard)
@@ -76,9 +77,9 @@ class Endpoint:
 
     model: str = ""
     base_url: str = ""
-    context: int = 0  # tokens it can hold; 0: not known
+    context: int = number(0, at_least=0)  # tokens it can hold; 0: not known
     key_variable: str = ""  # the environment variable that holds the key; empty: none is needed
-    seconds: float = 120.0  # limit of one reply
+    seconds: float = number(120.0, above=0)  # limit of one reply
     extra: dict[str, Any] = field(default_factory=dict)  # more of each request, such as return_token_ids of vLLM's
 
 
@@ -87,9 +88,9 @@ class Tasks:
     """What is asked. `configs/tasks/`; each source uses some of it."""
 
     source: str = MISSING
-    seed: int = 0  # of a generator
-    train: int = 512  # tasks per split that a generator makes
-    held_out: int = 200
+    seed: int = number(0, at_least=0, at_most=LARGEST_SEED)  # of a generator
+    train: int = number(512, at_least=0)  # tasks per split that a generator makes
+    held_out: int = number(200, at_least=0)
     path: str | None = None  # of a benchmark's local copy
     split: str = "validation"  # of a benchmark
     datasets: list[str] = field(default_factory=list)  # of reasoning-gym
@@ -118,16 +119,19 @@ class Environment:
     mcp: dict[str, McpServer] = field(default_factory=dict)  # more tool servers, by name
     web: list[str] = field(default_factory=list)  # servers that reach the web, outside the sandbox
     web_cache: str = ""  # folder on the shared file system where their answers are kept; empty: nowhere
-    web_mode: str = "record"  # what is kept is not asked again; else record: ask, keep | replay: ask | strict: an error
-    slots: int = 8  # warm sandboxes per worker = episodes that run at once
-    reuse: str = "never"  # never: a new sandbox per episode | reset: same server, fresh scratch and interpreter
-    call_seconds: float = 10.0  # limit of one tool call
-    tool_seconds: dict[str, float] = field(default_factory=dict)  # the same of single tools, by name
-    start_seconds: float = 60.0  # limit of a sandbox's start
-    scratch_mb: int = 64  # size of a file that a tool writes, and of all files that an episode makes
-    memory_mb: int = 2048  # address space of a tool process, and resident memory of all of an episode's
-    processes: int = 64  # of an episode, its sandbox's own included
-    result_chars: int = 2000  # longer results are cut, and say so
+    # what is kept is not asked again; else record: ask, keep | replay: ask | strict: an error
+    web_mode: str = choice("record", "record", "replay", "strict")
+    slots: int = number(8, at_least=1)  # warm sandboxes per worker = episodes that run at once
+    # never: a new sandbox per episode | reset: same server, fresh scratch and interpreter
+    reuse: str = choice("never", "never", "reset")
+    call_seconds: float = number(10.0, above=0)  # limit of one tool call
+    tool_seconds: dict[str, float] = field(default_factory=dict, metadata=POSITIVE)  # the same of single tools, by name
+    start_seconds: float = number(60.0, above=0)  # limit of a sandbox's start
+    scratch_mb: int = number(64, at_least=1)  # of a file that a tool writes, and of all files that an episode makes
+    # address space of a tool process, and resident memory of all of an episode's
+    memory_mb: int = number(2048, at_least=1)
+    processes: int = number(64, at_least=1)  # of an episode, its sandbox's own included
+    result_chars: int = number(2000, at_least=1)  # longer results are cut, and say so
 
 
 @dataclass
@@ -140,7 +144,7 @@ class Member:
     asks: list[str] = field(default_factory=list)  # agents it may ask, each a tool of its
     hands_to: list[str] = field(default_factory=list)  # agents that it may leave the question to
     guard: str = ""  # agent that sees its answer before it is given
-    seconds: float = 0.0  # limit of what another asks of it; 0: the episode's
+    seconds: float = number(0.0, at_least=0)  # limit of what another asks of it; 0: the episode's
     endpoint: Endpoint = field(default_factory=Endpoint)  # its model; none: the policy
 
 
@@ -149,16 +153,18 @@ class Agent:
     """The loop around the policy. `configs/agent/`. All limits are of all agents together."""
 
     system_prompt: str = MISSING
-    max_turns: int = 8
-    max_tokens: int = 1024  # sampled tokens per episode
-    episode_seconds: float = 300.0
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = -1
-    turn_tokens: int = 512  # sampled tokens per turn
-    max_repeats: int = 4  # the same call so often in a row is played; one more ends the episode
-    answer_form: str = "tag"  # tag: <answer>…</answer>, the paper's | final: FINAL ANSWER: …, GAIA's own
-    last_turn: str = "none"  # at a limit: answer: one turn more, for the answer alone | none: the episode ends
+    max_turns: int = number(8, at_least=1)
+    max_tokens: int = number(1024, at_least=1)  # sampled tokens per episode
+    episode_seconds: float = number(300.0, above=0)
+    temperature: float = number(1.0, at_least=0)
+    top_p: float = number(1.0, above=0, at_most=1)
+    top_k: int = number(-1, at_least=-1)
+    turn_tokens: int = number(512, at_least=1)  # sampled tokens per turn
+    max_repeats: int = number(4, at_least=1)  # the same call so often in a row is played; one more ends the episode
+    # tag: <answer>…</answer>, the paper's | final: FINAL ANSWER: …, GAIA's own
+    answer_form: str = choice("tag", "tag", "final")
+    # at a limit: answer: one turn more, for the answer alone | none: the episode ends
+    last_turn: str = choice("none", "answer", "none")
     enable_thinking: bool = True  # of the policy's chat template, where it has such a switch
     context: str = "append"  # when it is full: append: the episode ends | drop: old turns go | summarise: … in words
     members: dict[str, Member] = field(default_factory=dict)  # several agents, by name
@@ -167,65 +173,69 @@ class Agent:
 
 @dataclass
 class Rollout:
-    tasks_per_round: int = 32
-    group_size: int = 8  # attempts per task
-    lease_seconds: float = 120.0  # a claim not renewed for so long is free again
-    infra_retries: int = 2  # per episode
+    tasks_per_round: int = number(32, at_least=1)
+    group_size: int = number(8, at_least=1)  # attempts per task
+    lease_seconds: float = number(120.0, above=0)  # a claim not renewed for so long is free again
+    infra_retries: int = number(2, at_least=0)  # per episode
 
 
 @dataclass
 class ColdStart:
     """Round 0: supervised training on episodes a scripted expert solved. tasks = 0 leaves it out."""
 
-    tasks: int = 0
-    epochs: int = 1
-    batch_size: int = 64  # episodes per optimizer step
-    lr: float = 1e-3
-    warmup_steps: int = 0  # the learning rate rises linearly over them
-    stop_at: float = 1.0  # ends once the policy repeats an expert's whole episode with this chance
+    tasks: int = number(0, at_least=0)
+    epochs: int = number(1, at_least=1)
+    batch_size: int = number(64, at_least=1)  # episodes per optimizer step
+    lr: float = number(1e-3, above=0)
+    warmup_steps: int = number(0, at_least=0)  # the learning rate rises linearly over them
+    stop_at: float = number(1.0, above=0)  # ends once the policy repeats an expert's whole episode with this chance
 
 
 @dataclass
 class Training:
     algorithm: str = "grpo"
-    lr: float = 6e-6
-    weight_decay: float = 0.0
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.95
-    adam_eps: float = 1e-8
-    clip_grad: float = 1.0
-    clip_low: float | None = None  # null: the algorithm's own, as its file in training/algorithms/ says
-    clip_high: float | None = None
-    ratio_cap: float = 2.0  # the ratio to the sampling policy never exceeds it; cispo has 1 + clip_high in its place
-    batch_size: int = 128  # episodes per optimizer step
-    micro_batch_size: int = 8  # episodes per forward pass
-    epochs: int = 1  # passes over a round's trajectories
-    stalled_share: float = 0.1  # an episode that ran out of time counts, unless more of it was lost to engine or tools
-    save_seconds: float = 600.0  # between two checkpoints within a round
+    made_for: str = ""  # the model.name whose size these settings suit; "": any
+    lr: float = number(6e-6, above=0)
+    weight_decay: float = number(0.0, at_least=0)
+    adam_beta1: float = number(0.9, at_least=0, below=1)
+    adam_beta2: float = number(0.95, at_least=0, below=1)
+    adam_eps: float = number(1e-8, above=0)
+    clip_grad: float = number(1.0, at_least=0)  # 0: gradients are not clipped
+    # null: the algorithm's own, as its file in training/algorithms/ says
+    clip_low: float | None = number(None, at_least=0)
+    clip_high: float | None = number(None, at_least=0)
+    # the ratio to the sampling policy never exceeds it; cispo has 1 + clip_high in its place
+    ratio_cap: float = number(2.0, above=0)
+    batch_size: int = number(128, at_least=1)  # episodes per optimizer step
+    micro_batch_size: int = number(8, at_least=1)  # episodes per forward pass
+    epochs: int = number(1, at_least=1)  # passes over a round's trajectories
+    # an episode that ran out of time counts, unless more of it was lost to engine or tools
+    stalled_share: float = number(0.1, at_least=0, at_most=1)
+    save_seconds: float = number(600.0, above=0)  # between two checkpoints within a round
     cold_start: ColdStart = field(default_factory=ColdStart)
 
 
 @dataclass
 class Evaluation:
-    attempts: int = 2  # per held-out task
-    temperature: float | None = None  # null: agent.temperature
+    attempts: int = number(2, at_least=1)  # per held-out task
+    temperature: float | None = number(None, at_least=0)  # null: agent.temperature
     endpoint: Endpoint = field(default_factory=Endpoint)  # who is evaluated, instead of a policy of the run
 
 
 @dataclass
 class Pipeline:
-    rounds: int = 5
+    rounds: int = number(5, at_least=0)
     mode: str = ""  # batch: a job per stage and round | resident: jobs that live through all rounds | "": as suits
-    max_lag: int = 0  # rollout of round r may use policy r-1-max_lag
-    max_restarts: int = 2  # of one job in a row while its stage does not get on
-    max_requeues: int = 100  # of one job in all
+    max_lag: int = number(0, at_least=0)  # rollout of round r may use policy r-1-max_lag
+    max_restarts: int = number(2, at_least=0)  # of one job in a row while its stage does not get on
+    max_requeues: int = number(100, at_least=0)  # of one job in all
 
 
 @dataclass
 class Config:
     name: str = MISSING
     runs: str = "runs"  # the folder of run directories
-    seed: int = 0
+    seed: int = number(0, at_least=0, at_most=LARGEST_SEED)
     site: Site = field(default_factory=Site)
     model: Model = field(default_factory=Model)
     tasks: Tasks = field(default_factory=Tasks)

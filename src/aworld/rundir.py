@@ -41,6 +41,11 @@ class RunDir:
         return self.root / "run.yaml"
 
     @property
+    def changes(self) -> Path:
+        """What was changed in `run.yaml` after the run began: when, after which round, from what to what."""
+        return self.root / "changes.jsonl"
+
+    @property
     def jobs(self) -> Path:
         return self.root / "jobs.jsonl"
 

@@ -44,7 +44,7 @@ def test_a_dry_run_prints_the_configuration_and_the_jobs_and_leaves_nothing(tmp_
         (["jobs/pipeline.py", "recipe=demo", "pipeline.mode=batch"], "pipeline.mode=batch needs Slurm's"),
         (
             ["jobs/pipeline.py", "recipe=demo", "model.parallel.tensor_model_parallel_size=0", "--dry-run"],
-            "model.parallel.tensor_model_parallel_size=0: there is no such layout; set it to 1 or more",
+            "model.parallel.tensor_model_parallel_size=0 cannot be; it has to be at least 1",
         ),
         (["jobs/train.py", "/nowhere", "--round", "1"], "/nowhere/run.yaml is not there"),
         (["-m", "aworld", "status", "/nowhere"], "/nowhere/run.yaml is not there"),

@@ -198,8 +198,8 @@ def test_who_comes_when_all_is_played_starts_no_vllm(run):
 
 
 def test_another_configuration_is_refused_and_nothing_is_lost(run):
-    command = [sys.executable, "jobs/pipeline.py", *WORDS, f"runs={run.root.parent}", "training.lr=0.5"]
+    command = [sys.executable, "jobs/pipeline.py", *WORDS, f"runs={run.root.parent}", "seed=7"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "was started with another 'training' (lr: 0.0003 there, 0.5 here)" in done.stderr
+    assert "was started with seed=0, now it is 7" in done.stderr
     assert (run.root / "report.json").exists()

@@ -5,11 +5,11 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from hf_folder import hf_folder
 from rich.console import Console
 
 from aworld import config as configuration
@@ -37,9 +37,11 @@ HOLDER = """
 
 
 @pytest.fixture
-def run(tmp_path: Path, checkpoint: Callable[..., Path]) -> RunDir:
-    (tmp_path / "model").symlink_to(checkpoint())
-    config = configuration.load([*WORDS, f"runs={tmp_path}", "name=run", f"model.path={tmp_path}/model"])
+def run(tmp_path: Path) -> RunDir:
+    model = hf_folder(
+        tmp_path / "model", configuration.load(WORDS).model.architecture
+    )  # nobody gets so far as to load it
+    config = configuration.load([*WORDS, f"runs={tmp_path}", "name=run", f"model.path={model}"])
     run = RunDir.of(config)
     publish_text(run.config, configuration.to_yaml(config))
     return run

@@ -183,3 +183,13 @@ def test_another_seed_is_another_order():
         set(np.concatenate(a.contexts[0])) != set(np.concatenate(b.contexts[0]))
         for a, b in zip(one, other, strict=True)
     )
+
+
+def test_groups_in_which_all_have_one_reward_are_counted():
+    rows = np.zeros(6, COLUMNS)
+    rows["task_id"] = [b"a", b"a", b"b", b"b", b"c", b"c"]
+    rows["reward"] = [0, 1, 0, 0, 0.5, 0.5]
+    none = np.zeros(0, np.int32)
+    found = batching.groups(Trajectories(1, none, none, none, np.zeros(7, np.int64), rows))
+    assert found == {"groups": 3, "groups_of_one_reward": 2}
+    assert batching.groups(Trajectories(1, none, none, none, np.zeros(1, np.int64), rows[:0]))["groups"] == 0

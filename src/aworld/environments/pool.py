@@ -13,7 +13,7 @@ from typing import Any
 
 from aworld import config as schema
 from aworld.agents.protocols import Environment, Observation
-from aworld.environments import watchdog
+from aworld.environments import settings, watchdog
 from aworld.environments.outside import Server, servers_of
 from aworld.environments.sandbox import Contents, Launch, Sandbox
 from aworld.environments.scratch import empty, keep, megabytes, stage
@@ -24,7 +24,6 @@ from aworld.errors import InfrastructureError, InputError
 from aworld.nodelocal import own_folder, remove
 
 OWN_LIMIT = 0.8  # of what a call may take: tools that run other programs end them by then themselves
-REMEMBERS = "python_session"
 
 
 @dataclass
@@ -108,25 +107,8 @@ class EnvironmentPool:
     """
 
     def __init__(self, config: schema.Environment, sandbox: Sandbox, corpus: Path | None, scratch_root: Path):
-        if config.reuse not in ("never", "reset"):
-            raise InputError(f"environment.reuse={config.reuse}: no such policy; valid: never, reset")
-        if config.reuse == "reset" and (config.mcp or REMEMBERS in config.servers):
-            which = (
-                f"environment.servers has {REMEMBERS}"
-                if REMEMBERS in config.servers
-                else "environment.mcp has a server"
-            )
-            raise InputError(
-                f"{which}, which may remember: environment.reuse=reset would show one episode to the next; "
-                "set environment.reuse=never"
-            )
+        settings.check(config, corpus)
         corpus = Path(config.corpus) if config.corpus else corpus
-        if "search" in config.servers and (corpus is None or not corpus.is_file()):
-            why = f"{corpus} is not there" if corpus else "the tasks bring no corpus"
-            raise InputError(
-                f"environment.servers has search, but {why}; make an index with aworld corpus and set "
-                "environment.corpus, or leave search out"
-            )
         self._config = config
         self._sandbox = sandbox
         self._cache = None

@@ -3,13 +3,16 @@
 It runs the same command that a batch script would: `python -m aworld STAGE RUN …`.
 """
 
+import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import psutil
 import submitit
 
 from aworld.errors import InfrastructureError
@@ -53,13 +56,14 @@ class Job:
 
     def end(self, run: RunDir) -> None:
         """Stop it now; its files let it go on later."""
+        was_at_work = False
         with suppress(InfrastructureError):  # then by its job; the others of the crew have to end as well
-            end_holder(lock(run, self.stage))
-        give_up = time.monotonic() + PATIENCE
+            was_at_work = end_holder(lock(run, self.stage))
+        give_up = time.monotonic() + (PATIENCE if was_at_work else 0)
         while not self.submitted.done() and time.monotonic() < give_up:
             time.sleep(0.1)
         if not self.submitted.done():
-            self.submitted.cancel()
+            _kill(int(self.submitted.job_id))
 
     def complaint(self) -> str:
         """The last error it reported in one line, if it did, and where its log is."""
@@ -74,9 +78,29 @@ def submit(run: RunDir, stage: Stage) -> Job:
     end_holder(lock(run, stage))  # left over from a launcher that was killed
     executor = submitit.LocalExecutor(folder=str(run.logs))
     executor.update_parameters(timeout_min=7 * 24 * 60)
-    submitted = executor.submit(execute, stage.words)
+    with _deaf_to_interrupts():
+        submitted = executor.submit(execute, stage.words)
     append_json(run.jobs, {"stage": stage.name, "job": submitted.job_id, "words": stage.words, "time": time.time()})
     return Job(stage, submitted)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """What starts meanwhile ignores Ctrl-C, which a terminal sends to all its processes: the launcher ends them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _kill(pid: int) -> None:
+    """End a process, and all that it started, at once."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in (*process.children(recursive=True), process):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 def lock(run: RunDir, stage: Stage) -> Path:

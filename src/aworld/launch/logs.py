@@ -7,7 +7,7 @@ from aworld.rundir import RunDir, read_jsonl
 
 
 def print_logs(run: RunDir, stage: str | None, lines: int) -> None:
-    """Print the end of each log of a stage; without a stage, list the stages that have any.
+    """Print the end of each log of a stage and its parts (`rollout`: rollout-0, …); without one, list what there is.
 
     Raises:
         InputError: there is no such stage, or it has not begun.
@@ -17,9 +17,10 @@ def print_logs(run: RunDir, stage: str | None, lines: int) -> None:
         for name, paths in found.items():
             print(f"{name}: {', '.join(str(path) for path in paths)}")
         return
-    if stage not in found:
+    names = [name for name in found if name == stage or name.startswith(f"{stage}-")]
+    if not names:
         raise InputError(f"no log of '{stage}' in {run.logs}; there are: {', '.join(found) or 'none'}")
-    for path in found[stage]:
+    for path in (path for name in names for path in found[name]):
         print(f"==> {path} <==")
         print("\n".join(map(printable, path.read_text(errors="replace").splitlines()[-lines:])))
 

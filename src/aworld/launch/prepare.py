@@ -3,25 +3,36 @@
 import importlib.metadata
 import json
 import platform
+import re
+import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from aworld import config as configuration
-from aworld.agents import roles
 from aworld.config import Config
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
+from aworld.evaluation.benchmark import differences
+from aworld.launch.checks import check_model, check_playing, check_tasks, check_training, trains
 from aworld.launch.plan import mode
-from aworld.rundir import MARK, RunDir, publish_folder, publish_text
+from aworld.rundir import MARK, RunDir, append_json, is_complete, publish_folder, publish_text
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
-from aworld.training import algorithms
 
-# What may differ when a run goes on: how long, and where.
-MAY_CHANGE = ("pipeline", "site", "runs")
+# What may differ when a run goes on, for no result depends on it: where, how fast, and for how long.
+FREE = re.compile(
+    r"(pipeline|site)\..*|runs|training\.(micro_batch_size|save_seconds|made_for)"
+    r"|model\.parallel\..*|model\.shard\.(?!max_model_len$).*|rollout\.(lease_seconds|infra_retries)"
+    r"|environment\.(slots|start_seconds)|.*\.(endpoint|judge)\.(base_url|key_variable|seconds)"
+)
+# What may differ from one round to the next.
+BETWEEN_ROUNDS = re.compile(
+    r"training\.(algorithm|lr|clip_\w+|ratio_cap|batch_size|epochs)|rollout\.(tasks_per_round|group_size)"
+)
 VERSIONS = ("torch", "megatron-core", "mbridge", "transformers", "mpi4py", "h5py", "submitit", "mcp")
 
 
@@ -34,15 +45,14 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
     check(config)
     run = RunDir.of(config)
     if run.config.exists():
-        _check_same(configuration.read(run.config), config, run)
+        _go_on(configuration.read(run.config), config, run)
     publish_text(
         run.config, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": provenance(config)})
     )
     source = make_source(config.tasks, run.tasks)
+    check_tasks(config, source)
     if config.model.path is None:
         publish_folder(run.base, lambda folder: _make_base(config, source, folder))
-    elif not (Path(config.model.path) / "config.json").is_file():
-        raise InputError(f"model.path={config.model.path} is no HF checkpoint: it holds no config.json")
     else:
         _link(run.base, Path(config.model.path))
     if not config.training.cold_start.tasks:
@@ -51,25 +61,17 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
 
 
 def check(config: Config) -> None:
-    """What the schema cannot say.
+    """All that can be known before anything is made, but for the tasks: `check_tasks`.
 
     Raises:
-        InputError: there is no such executor, mode or algorithm, the agents do not fit together, the model's chat
-            template has another format, a layout does not fit its nodes, or nothing is here to run the images that are
-            named.
+        InputError: the configuration cannot be run.
     """
-    if config.site.executor not in ("local", "slurm"):
-        raise InputError(f"site.executor={config.site.executor} is not there; valid: local, slurm")
+    check_playing(config)
     mode(config)
     _check_images(config)
-    if config.environment.mcp:
-        _check_servers(config)
-    roles.check(config.agent)
-    if config.pipeline.rounds or config.training.cold_start.tasks:
-        roles.check_for_training(config.agent)
-    if config.training.cold_start.tasks and config.agent.members:
-        raise InputError("agent.members: the cold start's expert plays alone; set training.cold_start.tasks=0")
-    algorithms.check(config.training)
+    if trains(config):
+        check_training(config)
+    check_model(config)
     _check_chat(config)
     for stage in (config.site.rollout, config.site.evaluate):
         wanted = stage.tasks_per_node * config.model.shard.tensor_parallel_size
@@ -79,9 +81,6 @@ def check(config: Config) -> None:
                 f"node of {stage.gpus_per_node}; change site.rollout.tasks_per_node or model.shard.tensor_parallel_size"
             )
     layout = config.model.parallel
-    for name, size in vars(layout).items():
-        if size < 1:
-            raise InputError(f"model.parallel.{name}={size}: there is no such layout; set it to 1 or more")
     ranks = layout.tensor_model_parallel_size * layout.pipeline_model_parallel_size
     if config.site.train.tasks % ranks:
         raise InputError(
@@ -100,13 +99,6 @@ def _check_chat(config: Config) -> None:
         ChatFormat(Path(config.model.path), config.agent.answer_form, config.agent.enable_thinking)
 
 
-def _check_servers(config: Config) -> None:
-    from aworld.environments import outside  # importing mcp takes half a second
-
-    for name, server in config.environment.mcp.items():
-        outside.check(name, server)
-
-
 def _check_images(config: Config) -> None:
     """Jobs get the PATH that is here; what a site's setup lines add to it shows on the node."""
     site = config.site
@@ -114,6 +106,13 @@ def _check_images(config: Config) -> None:
     named = [name for name, path in vars(site.images).items() if path and name not in unused]
     if named and not site.setup and (reason := no_apptainer()):
         raise InputError(f"site.images.{named[0]} is to be run: {reason}")
+    for name in named:
+        path = Path(getattr(site.images, name))
+        if not path.is_file():
+            raise InputError(
+                f"site.images.{name}={path} is not there (looked in {Path.cwd()}); build it with aworld "
+                f"containers build {name} --output {path}, or give its full path"
+            )
 
 
 def _make_base(config: Config, source: TaskSource, folder: Path) -> None:
@@ -133,29 +132,41 @@ def _link(path: Path, target: Path) -> None:
     publish_folder(path, fill)
 
 
-def _check_same(before: Config, now: Config, run: RunDir) -> None:
-    old, new = (OmegaConf.to_container(OmegaConf.structured(c)) for c in (before, now))
-    assert isinstance(old, dict) and isinstance(new, dict)
-    for key in old:
-        if key not in MAY_CHANGE and old[key] != new[key]:
+def _go_on(before: Config, now: Config, run: RunDir) -> None:
+    """Take the changed settings over into a run that is there, and record them in `changes.jsonl`.
+
+    A run that was prepared, and of which nothing began, is prepared anew.
+
+    Raises:
+        InputError: a setting changed that decides what the run is, or one that a round under way depends on.
+    """
+    changed = {key: pair for key, pair in differences(before, now).items() if key != "runs"}
+    decisive = {key: pair for key, pair in changed.items() if not FREE.fullmatch(key)}
+    if decisive and not any((run.root / name).exists() for name in ("jobs.jsonl", "starts", "rounds", "evals")):
+        for folder in (run.tasks, run.base, run.policy(0).parent):
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    rounds = sorted(int(folder.name) for folder in run.round(0).parent.glob("[0-9]*"))
+    for key, (was, wanted) in decisive.items():
+        if not BETWEEN_ROUNDS.fullmatch(key):
             raise InputError(
-                f"{run.root} was started with another {key!r} ({_difference(old[key], new[key])}); "
-                f"give this run another name=… or remove {run.root}"
+                f"{run.root} was started with {key}={was}, now it is {wanted}; give this run another name=… or remove "
+                f"{run.root}"
             )
-
-
-def _difference(old: object, new: object) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        key = next(k for k in old if old[k] != new[k])
-        return f"{key}: {_difference(old[key], new[key])}"
-    return f"{old} there, {new} here"
+        if rounds and not is_complete(run.policy(rounds[-1])):
+            raise InputError(
+                f"{run.root}: round {rounds[-1]} is under way with {key}={was}; let it end (aworld resume {run.root} "
+                f"pipeline.rounds={rounds[-1]}), then change it"
+            )
+    if changed:
+        append_json(run.changes, {"time": time.time(), "after_round": max(rounds, default=0), "changes": changed})
 
 
 def texts(config: Config, source: TaskSource) -> Iterator[str]:
     """What the tokenizer of a model of our own learns from: the questions and plans of the train split, the corpus."""
     for task in source.tasks("train"):
         yield f"{config.agent.system_prompt}\n{task.question}"
-        yield from task.metadata["plan"]
+        yield from task.metadata.get("plan", [])
         for file in task.files:
             yield file.read_text()
     if source.corpus:

@@ -35,6 +35,7 @@ class Progress:
         self.bars_shown: dict[tuple[str, str], bars.TaskID] = {}
         self.over: set[str] = set()
         self.began = time.monotonic()
+        self.is_first = True
 
     def __enter__(self) -> "Progress":
         self.live.start()
@@ -44,18 +45,25 @@ class Progress:
         self.live.stop()
 
     def update(self) -> None:
+        before: list[str] = []
         begun: dict[tuple[str, str], StageStatus] = {}
         going = [workload for part, workload in self.workloads.items() if part not in self.over]
         for part, group in groupby(status(self.config, self.run, going), lambda s: s.part):
             stages = list(group)
             if all(stage.finished for stage in stages):
                 self.over.add(part)
+                if self.is_first:
+                    before.append(part)
+                    continue
                 seconds = time.monotonic() - self.began
                 self.console.print(
                     f"{seconds:6.0f} s  {part:<14} {self._outcome(part)}", highlight=False, soft_wrap=True
                 )
             else:
                 begun |= {(s.stage, s.part): s for s in stages if s.done and not s.finished}
+        self.is_first = False
+        if before:
+            self.console.print(f"finished before: {', '.join(before)}", highlight=False, soft_wrap=True)
         for key in [*self.bars_shown]:
             if key not in begun:
                 self.live.remove_task(self.bars_shown.pop(key))
@@ -69,9 +77,24 @@ class Progress:
         if not workload.publishes:
             return headline(workload.tasks, journal.collect(workload.folder / "journals"), workload.attempts)
         metrics, timing = (_json(workload, name) for name in ("metrics", "timing"))
+        if workload.newest is None:
+            return self._cold_start(metrics)
+        groups = metrics.get("groups")
+        nothing = f"; in all {groups} groups every attempt has one reward: nothing to learn from"
         return (
             f"reward {metrics.get('reward', 0):.3f}  rollout {timing.get('rollout_seconds', 0):.0f} s  "
             f"training {metrics.get('seconds', {}).get('train', 0):.1f} s in {metrics.get('steps', 0)} steps"
+            f"{nothing if groups and groups == metrics['groups_of_one_reward'] else ''}"
+        )
+
+    def _cold_start(self, metrics: dict) -> str:
+        stop_at = self.config.training.cold_start.stop_at
+        repeats = metrics.get("repeats", 0.0)
+        reached = "reached" if repeats >= stop_at else "not reached: give it more tasks or epochs"
+        return (
+            f"the expert's reward {metrics.get('reward', 0):.3f}  "
+            f"training {metrics.get('seconds', {}).get('train', 0):.1f} s in {metrics.get('steps', 0)} steps  "
+            f"the policy repeats its episodes with chance {repeats:.3f}; stop_at {stop_at:g} {reached}"
         )
 
 

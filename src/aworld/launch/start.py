@@ -1,20 +1,20 @@
 """Start a run, or go on with one, as its site wants it: submitted to Slurm, or on this machine."""
 
-import tempfile
-from pathlib import Path
+from shutil import which
 
 from rich.console import Console
 
 from aworld.config import Config, to_yaml
+from aworld.environments.sandbox import choose
 from aworld.errors import InputError
 from aworld.launch import dag, local
+from aworld.launch.checks import check_tasks, opened, trains
 from aworld.launch.executor import command
 from aworld.launch.plan import plan
 from aworld.launch.prepare import check
 from aworld.launch.summary import summary
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
-from aworld.tasks import make_source
 
 
 def start(config: Config, console: Console) -> None:
@@ -24,8 +24,7 @@ def start(config: Config, console: Console) -> None:
         InputError: there is nothing to train.
         AWorldError: as `dag.launch` and `local.pipeline` do.
     """
-    if not (config.pipeline.rounds or config.training.cold_start.tasks):
-        raise InputError("pipeline.rounds=0: nothing is trained; evaluate the policy with jobs/evaluate.py")
+    _check_trains(config)
     if config.site.executor == "slurm":
         dag.launch(config, console)
     else:
@@ -34,20 +33,34 @@ def start(config: Config, console: Console) -> None:
 
 def dry_run(config: Config, console: Console) -> None:
     """Say what would be launched, and launch nothing; for Slurm, write the batch scripts and let it check them."""
+    _check_trains(config)
     check(config)
     run = RunDir.of(config)
-    with tempfile.TemporaryDirectory() as tasks:
-        workloads = schedule(config, run, make_source(config.tasks, Path(tasks) / "tasks"))
+    with opened(config, run.tasks) as source:
+        check_tasks(config, source)
+        workloads = schedule(config, run, source)
     if config.site.executor == "local":
         console.print(to_yaml(config), markup=False, highlight=False)
-        console.print(f"# would be launched on site '{config.site.name}':")
-        for stage in local.stages(config, run, workloads):
+        choose(config.site.sandbox, config.site.images.environment)
+        left = local.stages(config, run, workloads)
+        console.print(f"# would be launched on site '{config.site.name}':" if left else "# nothing is left to do")
+        for stage in left:
             words = " ".join(command(stage.words))
             console.print(f"# {stage.name}: {words}", markup=False, highlight=False, soft_wrap=True)
         return
     stages = plan(config, run, workloads)
+    if not stages or stages[0].words[0] == "report":
+        console.print("nothing is left to do but the report")
     folder = run.root / "dry-run"
     written = dag.dry_run(config, run, stages, folder)
     console.print(f"wrote {folder / 'run.yaml'} and {len(written)} batch scripts beside it", highlight=False)
+    if which("sbatch") is None:
+        console.print("no sbatch on PATH, so Slurm has not checked them; do this on a login node of the cluster")
+        return
     for said in dag.check(config, run, stages, folder):
         console.print(said, highlight=False, soft_wrap=True)
+
+
+def _check_trains(config: Config) -> None:
+    if not trains(config):
+        raise InputError("pipeline.rounds=0: nothing is trained; evaluate the policy with jobs/evaluate.py")

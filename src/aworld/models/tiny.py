@@ -15,19 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config,
 from transformers.utils.logging import disable_progress_bar
 
 from aworld.config import Architecture
-from aworld.errors import InputError
-
-SPECIAL_TOKENS = [
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<tool_call>",
-    "</tool_call>",
-    "<tool_response>",
-    "</tool_response>",
-    "<think>",
-    "</think>",
-]
+from aworld.models.hf import SPECIAL_TOKENS
 
 CHAT_TEMPLATE = """\
 {%- if tools %}<|im_start|>system
@@ -82,16 +70,7 @@ def make_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizer
 
 
 def make_checkpoint(architecture: Architecture, texts: Iterable[str], seed: int, folder: Path) -> None:
-    """Write an HF folder: config, float32 weights drawn from `seed`, tokenizer.
-
-    Raises:
-        InputError: the texts do not yield `vocab_size` tokens' worth of merges or the vocabulary is too small.
-    """
-    if architecture.vocab_size < 256 + len(SPECIAL_TOKENS):
-        raise InputError(
-            f"model.architecture.vocab_size={architecture.vocab_size} is too small: a byte-level tokenizer needs at "
-            f"least {256 + len(SPECIAL_TOKENS)}"
-        )
+    """Write an HF folder: config, float32 weights drawn from `seed`, tokenizer; `hf.check` has seen its sizes."""
     tokenizer = make_tokenizer(texts, architecture.vocab_size)
     torch.manual_seed(seed)
     values = asdict(architecture)

@@ -1,12 +1,21 @@
-"""What is asked: a source of tasks is a module of this room with a `source(config, folder)` function."""
+"""What is asked: a source of tasks is a module of this room with a `source(config, folder)` function.
+
+Its `USES` names the settings below `tasks` that it reads; one that it does not read is refused.
+"""
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
+from dataclasses import MISSING, fields
 from pathlib import Path
+from types import ModuleType
 
 from aworld import config as schema
 from aworld.errors import InputError
-from aworld.tasks.task import TaskSource
+from aworld.tasks.task import Task, TaskSource
+
+HELPERS = ("task", "scoring", "judge", "prefetch", "gym_score")
+LONGEST_ID = 128  # bytes in UTF-8, in the table of a trajectory file
 
 
 def make_source(config: schema.Tasks, folder: Path) -> TaskSource:
@@ -15,11 +24,45 @@ def make_source(config: schema.Tasks, folder: Path) -> TaskSource:
     Raises:
         InputError: no source of that name.
     """
-    names = [
-        m.name
-        for m in pkgutil.iter_modules(__path__)
-        if m.name not in ("task", "scoring", "judge", "prefetch", "gym_score")
-    ]
+    source: TaskSource = _module(config).source(config, folder)
+    return source
+
+
+def check(config: schema.Tasks) -> None:
+    """
+    Raises:
+        InputError: no source of that name, or a setting is given that it does not use.
+    """
+    uses: tuple[str, ...] = _module(config).USES
+    for one in fields(config):
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        value = getattr(config, one.name)
+        if one.name not in ("source", *uses) and value != default:
+            raise InputError(
+                f"tasks.{one.name}={value}: tasks.source={config.source} does not use it, only {', '.join(uses)}; "
+                "leave it out, or choose other tasks with tasks=NAME"
+            )
+
+
+def check_ids(tasks: Iterable[Task]) -> None:
+    """
+    Raises:
+        InputError: two tasks of a split have one id, or an id cannot be stored.
+    """
+    seen: set[str] = set()
+    for task in tasks:
+        name, where = task.task_id, f"tasks.source={task.source}: the task id {task.task_id!r}"
+        if not isinstance(name, str) or not name.isprintable() or not name:
+            raise InputError(f"{where} is no printable text; give each task one")
+        if (size := len(name.encode())) > LONGEST_ID:
+            raise InputError(f"{where} has {size} bytes; shorten it to {LONGEST_ID}")
+        if name in seen:
+            raise InputError(f"{where} is there twice in a split; give each task its own")
+        seen.add(name)
+
+
+def _module(config: schema.Tasks) -> ModuleType:
+    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name not in HELPERS]
     if config.source not in names:
         raise InputError(f"no task source '{config.source}' (tasks.source); valid: {', '.join(sorted(names))}")
-    return importlib.import_module(f"{__name__}.{config.source}").source(config, folder)
+    return importlib.import_module(f"{__name__}.{config.source}")

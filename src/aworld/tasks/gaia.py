@@ -15,6 +15,7 @@ from aworld.errors import InputError
 from aworld.tasks.scoring import gaia_correct
 from aworld.tasks.task import Task, check_fetched
 
+USES = ("path", "split")  # of the settings below `tasks`
 COLUMNS = ("task_id", "Question", "Level", "Final answer", "file_name")
 METADATA = ("metadata.parquet", "metadata.jsonl")
 DUMMY = "0-0-0-0-0"  # a row of the test split that asks nothing

@@ -19,6 +19,7 @@ from aworld.rundir import publish_folder
 from aworld.tasks.task import Program, Task
 
 SCORER = Path(__file__).with_name("gym_score.py")
+USES = ("seed", "train", "held_out", "datasets")  # of the settings below `tasks`
 SPLITS = ("train", "held_out")
 
 

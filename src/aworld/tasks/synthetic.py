@@ -18,6 +18,7 @@ from aworld.rundir import publish_folder
 from aworld.tasks.scoring import gaia_correct
 from aworld.tasks.task import Task
 
+USES = ("seed", "train", "held_out")  # of the settings below `tasks`
 PLACES = [
     "Arden",
     "Belmor",

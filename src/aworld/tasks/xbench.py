@@ -20,6 +20,7 @@ from aworld.errors import InputError
 from aworld.tasks.judge import Judge
 from aworld.tasks.task import Task, check_fetched
 
+USES = ("path", "judge")  # of the settings below `tasks`
 COLUMNS = ("id", "prompt", "answer", "canary")
 
 

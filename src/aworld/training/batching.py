@@ -57,6 +57,16 @@ def advantages(
     return result
 
 
+def groups(trajectories: Trajectories) -> dict[str, int]:
+    """How many groups there are, and in how many all attempts have one reward, so that nothing is learned from them."""
+    rewards = trajectories.episodes["reward"]
+    names, of = np.unique(trajectories.episodes["task_id"], return_inverse=True)
+    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    np.minimum.at(low, of, rewards)
+    np.maximum.at(high, of, rewards)
+    return {"groups": len(names), "groups_of_one_reward": int((low == high).sum())}
+
+
 def sampled_tokens(trajectories: Trajectories) -> np.ndarray:
     """Tokens the policy sampled in each episode and that have a predecessor in their context, int64 [E]."""
     return np.diff(_count(trajectories)[trajectories.offsets])

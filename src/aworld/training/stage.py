@@ -137,6 +137,9 @@ class _Round:
         if dist.get_rank() == 0:  # before the checkpoint, after which the round is not done again
             seconds = {"wait": waited, "train": time.monotonic() - began}
             outcome = summary(metrics, trajectories.episodes["reward"]) | {"seconds": seconds}
+            if number == 0 and metrics:
+                outcome["repeats"] = fmean(step["repeats"] for step in metrics[-STEPS_TO_STOP:])
+            outcome |= batching.groups(trajectories)
             publish_json(run.round(number) / "metrics.json", outcome)
         _publish(run, trainer, number)  # before the checkpoint, as workers wait for it
         if number == 0:  # policy 0 is all that is left of the cold start
@@ -203,6 +206,11 @@ class _Round:
             metrics.append(trainer.step(batches, algorithm, temperature))
             if is_first:
                 append_json(log, {"step": at, "of": len(planned), **metrics[-1]})
+                loss, norm = metrics[-1]["loss"], metrics[-1]["grad_norm"]
+                print(
+                    f"round {number}, step {at} of {len(planned)}: loss {loss:.4f}, gradient norm {norm:.4f}",
+                    flush=True,
+                )
             if at < len(planned):
                 self._save_in_time(metrics)
         return metrics

@@ -2,13 +2,10 @@
 
 import sys
 from importlib import import_module
-from pathlib import Path
-from pkgutil import iter_modules
 
 from mcp.server.mcpserver import MCPServer
 
-HELPERS = ("__main__", "endpoint", "execute", "internet", "opened", "paths", "readers", "result", "run_code", "work")
-SERVERS = sorted(module.name for module in iter_modules([str(Path(__file__).parent)]) if module.name not in HELPERS)
+from aworld.environments.servers import SERVERS
 
 
 def serve(names: list[str]) -> None:

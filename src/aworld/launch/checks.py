@@ -1,0 +1,147 @@
+"""What can be known of a configuration before anything is made: a dry run asks the same as a start."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from aworld import bounds, hosts, tasks
+from aworld.agents import roles
+from aworld.config import Config, Endpoint
+from aworld.environments import settings
+from aworld.errors import InputError
+from aworld.models import hf
+from aworld.rundir import is_complete
+from aworld.tasks.task import TaskSource
+from aworld.training import algorithms
+
+
+def trains(config: Config) -> bool:
+    """Whether the run trains at all; one that does not is there to be evaluated."""
+    return bool(config.pipeline.rounds or config.training.cold_start.tasks)
+
+
+def check_playing(config: Config) -> None:
+    """What holds for every episode, of training and of an evaluation.
+
+    Raises:
+        InputError: a value is outside its limits, the tasks do not use a setting, the agents do not fit together, an
+            endpoint has no address, or an episode's tokens do not fit the model.
+    """
+    bounds.check(config)
+    tasks.check(config.tasks)
+    roles.check(config.agent)
+    if config.environment.mcp:
+        from aworld.environments import outside  # importing mcp takes half a second
+
+        for name, server in config.environment.mcp.items():
+            outside.check(name, server)
+    endpoints = {"evaluation.endpoint": config.evaluation.endpoint, "tasks.judge": config.tasks.judge}
+    endpoints |= {f"agent.members.{name}.endpoint": member.endpoint for name, member in config.agent.members.items()}
+    for where, endpoint in endpoints.items():
+        _check_endpoint(where, endpoint)
+
+
+def check_evaluation(config: Config) -> None:
+    """What holds for an evaluation, but for its tasks.
+
+    Raises:
+        InputError: it cannot be played.
+    """
+    check_playing(config)
+    endpoint = config.evaluation.endpoint
+    _check_length(config, endpoint.context if endpoint.model else config.model.shard.max_model_len)
+
+
+def check_training(config: Config) -> None:
+    """What holds for a run that trains.
+
+    Raises:
+        InputError: its episodes could not be trained on, its settings were made for another model, or nothing would be
+            learned.
+    """
+    training, agent = config.training, config.agent
+    roles.check_for_training(agent)
+    if agent.top_p != 1 or agent.top_k != -1 or not agent.temperature:
+        raise InputError(
+            f"agent.temperature={agent.temperature:g}, agent.top_p={agent.top_p:g}, agent.top_k={agent.top_k}: tokens "
+            "cut from the distribution have no ratio to train on; set agent.temperature=1 agent.top_p=1 agent.top_k=-1"
+        )
+    if training.cold_start.tasks and agent.members:
+        raise InputError("agent.members: the cold start's expert plays alone; set training.cold_start.tasks=0")
+    algorithms.check(training)
+    if config.pipeline.rounds and config.rollout.group_size < 2 and training.algorithm != "sft":
+        raise InputError(
+            f"rollout.group_size={config.rollout.group_size}: {training.algorithm} compares the attempts at a task "
+            "and learns nothing from one; set it to 2 or more"
+        )
+    if training.made_for not in ("", config.model.name):
+        raise InputError(
+            f"the recipe's training settings (training.lr={training.lr:g}, …) were made for model={training.made_for}, "
+            f"not {config.model.name}; choose another recipe=NAME, or insist with training.made_for={config.model.name}"
+        )
+
+
+def check_model(config: Config) -> None:
+    """
+    Raises:
+        InputError: the model cannot be served or trained so, or an episode's tokens do not fit it.
+    """
+    hf.check(config.model, trains(config))
+    _check_length(config, config.model.shard.max_model_len)
+
+
+def check_tasks(config: Config, source: TaskSource) -> None:
+    """What the tasks of a run decide.
+
+    Raises:
+        InputError: there is nothing to train on, no expert to start from, an id cannot be stored, or search has no
+            corpus.
+    """
+    train = list(source.tasks("train")) if trains(config) else []
+    if trains(config) and not train:
+        raise InputError(
+            f"tasks.source={config.tasks.source} has no training tasks; train on others, such as tasks=reasoning-gym, "
+            "and evaluate on these: python jobs/evaluate.py RUN --policy N tasks=NAME"
+        )
+    shown = train[: config.training.cold_start.tasks]
+    if any("plan" not in task.metadata for task in shown):
+        raise InputError(
+            f"training.cold_start.tasks={config.training.cold_start.tasks}, but the tasks of "
+            f"tasks.source={config.tasks.source} bring no plan for an expert; set training.cold_start.tasks=0"
+        )
+    tasks.check_ids(train)
+    check_held_out(config, source)
+
+
+def check_held_out(config: Config, source: TaskSource) -> None:
+    """
+    Raises:
+        InputError: an id of a task to evaluate on cannot be stored, or search has no corpus.
+    """
+    tasks.check_ids(source.tasks("held_out"))
+    settings.check(config.environment, source.corpus)
+
+
+@contextmanager
+def opened(config: Config, path: Path) -> Iterator[TaskSource]:
+    """The tasks in `path`, or, where none were made there yet, those that would be."""
+    with TemporaryDirectory() as temporary:
+        yield tasks.make_source(config.tasks, path if is_complete(path) else Path(temporary) / "tasks")
+
+
+def _check_endpoint(where: str, endpoint: Endpoint) -> None:
+    if endpoint.model:
+        hosts.host(endpoint)
+    elif endpoint.base_url:
+        raise InputError(f"{where}.base_url={endpoint.base_url}, but no model is named; set {where}.model")
+
+
+def _check_length(config: Config, longest: int) -> None:
+    """`longest`: tokens that a context can hold; 0: not known. Several agents have contexts of their own."""
+    agent = config.agent
+    if longest and agent.context == "append" and not agent.members and agent.max_tokens >= longest:
+        raise InputError(
+            f"agent.max_tokens={agent.max_tokens} does not fit beside a prompt in the {longest} tokens that the model "
+            "can hold (model.shard.max_model_len, or an endpoint's context); lower it"
+        )

@@ -1,0 +1,156 @@
+"""What cannot work is one line, in a dry run as in the start, before a run is there that refuses the mended line."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from hf_folder import hf_folder
+from rich.console import Console
+
+from aworld import config as configuration
+from aworld.config import CONFIGS, Config
+from aworld.errors import InputError
+from aworld.launch.prepare import prepare
+from aworld.launch.start import dry_run
+from aworld.rundir import RunDir, is_complete, publish_folder, read_jsonl
+
+pytestmark = pytest.mark.unit
+TINY = configuration.load(["recipe=demo"]).model.architecture
+FEW = ["recipe=demo", "site=local", "name=run", "tasks.train=4", "tasks.held_out=2", "training.cold_start.tasks=2"]
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """Of a run with a model that nobody loads."""
+    return [*FEW, f"runs={tmp_path}", f"model.path={hf_folder(tmp_path / 'model', TINY)}"]
+
+
+def dry(config: Config) -> str:
+    out = StringIO()
+    dry_run(config, Console(file=out, width=200))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("training.lr=-1", "training.lr=-1.0 cannot be"),
+        ("rollout.group_size=1", "rollout.group_size=1: grpo compares the attempts at a task and learns nothing"),
+        ("environment.servers=[pyton]", "environment.servers: no tool server 'pyton'; valid: .*, python, "),
+        ("environment.web=[broswer]", "environment.web: no tool server 'broswer'"),
+        ("environment.corpus=/nowhere", "environment.servers has search, but /nowhere is not there"),
+        ("agent.max_tokens=512", "agent.max_tokens=512 does not fit beside a prompt in the 512 tokens"),
+        ("agent.temperature=0", "tokens cut from the distribution have no ratio to train on"),
+        ("agent.top_k=20", "tokens cut from the distribution have no ratio to train on"),
+        (
+            "agent.members.a.endpoint.base_url=http://x/v1",
+            "agent.members.a.endpoint.base_url=http://x/v1, but no model",
+        ),
+        ("evaluation.endpoint.model=m", "m has no base_url"),
+        ("model.path=/nowhere", "model.path=/nowhere is no HF checkpoint"),
+        ("model.parallel.pipeline_model_parallel_size=2", "does not divide num_hidden_layers=3"),
+        ("model.name=other", "were made for model=tiny, not other; choose another recipe=NAME, or insist with"),
+        ("tasks.path=mine.jsonl", "tasks.source=synthetic does not use it"),
+        ("tasks.train=0", "tasks.source=synthetic has no training tasks; train on others, such as"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_pins_nothing(words: list[str], word: str, message: str) -> None:
+    wrong = configuration.load([*words, word])
+    for attempt in (dry, prepare):
+        with pytest.raises(InputError, match=message):
+            attempt(wrong)
+    config = configuration.load(words)
+    run, source = prepare(config)
+    assert configuration.read(run.config) == config and len(list(source.tasks("train"))) == 4
+
+
+def test_an_image_that_is_not_there_is_refused(words: list[str], tmp_path: Path) -> None:
+    config = configuration.load([*words, "site.setup=[true]", f"site.images.megatron={tmp_path}/megatron.sif"])
+    with pytest.raises(
+        InputError, match=r"site\.images\.megatron=.*megatron\.sif is not there .*containers build megatron"
+    ):
+        prepare(config)
+
+
+def test_tasks_without_an_expert_are_for_no_cold_start(words: list[str]) -> None:
+    gym = [*words, "tasks=reasoning-gym", "tasks.train=4", "tasks.held_out=2", "environment.servers=[python]"]
+    with pytest.raises(InputError, match=r"cold_start\.tasks=2, but the tasks of tasks\.source=gym bring no plan"):
+        dry(configuration.load(gym))
+    assert "would be launched" in dry(configuration.load([*gym, "training.cold_start.tasks=0"]))
+
+
+def test_a_benchmark_that_nobody_trains_on_is_refused(words: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "GAIA" / "2023" / "validation"
+    folder.mkdir(parents=True)
+    row = '{"task_id": "a", "Question": "?", "Level": 1, "Final answer": "4", "file_name": ""}\n'
+    (folder / "metadata.jsonl").write_text(row)
+    gaia = [*words, "tasks=gaia-validation", f"tasks.path={tmp_path / 'GAIA'}", "environment.servers=[python]"]
+    gaia = [word for word in gaia if not word.startswith(("tasks.train", "tasks.held_out"))]
+    with pytest.raises(InputError, match=r"tasks\.source=gaia has no training tasks; .* jobs/evaluate\.py RUN"):
+        dry(configuration.load(gaia))
+    (folder / "metadata.jsonl").write_text(row.replace('"a"', f'"{"x" * 129}"'))
+    none = ["pipeline.rounds=0", "training.cold_start.tasks=0"]
+    with pytest.raises(InputError, match="has 129 bytes; shorten it to 128"):
+        prepare(configuration.load([*gaia, *none]))
+
+
+def test_who_insists_may_train_another_model(words: list[str]) -> None:
+    assert "would be launched" in dry(configuration.load([*words, "model.name=other", "training.made_for=other"]))
+
+
+@pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONFIGS / "recipe").glob("*.yaml")))
+def test_every_recipe_can_be_launched_as_it_is(recipe: str, tmp_path: Path) -> None:
+    model = configuration.load(["recipe=grpo", "model.path=x"]).model.architecture if recipe == "grpo" else TINY
+    few = ["tasks.train=4", "tasks.held_out=2", f"runs={tmp_path}", "site=local", "site.train.tasks_per_node=32"]
+    path = [f"model.path={hf_folder(tmp_path / 'model', model)}"]
+    assert "would be launched" in dry(configuration.load([f"recipe={recipe}", *few, *path]))
+
+
+def begun(words: list[str]) -> RunDir:
+    run, _ = prepare(configuration.load(words))
+    run.round(1).mkdir(parents=True)
+    return run
+
+
+def test_a_run_that_did_not_begin_is_prepared_anew(words: list[str]) -> None:
+    prepare(configuration.load(words))
+    run, source = prepare(configuration.load([*words, "tasks.seed=1", "tasks.train=5"]))
+    assert len(list(source.tasks("train"))) == 5 and configuration.read(run.config).tasks.seed == 1
+
+
+@pytest.mark.parametrize(
+    "word", ["seed=1", "tasks.seed=1", "agent.max_turns=9", "training.adam_beta1=0.8", "model.dtype=bfloat16"]
+)
+def test_what_a_run_is_may_not_change(words: list[str], word: str) -> None:
+    begun(words)
+    key, _, value = word.partition("=")
+    with pytest.raises(InputError, match=rf"was started with {key}=.*, now it is {value}; give this run another name"):
+        prepare(configuration.load([*words, word]))
+
+
+def test_what_mends_an_out_of_memory_may_change_at_any_time(words: list[str]) -> None:
+    """The result depends on none of it, and it is recorded."""
+    run = begun(words)
+    free = ["training.micro_batch_size=4", "training.save_seconds=60", "model.parallel.tensor_model_parallel_size=1"]
+    free += ["model.shard.max_num_seqs=8", "model.shard.kv_cache_gb=0.5", "environment.slots=2", "pipeline.rounds=30"]
+    prepare(configuration.load([*words, *free]))
+    now = configuration.read(run.config)
+    assert (now.training.micro_batch_size, now.model.parallel.tensor_model_parallel_size) == (4, 1)
+    (row,) = read_jsonl(run.changes)
+    assert row["after_round"] == 1 and row["changes"]["training.micro_batch_size"] == [16, 4]
+    assert set(row["changes"]) == {word.partition("=")[0] for word in free}
+    prepare(configuration.load([*words, *free]))
+    assert len(read_jsonl(run.changes)) == 1
+
+
+def test_how_is_trained_may_change_between_two_rounds(words: list[str]) -> None:
+    run = begun(words)
+    other = [*words, "training.lr=1e-5", "rollout.group_size=8"]
+    with pytest.raises(
+        InputError, match=r"round 1 is under way with .*; let it end \(aworld resume .* pipeline.rounds=1"
+    ):
+        prepare(configuration.load(other))
+    publish_folder(run.policy(1), lambda folder: (folder / "model.safetensors").write_bytes(b""))
+    assert is_complete(run.policy(1))
+    prepare(configuration.load(other))
+    assert read_jsonl(run.changes)[0]["changes"] == {"training.lr": [3e-4, 1e-5], "rollout.group_size": [16, 8]}

@@ -1,0 +1,69 @@
+"""What a source may be told, and what its tasks may be called."""
+
+import pytest
+
+from aworld import config as configuration
+from aworld import tasks
+from aworld.errors import InputError
+from aworld.tasks.task import Task
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["tasks.path=mine.jsonl"],
+            r"tasks\.path=mine\.jsonl: tasks\.source=synthetic does not use it, only seed, train,",
+        ),
+        (["tasks.split=test"], "tasks.split=test: tasks.source=synthetic does not use it"),
+        (["tasks.judge.model=m"], "tasks.source=synthetic does not use it"),
+        (
+            ["tasks=reasoning-gym", "tasks.path=mine.jsonl"],
+            "tasks.source=gym does not use it, only seed, train, held_out, ",
+        ),
+        (["tasks=gaia-test", "tasks.path=GAIA", "tasks.seed=1"], "tasks.source=gaia does not use it, only path, split"),
+        (["tasks=xbench-deepsearch", "tasks.path=x.csv", "tasks.datasets=[a]"], "tasks.source=xbench does not use it"),
+        (["tasks.source=gaja"], r"no task source 'gaja' \(tasks.source\); valid: gaia, gym, synthetic, xbench"),
+    ],
+)
+def test_a_setting_that_a_source_does_not_use_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tasks.check(configuration.load(["recipe=demo", *words]).tasks)
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (configuration.CONFIGS / "tasks").glob("*.yaml")))
+def test_every_file_of_settings_is_used(name: str) -> None:
+    tasks.check(configuration.load(["recipe=demo", f"tasks={name}"]).tasks)
+
+
+def of(*names: object) -> list[Task]:
+    return [Task(name, "?", "4", 1, source="mine") for name in names]  # type: ignore[arg-type]
+
+
+def test_ids_that_can_be_stored_pass() -> None:
+    tasks.check_ids(of("a/b: ä", "x" * 128, "é" * 64))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a", "x" * 129], "has 129 bytes; shorten it to 128"),
+        (["é" * 65], "has 130 bytes; shorten it to 128"),
+        (["a", "b", "a"], "tasks.source=mine: the task id 'a' is there twice in a split"),
+        ([""], "is no printable text"),
+        ([7], "the task id 7 is no printable text"),
+        (["a\nb"], "is no printable text"),
+        (["\ud800"], "is no printable text"),
+    ],
+)
+def test_ids_that_cannot_be_stored_are_refused(names: list[object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tasks.check_ids(of(*names))
+
+
+def test_the_longest_id_is_the_trajectory_files() -> None:
+    from aworld.trajectories.file import COLUMNS
+
+    assert COLUMNS["task_id"].itemsize == tasks.LONGEST_ID
