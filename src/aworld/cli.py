@@ -15,7 +15,7 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import TaskError, guarded
 from aworld.evaluation.commands import add_to as of_evaluations
-from aworld.launch.lifetime import begin, in_job, sole_trainer, task_number, training_of
+from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number, training_of
 from aworld.processes import try_to_hold
 from aworld.rundir import WHOLE, RunDir
 from aworld.tasks import make_source
@@ -25,7 +25,9 @@ from aworld.tasks.task import TaskSource
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a failure that has a mend is one line on stderr."""
     arguments = _parser().parse_args(argv)
-    return guarded(lambda: arguments.run(arguments))
+    code = guarded(lambda: arguments.run(arguments))
+    note_end(code)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -252,6 +254,8 @@ def _report(arguments: argparse.Namespace) -> None:
     from aworld.evaluation.report import report
 
     config, run, _ = _open(arguments)
+    if in_own_job():
+        begin(config, run, "report")
     report(config, run)
     print(run.root / "report.html")
 

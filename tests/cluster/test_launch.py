@@ -192,3 +192,70 @@ def test_the_doctor_looks_at_a_node_whose_setup_has_much_to_say(cluster: Cluster
     config = configuration.changed(run.config, ["site.setup=['yes | head -c 200000 >&2']"])
     found = {check.name: check for check in _compute(config, "rollout", run.dir.root)}
     assert {"sandbox", "clock"} <= found.keys() and "a job" not in found
+
+
+def wait_until_over(cluster: Cluster, job: str) -> list[str]:
+    """The state and exit code of a job by sacct, once it has left the queue."""
+
+    def is_over() -> bool:
+        hurry()
+        return job not in cluster.slurm("squeue", "--noheader", "--format=%A").split()
+
+    cluster.wait(is_over)
+    show = ("sacct", "-nXP", f"--jobs={job}", "--format=State,ExitCode")
+    cluster.wait(lambda: cluster.slurm(*show).partition("|")[0] not in ("", "RUNNING", "PENDING", "REQUEUED"))
+    return cluster.slurm(*show).split("|")
+
+
+FROM_INSIDE = ["salloc", "-plow", "--mem-per-cpu=300", "--gpus=1", "--cpus-per-gpu=1"]
+
+
+def test_what_is_submitted_inherits_nothing_of_an_allocation(cluster: Cluster, run: Run) -> None:
+    """Memory by CPU and GPUs by job contradict what our jobs ask for, and their srun would refuse."""
+    words = [sys.executable, "-c", INSIDE, str(run.dir.root), str(Path(__file__).parent)]
+    cluster.slurm("env", "SBATCH_PARTITION=high", "SBATCH_JOB_NAME=mine", *FROM_INSIDE, *words)
+    (submission,) = slurm.submissions(run.dir)
+    assert wait_until_over(cluster, submission.job) == ["COMPLETED", "0:0"], run.last_words()
+    assert cluster.slurm("sacct", "-nXP", f"--jobs={submission.job}", "--format=Partition,JobName") == "low|run.logs"
+
+
+INSIDE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from aworld import config
+from aworld.launch import dag
+from aworld.launch.plan import Stage
+from aworld.rundir import RunDir
+from aworld.site import Resources
+run = RunDir(Path(sys.argv[1]))
+dag.submit(config.read(run.config), run, [Stage("logs", ("logs", str(run.root)), Resources("low", mem_gb=1))])
+"""
+
+
+def test_a_job_of_which_no_task_begins_is_put_back_twice(cluster: Cluster, run: Run) -> None:
+    config = configuration.changed(run.config, ["site.mpi=none-such"])
+    stage = Stage("gather-0001", ("gather", str(run.dir.root), "--round", "1"), Resources("low", mem_gb=1))
+    dag.submit(config, run.dir, [stage])
+    job = run.job("gather-0001")
+    assert wait_until_over(cluster, job) == ["FAILED", "3:0"], run.last_words()
+    log = (run.dir.logs / f"{job}_0_log.out").read_text()
+    assert log.count("none-such") == 2
+    assert f"error: job {job} began 3 times and no task of it did; mend the cause above: aworld resume" in log
+
+
+def test_the_rank_with_bad_input_tells_the_code_of_its_job(
+    cluster: Cluster, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """srun ends the others, and returns the code of those."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, time\ntime.sleep(600 if os.environ.get('SLURM_PROCID') == '1' else 0)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    stage = Stage("train-0001", ("train", "/nowhere"), Resources("low", nodes=2, mem_gb=1))
+    dag.submit(run.config, run.dir, [stage])
+    job = run.job("train-0001")
+    assert wait_until_over(cluster, job) == ["FAILED", "2:0"], run.last_words()
+    log = (run.dir.logs / f"{job}_0_log.out").read_text()
+    assert log.count("/nowhere/run.yaml is not there") == 1 and "began" not in log
+    assert not list(run.dir.starts.glob("*.code"))

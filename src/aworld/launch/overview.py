@@ -1,5 +1,6 @@
 """What a person sees of a run at a glance: from its files, one call of squeue, and one of sacct."""
 
+import re
 import time
 from collections import Counter
 from datetime import datetime
@@ -106,9 +107,12 @@ def _jobs(run: RunDir, jobs: dict[str, Counter[str]]) -> Table:
 
 
 def restarts(run: RunDir, stage: str) -> int:
-    """How often tasks of a stage began once more."""
+    """How often tasks of a stage began once more, or its jobs did before any task could."""
     paths = [*run.starts.glob(f"{stage}.jsonl"), *run.starts.glob(f"{stage}-[0-9]*.jsonl")]
-    return sum(max(0, len(read_jsonl(path)) - 1) for path in paths)
+    begun = sum(max(0, len(read_jsonl(path)) - 1) for path in paths)
+    jobs = {submission.job for submission in slurm.submissions(run) if submission.stage == stage}
+    tries = [path for path in run.starts.glob("*.tries") if re.split(r"[_.]", path.name)[0] in jobs]
+    return begun + sum(path.read_text().count("\n") - 1 for path in tries)
 
 
 def job_states(run: RunDir, queued: list[slurm.Queued]) -> dict[str, Counter[str]]:

@@ -30,7 +30,8 @@ def stage_of(kind: str, config: Config, run: RunDir, number: int, tasks: str = "
     """The stage of round (or, to evaluate, of policy) `number`; `tasks`: on this benchmark, not the run's own tasks."""
     option = "--policy" if kind == "evaluate" else "--round"
     words = (kind, str(run.root), option, str(number), *(("--tasks", tasks) if tasks else ()))
-    return Stage(f"{kind}-{tasks + '-' if tasks else ''}{number:04d}", words, getattr(config.site, kind))
+    name, restarts = f"{kind}-{tasks + '-' if tasks else ''}{number:04d}", config.pipeline.max_restarts
+    return Stage(name, words, getattr(config.site, kind), max_restarts=restarts)
 
 
 def launch_stage(kind: str, text: str | None) -> int:

@@ -2,10 +2,11 @@
 
 import getpass
 import json
+import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ from aworld.rundir import RunDir, append_json, publish_json, read_jsonl
 from aworld.site import Site
 
 ANSWER_SECONDS = 120.0  # the longest wait for a command of Slurm
+# What the user's shell says to Slurm's commands: a submission from inside an allocation would ask for what that one has,
+# and squeue would leave out jobs. Only where Slurm is, and who asks, is passed on.
+SPOKEN = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SCONTROL_")
+PASSED_ON = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
 SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")
 SETTLE_SECONDS, SETTLE_EVERY = 60.0, 5.0
 
@@ -47,6 +52,25 @@ class Queued:
     @property
     def is_held(self) -> bool:
         return self.state == "PENDING" and "held" in self.reason.lower()  # as in "launch failed requeued held"
+
+
+def unspoken(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The variables that no command of Slurm may see, and no job may inherit."""
+    return [name for name in environment if name.startswith(SPOKEN) and name not in PASSED_ON]
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment of every command of Slurm that is run here."""
+    left_out = set(unspoken())
+    return {name: value for name, value in os.environ.items() if name not in left_out}
+
+
+class _Executor(submitit.SlurmExecutor):
+    """submitit's, but sbatch gets `clean_environment`."""
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        unset = [word for name in unspoken() for word in ("--unset", name)]
+        return ["env", *unset, *super()._make_submission_command(submission_file_path)]
 
 
 @contextmanager
@@ -208,7 +232,7 @@ def checked(site: Site, stage: Stage, text: str, folder: Path) -> str:
     path.write_text(text)
     try:
         command = ["sbatch", "--test-only", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
+        done = _run(command)
     except subprocess.TimeoutExpired:
         raise InfrastructureError(f"sbatch did not answer within {ANSWER_SECONDS} s; try again later") from None
     finally:
@@ -235,7 +259,7 @@ def ask(*words: str) -> str:
         InfrastructureError: it is not there, or fails, or does not answer.
     """
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
+        done = _run(words)
     except FileNotFoundError:
         raise InfrastructureError(f"no {words[0]} on PATH; load Slurm's module, or use site=local") from None
     except subprocess.TimeoutExpired:
@@ -245,16 +269,22 @@ def ask(*words: str) -> str:
     return done.stdout
 
 
+def _run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words, env=clean_environment(), capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS
+    )
+
+
 def last_line(text: str) -> str:
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1].removeprefix("sbatch: error: ") if lines else "it said nothing"
 
 
-def _executor(site: Site, run: RunDir, stage: Stage, part: Part, after: list[str]) -> submitit.SlurmExecutor:
+def _executor(site: Site, run: RunDir, stage: Stage, part: Part, after: list[str]) -> _Executor:
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise InputError(f"no sbatch on PATH, which site '{site.name}' needs; load Slurm's module, or use site=local")
     run.logs.mkdir(parents=True, exist_ok=True)
-    executor = submitit.SlurmExecutor(folder=str(run.logs))
+    executor = _Executor(folder=str(run.logs))
     executor.update_parameters(**parameters(site, run, stage, part, after))
     if len(part.elements) > 1:
         executor.parameters["map_count"] = len(part.elements)
