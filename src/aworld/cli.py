@@ -17,7 +17,7 @@ from aworld.errors import TaskError, guarded
 from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number, training_of
 from aworld.processes import try_to_hold
-from aworld.rundir import WHOLE, RunDir
+from aworld.rundir import WHOLE, RunDir, open_run
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 
@@ -96,8 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _open(arguments: argparse.Namespace) -> tuple[Config, RunDir, TaskSource]:
     """The configuration, run directory and task source of an existing run."""
-    run = RunDir(Path(arguments.run_dir))
-    config = configuration.read(run.config)
+    config, run = open_run(Path(arguments.run_dir))
     return config, run, make_source(config.tasks, run.tasks)
 
 
@@ -230,8 +229,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 def _resume(arguments: argparse.Namespace) -> None:
     from aworld.launch.start import start
 
-    config, run, _ = _open(arguments)
-    config.runs = str(run.root.parent)  # it may have been moved
+    config, _, _ = _open(arguments)
     start(configuration.changed(config, arguments.words), Console())
 
 

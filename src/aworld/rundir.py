@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InfrastructureError
 from aworld.processes import is_held
@@ -93,6 +94,19 @@ class RunDir:
     def benchmark(self, name: str) -> Path:
         """Of an evaluation on other tasks than the run's own: its configuration, and the folder of its tasks."""
         return self.root / "evals" / name / "config.yaml"
+
+
+def open_run(folder: Path) -> tuple[Config, RunDir]:
+    """The configuration of the run in `folder`, under the name that the folder has: it may have been moved, or copied.
+
+    Raises:
+        InputError: it holds no run.
+    """
+    run = RunDir(folder)
+    config = configuration.read(run.config)
+    place = folder.resolve()
+    config.runs, config.name = str(place.parent), place.name
+    return config, run
 
 
 def fsync_dir(path: Path) -> None:

@@ -63,7 +63,7 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Gr
     elif config.site.executor == "local":
         code = UNDER_WAY if run.is_worked_on() else STOPPED
     else:
-        code = UNDER_WAY if slurm.elements(queued) and not held else STOPPED
+        code = UNDER_WAY if slurm.elements(queued) and not (held and _all_wait(queued)) else STOPPED
     parts = Table(box=SIMPLE, title=f"{run.root}")
     parts.add_column("", no_wrap=True, overflow="ignore")
     for name in ("rollout", "gather", "training", "episodes"):
@@ -78,6 +78,11 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Gr
     verdict = words[code] + (f", the last policy about {datetime.fromtimestamp(end):%d %B %H:%M}" if end else "")
     notes = [f"Slurm holds job {each.submission.job} ({each.submission.stage}): {each.reason}" for each in held]
     return Group(parts, *([_jobs(run, jobs)] if jobs else []), *notes, verdict), code
+
+
+def _all_wait(queued: list[slurm.Queued]) -> bool:
+    """Whether every job that is left is held, or waits for another."""
+    return all(each.is_held or "Dependency" in each.reason for each in queued)
 
 
 def _mend(run: RunDir, stages: list[StageStatus]) -> str:
@@ -121,7 +126,7 @@ def job_states(run: RunDir, queued: list[slurm.Queued]) -> dict[str, Counter[str
     By squeue, as sacct learns of a job later; what has left the queue, by one call of sacct. Where Slurm keeps no
     accounts, it is left out.
     """
-    newest = {(s.stage, element): s for s in slurm.submissions(run) for element in s.elements}
+    newest = slurm.newest(run)
     waiting = {(each.submission.stage, each.element): each.state for each in queued}
     gone = sorted({submission.job for key, submission in newest.items() if key not in waiting})
     accounts = slurm.accounts(gone) if gone else {}

@@ -21,7 +21,7 @@ from aworld.tasks.task import TaskSource
 from aworld.training import algorithms
 
 # What may differ when a run goes on: how long, and where.
-MAY_CHANGE = ("pipeline", "site", "runs")
+MAY_CHANGE = ("pipeline", "site", "runs", "name")
 VERSIONS = ("torch", "megatron-core", "mbridge", "transformers", "mpi4py", "h5py", "submitit", "mcp")
 
 

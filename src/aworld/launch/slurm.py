@@ -1,13 +1,12 @@
 """Stages as Slurm jobs: submitted through submitit, which names the logs, and what Slurm knows of them."""
 
-import getpass
 import json
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +97,7 @@ def submit(
         executor = _executor(site, run, stage, part, after)
         name = job_name(run, stage)
         note: dict[str, Any] = {
+            "run": str(run.root.absolute()),
             "stage": stage.name,
             "elements": part.elements,
             "name": name,
@@ -117,9 +117,18 @@ def submit(
 
 
 def submissions(run: RunDir) -> list[Submission]:
-    """Every submission of the run so far, the oldest first."""
+    """Every submission of the run so far, the oldest first; of a copied folder, none of the original's."""
+    rows = [row for row in read_jsonl(run.jobs) if "elements" in row]
+    elsewhere = {place for place in {row["run"] for row in rows if "run" in row} if not _is_here(place, run)}
     keys = ("stage", "job", "elements", "name")
-    return [Submission(**{key: row[key] for key in keys}) for row in read_jsonl(run.jobs) if "elements" in row]
+    return [Submission(**{key: row[key] for key in keys}) for row in rows if row.get("run") not in elsewhere]
+
+
+def _is_here(place: str, run: RunDir) -> bool:
+    """Whether a job that works in the folder `place` works in this one, whatever either is called."""
+    with suppress(OSError):
+        return os.path.samefile(place, run.root)
+    return False
 
 
 def _note(run: RunDir) -> Path:
@@ -134,10 +143,14 @@ def _adopt(run: RunDir) -> None:
         return
     known = {submission.job for submission in submissions(run)}
     # the name alone is not enough: another run directory may have the same one
-    for job, name, program in _squeue("%F|%j|%o"):
-        if job not in known and name == note["name"] and Path(program).is_relative_to(run.logs.absolute()):
+    for job, program, name in _squeue("%F|%o|%j", f"--user={os.getuid()}"):
+        if job not in known and name == note["name"] and _belongs(program, run):
             append_json(run.jobs, note | {"job": job})
             known.add(job)
+
+
+def _belongs(program: str, run: RunDir) -> bool:
+    return Path(program).resolve().is_relative_to(run.logs.resolve())
 
 
 def queue(run: RunDir) -> list[Queued]:
@@ -146,20 +159,38 @@ def queue(run: RunDir) -> list[Queued]:
     Raises:
         InfrastructureError: Slurm does not answer.
     """
-    mine = {(submission.job, submission.name): submission for submission in submissions(run)}
+    mine = {submission.job: submission for submission in submissions(run)}
     found = []
-    for job, index, name, state, reason in _squeue("%F|%K|%j|%T|%r") if mine else ():
-        if submission := mine.get((job, name)):
-            element = submission.elements[int(index) if index.isdigit() else 0]
-            found.append(Queued(submission, element, state, reason))
+    # by id, so that another user sees them as well
+    for job, index, state, reason, name in _squeue("%F|%K|%T|%r|%j", f"--jobs={','.join(mine)}") if mine else ():
+        if name == mine[job].name:  # where Slurm began to count anew, another job has that id
+            element = mine[job].elements[int(index) if index.isdigit() else 0]
+            found.append(Queued(mine[job], element, state, reason))
     return found
 
 
-def _squeue(columns: str) -> Iterator[list[str]]:
-    """The rows of squeue, an element of an array each."""
-    shown = ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", f"--format={columns}")
-    for line in shown.splitlines():
-        yield line.strip().split("|", columns.count("|"))
+def newest(run: RunDir) -> dict[tuple[str, int], Submission]:
+    """The last submission of every element of every stage."""
+    return {(each.stage, element): each for each in submissions(run) for element in each.elements}
+
+
+def _squeue(columns: str, which: str) -> list[list[str]]:
+    """The rows of squeue, an element of an array each. The last column may hold the sign between columns.
+
+    Raises:
+        InfrastructureError: it does not answer, or with something else.
+    """
+    try:
+        shown = ask("squeue", "--noheader", "--array", which, f"--format={columns}")
+    except InfrastructureError as reason:
+        if "Invalid job id" in str(reason):  # the only one that was asked for is forgotten
+            return []
+        raise
+    rows = [line.strip().split("|", columns.count("|")) for line in shown.splitlines()]
+    for row in rows:
+        if len(row) <= columns.count("|"):
+            raise InfrastructureError(f"squeue printed '{'|'.join(row)}', not {columns}; is it Slurm's own?")
+    return rows
 
 
 def elements(queued: Iterable[Queued]) -> dict[str, dict[int, str]]:
@@ -212,12 +243,13 @@ def accounts(jobs: list[str]) -> dict[str, str]:
     """
     try:
         shown = ask(
-            "sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}", "--format=JobID,State"
+            "sacct", "--noheader", "--allusers", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}", "--format=JobID,State"
         )
     except InfrastructureError:
         return {}
     rows = (line.split("|") for line in shown.splitlines())
-    return {job.partition("_[")[0]: state.split()[0] for job, state in rows}  # sacct says CANCELLED by 1000
+    # sacct says CANCELLED by 1000; what is no row is of no use, and squeue is asked as well
+    return {row[0].partition("_[")[0]: row[1].split()[0] for row in rows if len(row) == 2 and row[1].strip()}
 
 
 def checked(site: Site, stage: Stage, text: str, folder: Path) -> str:
