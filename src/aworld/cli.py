@@ -13,7 +13,7 @@ from rich.console import Console
 
 from aworld import config as configuration
 from aworld.config import Config
-from aworld.errors import TaskError, guarded
+from aworld.errors import TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number, training_of
 from aworld.processes import try_to_hold
@@ -24,6 +24,7 @@ from aworld.tasks.task import TaskSource
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a failure that has a mend is one line on stderr."""
+    speak_utf8()  # before the help is printed
     arguments = _parser().parse_args(argv)
     code = guarded(lambda: arguments.run(arguments))
     note_end(code)

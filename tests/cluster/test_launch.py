@@ -297,7 +297,7 @@ def test_a_job_of_which_no_task_begins_is_put_back_twice(cluster: Cluster, run: 
     assert wait_until_over(cluster, job) == ["FAILED", "3:0"], run.last_words()
     log = (run.dir.logs / f"{job}_0_log.out").read_text()
     assert log.count("Couldn't find the specified plugin name") == 2
-    assert f"error: job {job} began 3 times and no task of it did; mend the cause above: aworld resume" in log
+    assert f"error: job {job} began 3 times, its tasks never; mend the cause above: aworld resume" in log
 
 
 def test_the_rank_with_bad_input_tells_the_code_of_its_job(

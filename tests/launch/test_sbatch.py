@@ -184,12 +184,12 @@ RUN=/here/runs/x
 trap : TERM USR1 USR2 # meant for the step below; bash would die of them, and the job with it
 # an element of an array alone: the last to start has the number of the whole array
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
-export AWORLD_JOB=${RUN:?}/starts/$job # a task that begins removes .tries; one that ends for good writes .code
+export AWORLD_JOB=${RUN:?}/starts/$job # its tasks remove .tries as they begin, and write .code
 mkdir -p "$RUN/starts"
 : >"$AWORLD_JOB.code"
 echo "$SLURMD_NODENAME" >>"$AWORLD_JOB.tries"
 if [ "$(wc -l <"$AWORLD_JOB.tries")" -gt 2 ]; then
-    echo "error: job $job began 3 times and no task of it did; mend the cause above: aworld resume $RUN"
+    echo "error: job $job began 3 times, its tasks never; mend the cause above: aworld resume $RUN"
     rm "$AWORLD_JOB.tries"
     exit 3
 fi

@@ -95,12 +95,58 @@ def test_the_folder_that_is_given_is_the_run(run: RunDir, tmp_path: Path, monkey
     moved = run.root.rename(tmp_path / "keep")
     (tmp_path / "link").symlink_to(moved)
     monkeypatch.chdir(moved)
-    for folder in (Path("."), moved, tmp_path / "link", Path("..") / "keep"):
+    for folder in (Path(), moved, tmp_path / "link", Path("..") / "keep"):
         config, _ = open_run(folder)
         assert RunDir.of(config).root == moved
     again, _ = prepare(config)
     assert again.root == moved and configuration.read(again.config).name == "keep"
     assert not run.root.exists()
+
+
+PREPARE = """
+    import sys
+    from aworld import config
+    from aworld.errors import guarded
+    from aworld.launch.prepare import prepare
+    settings = config.load(sys.argv[1:])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    def main():
+        prepare(settings)
+    sys.exit(guarded(main))
+"""
+
+
+def test_several_launchers_may_prepare_a_new_run_at_once(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    words = [*WORDS, f"runs={tmp_path}", "name=run", f"model.path={tmp_path}/model", "training.cold_start.tasks=0"]
+    command = [sys.executable, "-c", textwrap.dedent(PREPARE), *words]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    launchers = [subprocess.Popen(command, text=True, **pipes) for _ in range(4)]  # type: ignore[call-overload]
+    for each in launchers:
+        assert each.stdout.readline() == "ready\n"
+    for each in launchers:
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    assert [each.communicate()[1] for each in launchers] == [""] * 4
+    assert is_complete(tmp_path / "run" / "tasks") and is_complete(tmp_path / "run" / "policies" / "0000")
+
+
+def test_paths_of_a_run_are_those_of_the_folder_it_was_made_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "image.sif").write_bytes(b"an image")
+    words = [*WORDS, f"runs={tmp_path}/runs", "model.path=model", "site.images.environment=image.sif"]
+    words.append("site.setup=[module load apptainer]")
+    monkeypatch.chdir(tmp_path)
+    run, _ = prepare(configuration.load(words))
+    prepare(configuration.load(words))  # the same line again
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    config, _ = open_run(run.root)
+    assert config.site.images.environment == f"{tmp_path}/image.sif"
+    prepare(config)
 
 
 def test_jobs_of_another_folder_are_not_this_runs(run: RunDir, tmp_path: Path) -> None:

@@ -111,9 +111,7 @@ def _compute(config: Config, stage: str, folder: Path, wait: int = WAIT_SECONDS)
     command = _srun(config, resources, wait, *words)
     began, count = time.monotonic(), 0
     with tempfile.TemporaryFile("w+") as complaints:  # a pipe, which nobody reads meanwhile, could fill
-        srun = subprocess.Popen(
-            command, env=clean_environment(), stdout=subprocess.PIPE, stderr=complaints, text=True
-        )
+        srun = subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, stderr=complaints, text=True)
         with srun as process:
             assert process.stdout
             for line in process.stdout:

@@ -15,7 +15,9 @@ from aworld.config import Config
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
 from aworld.launch.plan import mode
-from aworld.rundir import MARK, RunDir, publish_folder, publish_text
+from aworld.processes import hold
+from aworld.rundir import MARK, RunDir, check_name, publish_folder, publish_text
+from aworld.site import check as check_site
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 from aworld.training import algorithms
@@ -32,9 +34,17 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
         InputError: the configuration cannot be run, or the run exists with another one.
     """
     check(config)
+    _make_absolute(config)
     run = RunDir.of(config)
+    with hold(run.lock("prepare")):  # another launcher of the same run may be at it
+        return run, _prepare(config, run)
+
+
+def _prepare(config: Config, run: RunDir) -> TaskSource:
     if run.config.exists():
-        _check_same(configuration.read(run.config), config, run)
+        before = configuration.read(run.config)
+        _make_absolute(before)
+        _check_same(before, config, run)
     publish_text(
         run.config, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": provenance(config)})
     )
@@ -47,7 +57,20 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
         _link(run.base, Path(config.model.path))
     if not config.training.cold_start.tasks:
         _link(run.policy(0), run.base)
-    return run, source
+    return source
+
+
+def _make_absolute(config: Config) -> None:
+    """The paths of files that stages read, so that the run can go on from any folder."""
+    for part, keys in (
+        (config.site.images, ("environment", "vllm", "megatron")),
+        (config.model, ("path",)),
+        (config.tasks, ("path",)),
+        (config.environment, ("corpus", "web_cache")),
+    ):
+        for key in keys:
+            if path := getattr(part, key):
+                setattr(part, key, str(Path(path).absolute()))
 
 
 def check(config: Config) -> None:
@@ -59,6 +82,9 @@ def check(config: Config) -> None:
     """
     if config.site.executor not in ("local", "slurm"):
         raise InputError(f"site.executor={config.site.executor} is not there; valid: local, slurm")
+    check_name(config.name, "name")
+    _check_place(config)
+    check_site(config.site)
     mode(config)
     _check_images(config)
     if config.environment.mcp:
@@ -85,6 +111,16 @@ def check(config: Config) -> None:
         raise InputError(
             f"site.train has {config.site.train.tasks} tasks (nodes × tasks_per_node), no multiple of "
             f"model.parallel's {ranks} (tensor × pipeline); change one of them"
+        )
+
+
+def _check_place(config: Config) -> None:
+    """The marks in a path that Slurm takes for patterns of a log's name, and Apptainer for the end of a path."""
+    place = str(RunDir.of(config).root.resolve())
+    slurm, images = config.site.executor == "slurm", any(vars(config.site.images).values())
+    if found := [mark for mark in ("%\\\n" if slurm else "") + (":," if images else "") if mark in place]:
+        raise InputError(
+            f"{place} holds {found[0]!r}, which {'Slurm or ' if slurm else ''}Apptainer misreads; set runs="
         )
 
 

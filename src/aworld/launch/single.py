@@ -18,7 +18,8 @@ from aworld.launch.progress import Progress
 from aworld.launch.script import scripts
 from aworld.launch.status import on_benchmark
 from aworld.rollout.workload import HELD_OUT, Workload, evaluation_workload, reopen_failed, round_workload
-from aworld.rundir import RunDir, is_complete
+from aworld.rundir import RunDir, check_name, is_complete
+from aworld.site import check as check_site
 from aworld.tasks import make_source
 
 # Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
@@ -53,6 +54,7 @@ def launch_stage(kind: str, text: str | None) -> int:
             there = ", ".join(str(version) for version in run.policies()) or "none"
             raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
         roles.check(config.agent)
+        check_site(config.site)
         if tasks and not arguments.dry_run:
             benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words))
         if kind == "evaluate" and not arguments.dry_run:
@@ -92,10 +94,9 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
                     f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
                 )
         return config, ""
-    if tasks in (HELD_OUT, "evaluation") or not re.fullmatch(r"[\w.-]+", tasks):
-        raise InputError(
-            f"--name {tasks}: give it letters, digits, '.', '_' and '-', and neither {HELD_OUT} nor evaluation"
-        )
+    check_name(tasks, "--name")
+    if tasks in (HELD_OUT, "evaluation"):
+        raise InputError(f"--name {tasks} is the run's own evaluation; give it another")
     if run.benchmark(tasks).exists():  # as it was begun
         others = [word for word in words if not word.startswith("tasks=")]  # `begin` looks at it
         return configuration.changed(configuration.read(run.benchmark(tasks)), others), tasks

@@ -21,8 +21,8 @@ from aworld.rundir import RunDir, append_json, publish_json, read_jsonl
 from aworld.site import Site
 
 ANSWER_SECONDS = 120.0  # the longest wait for a command of Slurm
-# What the user's shell says to Slurm's commands: a submission from inside an allocation would ask for what that one has,
-# and squeue would leave out jobs. Only where Slurm is, and who asks, is passed on.
+# What the user's shell says to Slurm's commands. A submission from inside an allocation would ask for what that one
+# has, and squeue would leave out jobs. Only where Slurm is, and who asks, is passed on.
 SPOKEN = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SCONTROL_")
 PASSED_ON = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
 SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")
@@ -127,7 +127,7 @@ def submissions(run: RunDir) -> list[Submission]:
 def _is_here(place: str, run: RunDir) -> bool:
     """Whether a job that works in the folder `place` works in this one, whatever either is called."""
     with suppress(OSError):
-        return os.path.samefile(place, run.root)
+        return Path(place).samefile(run.root)
     return False
 
 
@@ -243,7 +243,13 @@ def accounts(jobs: list[str]) -> dict[str, str]:
     """
     try:
         shown = ask(
-            "sacct", "--noheader", "--allusers", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}", "--format=JobID,State"
+            "sacct",
+            "--noheader",
+            "--allusers",
+            "--parsable2",
+            "--allocations",
+            f"--jobs={','.join(jobs)}",
+            "--format=JobID,State",
         )
     except InfrastructureError:
         return {}

@@ -7,10 +7,11 @@ workloads in order; whoever finds the last unit of one done closes it: gathers a
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from aworld import config as schema
 from aworld.agents.chat import ChatFormat
@@ -122,13 +123,35 @@ async def rollout(
                 await stack.enter_async_context(pool)
             publish_json(workload.folder / "sandbox.json", seen)
             began = time.time()
-            play = await shard.player(workload)
+            play = await _unless_told(ends_soon, shard.player(workload))
             loaded = time.time() - began
             slots = config.environment.slots
             await work(workload, play, pool, source.score, config.rollout, config.seed, owner, slots, ends_soon)
             timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
             append_json(workload.folder / "timing.jsonl", timing)
             close(config, run, workload, worker)
+
+
+async def _unless_told(ends_soon: Callable[[], bool], start: Coroutine[Any, Any, Player]) -> Player:
+    """The player, unless this worker ends soon: the start of a large model may take longer than the time that is left.
+
+    Raises:
+        Interrupted: it ends soon; the start is given up.
+    """
+    began, task = time.monotonic(), asyncio.create_task(start)
+    try:
+        while not task.done():
+            if ends_soon():
+                raise Interrupted(
+                    f"told to end while vLLM was starting, for {time.monotonic() - began:.0f} s so far; where the time "
+                    "limit of the job leaves no more, raise the stage's minutes"
+                )
+            await asyncio.wait([task], timeout=POLL_SECONDS)
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
 
 
 def _is_over(workload: Workload) -> bool:
