@@ -13,19 +13,22 @@ from rich.console import Console
 
 from aworld import config as configuration
 from aworld.config import Config
-from aworld.errors import TaskError, guarded
+from aworld.errors import TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
-from aworld.launch.lifetime import begin, in_job, sole_trainer, task_number, training_of
+from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number, training_of
 from aworld.processes import try_to_hold
-from aworld.rundir import WHOLE, RunDir
+from aworld.rundir import WHOLE, RunDir, open_run
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a failure that has a mend is one line on stderr."""
+    speak_utf8()  # before the help is printed
     arguments = _parser().parse_args(argv)
-    return guarded(lambda: arguments.run(arguments))
+    code = guarded(lambda: arguments.run(arguments))
+    note_end(code)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,8 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _open(arguments: argparse.Namespace) -> tuple[Config, RunDir, TaskSource]:
     """The configuration, run directory and task source of an existing run."""
-    run = RunDir(Path(arguments.run_dir))
-    config = configuration.read(run.config)
+    config, run = open_run(Path(arguments.run_dir))
     return config, run, make_source(config.tasks, run.tasks)
 
 
@@ -231,8 +233,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 def _resume(arguments: argparse.Namespace) -> None:
     from aworld.launch.start import start
 
-    config, run, _ = _open(arguments)
-    config.runs = str(run.root.parent)  # it may have been moved
+    config, _, _ = _open(arguments)
     start(configuration.changed(config, arguments.words), Console())
 
 
@@ -255,6 +256,8 @@ def _report(arguments: argparse.Namespace) -> None:
     from aworld.evaluation.report import report
 
     config, run, _ = _open(arguments)
+    if in_own_job():
+        begin(config, run, "report")
     report(config, run)
     print(run.root / "report.html")
 

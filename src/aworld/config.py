@@ -378,6 +378,8 @@ def _merge(config: Any, values: Any, where: str, prefix: str = "") -> Any:
         raise InputError(f"{where}: no key '{key.removeprefix(prefix)}'; valid: {valid}") from None
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
+        if "Incompatible value 'None' for field of type 'str'" in reason:
+            reason = f"no value; to empty it: {error.full_key}=\"''\""
         raise InputError(f"{where}: '{(error.full_key or '').removeprefix(prefix)}': {reason}") from None
     except TypeError as error:  # an item of a list by its number
         raise InputError(f"{where}: {error}; give the whole list") from None

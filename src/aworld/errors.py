@@ -1,6 +1,7 @@
 """The ways to end early, each with its own exit code, and how they reach the user."""
 
 import errno
+import locale
 import os
 import sys
 from collections.abc import Callable
@@ -50,19 +51,37 @@ def printable(text: str) -> str:
 
 def guarded(run: Callable[[], int | None]) -> int:
     """Call `run`; turn the failures meant for people into one line and an exit code."""
+    speak_utf8()
     try:
         return run() or 0
     except AWorldError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(printable(str(error)))}")
         return error.exit_code
     except (Exception, BaseExceptionGroup) as error:
-        if not (full := disk_full(error)):
+        if not (reason := disk_full(error) or forbidden(error)):
             raise
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(full)}")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(reason)}")
         return InfrastructureError.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def speak_utf8() -> None:
+    """Begin this program again in Python's UTF-8 mode where the locale is another: so are files, pipes and children."""
+    if not sys.flags.utf8_mode and locale.getpreferredencoding(False).lower() not in ("utf-8", "utf8"):
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)
+
+
+def forbidden(error: BaseException) -> str:
+    """The line for a person where a file may not be read or written; empty where it is something else."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(forbidden, error.exceptions)), "")
+    if not isinstance(error, OSError) or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ""
+    mend = "ask its owner for access, or work on a copy of the run"
+    return f"{os.strerror(error.errno).lower()}: {error.filename or 'a file'}; {mend}"
 
 
 def disk_full(error: BaseException) -> str:

@@ -6,6 +6,7 @@ waits for the mark never sees a torn file, and a writer that died is simply run 
 
 import json
 import os
+import re
 import shutil
 import time
 import zlib
@@ -16,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aworld import config as configuration
 from aworld.config import Config
-from aworld.errors import InfrastructureError
+from aworld.errors import InfrastructureError, InputError
 from aworld.processes import is_held
 
 MARK = "COMPLETE"
 IDLE_SECONDS = 1800.0  # a writer that wrote nothing for so long has ended, also on a slow file system
 HELD_OUT = "held-out"  # the name of evaluations on the run's own tasks
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 WHOLE = ("rounds/*", "evals/*/*", "policies/*", "checkpoints/*")  # all that a run makes
 
 
@@ -104,6 +107,32 @@ class RunDir:
 def numbered(folder: Path) -> list[Path]:
     """The subfolders whose whole name is a number, such as 0003, in its order. A user's 0003.old is left alone."""
     return sorted((path for path in folder.glob("[0-9]*") if path.name.isdecimal()), key=lambda path: int(path.name))
+
+
+def check_name(name: str, key: str) -> None:
+    """A name of a folder is part of job names, paths of logs and options of sbatch.
+
+    Raises:
+        InputError: it is not fit for all of them.
+    """
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"{key}={name[:120]}: a name is at most 100 letters (a to z), digits, '.', '_' and '-', the first of them "
+            "neither '.' nor '-'"
+        )
+
+
+def open_run(folder: Path) -> tuple[Config, RunDir]:
+    """The configuration of the run in `folder`, under the name that the folder has: it may have been moved, or copied.
+
+    Raises:
+        InputError: it holds no run.
+    """
+    run = RunDir(folder)
+    config = configuration.read(run.config)
+    place = folder.resolve()
+    config.runs, config.name = str(place.parent), place.name
+    return config, run
 
 
 def fsync_dir(path: Path) -> None:

@@ -1,6 +1,8 @@
 """What the launcher and the doctor ask of a real Slurm, without playing a whole run."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from slurm_conf import Settings
-from small_run import WORDS, Run, hurry
+from small_run import ROOT, WORDS, Run, copy, hurry
 
 from aworld import config as configuration
 from aworld.doctor.visit import _compute, _mpi
@@ -131,6 +133,60 @@ def test_a_launcher_killed_right_after_sbatch_leaves_no_stray(cluster: Cluster, 
     assert not slurm.alive(run.dir) and slurm.alive(other.dir)
 
 
+def test_jobs_are_seen_whatever_the_shell_says(cluster: Cluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(cluster)
+    dag.submit(run.config, run.dir, [held(2)])
+    shell = {"SQUEUE_STATES": "FAILED", "SQUEUE_PARTITION": "high", "SQUEUE_SORT": "i", "LOGNAME": "another"}
+    for name, value in shell.items():
+        monkeypatch.setenv(name, value)
+    assert run.command("status").returncode == 10
+    (launched,) = dag.submit(run.config, run.dir, [held(2)])
+    assert launched.new == [] and len(launched.kept) == 1
+    assert run.command("cancel").stdout.strip() == f"cancelled {launched.kept[0]}"
+    assert run.command("status").returncode == 11
+
+
+def test_a_copy_of_a_run_leaves_the_jobs_of_the_original_alone(cluster: Cluster, run: Run, tmp_path: Path) -> None:
+    fill(cluster)
+    dag.submit(run.config, run.dir, [held(2)])
+    other = copy(run, tmp_path / "copy")
+    assert other.command("cancel").stdout.strip() == "no job of this run waits or runs"
+    (launched,) = dag.submit(other.config, other.dir, [held(2)])
+    assert launched.kept == [] and launched.new != [run.job("rollout-0001")]
+    assert set(slurm.alive(run.dir)["rollout-0001"].values()) == {run.job("rollout-0001")}
+
+
+def test_jobs_of_the_plain_scripts_are_known(cluster: Cluster, run: Run, tmp_path: Path) -> None:
+    fill(cluster)
+    folder = tmp_path / "sbatch"
+    shutil.copytree(ROOT / "sbatch", folder)
+    for script in folder.glob("*.sbatch"):  # this site's lines
+        asked = r"^#SBATCH --(account|partition|constraint|hint|gpus-per-node|mem|cpus-per-task)=.*\n"
+        script.write_text(re.sub(asked, "", script.read_text(), flags=re.MULTILINE))
+    done = subprocess.run([folder / "pipeline.sh", run.dir.root, "1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = ["rollout-0000", "gather-0000", "train-0000", "evaluate-0000"]
+    names += ["rollout-0001", "gather-0001", "train-0001", "evaluate-0001"]
+    assert [each.stage for each in slurm.submissions(run.dir)] == names
+    alive = slurm.alive(run.dir)
+    assert set(alive) == set(names) and set(alive["rollout-0001"]) == set(range(16))
+    seen = run.command("status")
+    assert seen.returncode == 10 and "16 pending" in seen.stdout
+    assert len(run.command("cancel").stdout.split(",")) == 8
+    assert not slurm.alive(run.dir)
+
+
+def test_a_held_job_stops_the_run_only_where_nothing_else_moves(cluster: Cluster, run: Run) -> None:
+    fill(cluster)
+    dag.submit(run.config, run.dir, [held(2)])
+    job = run.job("rollout-0001")
+    cluster.slurm("scontrol", "hold", f"{job}_1")
+    seen = run.command("status")
+    assert seen.returncode == 10 and f"Slurm holds job {job}" in seen.stdout
+    cluster.slurm("scontrol", "hold", job)
+    assert run.command("status").returncode == 11
+
+
 def test_two_launchers_at_once_submit_everything_once(cluster: Cluster, run: Run) -> None:
     fill(cluster)
     assert [process.wait() for process in [launcher(run) for _ in range(2)]] == [0, 0]
@@ -192,3 +248,70 @@ def test_the_doctor_looks_at_a_node_whose_setup_has_much_to_say(cluster: Cluster
     config = configuration.changed(run.config, ["site.setup=['yes | head -c 200000 >&2']"])
     found = {check.name: check for check in _compute(config, "rollout", run.dir.root)}
     assert {"sandbox", "clock"} <= found.keys() and "a job" not in found
+
+
+def wait_until_over(cluster: Cluster, job: str) -> list[str]:
+    """The state and exit code of a job by sacct, once it has left the queue."""
+
+    def is_over() -> bool:
+        hurry()
+        return job not in cluster.slurm("squeue", "--noheader", "--format=%A").split()
+
+    cluster.wait(is_over)
+    show = ("sacct", "-nXP", f"--jobs={job}", "--format=State,ExitCode")
+    cluster.wait(lambda: cluster.slurm(*show).partition("|")[0] not in ("", "RUNNING", "PENDING", "REQUEUED"))
+    return cluster.slurm(*show).split("|")
+
+
+FROM_INSIDE = ["salloc", "-plow", "--mem-per-cpu=300", "--gpus=1", "--cpus-per-gpu=1"]
+
+
+def test_what_is_submitted_inherits_nothing_of_an_allocation(cluster: Cluster, run: Run) -> None:
+    """Memory by CPU and GPUs by job contradict what our jobs ask for, and their srun would refuse."""
+    words = [sys.executable, "-c", INSIDE, str(run.dir.root), str(Path(__file__).parent)]
+    cluster.slurm("env", "SBATCH_PARTITION=high", "SBATCH_JOB_NAME=mine", *FROM_INSIDE, *words)
+    (submission,) = slurm.submissions(run.dir)
+    assert wait_until_over(cluster, submission.job) == ["COMPLETED", "0:0"], run.last_words()
+    assert cluster.slurm("sacct", "-nXP", f"--jobs={submission.job}", "--format=Partition,JobName") == "low|run.logs"
+
+
+INSIDE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from aworld import config
+from aworld.launch import dag
+from aworld.launch.plan import Stage
+from aworld.rundir import RunDir
+from aworld.site import Resources
+run = RunDir(Path(sys.argv[1]))
+dag.submit(config.read(run.config), run, [Stage("logs", ("logs", str(run.root)), Resources("low", mem_gb=1))])
+"""
+
+
+def test_a_job_of_which_no_task_begins_is_put_back_twice(cluster: Cluster, run: Run) -> None:
+    config = configuration.changed(run.config, ["site.mpi=none-such"])
+    stage = Stage("gather-0001", ("gather", str(run.dir.root), "--round", "1"), Resources("low", mem_gb=1))
+    dag.submit(config, run.dir, [stage])
+    job = run.job("gather-0001")
+    assert wait_until_over(cluster, job) == ["FAILED", "3:0"], run.last_words()
+    log = (run.dir.logs / f"{job}_0_log.out").read_text()
+    assert log.count("Couldn't find the specified plugin name") == 2
+    assert f"error: job {job} began 3 times, its tasks never; mend the cause above: aworld resume" in log
+
+
+def test_the_rank_with_bad_input_tells_the_code_of_its_job(
+    cluster: Cluster, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """srun ends the others, and returns the code of those."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, time\ntime.sleep(600 if os.environ.get('SLURM_PROCID') == '1' else 0)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    stage = Stage("train-0001", ("train", "/nowhere"), Resources("low", nodes=2, mem_gb=1))
+    dag.submit(run.config, run.dir, [stage])
+    job = run.job("train-0001")
+    assert wait_until_over(cluster, job) == ["FAILED", "2:0"], run.last_words()
+    log = (run.dir.logs / f"{job}_0_log.out").read_text()
+    assert log.count("/nowhere/run.yaml is not there") == 1 and "began" not in log
+    assert not list(run.dir.starts.glob("*.code"))

@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from aworld import config as configuration
+from aworld.errors import InputError
+from aworld.launch import prepare
+from aworld.rundir import check_name
+
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +51,12 @@ def test_a_dry_run_prints_the_configuration_and_the_jobs_and_leaves_nothing(tmp_
             ["jobs/pipeline.py", "recipe=demo", "model.parallel.tensor_model_parallel_size=0", "--dry-run"],
             "model.parallel.tensor_model_parallel_size=0 cannot be; it has to be at least 1",
         ),
+        (
+            ["jobs/pipeline.py", "recipe=demo", "site.rollout.elements=0"],
+            "site.rollout.elements=0: there is no such job",
+        ),
+        (["jobs/pipeline.py", "recipe=demo", "name=../up"], "name=../up: a name is at most 100 letters"),
+        (["jobs/pipeline.py", "recipe=demo", "site.images.environment="], "to empty it: site.images.environment="),
         (["jobs/train.py", "/nowhere", "--round", "1"], "/nowhere/run.yaml is not there"),
         (["-m", "aworld", "status", "/nowhere"], "/nowhere/run.yaml is not there"),
         (["-m", "aworld", "show", "/nowhere", "1/a/0"], "/nowhere/run.yaml is not there"),
@@ -67,6 +78,57 @@ def test_images_without_apptainer_are_refused_before_anything_is_there(words, tm
     assert done.returncode == 2
     assert "no apptainer on PATH; load its module" in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "runs").exists()
+
+
+def check(*words: str) -> None:
+    prepare.check(configuration.load(["recipe=demo", "site=local", "site.sandbox=subprocess", *words]))
+
+
+@pytest.mark.parametrize("name", ["..", "a:b", "a,b", "100%", "a b", "-a", ".a", "a/b", "a|b", "ü", "x" * 300, "''"])
+def test_a_name_that_slurm_or_apptainer_would_misread_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="a name is at most 100 letters"):
+        check(f"name={name}")
+    with pytest.raises(InputError, match="--name="):
+        check_name(name, "--name")
+
+
+@pytest.mark.parametrize(
+    "word", ["elements=-1", "nodes=0", "tasks_per_node=0", "cpus_per_task=0", "minutes=0", "mem_gb=-1.0"]
+)
+@pytest.mark.parametrize("stage", ["rollout", "gather", "train", "evaluate"])
+def test_what_no_job_can_be_is_refused(stage: str, word: str) -> None:
+    with pytest.raises(InputError, match=f"site.{stage}.{word}: there is no such job; set it to"):
+        check(f"site.{stage}.{word}")
+
+
+def test_a_signal_before_the_job_begins_is_refused() -> None:
+    slurm = ["site.executor=slurm", "site.signal_seconds=600"]
+    check(*slurm, "site.gather.minutes=11")
+    with pytest.raises(InputError, match=r"site.signal_seconds=600 does not fit site.gather.minutes=10, .* 0 and 599"):
+        check(*slurm, "site.gather.minutes=10")
+    check("site.signal_seconds=600", "site.gather.minutes=10")  # nobody sends it here
+
+
+@pytest.mark.parametrize(("folder", "words", "who"), [
+    ("a%b", ["site.executor=slurm"], "Slurm or Apptainer"),
+    ("a:b", ["site.images.vllm=vllm.sif", "site.setup=[module load apptainer]"], "Apptainer"),
+])  # fmt: skip
+def test_a_place_that_they_misread_is_refused(folder: str, words: list[str], who: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{folder}/demo holds .*, which {who} misreads; set runs="):
+        check(f"runs={tmp_path}/{folder}", *words)
+    check(f"runs={tmp_path}/{folder}")  # plain processes do not
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_a_locale_that_is_not_utf8_changes_nothing(locale: dict[str, str]) -> None:
+    def said(*words: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, *words]
+        return subprocess.run(command, env=os.environ | env, cwd=ROOT, capture_output=True, timeout=60, check=False)
+
+    for words in (["-m", "aworld", "--help"], ["jobs/pipeline.py", "recipe=demo", "name=é…", "--dry-run"]):
+        plain, other = said(*words), said(*words, **locale)
+        assert (other.returncode, other.stdout) == (plain.returncode, plain.stdout), other.stderr
+        assert other.stderr == plain.stderr
 
 
 @pytest.mark.parametrize("script", ["pipeline", "rollout", "gather", "train", "evaluate"])

@@ -22,8 +22,10 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch) -> Config:
+def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
+    """In a job of a batch script of ours."""
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("AWORLD_JOB", str(tmp_path / "starts" / "7"))
     return configuration.load(["recipe=demo"])
 
 
@@ -61,6 +63,33 @@ def test_generated_tasks_of_a_benchmark_are_no_policy(config: Config, tmp_path: 
     benchmark.begin(config, run, "other", 0)
     for name, makes in (("evaluate-other-0000-0", ("evals/other/0000",)), ("rollout-0", WHOLE), ("train-0", WHOLE)):
         begin(config, run, name, makes)
+
+
+def test_an_allocation_that_a_person_works_in_counts_nothing(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in salloc, where each command tells its own reason however often it fails."""
+    monkeypatch.delenv("AWORLD_JOB")
+    for _ in range(5):
+        begin(config, RunDir(tmp_path), "gather-0001-0")
+
+
+def test_a_task_that_begins_ends_the_count_of_starts_without_one(config: Config, tmp_path: Path) -> None:
+    tries = tmp_path / "starts" / "7.tries"
+    tries.parent.mkdir()
+    tries.write_text("node1\nnode1\n")
+    begin(config, RunDir(tmp_path), "rollout-0001-0")
+    assert not tries.exists()
+
+
+@pytest.mark.parametrize(("words", "code"), [(["status", "/nowhere"], "2\n"), (["show", "--help"], None)])
+def test_a_task_with_bad_input_tells_its_batch_script(
+    config: Config, tmp_path: Path, words: list[str], code: str | None
+) -> None:
+    (tmp_path / "starts").mkdir()
+    subprocess.run([sys.executable, "-m", "aworld", *words], capture_output=True, check=False)
+    told = tmp_path / "starts" / "7.code"
+    assert (told.read_text() if told.exists() else None) == code
 
 
 def test_what_others_make_is_no_progress_of_a_stage(config: Config, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from aworld import config as configuration
 from aworld.errors import InputError
 from aworld.launch import dag
 from aworld.launch.plan import Stage, plan
-from aworld.launch.script import COME_BACK, OUTLIVE_SIGNALS, command, script, scripts, shape
+from aworld.launch.script import COME_BACK, beginning, command, script, scripts, shape
 from aworld.launch.single import stage_of
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
@@ -42,10 +42,10 @@ def options(text: str) -> dict[str, str]:
 
 def step(text: str, tasks: str = "") -> list[str]:
     """srun's command line with this run's values in place of the variables, without where submitit logs."""
-    line = text.replace("\\\n", " ").rpartition("srun ")[2].partition("\n")[0].strip()
+    line = text.replace("\\\n", " ").rpartition("\nsrun ")[2].partition("\n")[0].strip()
     values = {"RUN": "runs/x", "ROUND": "1", "POLICY": "1"}
-    line = re.sub(r'"\$\{(\w+):\?\}"', lambda m: values[m[1]], line)
     line = line.replace('${TASKS:+--tasks "$TASKS"}', f"--tasks {tasks}" if tasks else "")
+    line = re.sub(r'"\$\{?(\w+)(?::\?\})?"', lambda m: values[m[1]], line)
     line = re.sub(r"\$\(\( ?\(?(SLURM_ARRAY_TASK_ID)(?: \+ 0\))? \* (\d+) ?\)\)", r"element*\2", line)
     words = shlex.split(re.sub(r"--unbuffered --output \S+ ", "", line))
     python = next(at for at, word in enumerate(words) if "python" in word)
@@ -59,7 +59,7 @@ def test_both_ways_ask_for_the_same_and_run_the_same(kind: str, tasks: str, conf
     ours = script(config.site, run, stage_of(kind, config, run, 1, tasks), [])
     assert options(plain) == options(ours)
     assert step(plain, tasks) == step(ours)
-    for line in (OUTLIVE_SIGNALS, *COME_BACK, *config.site.setup):
+    for line in (*beginning(config.pipeline.max_restarts), *COME_BACK, *config.site.setup):
         assert line in plain and line in ours
 
 
@@ -180,7 +180,19 @@ def test_the_script_of_a_stage(config: configuration.Config, tmp_path: Path) -> 
 #SBATCH --time=240
 
 # setup
-trap : TERM USR1 USR2
+RUN=/here/runs/x
+trap : TERM USR1 USR2 # meant for the step below; bash would die of them, and the job with it
+# an element of an array alone: the last to start has the number of the whole array
+job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
+export AWORLD_JOB=${RUN:?}/starts/$job # its tasks remove .tries as they begin, and write .code
+mkdir -p "$RUN/starts"
+: >"$AWORLD_JOB.code"
+echo "$SLURMD_NODENAME" >>"$AWORLD_JOB.tries"
+if [ "$(wc -l <"$AWORLD_JOB.tries")" -gt 2 ]; then
+    echo "error: job $job began 3 times, its tasks never; mend the cause above: aworld resume $RUN"
+    rm "$AWORLD_JOB.tries"
+    exit 3
+fi
 module load apptainer
 export NCCL_SOCKET_IFNAME=ib0
 export HDF5_USE_FILE_LOCKING=FALSE
@@ -193,12 +205,13 @@ srun --unbuffered --output /here/runs/x/logs/%j_%t_log.out --mpi=none --cpus-per
 
 # teardown
 code=$?
+# srun returns the highest code: that of a task which was ended because another had failed
+read -r told <"$AWORLD_JOB.code" && code=$told
+rm -f "$AWORLD_JOB.code"
 # bad input and bad outcomes stay so; told to end, lost its machine, killed: again, unless the job was cancelled
-case $code in 0 | 2 | 3) exit $code ;; esac
-# an element of an array alone: the last to start has the number of the whole array
-job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
+case $code in 0 | 2 | 3) exit "$code" ;; esac
 scontrol show job "$job" | grep -q JobState=RUNNING && scontrol requeue "$job"
-exit $code"""
+exit "$code\""""
     )
 
 

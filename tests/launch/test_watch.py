@@ -1,6 +1,7 @@
 """What a person sees of a run on this machine, and how it is ended."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -18,9 +19,9 @@ from aworld.errors import InfrastructureError
 from aworld.launch import slurm
 from aworld.launch.overview import STOPPED, show_status
 from aworld.launch.plan import discard_damaged, plan
-from aworld.launch.prepare import provenance
+from aworld.launch.prepare import prepare, provenance
 from aworld.rollout.workload import schedule
-from aworld.rundir import RunDir, is_complete, publish_folder, publish_text
+from aworld.rundir import RunDir, append_json, is_complete, open_run, publish_folder, publish_text
 from aworld.tasks import make_source
 
 pytestmark = pytest.mark.unit
@@ -97,6 +98,95 @@ def test_a_second_launcher_is_told_of_the_first(run: RunDir) -> None:
         launcher.kill()
     assert done.returncode == 4
     assert f"process {launcher.pid} on node {os.uname().nodename} is already doing this work" in done.stderr
+
+
+def test_the_folder_that_is_given_is_the_run(run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moved, copied, by a link, or from inside; its configuration still has its first name."""
+    moved = run.root.rename(tmp_path / "keep")
+    (tmp_path / "link").symlink_to(moved)
+    monkeypatch.chdir(moved)
+    for folder in (Path(), moved, tmp_path / "link", Path("..") / "keep"):
+        config, _ = open_run(folder)
+        assert RunDir.of(config).root == moved
+    again, _ = prepare(config)
+    assert again.root == moved and configuration.read(again.config).name == "keep"
+    assert not run.root.exists()
+
+
+PREPARE = """
+    import sys
+    from aworld import config
+    from aworld.errors import guarded
+    from aworld.launch.prepare import prepare
+    settings = config.load(sys.argv[1:])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    def main():
+        prepare(settings)
+    sys.exit(guarded(main))
+"""
+
+
+def test_several_launchers_may_prepare_a_new_run_at_once(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    words = [*WORDS, f"runs={tmp_path}", "name=run", f"model.path={tmp_path}/model", "training.cold_start.tasks=0"]
+    command = [sys.executable, "-c", textwrap.dedent(PREPARE), *words]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    launchers = [subprocess.Popen(command, text=True, **pipes) for _ in range(4)]  # type: ignore[call-overload]
+    for each in launchers:
+        assert each.stdout.readline() == "ready\n"
+    for each in launchers:
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    assert [each.communicate()[1] for each in launchers] == [""] * 4
+    assert is_complete(tmp_path / "run" / "tasks") and is_complete(tmp_path / "run" / "policies" / "0000")
+
+
+def test_paths_of_a_run_are_those_of_the_folder_it_was_made_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "image.sif").write_bytes(b"an image")
+    words = [*WORDS, f"runs={tmp_path}/runs", "model.path=model", "site.images.environment=image.sif"]
+    words.append("site.setup=[module load apptainer]")
+    monkeypatch.chdir(tmp_path)
+    run, _ = prepare(configuration.load(words))
+    prepare(configuration.load(words))  # the same line again
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    config, _ = open_run(run.root)
+    assert config.site.images.environment == f"{tmp_path}/image.sif"
+    prepare(config)
+
+
+def test_jobs_of_another_folder_are_not_this_runs(run: RunDir, tmp_path: Path) -> None:
+    row = {"stage": "train-0001", "elements": [0], "name": "run.train-0001"}
+    append_json(run.jobs, row | {"job": "1", "run": str(run.root)})
+    append_json(run.jobs, row | {"job": "2"})
+    shutil.copytree(run.root, tmp_path / "copy")
+    (tmp_path / "link").symlink_to(run.root)
+    assert [each.job for each in slurm.submissions(run)] == ["1", "2"]
+    assert [each.job for each in slurm.submissions(RunDir(tmp_path / "link"))] == ["1", "2"]
+    assert [each.job for each in slurm.submissions(RunDir(tmp_path / "copy"))] == ["2"]
+    run.root.rename(tmp_path / "moved")
+    assert [each.job for each in slurm.submissions(RunDir(tmp_path / "moved"))] == ["2"]
+
+
+def program(folder: Path, name: str, lines: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{lines}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_a_squeue_that_prints_something_else_is_one_line(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_json(run.jobs, {"stage": "train-0001", "elements": [0], "name": "run.train-0001", "job": "1"})
+    program(tmp_path, "squeue", "echo maintenance until noon")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(InfrastructureError, match="squeue printed 'maintenance until noon'"):
+        slurm.queue(run)
+    program(tmp_path, "sacct", "echo maintenance; echo '1|'; echo '2|FAILED'")
+    assert slurm.accounts(["1", "2"]) == {"2": "FAILED"}
 
 
 def test_a_program_of_slurm_that_hangs_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,12 @@
 """Which of Slurm's processes are ranks of the trainer, and which start them."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from aworld import config as configuration
-from aworld.training.launch import is_rank
+from aworld.training.launch import _rank, is_rank
 
 pytestmark = pytest.mark.unit
 
@@ -26,3 +29,15 @@ def test_the_tasks_of_a_step_are_ranks(
         monkeypatch.setenv(name, value) if tasks_of_the_step else monkeypatch.delenv(name, raising=False)
     config = configuration.load(["recipe=demo", "site=local", f"site.train.tasks_per_node={tasks_of_the_site}"])
     assert is_rank(config) is ranks
+
+
+def test_the_rendezvous_of_the_users_own_work_is_not_the_jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "scontrol"
+    program.write_text("#!/bin/sh\necho localhost\n")
+    program.chmod(0o755)
+    step = {"SLURM_JOB_ID": "3", "SLURM_RESTART_COUNT": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_PROCID": "1"}
+    step |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "0", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for name, value in (step | {"MASTER_ADDR": "login1", "MASTER_PORT": "29500"}).items():
+        monkeypatch.setenv(name, value)
+    found = _rank()
+    assert (found["MASTER_ADDR"], found["MASTER_PORT"]) == ("localhost", "20023")

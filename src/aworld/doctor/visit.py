@@ -17,6 +17,7 @@ from aworld.config import Config, to_yaml
 from aworld.doctor import node, slurm
 from aworld.doctor.check import Check, missing, ok
 from aworld.launch.script import further
+from aworld.launch.slurm import clean_environment
 from aworld.site import Resources
 
 COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
@@ -88,7 +89,8 @@ def _mpi(config: Config, folder: Path, wait: int = WAIT_SECONDS) -> Iterator[Che
     program = (sys.executable, "-m", "aworld.doctor.world", str(folder / "run.yaml"))
     two = ("--nodes=2", "--ntasks-per-node=1", f"--mpi={config.site.mpi}")
     began = time.monotonic()
-    done = subprocess.run(_srun(config, resources, wait, *two, *program), capture_output=True, text=True, check=False)
+    command = _srun(config, resources, wait, *two, *program)
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
     said = _last_line(done.stderr)
     sizes = [line.removeprefix("size ") for line in done.stdout.splitlines() if line.startswith("size ")]
     mend = "set site.mpi to one of `srun --mpi=list` that fits the MPI of mpi4py: pmi2 for MPICH, pmix for Open MPI"
@@ -99,7 +101,8 @@ def _mpi(config: Config, folder: Path, wait: int = WAIT_SECONDS) -> Iterator[Che
     elif _gave_up(said, began, wait):
         yield missing("MPI", f"no two nodes of {_partition(resources)} came free within {wait} s", AGAIN)
     else:
-        yield missing("MPI", f"--mpi={config.site.mpi}: {said}", mend)
+        other = "see that two nodes can be had at all as site.gather asks for them"
+        yield missing("MPI", f"--mpi={config.site.mpi}: {said}", mend if "mpi" in said.lower() else other)
 
 
 def _compute(config: Config, stage: str, folder: Path, wait: int = WAIT_SECONDS) -> Iterator[Check]:
@@ -108,7 +111,8 @@ def _compute(config: Config, stage: str, folder: Path, wait: int = WAIT_SECONDS)
     command = _srun(config, resources, wait, *words)
     began, count = time.monotonic(), 0
     with tempfile.TemporaryFile("w+") as complaints:  # a pipe, which nobody reads meanwhile, could fill
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True) as process:
+        srun = subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, stderr=complaints, text=True)
+        with srun as process:
             assert process.stdout
             for line in process.stdout:
                 if line.startswith("{"):

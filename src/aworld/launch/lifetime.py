@@ -1,7 +1,8 @@
-"""A task of a Slurm job: which one it is, and how often its job began.
+"""A task of a Slurm job: which one it is, how often its job began, and what its batch script has to know of its end.
 
 The batch script puts its job back into the queue when the stage was told to end early, lost its machine or was killed.
-Slurm does so itself only for some kinds of preemption, and never at a time limit.
+Slurm does so itself only for some kinds of preemption, and never at a time limit. The script counts the starts of which
+no task begins, `begin` counts the others.
 """
 
 import os
@@ -9,13 +10,15 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from aworld.config import Config
-from aworld.errors import Interrupted, TaskError
+from aworld.errors import InputError, Interrupted, TaskError
 from aworld.processes import Notice, holder, sole_holder, try_to_hold
 from aworld.rundir import WHOLE, RunDir, append_json, durable, read_jsonl
 
 POLL_SECONDS = 1.0
+JOB = "AWORLD_JOB"  # set by our batch scripts alone: the file in `starts/`, without its suffix, that is the job's own
 
 
 def in_job() -> bool:
@@ -26,6 +29,11 @@ def in_job() -> bool:
 def task_number() -> int:
     """This task's number in its job; 0 outside Slurm."""
     return int(os.environ["SLURM_PROCID"]) if in_job() else 0
+
+
+def in_own_job() -> bool:
+    """Whether one of our batch scripts started this process. In an allocation a person starts it, and sees its end."""
+    return JOB in os.environ
 
 
 def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE) -> None:
@@ -40,13 +48,16 @@ def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE
             back into the queue more than `pipeline.max_requeues` times.
     """
     path = run.starts / f"{name}.jsonl"
-    job, restart = os.environ.get("SLURM_JOB_ID", ""), int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    job, restart = "", 0
+    if in_own_job():
+        job, restart = os.environ["SLURM_JOB_ID"], int(os.environ.get("SLURM_RESTART_COUNT", 0))
+        Path(f"{os.environ[JOB]}.tries").unlink(missing_ok=True)
     progress = durable(run, makes)
     earlier = [start for start in read_jsonl(path) if start["job"] == job]
     start = {"job": job, "restart": restart, "progress": progress, "time": time.time(), "node": socket.gethostname()}
     append_json(path, start)
     if not job:
-        return  # the launcher counts
+        return  # the launcher counts, or a person
     cap = max(1, config.pipeline.max_restarts)
     if sum(start["progress"] == progress for start in earlier[-cap:]) == cap:
         raise TaskError(
@@ -55,6 +66,12 @@ def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE
         )
     if restart > config.pipeline.max_requeues:
         raise TaskError(f"job {job} was put back into the queue {restart} times; go on with: aworld resume {run.root}")
+
+
+def note_end(code: int) -> None:
+    """Tell the batch script that a task ended for good: with bad input, or with a bad outcome."""
+    if in_own_job() and code in (InputError.exit_code, TaskError.exit_code):
+        Path(f"{os.environ[JOB]}.code").write_text(f"{code}\n")
 
 
 def training_of(number: int) -> tuple[str, ...]:

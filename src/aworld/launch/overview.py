@@ -1,5 +1,6 @@
 """What a person sees of a run at a glance: from its files, one call of squeue, and one of sacct."""
 
+import re
 import time
 from collections import Counter
 from datetime import datetime
@@ -64,7 +65,7 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Gr
     elif config.site.executor == "local":
         code = UNDER_WAY if run.is_worked_on() else STOPPED
     else:
-        code = UNDER_WAY if slurm.elements(queued) and not held else STOPPED
+        code = UNDER_WAY if slurm.elements(queued) and not (held and _all_wait(queued)) else STOPPED
     parts = Table(box=SIMPLE, title=Text(str(run.root)))
     parts.add_column("", no_wrap=True, overflow="ignore")
     for name in ("rollout", "gather", "training", "episodes"):
@@ -80,6 +81,11 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Gr
     notes = [f"Slurm holds job {each.submission.job} ({each.submission.stage}): {each.reason}" for each in held]
     said = (Text(printable(line)) for line in (*notes, verdict))  # [ and ] of Slurm's words and of paths are no markup
     return Group(parts, *([_jobs(run, jobs)] if jobs else []), *said), code
+
+
+def _all_wait(queued: list[slurm.Queued]) -> bool:
+    """Whether every job that is left is held, or waits for another."""
+    return all(each.is_held or "Dependency" in each.reason for each in queued)
 
 
 def _mend(run: RunDir, stages: list[StageStatus]) -> str:
@@ -108,9 +114,12 @@ def _jobs(run: RunDir, jobs: dict[str, Counter[str]]) -> Table:
 
 
 def restarts(run: RunDir, stage: str) -> int:
-    """How often tasks of a stage began once more."""
+    """How often tasks of a stage began once more, or its jobs did before any task could."""
     paths = [*run.starts.glob(f"{stage}.jsonl"), *run.starts.glob(f"{stage}-[0-9]*.jsonl")]
-    return sum(max(0, len(read_jsonl(path)) - 1) for path in paths)
+    begun = sum(max(0, len(read_jsonl(path)) - 1) for path in paths)
+    jobs = {submission.job for submission in slurm.submissions(run) if submission.stage == stage}
+    tries = [path for path in run.starts.glob("*.tries") if re.split(r"[_.]", path.name)[0] in jobs]
+    return begun + sum(path.read_text().count("\n") - 1 for path in tries)
 
 
 def job_states(run: RunDir, queued: list[slurm.Queued]) -> dict[str, Counter[str]]:
@@ -119,7 +128,7 @@ def job_states(run: RunDir, queued: list[slurm.Queued]) -> dict[str, Counter[str
     By squeue, as sacct learns of a job later; what has left the queue, by one call of sacct. Where Slurm keeps no
     accounts, it is left out.
     """
-    newest = {(s.stage, element): s for s in slurm.submissions(run) for element in s.elements}
+    newest = slurm.newest(run)
     waiting = {(each.submission.stage, each.element): each.state for each in queued}
     gone = sorted({submission.job for key, submission in newest.items() if key not in waiting})
     accounts = slurm.accounts(gone) if gone else {}

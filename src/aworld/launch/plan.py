@@ -30,6 +30,7 @@ class Stage:
         after: names of the stages that come before it.
         come_what_may: it starts once those have ended, also where they failed: a lost worker's share may have been
             done by others.
+        max_restarts: `pipeline.max_restarts`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Stage:
     resources: Resources
     after: tuple[str, ...] = ()
     come_what_may: bool = False
+    max_restarts: int = 2
 
     @property
     def has_workers(self) -> bool:
@@ -61,7 +63,14 @@ def plan(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     """The stages that are not finished, each after those it depends on; edges to finished ones are left out."""
     stages = _batch(config, run, workloads) if mode(config) == BATCH else _resident(config, run, workloads)
     names = {stage.name for stage in stages}
-    return [replace(stage, after=tuple(name for name in stage.after if name in names)) for stage in stages]
+    return [
+        replace(
+            stage,
+            after=tuple(name for name in stage.after if name in names),
+            max_restarts=config.pipeline.max_restarts,
+        )
+        for stage in stages
+    ]
 
 
 def discard_damaged(run: RunDir, workloads: list[Workload]) -> None:

@@ -15,17 +15,35 @@ from aworld.launch.plan import Stage
 from aworld.rundir import RunDir
 from aworld.site import Site
 
-# bash would die of a signal that is meant for the step it waits for, and the job with it
-OUTLIVE_SIGNALS = "trap : TERM USR1 USR2"
 COME_BACK = [
     "code=$?",
+    "# srun returns the highest code: that of a task which was ended because another had failed",
+    'read -r told <"$AWORLD_JOB.code" && code=$told',
+    'rm -f "$AWORLD_JOB.code"',
     "# bad input and bad outcomes stay so; told to end, lost its machine, killed: again, unless the job was cancelled",
-    "case $code in 0 | 2 | 3) exit $code ;; esac",
-    "# an element of an array alone: the last to start has the number of the whole array",
-    "job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}",
+    'case $code in 0 | 2 | 3) exit "$code" ;; esac',
     'scontrol show job "$job" | grep -q JobState=RUNNING && scontrol requeue "$job"',
-    "exit $code",
+    'exit "$code"',
 ]
+
+
+def beginning(max_restarts: int) -> list[str]:
+    """The first lines of a script. They count the starts of a job of which no task begins, as where srun refuses it."""
+    most = max(1, max_restarts)
+    return [
+        "trap : TERM USR1 USR2 # meant for the step below; bash would die of them, and the job with it",
+        "# an element of an array alone: the last to start has the number of the whole array",
+        "job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}",
+        "export AWORLD_JOB=${RUN:?}/starts/$job # its tasks remove .tries as they begin, and write .code",
+        'mkdir -p "$RUN/starts"',
+        ': >"$AWORLD_JOB.code"',
+        'echo "$SLURMD_NODENAME" >>"$AWORLD_JOB.tries"',
+        f'if [ "$(wc -l <"$AWORLD_JOB.tries")" -gt {most} ]; then',
+        f'    echo "error: job $job began {most + 1} times, its tasks never; mend the cause above: aworld resume $RUN"',
+        '    rm "$AWORLD_JOB.tries"',
+        "    exit 3",
+        "fi",
+    ]
 
 
 @dataclass(frozen=True)
@@ -138,7 +156,8 @@ def parameters(site: Site, run: RunDir, stage: Stage, part: Part, after: list[st
         "array_parallelism": part.at_once,
         "signal_delay_s": site.signal_seconds,
         "setup": [
-            OUTLIVE_SIGNALS,
+            f"RUN={shlex.quote(str(run.root.absolute()))}",
+            *beginning(stage.max_restarts),
             *site.setup,
             *(f"export {key}={shlex.quote(value)}" for key, value in site.environment.items()),
         ],

@@ -22,7 +22,8 @@ from aworld.launch.script import scripts
 from aworld.launch.status import on_benchmark
 from aworld.processes import end_by_interrupt
 from aworld.rollout.workload import Workload, evaluation_workload, reopen_failed, round_workload
-from aworld.rundir import HELD_OUT, RunDir, is_complete
+from aworld.rundir import HELD_OUT, RunDir, check_name, is_complete
+from aworld.site import check as check_site
 from aworld.tasks import make_source
 
 # Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
@@ -34,7 +35,8 @@ def stage_of(kind: str, config: Config, run: RunDir, number: int, tasks: str = "
     """The stage of round (or, to evaluate, of policy) `number`; `tasks`: on this benchmark, not the run's own tasks."""
     option = "--policy" if kind == "evaluate" else "--round"
     words = (kind, str(run.root), option, str(number), *(("--tasks", tasks) if tasks else ()))
-    return Stage(f"{kind}-{tasks + '-' if tasks else ''}{number:04d}", words, getattr(config.site, kind))
+    name, restarts = f"{kind}-{tasks + '-' if tasks else ''}{number:04d}", config.pipeline.max_restarts
+    return Stage(name, words, getattr(config.site, kind), max_restarts=restarts)
 
 
 def launch_stage(kind: str, text: str | None) -> int:
@@ -59,6 +61,7 @@ def launch_stage(kind: str, text: str | None) -> int:
         roles.check(config.agent)
         if kind == "evaluate":
             _check_model(config, run, arguments.number, arguments.words)
+        check_site(config.site)
         if tasks and not arguments.dry_run:
             made_by = partial(provenance, config)
             benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words), made_by)
@@ -99,10 +102,9 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
                     f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
                 )
         return config, ""
-    if tasks == HELD_OUT or not re.fullmatch(r"[\w.-]+", tasks):
-        raise InputError(
-            f"--name {tasks}: give it letters, digits, '.', '_' and '-', and not {HELD_OUT}, the run's own"
-        )
+    check_name(tasks, "--name")
+    if tasks == HELD_OUT:
+        raise InputError(f"--name {tasks} is the run's own evaluation; give it another")
     if run.benchmark(tasks).exists():  # as it was begun
         others = [word for word in words if not word.startswith("tasks=")]  # `begin` looks at it
         return configuration.changed(configuration.read(run.benchmark(tasks)), others), tasks

@@ -1,12 +1,12 @@
 """Stages as Slurm jobs: submitted through submitit, which names the logs, and what Slurm knows of them."""
 
-import getpass
 import json
+import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ from aworld.rundir import RunDir, append_json, publish_json, read_jsonl
 from aworld.site import Site
 
 ANSWER_SECONDS = 120.0  # the longest wait for a command of Slurm
+# What the user's shell says to Slurm's commands. A submission from inside an allocation would ask for what that one
+# has, and squeue would leave out jobs. Only where Slurm is, and who asks, is passed on.
+SPOKEN = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SCONTROL_")
+PASSED_ON = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
 SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")
 SETTLE_SECONDS, SETTLE_EVERY = 60.0, 5.0
 
@@ -49,6 +53,25 @@ class Queued:
         return self.state == "PENDING" and "held" in self.reason.lower()  # as in "launch failed requeued held"
 
 
+def unspoken(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The variables that no command of Slurm may see, and no job may inherit."""
+    return [name for name in environment if name.startswith(SPOKEN) and name not in PASSED_ON]
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment of every command of Slurm that is run here."""
+    left_out = set(unspoken())
+    return {name: value for name, value in os.environ.items() if name not in left_out}
+
+
+class _Executor(submitit.SlurmExecutor):
+    """submitit's, but sbatch gets `clean_environment`."""
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        unset = [word for name in unspoken() for word in ("--unset", name)]
+        return ["env", *unset, *super()._make_submission_command(submission_file_path)]
+
+
 @contextmanager
 def submitting(run: RunDir) -> Iterator[None]:
     """Only one launcher of this node at a time submits jobs of the run; another waits here for its turn."""
@@ -74,6 +97,7 @@ def submit(
         executor = _executor(site, run, stage, part, after)
         name = job_name(run, stage)
         note: dict[str, Any] = {
+            "run": str(run.root.absolute()),
             "stage": stage.name,
             "elements": part.elements,
             "name": name,
@@ -93,9 +117,18 @@ def submit(
 
 
 def submissions(run: RunDir) -> list[Submission]:
-    """Every submission of the run so far, the oldest first."""
+    """Every submission of the run so far, the oldest first; of a copied folder, none of the original's."""
+    rows = [row for row in read_jsonl(run.jobs) if "elements" in row]
+    elsewhere = {place for place in {row["run"] for row in rows if "run" in row} if not _is_here(place, run)}
     keys = ("stage", "job", "elements", "name")
-    return [Submission(**{key: row[key] for key in keys}) for row in read_jsonl(run.jobs) if "elements" in row]
+    return [Submission(**{key: row[key] for key in keys}) for row in rows if row.get("run") not in elsewhere]
+
+
+def _is_here(place: str, run: RunDir) -> bool:
+    """Whether a job that works in the folder `place` works in this one, whatever either is called."""
+    with suppress(OSError):
+        return Path(place).samefile(run.root)
+    return False
 
 
 def _note(run: RunDir) -> Path:
@@ -110,10 +143,14 @@ def _adopt(run: RunDir) -> None:
         return
     known = {submission.job for submission in submissions(run)}
     # the name alone is not enough: another run directory may have the same one
-    for job, name, program in _squeue("%F|%j|%o"):
-        if job not in known and name == note["name"] and Path(program).is_relative_to(run.logs.absolute()):
+    for job, program, name in _squeue("%F|%o|%j", f"--user={os.getuid()}"):
+        if job not in known and name == note["name"] and _belongs(program, run):
             append_json(run.jobs, note | {"job": job})
             known.add(job)
+
+
+def _belongs(program: str, run: RunDir) -> bool:
+    return Path(program).resolve().is_relative_to(run.logs.resolve())
 
 
 def queue(run: RunDir) -> list[Queued]:
@@ -122,20 +159,38 @@ def queue(run: RunDir) -> list[Queued]:
     Raises:
         InfrastructureError: Slurm does not answer.
     """
-    mine = {(submission.job, submission.name): submission for submission in submissions(run)}
+    mine = {submission.job: submission for submission in submissions(run)}
     found = []
-    for job, index, name, state, reason in _squeue("%F|%K|%j|%T|%r") if mine else ():
-        if submission := mine.get((job, name)):
-            element = submission.elements[int(index) if index.isdigit() else 0]
-            found.append(Queued(submission, element, state, reason))
+    # by id, so that another user sees them as well
+    for job, index, state, reason, name in _squeue("%F|%K|%T|%r|%j", f"--jobs={','.join(mine)}") if mine else ():
+        if name == mine[job].name:  # where Slurm began to count anew, another job has that id
+            element = mine[job].elements[int(index) if index.isdigit() else 0]
+            found.append(Queued(mine[job], element, state, reason))
     return found
 
 
-def _squeue(columns: str) -> Iterator[list[str]]:
-    """The rows of squeue, an element of an array each."""
-    shown = ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", f"--format={columns}")
-    for line in shown.splitlines():
-        yield line.strip().split("|", columns.count("|"))
+def newest(run: RunDir) -> dict[tuple[str, int], Submission]:
+    """The last submission of every element of every stage."""
+    return {(each.stage, element): each for each in submissions(run) for element in each.elements}
+
+
+def _squeue(columns: str, which: str) -> list[list[str]]:
+    """The rows of squeue, an element of an array each. The last column may hold the sign between columns.
+
+    Raises:
+        InfrastructureError: it does not answer, or with something else.
+    """
+    try:
+        shown = ask("squeue", "--noheader", "--array", which, f"--format={columns}")
+    except InfrastructureError as reason:
+        if "Invalid job id" in str(reason):  # the only one that was asked for is forgotten
+            return []
+        raise
+    rows = [line.strip().split("|", columns.count("|")) for line in shown.splitlines()]
+    for row in rows:
+        if len(row) <= columns.count("|"):
+            raise InfrastructureError(f"squeue printed '{'|'.join(row)}', not {columns}; is it Slurm's own?")
+    return rows
 
 
 def elements(queued: Iterable[Queued]) -> dict[str, dict[int, str]]:
@@ -188,12 +243,19 @@ def accounts(jobs: list[str]) -> dict[str, str]:
     """
     try:
         shown = ask(
-            "sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}", "--format=JobID,State"
+            "sacct",
+            "--noheader",
+            "--allusers",
+            "--parsable2",
+            "--allocations",
+            f"--jobs={','.join(jobs)}",
+            "--format=JobID,State",
         )
     except InfrastructureError:
         return {}
     rows = (line.split("|") for line in shown.splitlines())
-    return {job.partition("_[")[0]: state.split()[0] for job, state in rows}  # sacct says CANCELLED by 1000
+    # sacct says CANCELLED by 1000; what is no row is of no use, and squeue is asked as well
+    return {row[0].partition("_[")[0]: row[1].split()[0] for row in rows if len(row) == 2 and row[1].strip()}
 
 
 def checked(site: Site, stage: Stage, text: str, folder: Path) -> str:
@@ -208,7 +270,7 @@ def checked(site: Site, stage: Stage, text: str, folder: Path) -> str:
     path.write_text(text)
     try:
         command = ["sbatch", "--test-only", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
+        done = _run(command)
     except subprocess.TimeoutExpired:
         raise InfrastructureError(f"sbatch did not answer within {ANSWER_SECONDS} s; try again later") from None
     finally:
@@ -235,7 +297,7 @@ def ask(*words: str) -> str:
         InfrastructureError: it is not there, or fails, or does not answer.
     """
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
+        done = _run(words)
     except FileNotFoundError:
         raise InfrastructureError(f"no {words[0]} on PATH; load Slurm's module, or use site=local") from None
     except subprocess.TimeoutExpired:
@@ -245,16 +307,22 @@ def ask(*words: str) -> str:
     return done.stdout
 
 
+def _run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words, env=clean_environment(), capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS
+    )
+
+
 def last_line(text: str) -> str:
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1].removeprefix("sbatch: error: ") if lines else "it said nothing"
 
 
-def _executor(site: Site, run: RunDir, stage: Stage, part: Part, after: list[str]) -> submitit.SlurmExecutor:
+def _executor(site: Site, run: RunDir, stage: Stage, part: Part, after: list[str]) -> _Executor:
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise InputError(f"no sbatch on PATH, which site '{site.name}' needs; load Slurm's module, or use site=local")
     run.logs.mkdir(parents=True, exist_ok=True)
-    executor = submitit.SlurmExecutor(folder=str(run.logs))
+    executor = _Executor(folder=str(run.logs))
     executor.update_parameters(**parameters(site, run, stage, part, after))
     if len(part.elements) > 1:
         executor.parameters["map_count"] = len(part.elements)

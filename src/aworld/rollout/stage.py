@@ -10,10 +10,11 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from aworld import config as schema
 from aworld.agents.chat import ChatFormat
@@ -134,7 +135,7 @@ async def rollout(
                     await stack.enter_async_context(pool)
                 publish_json(workload.folder / "sandbox.json", seen)
                 began = time.time()
-                play = await shard.player(workload)
+                play = await _unless_told(ends_soon, shard.player(workload))
                 loaded = time.time() - began
                 slots = config.environment.slots
                 await work(workload, play, pool, score, config.rollout, config.seed, owner, slots, ends_soon)
@@ -159,6 +160,28 @@ async def rollout(
                 raise Interrupted(f"{owner} was told to end while it waited for the worker it is a copy of")
             await asyncio.sleep(POLL_SECONDS)
             await look_back()
+
+
+async def _unless_told(ends_soon: Callable[[], bool], start: Coroutine[Any, Any, Player]) -> Player:
+    """The player, unless this worker ends soon: the start of a large model may take longer than the time that is left.
+
+    Raises:
+        Interrupted: it ends soon; the start is given up.
+    """
+    began, task = time.monotonic(), asyncio.create_task(start)
+    try:
+        while not task.done():
+            if ends_soon():
+                raise Interrupted(
+                    f"told to end while vLLM was starting, for {time.monotonic() - began:.0f} s so far; where the time "
+                    "limit of the job leaves no more, raise the stage's minutes"
+                )
+            await asyncio.wait([task], timeout=POLL_SECONDS)
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
 
 
 def _is_played(workload: Workload) -> bool:

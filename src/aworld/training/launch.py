@@ -56,8 +56,8 @@ def _rank() -> dict[str, str]:
     """What torch.distributed wants to know, from what srun says."""
     job, restart = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", 0))
     return {
-        "MASTER_ADDR": os.environ.get("MASTER_ADDR") or _first_host(),
-        "MASTER_PORT": os.environ.get("MASTER_PORT") or str(FIRST_PORT + (7 * job + restart) % 10000),
+        "MASTER_ADDR": _first_host(),  # whatever these are in the user's shell: that is of other work
+        "MASTER_PORT": str(FIRST_PORT + (7 * job + restart) % 10000),
         "RANK": os.environ["SLURM_PROCID"],
         "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],
