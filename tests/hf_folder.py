@@ -1,13 +1,17 @@
-"""HF folders of a dense Qwen3 that hold headers and no weights: enough for whatever does not load them."""
+"""HF folders of a dense Qwen3 with headers, a real tokenizer, and no weights."""
 
 import json
 import struct
 from dataclasses import asdict
+from functools import cache
 from math import prod
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerFast
+
 from aworld.config import Architecture
-from aworld.models.hf import tensors
+from aworld.models.hf import LEAST_VOCABULARY, tensors
+from aworld.models.tokenizer import make_tokenizer
 
 
 def safetensors(file: Path, shapes: dict[str, tuple[int, ...]], dtype: str = "BF16") -> None:
@@ -23,12 +27,17 @@ def safetensors(file: Path, shapes: dict[str, tuple[int, ...]], dtype: str = "BF
         f.truncate(8 + len(text) + at)
 
 
+@cache
+def _tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer(["a question", "an answer"], LEAST_VOCABULARY)
+
+
 def hf_folder(folder: Path, architecture: Architecture, **values: object) -> Path:
     """A folder in two files with an index; `values` go into its config.json."""
     folder.mkdir(parents=True)
     config = {"model_type": "qwen3", **asdict(architecture), **values}
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text("{}")
+    _tokenizer().save_pretrained(folder)
     shapes = tensors(architecture)
     halves = (dict(list(shapes.items())[::2]), dict(list(shapes.items())[1::2]))
     index = {}

@@ -95,7 +95,7 @@ class Tasks:
     split: str = "validation"  # of a benchmark
     datasets: list[str] = field(default_factory=list)  # of reasoning-gym
     judge: Endpoint = field(default_factory=Endpoint)  # decides about answers
-    score_seconds: float = 900.0  # limit of scoring one answer, a judge's tries included
+    score_seconds: float = number(900.0, above=0)  # limit of scoring one answer, a judge's tries included
 
 
 @dataclass
@@ -336,9 +336,6 @@ def _finish(config: Any, where: str) -> Config:
         raise InputError(f"{where}: no value for '{error.full_key}'; add {error.full_key}=…") from None
     except OmegaConfBaseException as error:  # ${…} that leads nowhere
         raise InputError(f"{where}: '{error.full_key}': {str(error).splitlines()[0]}") from None
-    for key, seed in (("seed", finished.seed), ("tasks.seed", finished.tasks.seed)):
-        if not 0 <= seed <= LARGEST_SEED:
-            raise InputError(f"{where}: {key}={seed} is no seed of every generator; give one from 0 to {LARGEST_SEED}")
     return finished
 
 

@@ -37,7 +37,10 @@ def test_a_dry_run_prints_the_configuration_and_the_jobs_and_leaves_nothing(tmp_
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["jobs/pipeline.py", "recipe=demo", "training.lrr=1"], "no key 'training.lrr'; valid: algorithm, lr,"),
+        (
+            ["jobs/pipeline.py", "recipe=demo", "training.lrr=1"],
+            "no key 'training.lrr'; valid: algorithm, made_for, lr,",
+        ),
         (["jobs/pipeline.py", "recipe=dmo"], "no recipe 'dmo'"),
         (["jobs/pipeline.py", "recipe=demo", "training.lr=fast"], "training.lr"),
         (["jobs/pipeline.py", "recipe=demo", "training.algorithm=ppo", "--dry-run"], "valid: cispo, dapo,"),
@@ -53,7 +56,7 @@ def test_a_dry_run_prints_the_configuration_and_the_jobs_and_leaves_nothing(tmp_
         ),
         (
             ["jobs/pipeline.py", "recipe=demo", "site.rollout.elements=0"],
-            "site.rollout.elements=0: there is no such job",
+            "site.rollout.elements=0 cannot be",
         ),
         (["jobs/pipeline.py", "recipe=demo", "name=../up"], "name=../up: a name is at most 100 letters"),
         (["jobs/pipeline.py", "recipe=demo", "site.images.environment="], "to empty it: site.images.environment="),
@@ -97,7 +100,7 @@ def test_a_name_that_slurm_or_apptainer_would_misread_is_refused(name: str) -> N
 )
 @pytest.mark.parametrize("stage", ["rollout", "gather", "train", "evaluate"])
 def test_what_no_job_can_be_is_refused(stage: str, word: str) -> None:
-    with pytest.raises(InputError, match=f"site.{stage}.{word}: there is no such job; set it to"):
+    with pytest.raises(InputError, match=f"site.{stage}.{word} cannot be; it has to be at least"):
         check(f"site.{stage}.{word}")
 
 

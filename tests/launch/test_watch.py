@@ -128,8 +128,7 @@ PREPARE = """
 
 
 def test_several_launchers_may_prepare_a_new_run_at_once(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
+    hf_folder(tmp_path / "model", configuration.load(WORDS).model.architecture)
     words = [*WORDS, f"runs={tmp_path}", "name=run", f"model.path={tmp_path}/model", "training.cold_start.tasks=0"]
     command = [sys.executable, "-c", textwrap.dedent(PREPARE), *words]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -144,8 +143,7 @@ def test_several_launchers_may_prepare_a_new_run_at_once(tmp_path: Path) -> None
 
 
 def test_paths_of_a_run_are_those_of_the_folder_it_was_made_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
+    hf_folder(tmp_path / "model", configuration.load(WORDS).model.architecture)
     (tmp_path / "image.sif").write_bytes(b"an image")
     words = [*WORDS, f"runs={tmp_path}/runs", "model.path=model", "site.images.environment=image.sif"]
     words.append("site.setup=[module load apptainer]")

@@ -15,6 +15,7 @@ from aworld.rollout.stage import Worker, rollout
 from aworld.rollout.worker import work
 from aworld.rollout.workload import Workload, reopen_lost
 from aworld.rundir import RunDir, publish_folder
+from aworld.tasks.synthetic import SyntheticTasks
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.journal import Journal
@@ -32,7 +33,7 @@ def run(tmp_path: Path) -> RunDir:
 
 @pytest.fixture
 def config() -> Config:
-    return configuration.load(["recipe=demo", "site.gather.tasks_per_node=1"])
+    return configuration.load(["recipe=demo", "site.gather.tasks_per_node=1", "tasks.train=2", "tasks.held_out=2"])
 
 
 def round_(run: RunDir, number: int = 1, oldest: int = 0) -> Workload:
@@ -138,8 +139,8 @@ def take_all(workload: Workload, owner: str) -> tuple[Claims, list[Unit]]:
 def go(config: Config, run: RunDir, workloads: list[Workload], worker: Worker) -> None:
     """The stage, of which nothing is free: it starts no sandbox and no vLLM."""
     config.site.sandbox = "subprocess"
-    nobody: object = None
-    asyncio.run(asyncio.wait_for(rollout(config, run, workloads, nobody, worker), 60))  # type: ignore[arg-type]
+    source = SyntheticTasks(config.tasks, run.tasks)
+    asyncio.run(asyncio.wait_for(rollout(config, run, workloads, source, worker), 60))
 
 
 def test_a_worker_goes_on_to_the_next_workload_and_closes_it(run: RunDir, config: Config) -> None:
