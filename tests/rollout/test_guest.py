@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guest import NAME, Model, begin, call, made_up_copy, prepare, records, worker
+from guest import NAME, Model, begin, call, made_up_copy, prepare, python, records, worker
 
 from aworld.agents.endpoint import TRIES
 from aworld.agents.loop import turn_seed
@@ -81,6 +81,19 @@ def test_what_failed_is_asked_again_by_a_resume_and_by_nothing_else(prepared: Ru
         ("item-1", "answered", 0.0)
     ] * 2
     assert on_benchmark(run, NAME, 0).left == []
+
+
+def test_a_benchmark_whose_tasks_are_generated_is_played(prepared: RunDir, tmp_path: Path) -> None:
+    """Its tasks lie beside its policies, and every worker of the run looks for progress there."""
+    run = copy_of(prepared, tmp_path / "run")
+    with Model(lambda _: {"content": "FINAL ANSWER: 1"}) as model:
+        words = ["--policy", "0", "--name", NAME, "--begin-only", "agent=gaia", "environment.slots=2", *model.words]
+        done = python("jobs/evaluate.py", str(run.root), *words)
+        assert done.returncode == 0, done.stderr
+        play(run)
+        model.shutdown()
+    assert (run.evaluation(NAME, 0).parent / "tasks" / "COMPLETE").is_file()
+    assert on_benchmark(run, NAME, 0).left == [] and {e.status for e in records(run)} == {"answered"}
 
 
 @pytest.mark.deep
