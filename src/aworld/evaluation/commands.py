@@ -82,6 +82,8 @@ def _report(arguments: argparse.Namespace) -> None:
         console.print(f"pass@{last} {found['pass_at_k'][-1]:.1%}, majority vote {found['majority']:.1%}")
     if found["failures"]:
         console.print("not right: " + ", ".join(f"{n} {kind}" for kind, n in found["failures"].items()))
+    if found["last_turn"]:
+        console.print(f"{found['last_turn']} answers were given in the last turn, at a limit")
     console.print(folder / "report.html")
 
 

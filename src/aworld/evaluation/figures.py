@@ -13,13 +13,14 @@ from aworld.tasks.scoring import vote_key
 from aworld.trajectories.episode import Episode
 
 RESAMPLES = 10_000
+LIMITS = ("max_turns", "max_tokens")  # with an answer: given in the last turn
 
 
 def figures(played: Played) -> dict[str, Any]:
     """For report.json: pass@1 with its interval and by level, pass@k, majority vote, and what it took.
 
     `pass_at_k[k - 1]` is the unbiased pass@k over all attempts, the curve of success against attempts; an attempt that
-    is worth a part of 1 is none that passed.
+    is worth a part of 1 is none that passed. `last_turn` counts the answers that were given at a limit.
     """
     levels = {task.task_id: task.level for task in played.tasks}
     of_task = by_task(played)
@@ -29,6 +30,7 @@ def figures(played: Played) -> dict[str, Any]:
         **statistics.evaluation(played.episodes, levels, played.attempts),
         "pass_at_k": _pass_at_k([sum(e.reward >= 1 for e in of_task[task]) for task in levels], played.attempts),
         "majority": float(np.mean([episode.reward if episode else 0.0 for episode in votes])),  # as it was judged once
+        "last_turn": sum(e.answer is not None and e.status in LIMITS for e in played.episodes),
         "tokens": _spread(e.sampling.get("completion_tokens", sum(e.mask)) for e in played.episodes),
         "turns": _spread(sum(turn.role == "assistant" for turn in e.turns) for e in played.episodes),
         "seconds": _spread(episode.seconds.get("total", 0.0) for episode in played.episodes),
