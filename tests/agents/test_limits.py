@@ -40,6 +40,20 @@ def test_a_workflow_that_a_limit_cuts_gives_no_answer(
     assert (episode.status, episode.answer) == (status, None)
 
 
+def test_only_who_answers_the_user_has_a_last_turn(play: Play, script: Script) -> None:
+    members = {"solver": Member(asks=["checker"]), "checker": Member()}
+    policy = script(call("ask_checker", question="?"), call("python", code="6*7"), "<answer>42</answer>")
+    episode = play(policy, replace(team(members), max_turns=2, last_turn="answer"), 4000)
+    assert (episode.status, episode.answer, owners(episode)) == ("max_turns", "42", ["solver", "checker"])
+    (seen,) = (turn.text for turn in episode.turns if turn.tool == "ask_checker")
+    assert seen == "error: checker gave no answer (max_turns)"
+    planned = replace(team({"planner": Member(), "writer": Member()}, order=["planner", "writer"]), last_turn="answer")
+    plan = script("<answer>a plan</answer>", "no answer", "<answer>42</answer>")
+    assert play(plan, replace(planned, max_turns=1), 4000).answer is None
+    plan = script("a plan", "<answer>42</answer>")  # what comes before the answer needs no form
+    assert play(plan, planned, 4000).answer == "42"
+
+
 def test_a_guard_that_a_limit_cuts_does_not_object(play: Play, script: Script) -> None:
     members = {"solver": Member(guard="guard"), "guard": Member("Verify.")}
     look = "Let me check. " + call("python", code="6*7")

@@ -56,6 +56,7 @@ def test_each_has_its_own_prompt_and_tools() -> None:
         ({"tools": Member()}, {}, r"agent\.members\.tools: not a name"),
         ({"A b": Member()}, {}, "not a name for an agent"),
         ({"a": Member()}, {"context": "forget"}, r"agent\.context=forget: no such way; valid: append, drop, summarise"),
+        ({"a": Member()}, {"last_turn": "often"}, r"agent\.last_turn=often: no such way; valid: answer, none"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(members: dict[str, Member], changes: dict[str, Any], message: str) -> None:

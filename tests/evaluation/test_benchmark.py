@@ -110,6 +110,14 @@ def test_every_attempt_that_was_asked_for_counts(run: RunDir) -> None:
     assert found["seconds"]["max"] == 3.0
 
 
+def test_answers_of_the_last_turn_are_counted(run: RunDir) -> None:
+    played = benchmark.played(run, NAME, 3)
+    assert figures.figures(played)["last_turn"] == 0
+    answered = [e for e in played.episodes if e.answer is not None]
+    late = [replace(e, status="max_turns") for e in answered[:2]] + [replace(answered[2], status="max_tokens")]
+    assert figures.figures(replace(played, episodes=[*late, *answered[3:]]))["last_turn"] == 3
+
+
 def test_the_vote_is_pythons_mode(run: RunDir) -> None:
     played = benchmark.played(run, NAME, 3)
     for task, episodes in figures.by_task(played).items():

@@ -180,12 +180,10 @@ class Agent:
         c, record = self.config, self.record
         if record.spoken >= c.max_turns:
             return await self._last(work, exchange, "max_turns")
-        if work.talk.room < 1 and not record.spoken:
-            context = work.talk.context
+        if not record.spoken and (tokens := len(work.talk.token_ids)) >= work.talk.context:
             raise InputError(
-                f"system prompt, tools and question take {context - work.talk.room} tokens, and the context holds "
-                f"{context}; raise model.shard.max_model_len (or the endpoint's context), give fewer tools, or leave "
-                f"the task out: {work.question[:80]!r}"
+                f"system prompt, tools and question take {tokens} tokens, and the context holds {work.talk.context}; "
+                f"raise model.shard.max_model_len, give fewer tools, or leave the task out: {work.question[:80]!r}"
             )
         if c.context != "append" and work.talk.room < c.turn_tokens * (3 if c.context == "summarise" else 1):
             await self._shorten(work)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from aworld.agents.protocols import ToolCall
+from aworld.agents.turns import CALL
 
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")  # where endpoints give them
 BYTES_PER_TOKEN = 3  # fewer than most text has, so that what nobody counted is rather too much than too little
@@ -48,7 +49,7 @@ def read(body: Any) -> Reply:
     text = _words(message.get("content"))
     pairs = [_call(n, call) for n, call in enumerate(_a(list, message.get("tool_calls") or [], "tool_calls"))]
     sent, calls = [sent for sent, _ in pairs], tuple(call for _, call in pairs)
-    kept = {key: message[key] for key in THOUGHTS if message.get(key)}
+    kept = {key: message[key] for key in THOUGHTS if message.get(key) and (sent or CALL in text)}
     thoughts = [message[key] for key in THOUGHTS if isinstance(message.get(key), str)]
     written = [f"{call['function']['name']}({call['function']['arguments']})" for call in sent]
     shown = "\n".join(part for part in (*thoughts[:1], text, *written) if part)
@@ -56,7 +57,7 @@ def read(body: Any) -> Reply:
     token_ids = _token_ids(choice.get("token_ids"))
     estimate = len(shown.encode(errors="replace")) // BYTES_PER_TOKEN + 1
     return Reply(
-        {"role": "assistant", "content": text, **(kept | {"tool_calls": sent} if sent else {})},
+        {"role": "assistant", "content": text, **kept, **({"tool_calls": sent} if sent else {})},
         text,
         calls,
         shown,

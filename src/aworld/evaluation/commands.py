@@ -96,6 +96,8 @@ def _report(arguments: argparse.Namespace) -> None:
         _print_scores(found, console)
     else:
         console.print(statistics.headline(played.tasks, played.episodes, played.attempts))
+    if found["last_turn"]:
+        console.print(f"{found['last_turn']} answers were given in the last turn, at a limit")
     console.print(folder / "report.html")
     _warn(played, arguments)
 

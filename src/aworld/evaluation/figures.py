@@ -13,12 +13,14 @@ from aworld.tasks.scoring import vote_key
 from aworld.trajectories.episode import Episode
 
 RESAMPLES = 10_000
+LIMITS = ("max_turns", "max_tokens")  # with an answer: given in the last turn
 
 
 def figures(played: Played) -> dict[str, Any]:
     """For report.json: pass@1 with its interval and by level, pass@k, majority vote, and what it took.
 
     `n_withheld` tasks have no gold answer. They are in no score; where all are such, there is none: `measure` is None.
+    `last_turn` counts the answers that were given at a limit.
     """
     withheld = {task.task_id for task in played.tasks if task.answer is None}
     return {
@@ -27,6 +29,7 @@ def figures(played: Played) -> dict[str, Any]:
         "n_withheld": len(withheld),
         "n_answered": sum(episode.answer is not None for episode in played.episodes),
         "n_missing": played.missing,
+        "last_turn": sum(e.answer is not None and e.status in LIMITS for e in played.episodes),
         "tokens": _spread(e.sampling.get("completion_tokens", sum(e.mask)) for e in played.episodes),
         "turns": _spread(sum(turn.role == "assistant" for turn in e.turns) for e in played.episodes),
         "seconds": _spread(episode.seconds.get("total", 0.0) for episode in played.episodes),
