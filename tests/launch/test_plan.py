@@ -1,5 +1,6 @@
 """Which stages are left of a run whose folders someone has tidied up."""
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.launch.plan import plan
-from aworld.launch.status import status
+from aworld.launch.status import estimated_end, status
 from aworld.rollout.workload import Workload
-from aworld.rundir import RunDir, publish_folder, publish_json
+from aworld.rundir import MARK, RunDir, publish_folder, publish_json
 from aworld.tasks.task import Task
 
 pytestmark = pytest.mark.unit
@@ -90,3 +91,11 @@ def test_a_round_to_be_played_again_gets_its_policy_and_what_that_goes_on_from(
 def test_a_new_run_trains_every_round(config: Config, tmp_path: Path) -> None:
     trainings = [name for name in stages(config, RunDir(tmp_path)) if name.startswith("train")]
     assert trainings == [f"train-{n:04d}" for n in range(ROUNDS + 1)]
+
+
+def test_the_pace_of_a_run_is_that_of_the_policies_that_are_left(config: Config, finished: RunDir) -> None:
+    for version in range(ROUNDS + 1):
+        os.utime(finished.policy(version) / MARK, (100.0 * version, 100.0 * version))
+    assert estimated_end(config, finished) is None
+    remove(finished, policies=[1, 2, 3, 7, 8])
+    assert estimated_end(config, finished) == 800.0

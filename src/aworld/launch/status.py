@@ -69,10 +69,12 @@ def tally(workload: Workload) -> str:
 
 def estimated_end(config: Config, run: RunDir) -> float | None:
     """When the last policy will be there at the pace of the rounds so far, in seconds since 1970; None: too early."""
-    marks = [run.policy(version) / MARK for version in range(config.pipeline.rounds + 1)]
-    times = [mark.stat().st_mtime for mark in marks if mark.exists()]
-    left = len(marks) - len(times)
-    return times[-1] + left * (times[-1] - times[0]) / (len(times) - 1) if left and len(times) > 1 else None
+    marks = {version: run.policy(version) / MARK for version in range(config.pipeline.rounds + 1)}
+    made = {version: mark.stat().st_mtime for version, mark in marks.items() if mark.exists()}
+    if len(made) < 2 or config.pipeline.rounds in made:
+        return None
+    first, last = min(made), max(made)  # between them some may have been removed
+    return made[last] + (config.pipeline.rounds - last) * (made[last] - made[first]) / (last - first)
 
 
 def _training(config: Config, run: RunDir, workload: Workload) -> StageStatus:
