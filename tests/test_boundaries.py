@@ -57,7 +57,7 @@ def test_a_room_imports_only_what_lies_above_it(path):
     assert foreign <= {room(path)}
 
 
-@pytest.mark.parametrize("path", sorted((SOURCE / "environments" / "servers").glob("*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted((SOURCE / "environments" / "servers").rglob("*.py")), ids=lambda p: p.name)
 def test_tool_servers_stand_alone(path):
     """They run inside a sandbox's image, where nothing else of ours need be."""
     ours = {name for name in imports(path) if name.startswith("aworld")}

@@ -16,7 +16,7 @@ from aworld.environments.sandbox import Sandbox
 from aworld.environments.servers.python import RUN_CODE
 
 PACKAGES = Path(__file__).parents[2] / "containers" / "environment.txt"
-USUAL = "pandas scipy.stats sympy matplotlib.pyplot networkx bs4 lxml.etree openpyxl PIL.Image requests yaml".split()
+USUAL = "pandas scipy.stats sympy matplotlib.pyplot networkx lxml.etree openpyxl PIL.Image requests yaml".split()
 
 
 def modules(package: str) -> set[str]:
