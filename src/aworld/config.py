@@ -190,7 +190,6 @@ class ColdStart:
 @dataclass
 class Training:
     algorithm: str = "grpo"
-    made_for: str = ""  # the model.name whose size these settings suit; "": any
     lr: float = number(6e-6, above=0)
     weight_decay: float = number(0.0, at_least=0)
     adam_beta1: float = number(0.9, at_least=0, below=1)
@@ -205,6 +204,7 @@ class Training:
     micro_batch_size: int = number(8, at_least=1)  # episodes per forward pass
     epochs: int = number(1, at_least=1)  # passes over a round's trajectories
     save_seconds: float = number(600.0, above=0)  # between two checkpoints within a round
+    made_for: str = ""  # the model.name whose size these settings suit; "": any
     cold_start: ColdStart = field(default_factory=ColdStart)
 
 

@@ -12,7 +12,7 @@ from aworld.config import CONFIGS, Config
 from aworld.errors import InputError
 from aworld.launch.prepare import prepare
 from aworld.launch.start import dry_run
-from aworld.rundir import RunDir, is_complete, publish_folder, read_jsonl
+from aworld.rundir import RunDir, is_complete, publish_folder, publish_text, read_jsonl
 
 pytestmark = pytest.mark.unit
 TINY = configuration.load(["recipe=demo"]).model.architecture
@@ -77,6 +77,10 @@ def test_tasks_without_an_expert_are_for_no_cold_start(words: list[str]) -> None
     with pytest.raises(InputError, match=r"cold_start\.tasks=2, but the tasks of tasks\.source=gym bring no plan"):
         dry(configuration.load(gym))
     assert "would be launched" in dry(configuration.load([*gym, "training.cold_start.tasks=0"]))
+    config = configuration.load(gym)
+    publish_text(RunDir.of(config).trajectories(0), "")  # a warm start from another's episodes
+    _, _, jobs = dry(config).partition("would be launched")
+    assert "train" in jobs and prepare(config)
 
 
 def test_a_benchmark_that_nobody_trains_on_is_refused(words: list[str], tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """A policy on a benchmark of its own configuration: `evals/NAME/` of a run directory, one folder per policy version."""
 
 import re
+import shutil
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -38,21 +40,55 @@ def begin(config: Config, run: RunDir, name: str, version: int, tasks: str = "")
         tasks: the NAME of `tasks=NAME`, if that was said.
 
     Raises:
-        InputError: it was begun with another one, or its tasks cannot be had.
+        InputError: it was played with another one, or its tasks cannot be had.
     """
     path = run.benchmark(name)
     if path.exists():
-        begun = OmegaConf.select(OmegaConf.load(path), "provenance.tasks", default=tasks)
-        if tasks and tasks != begun:
-            was = f"tasks={begun}" if begun else "the run's own tasks"
-            raise InputError(f"{name} was begun with {was}, not tasks={tasks}; give the other one another --name")
-        tasks, before = begun, configuration.read(path)
-        for key, (was, now) in differences(before, config).items():
-            if key.partition(".")[0] in DECIDES and not FREE.fullmatch(key):
-                raise InputError(f"{name} was begun with {key}={was}, now it is {now}; use the same, or another --name")
+        before = configuration.read(path)
+        tasks = tasks if is_another(run, name, tasks) else _tasks(run, name, tasks)
+        if is_played(run, name):
+            _check_same(name, before, config)
+        elif before.tasks != config.tasks:
+            shutil.rmtree(path.parent / "tasks", ignore_errors=True)
     make_source(config.tasks, path.parent / "tasks")
     run.evaluation(name, version).mkdir(parents=True, exist_ok=True)
     publish_text(path, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": {"tasks": tasks}}))
+
+
+def is_played(run: RunDir, name: str) -> bool:
+    """Whether an episode of the benchmark is recorded, of any policy; what was never played pins nothing."""
+    return any(is_begun(folder) for folder in run.benchmark(name).parent.glob("[0-9]*"))
+
+
+def is_another(run: RunDir, name: str, tasks: str) -> bool:
+    """Whether `tasks=TASKS` begins the benchmark anew: it was begun with other tasks, and never played.
+
+    Raises:
+        InputError: it was played with others.
+    """
+    begun = _tasks(run, name, tasks)
+    if not tasks or tasks == begun:
+        return False
+    if is_played(run, name):
+        was = f"tasks={begun}" if begun else "the run's own tasks"
+        raise InputError(f"{name} was begun with {was}, not tasks={tasks}; give the other one another --name")
+    return True
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether the folder of an evaluation holds an episode."""
+    return any(path.stat().st_size > len(journal.HEADER) for path in folder.glob("journals/*.journal"))
+
+
+def _tasks(run: RunDir, name: str, default: str) -> str:
+    """The NAME of `tasks=NAME` that it was begun with; empty: the run's own tasks."""
+    return str(OmegaConf.select(OmegaConf.load(run.benchmark(name)), "provenance.tasks", default=default))
+
+
+def _check_same(name: str, before: Config, config: Config) -> None:
+    for key, (was, now) in differences(before, config).items():
+        if key.partition(".")[0] in DECIDES and not FREE.fullmatch(key):
+            raise InputError(f"{name} was begun with {key}={was}, now it is {now}; use the same, or another --name")
 
 
 def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
@@ -77,9 +113,9 @@ def played(run: RunDir, name: str, version: int) -> Played:
     """
     config, _, source = read(run, name)
     folder = run.evaluation(name, version)
-    if not folder.is_dir():
+    if not is_begun(folder):
         raise InputError(
-            f"policy {version} was not evaluated on {name}; do: "
+            f"policy {version} was not evaluated on {name}: no episode was played; do: "
             f"jobs/evaluate.py {run.root} --policy {version} --name {name}"
         )
     episodes = journal.collect(folder / "journals")

@@ -11,7 +11,7 @@ from aworld.config import Config, Endpoint
 from aworld.environments import settings
 from aworld.errors import InputError
 from aworld.models import hf
-from aworld.rundir import is_complete
+from aworld.rundir import RunDir, is_complete
 from aworld.tasks.task import TaskSource
 from aworld.training import algorithms
 
@@ -105,7 +105,8 @@ def check_tasks(config: Config, source: TaskSource) -> None:
             "and evaluate on these: python jobs/evaluate.py RUN --policy N tasks=NAME"
         )
     shown = train[: config.training.cold_start.tasks]
-    if any("plan" not in task.metadata for task in shown):
+    is_played = RunDir.of(config).trajectories(0).exists()  # by whoever wrote them
+    if not is_played and any("plan" not in task.metadata for task in shown):
         raise InputError(
             f"training.cold_start.tasks={config.training.cold_start.tasks}, but the tasks of "
             f"tasks.source={config.tasks.source} bring no plan for an expert; set training.cold_start.tasks=0"
