@@ -54,14 +54,30 @@ def dry(config: Config) -> str:
         ("tasks.train=0", "tasks.source=synthetic has no training tasks; train on others, such as"),
     ],
 )
-def test_what_cannot_work_is_refused_and_pins_nothing(words: list[str], word: str, message: str) -> None:
+def test_what_cannot_work_is_refused(words: list[str], word: str, message: str) -> None:
     wrong = configuration.load([*words, word])
     for attempt in (dry, prepare):
         with pytest.raises(InputError, match=message):
             attempt(wrong)
+
+
+def test_a_failed_preparation_pins_nothing(words: list[str]) -> None:
+    """What the tasks decide is known only once they are there."""
+    with pytest.raises(InputError, match="/nowhere is not there"):
+        prepare(configuration.load([*words, "environment.corpus=/nowhere", "tasks.train=5"]))
     config = configuration.load(words)
     run, source = prepare(config)
     assert configuration.read(run.config) == config and len(list(source.tasks("train"))) == 4
+
+
+def test_a_relative_path_of_a_model_holds_from_another_folder(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = configuration.load([*words, "model.path=model"])
+    prepare(config)
+    monkeypatch.chdir("/")
+    prepare(config)
 
 
 def test_an_image_that_is_not_there_is_refused(words: list[str], tmp_path: Path) -> None:

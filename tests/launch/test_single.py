@@ -155,15 +155,12 @@ def test_what_was_never_played_pins_nothing_and_stops_nothing(run: RunDir, tmp_p
     [
         (["environment.servers=[pyton]"], "environment.servers: no tool server 'pyton'"),
         (["environment.servers=[python,search]"], "environment.servers has search, but the tasks bring no corpus"),
-        (["tasks.seed=1"], "tasks.seed=1: tasks.source=gaia does not use it"),
         (["agent=gaia"], "agent.max_tokens=32768 does not fit beside a prompt in the 512 tokens"),
-        (["evaluation.endpoint.model=m"], "m has no base_url"),
-        (["evaluation.attempts=0"], "evaluation.attempts=0 cannot be"),
     ],
 )
-@pytest.mark.parametrize("how", ["--dry-run", "--begin-only"])
-def test_an_evaluation_that_cannot_be_played_is_refused(run: RunDir, words: list[str], message: str, how: str) -> None:
+def test_an_evaluation_that_cannot_be_played_is_refused(run: RunDir, words: list[str], message: str) -> None:
     own = ["tasks=gaia-validation", f"tasks.path={run.root.parent / 'GAIA'}", "environment.servers=[python]"]
+    how = "--begin-only" if "agent=gaia" in words else "--dry-run"  # one of each kind is enough
     assert message in refused(launch("evaluate", run, "--name", "wrong", *own, *words, how))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -87,7 +88,10 @@ def check_model(config: Config) -> None:
     Raises:
         InputError: the model cannot be served or trained so, or an episode's tokens do not fit it.
     """
-    hf.check(config.model, trains(config))
+    model, base = config.model, RunDir.of(config).base
+    if model.path is not None and not Path(model.path).is_dir() and is_complete(base):
+        model = replace(model, path=str(base))  # a relative path, seen from another folder: the run has links to it
+    hf.check(model, trains(config))
     _check_length(config, config.model.shard.max_model_len)
 
 
