@@ -5,8 +5,10 @@ of status and watch: 0 the run is finished, 10 it is under way, 11 it stopped wi
 """
 
 import argparse
+import os
 import uuid
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
@@ -33,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="aworld", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"aworld {version('aworld-slurm')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
@@ -76,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as pipeline.mode=batch")
     of_run("cancel", _cancel, "cancel the run's jobs; what is finished stays")
     logs = of_run("logs", _logs, "the end of a stage's logs; without a stage: which there are")
-    logs.add_argument("stage", nargs="?", metavar="STAGE", help="such as train-0001, or rollout")
+    logs.add_argument("stage", nargs="?", metavar="STAGE", help="such as train, or rollout-0; rollout: all of them")
     logs.add_argument("--lines", type=int, default=20, help="of each log (default: 20)")
     of_run("report", _report, "write report.html and report.json from what is there")
     show = of_run("show", _show, "print an episode turn by turn")
@@ -101,6 +104,14 @@ def _open(arguments: argparse.Namespace) -> tuple[Config, RunDir, TaskSource]:
     """The configuration, run directory and task source of an existing run."""
     config, run = open_run(Path(arguments.run_dir))
     return config, run, make_source(config.tasks, run.tasks)
+
+
+def _console() -> Console:
+    """Tables keep to a terminal's width; in a pipe or a file nothing is wrapped."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 200
+    return console
 
 
 def _rollout(arguments: argparse.Namespace) -> None:
@@ -220,14 +231,14 @@ def _status(arguments: argparse.Namespace) -> int:
     from aworld.launch.overview import show_status
 
     config, run, _ = _open(arguments)
-    return show_status(config, run, Console())
+    return show_status(config, run, _console())
 
 
 def _watch(arguments: argparse.Namespace) -> int:
     from aworld.launch.overview import watch
 
     config, run, _ = _open(arguments)
-    return watch(config, run, Console(), arguments.every or config.site.poll_seconds)
+    return watch(config, run, _console(), arguments.every or config.site.poll_seconds)
 
 
 def _resume(arguments: argparse.Namespace) -> None:

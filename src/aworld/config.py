@@ -194,7 +194,6 @@ class ColdStart:
 @dataclass
 class Training:
     algorithm: str = "grpo"
-    made_for: str = ""  # the model.name whose size these settings suit; "": any
     lr: float = number(6e-6, above=0)
     weight_decay: float = number(0.0, at_least=0)
     adam_beta1: float = number(0.9, at_least=0, below=1)
@@ -212,6 +211,7 @@ class Training:
     # an episode that ran out of time counts, unless more of it was lost to engine or tools
     stalled_share: float = number(0.1, at_least=0, at_most=1)
     save_seconds: float = number(600.0, above=0)  # between two checkpoints within a round
+    made_for: str = ""  # the model.name whose size these settings suit; "": any
     cold_start: ColdStart = field(default_factory=ColdStart)
 
 

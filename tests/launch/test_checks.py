@@ -12,7 +12,7 @@ from aworld.config import CONFIGS, Config
 from aworld.errors import InputError
 from aworld.launch.prepare import prepare
 from aworld.launch.start import dry_run
-from aworld.rundir import RunDir, is_complete, publish_folder, read_jsonl
+from aworld.rundir import RunDir, is_complete, publish_folder, publish_text, read_jsonl
 
 pytestmark = pytest.mark.unit
 TINY = configuration.load(["recipe=demo"]).model.architecture
@@ -54,14 +54,30 @@ def dry(config: Config) -> str:
         ("tasks.train=0", "tasks.source=synthetic has no training tasks; train on others, such as"),
     ],
 )
-def test_what_cannot_work_is_refused_and_pins_nothing(words: list[str], word: str, message: str) -> None:
+def test_what_cannot_work_is_refused(words: list[str], word: str, message: str) -> None:
     wrong = configuration.load([*words, word])
     for attempt in (dry, prepare):
         with pytest.raises(InputError, match=message):
             attempt(wrong)
+
+
+def test_a_failed_preparation_pins_nothing(words: list[str]) -> None:
+    """What the tasks decide is known only once they are there."""
+    with pytest.raises(InputError, match="/nowhere is not there"):
+        prepare(configuration.load([*words, "environment.corpus=/nowhere", "tasks.train=5"]))
     config = configuration.load(words)
     run, source = prepare(config)
     assert configuration.read(run.config) == config and len(list(source.tasks("train"))) == 4
+
+
+def test_a_relative_path_of_a_model_holds_from_another_folder(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = configuration.load([*words, "model.path=model"])
+    prepare(config)
+    monkeypatch.chdir("/")
+    prepare(config)
 
 
 def test_an_image_that_is_not_there_is_refused(words: list[str], tmp_path: Path) -> None:
@@ -77,6 +93,10 @@ def test_tasks_without_an_expert_are_for_no_cold_start(words: list[str]) -> None
     with pytest.raises(InputError, match=r"cold_start\.tasks=2, but the tasks of tasks\.source=gym bring no plan"):
         dry(configuration.load(gym))
     assert "would be launched" in dry(configuration.load([*gym, "training.cold_start.tasks=0"]))
+    config = configuration.load(gym)
+    publish_text(RunDir.of(config).trajectories(0), "")  # a warm start from another's episodes
+    _, _, jobs = dry(config).partition("would be launched")
+    assert "train" in jobs and prepare(config)
 
 
 def test_a_benchmark_that_nobody_trains_on_is_refused(words: list[str], tmp_path: Path) -> None:

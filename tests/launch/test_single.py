@@ -12,6 +12,9 @@ from aworld import config as configuration
 from aworld.errors import InputError
 from aworld.evaluation import benchmark
 from aworld.rundir import RunDir
+from aworld.tasks import make_source
+from aworld.trajectories.episode import Episode, Turn
+from aworld.trajectories.journal import Journal
 
 pytestmark = pytest.mark.unit
 
@@ -41,6 +44,29 @@ def launch(stage: str, run: RunDir, *words: str) -> subprocess.CompletedProcess[
     return python(f"jobs/{stage}.py", str(run.root), number, "0", *words)
 
 
+def play_one(run: RunDir, name: str) -> None:
+    """An episode of a benchmark, as a worker records it."""
+    episode = Episode(
+        round=0,
+        task_id="a",
+        attempt=0,
+        level=1,
+        question="?",
+        token_ids=[1, 2],
+        mask=[0, 1],
+        logprobs=[0.0, -0.5],
+        turns=[Turn("assistant", "4")],
+        answer="4",
+        reward=1.0,
+        status="answered",
+        seconds={"total": 1.0},
+        policy_version=0,
+        seed=0,
+    )
+    with Journal(run.evaluation(name, 0) / "journals" / "worker-0.journal") as log:
+        log.append(episode)
+
+
 def refused(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
     return done.stderr
@@ -68,17 +94,20 @@ def test_words_of_the_site_are_the_launchers(run: RunDir) -> None:
     words = ["site.executor=slurm", "site.evaluate.minutes=7", "site.account=mine", "evaluation.attempts=2"]
     done = launch("evaluate", run, *words, "--dry-run")
     assert "--time=7" in done.stdout and "--account=mine" in done.stdout, done.stderr
-    assert done.returncode == 2  # no Slurm here has such an account, and it was asked
-    assert "Slurm would refuse evaluate-0000" in done.stderr or "no sbatch on PATH" in done.stderr
+    # no Slurm here has such an account, if there is one, and it was asked; only then is it the site's fault
+    refused = done.returncode == 2 and "Slurm would refuse evaluate-0000" in done.stderr
+    away = done.returncode == 4 and "Slurm does not answer here" in done.stderr and "mend site" not in done.stderr
+    assert refused or away or "no sbatch on PATH" in done.stderr
 
 
-def test_another_split_under_a_name_that_was_begun_is_refused(run: RunDir) -> None:
-    begun = [f"tasks.path={run.root.parent / 'GAIA'}", "evaluation.attempts=3"]
+def test_another_split_under_a_name_that_was_played_is_refused(run: RunDir) -> None:
+    begun = [f"tasks.path={run.root.parent / 'GAIA'}", "evaluation.attempts=3", "environment.servers=[python]"]
 
     def begin(*words: str) -> subprocess.CompletedProcess[str]:
         return launch("evaluate", run, "--name", "mine", "--begin-only", *words)
 
     assert begin("tasks=gaia-validation", *begun).returncode == 0
+    play_one(run, "mine")
     told = refused(begin("tasks=gaia-test"))
     assert "mine was begun with tasks=gaia-validation, not tasks=gaia-test; give the other one another --name" in told
     for words in ([], ["tasks=gaia-validation"], ["rollout.infra_retries=5"]):
@@ -87,6 +116,7 @@ def test_another_split_under_a_name_that_was_begun_is_refused(run: RunDir) -> No
     kept = configuration.read(run.benchmark("mine"))
     assert (kept.tasks.split, kept.evaluation.attempts, kept.rollout.infra_retries) == ("validation", 3, 5)
     assert launch("evaluate", run, "--name", "own", "--begin-only", "evaluation.attempts=9").returncode == 0
+    play_one(run, "own")
     assert "own was begun with the run's own tasks, not" in refused(
         launch("evaluate", run, "--name", "own", "--begin-only", "tasks=gaia-validation", *begun)
     )
@@ -109,6 +139,49 @@ def test_a_setting_that_would_not_reach_the_model_is_refused(run: RunDir, words:
     assert not run.benchmark("other").exists()
 
 
+def aworld(*words: str) -> subprocess.CompletedProcess[str]:
+    return python("-m", "aworld", *words)
+
+
+def test_what_was_never_played_pins_nothing_and_stops_nothing(run: RunDir, tmp_path: Path) -> None:
+    """As after a start that failed at once."""
+    path = f"tasks.path={run.root.parent / 'GAIA'}"
+
+    def begin(*words: str) -> subprocess.CompletedProcess[str]:
+        servers = "environment.servers=[python]"
+        return launch("evaluate", run, "--name", "unplayed", "--begin-only", servers, *words)
+
+    for words in (["tasks=gaia-test", path], ["tasks=gaia-validation", path, "evaluation.attempts=3"], ["seed=5"]):
+        assert begin(*words).returncode == 0
+    kept = configuration.read(run.benchmark("unplayed"))
+    assert (kept.tasks.split, kept.evaluation.attempts, kept.seed) == ("validation", 3, 5)
+    seeds = (["tasks=synthetic", "tasks.train=4", "tasks.held_out=2", f"tasks.seed={seed}"] for seed in (1, 2))
+    assert all(begin(*words).returncode == 0 for words in seeds)
+    assert configuration.read(run.benchmark("unplayed")).tasks.seed == 2
+    config, _, source = benchmark.read(run, "unplayed")
+    made = make_source(config.tasks, tmp_path / "tasks")  # by the seed that was given last
+    assert [task.question for task in source.tasks("held_out")] == [t.question for t in made.tasks("held_out")]
+    assert "no episode was played" in refused(aworld("eval", "report", str(run.root), "unplayed", "0"))
+    before = aworld("status", str(run.root))
+    play_one(run, "unplayed")
+    after = aworld("status", str(run.root))
+    assert "unplayed" not in before.stdout and "unplayed" in after.stdout and after.returncode == 11
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["environment.servers=[pyton]"], "environment.servers: no tool server 'pyton'"),
+        (["environment.servers=[python,search]"], "environment.servers has search, but the tasks bring no corpus"),
+        (["agent=gaia"], "agent.max_tokens=32768 does not fit beside a prompt in the 512 tokens"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_played_is_refused(run: RunDir, words: list[str], message: str) -> None:
+    own = ["tasks=gaia-validation", f"tasks.path={run.root.parent / 'GAIA'}", "environment.servers=[python]"]
+    how = "--begin-only" if "agent=gaia" in words else "--dry-run"  # one of each kind is enough
+    assert message in refused(launch("evaluate", run, "--name", "wrong", *own, *words, how))
+
+
 TEACHER = ["evaluation.endpoint.model=teacher", "evaluation.endpoint.base_url=http://one/v1", "agent=team"]
 
 
@@ -118,6 +191,7 @@ def begin(run: RunDir, tmp_path: Path, *words: str) -> None:
     begun += ["agent.members.analyst.endpoint.model=rival", "agent.members.analyst.endpoint.base_url=http://two/v1"]
     config = configuration.changed(configuration.load(["recipe=demo"]), [*begun, *words])
     benchmark.begin(config, RunDir(tmp_path), "teacher", 0, "gaia-validation")
+    play_one(RunDir(tmp_path), "teacher")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a person sees of a run on this machine, and how it is ended."""
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -90,6 +91,21 @@ def test_cancel_says_on_which_node_the_run_is_at_work(run: RunDir) -> None:
         assert done.returncode == 4 and f"process {launcher.pid} is at work on node login1" in done.stderr
         assert launcher.poll() is None
         launcher.kill()
+
+
+def test_status_in_a_pipe_is_not_wrapped_and_has_units(run: RunDir) -> None:
+    publish_text(run.trajectories(0), "")
+    publish_text(run.round(0) / "steps.jsonl", '{"step": 3, "of": 4, "loss": -0.0312}\n')
+    publish_folder(run.policy(0), lambda folder: (folder / "model.safetensors").write_bytes(b""))
+    env = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    words = [sys.executable, "-m", "aworld", "status", str(run.root)]
+    shown = subprocess.run(words, capture_output=True, text=True, check=False, env=env).stdout.splitlines()
+    row = next(line for line in shown if line.strip().startswith("cold start"))
+    assert "finished, 2 tasks" in row and "finished, 3 steps, loss -0.031" in row and "reward 0.000" in row
+
+
+def test_the_version_is_known() -> None:
+    assert aworld("--version").stdout == f"aworld {importlib.metadata.version('aworld-slurm')}\n"
 
 
 def test_a_second_launcher_is_told_of_the_first(run: RunDir) -> None:

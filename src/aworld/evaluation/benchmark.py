@@ -59,22 +59,17 @@ def begin(
         provenance: called when the benchmark is new, for the commit and the versions of what runs.
 
     Raises:
-        InputError: it was begun with another one, or its tasks cannot be had.
+        InputError: it was played with another one, or its tasks cannot be had.
     """
     path = run.benchmark(name)
     if path.exists():
-        kept = {"tasks": tasks} | provenance_of(path)
-        if tasks and tasks != kept["tasks"]:
-            was = f"tasks={kept['tasks']}" if kept["tasks"] else "the run's own tasks"
-            raise InputError(f"{name} was begun with {was}, not tasks={tasks}; give the other one another --name")
-        changes = differences(configuration.read(path), config)
-        for key, (was, now) in changes.items():
-            if key.partition(".")[0] not in DECIDES or FREE.fullmatch(key) or (key == ATTEMPTS and now > was):
-                continue
-            fewer = " or more of them" if key == ATTEMPTS else ""
-            raise InputError(
-                f"{name} was begun with {key}={was}, now it is {now}; use the same{fewer}, or another --name"
-            )
+        before = configuration.read(path)
+        tasks = tasks if is_another(run, name, tasks) else _tasks(run, name, tasks)
+        kept, changes = provenance_of(path) | {"tasks": tasks}, differences(before, config)
+        if is_played(run, name):
+            _check_same(name, changes)
+        elif before.tasks != config.tasks:
+            shutil.rmtree(path.parent / "tasks", ignore_errors=True)
     else:
         kept, changes = {"tasks": tasks, **provenance()}, {}
     make_source(config.tasks, path.parent / "tasks")
@@ -95,6 +90,44 @@ def provenance_of(path: Path) -> dict[str, str]:
     """What a configuration file keeps beside the settings: what made it, and the name of a benchmark's tasks."""
     values = OmegaConf.to_container(OmegaConf.load(path))
     return values.get("provenance", {}) if isinstance(values, dict) else {}
+
+
+def is_played(run: RunDir, name: str) -> bool:
+    """Whether an episode of the benchmark is recorded, of any policy; what was never played pins nothing."""
+    return any(is_begun(folder) for folder in numbered(run.benchmark(name).parent))
+
+
+def is_another(run: RunDir, name: str, tasks: str) -> bool:
+    """Whether `tasks=TASKS` begins the benchmark anew: it was begun with other tasks, and never played.
+
+    Raises:
+        InputError: it was played with others.
+    """
+    begun = _tasks(run, name, tasks)
+    if not tasks or tasks == begun:
+        return False
+    if is_played(run, name):
+        was = f"tasks={begun}" if begun else "the run's own tasks"
+        raise InputError(f"{name} was begun with {was}, not tasks={tasks}; give the other one another --name")
+    return True
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether the folder of an evaluation holds an episode."""
+    return any(path.stat().st_size > len(journal.HEADER) for path in folder.glob("journals/*.journal"))
+
+
+def _tasks(run: RunDir, name: str, default: str) -> str:
+    """The NAME of `tasks=NAME` that it was begun with; empty: the run's own tasks."""
+    return str(OmegaConf.select(OmegaConf.load(run.benchmark(name)), "provenance.tasks", default=default))
+
+
+def _check_same(name: str, changes: dict[str, tuple[Any, Any]]) -> None:
+    for key, (was, now) in changes.items():
+        if key.partition(".")[0] not in DECIDES or FREE.fullmatch(key) or (key == ATTEMPTS and now > was):
+            continue
+        fewer = " or more of them" if key == ATTEMPTS else ""
+        raise InputError(f"{name} was begun with {key}={was}, now it is {now}; use the same{fewer}, or another --name")
 
 
 def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
@@ -122,8 +155,10 @@ def played(run: RunDir, name: str, version: int) -> Played:
     """
     config, _, source = read(run, name)
     folder = run.evaluation(name, version)
-    if not folder.is_dir():
-        raise InputError(f"policy {version} was not evaluated on {name}; do: {command(run, name, version)}")
+    if not is_begun(folder):
+        raise InputError(
+            f"policy {version} was not evaluated on {name}: no episode was played; do: {command(run, name, version)}"
+        )
     episodes = journal.collect(folder / "journals")
     return Played(list(source.tasks("held_out")), config.evaluation.attempts, episodes, source)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +12,7 @@ from aworld.config import Config, Endpoint
 from aworld.environments import settings
 from aworld.errors import InputError
 from aworld.models import hf
-from aworld.rundir import is_complete
+from aworld.rundir import RunDir, is_complete
 from aworld.tasks.task import TaskSource
 from aworld.training import algorithms
 
@@ -87,7 +88,10 @@ def check_model(config: Config) -> None:
     Raises:
         InputError: the model cannot be served or trained so, or an episode's tokens do not fit it.
     """
-    hf.check(config.model, trains(config))
+    model, base = config.model, RunDir.of(config).base
+    if model.path is not None and not Path(model.path).is_dir() and is_complete(base):
+        model = replace(model, path=str(base))  # a relative path, seen from another folder: the run has links to it
+    hf.check(model, trains(config))
     _check_length(config, config.model.shard.max_model_len)
 
 
@@ -105,7 +109,8 @@ def check_tasks(config: Config, source: TaskSource) -> None:
             "and evaluate on these: python jobs/evaluate.py RUN --policy N tasks=NAME"
         )
     shown = train[: config.training.cold_start.tasks]
-    if any("plan" not in task.metadata for task in shown):
+    is_played = RunDir.of(config).trajectories(0).exists()  # by whoever wrote them
+    if not is_played and any("plan" not in task.metadata for task in shown):
         raise InputError(
             f"training.cold_start.tasks={config.training.cold_start.tasks}, but the tasks of "
             f"tasks.source={config.tasks.source} bring no plan for an expert; set training.cold_start.tasks=0"

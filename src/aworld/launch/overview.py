@@ -16,12 +16,13 @@ from aworld.config import Config
 from aworld.errors import InfrastructureError, printable
 from aworld.evaluation import benchmark
 from aworld.launch import slurm
-from aworld.launch.status import StageStatus, begun, estimated_end, status, tally
+from aworld.launch.status import StageStatus, begun, estimated_end, never_played, status, tally
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir, read_jsonl
 from aworld.tasks import make_source
 
 POLITE_SECONDS = 60.0  # between two questions to a Slurm that many people ask
+UNITS = {"rollout": "tasks", "evaluate": "tasks", "gather": "file", "train": "steps"}
 FINISHED, UNDER_WAY, STOPPED = 0, 10, 11
 
 
@@ -55,17 +56,17 @@ def _workloads(config: Config, run: RunDir) -> list[Workload]:
 
 
 def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Group, int]:
-    stages = status(config, run, workloads)
     on_slurm = config.site.executor == "slurm"
     queued = slurm.queue(run) if on_slurm else []
     held = [each for each in queued if each.is_held]
+    at_work = run.is_worked_on()
+    if on_slurm:
+        at_work = bool(slurm.elements(queued)) and not (held and _all_wait(queued))
+    if not at_work:
+        workloads = [workload for workload in workloads if not never_played(run, workload)]
+    stages = status(config, run, workloads)
     jobs = job_states(run, queued) if on_slurm else {}
-    if all(stage.finished for stage in stages):
-        code = FINISHED
-    elif config.site.executor == "local":
-        code = UNDER_WAY if run.is_worked_on() else STOPPED
-    else:
-        code = UNDER_WAY if slurm.elements(queued) and not (held and _all_wait(queued)) else STOPPED
+    code = FINISHED if all(stage.finished for stage in stages) else UNDER_WAY if at_work else STOPPED
     parts = Table(box=SIMPLE, title=Text(str(run.root)))
     parts.add_column("", no_wrap=True, overflow="ignore")
     for name in ("rollout", "gather", "training", "episodes"):
@@ -98,9 +99,10 @@ def _mend(run: RunDir, stages: list[StageStatus]) -> str:
 
 
 def _cell(stage: StageStatus) -> str:
+    unit, note = UNITS[stage.stage], f", {stage.note}" if stage.note else ""
     if stage.finished:
-        return f"[green]finished[/] {stage.total if stage.total > 1 else ''} {stage.note}"
-    return f"[yellow]{stage.done}/{stage.total}[/] {stage.note}" if stage.done else "[dim]waiting[/]"
+        return f"[green]finished[/]{f', {stage.total} {unit}' if stage.total > 1 else ''}{note}"
+    return f"[yellow]{stage.done}/{stage.total}[/] {unit}{note}" if stage.done else "[dim]waiting[/]"
 
 
 def _jobs(run: RunDir, jobs: dict[str, Counter[str]]) -> Table:

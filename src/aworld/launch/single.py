@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from aworld import config as configuration
-from aworld.agents import roles
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, TaskError, guarded
 from aworld.evaluation import benchmark
 from aworld.launch import dag, executor
+from aworld.launch.checks import check_evaluation, check_held_out, opened
 from aworld.launch.plan import Stage
-from aworld.launch.prepare import provenance
+from aworld.launch.prepare import check, provenance
 from aworld.launch.progress import Progress
 from aworld.launch.script import scripts
 from aworld.launch.status import on_benchmark
@@ -58,13 +58,18 @@ def launch_stage(kind: str, text: str | None) -> int:
         if kind == "evaluate" and not is_complete(run.policy(arguments.number)):
             there = ", ".join(str(version) for version in run.policies()) or "none"
             raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
-        roles.check(config.agent)
         if kind == "evaluate":
+            check_evaluation(config)
             _check_model(config, run, arguments.number, arguments.words)
-        check_site(config.site)
+            check_site(config.site)
+        else:
+            check(config)
         if tasks and not arguments.dry_run:
             made_by = partial(provenance, config)
             benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words), made_by)
+        if kind == "evaluate":
+            with opened(config, run.benchmark(tasks).parent / "tasks" if tasks else run.tasks) as source:
+                check_held_out(config, source)
         if kind == "evaluate" and not arguments.dry_run:
             for workload in _workloads(kind, config, run, arguments.number, tasks):
                 reopen_failed(workload)
@@ -105,7 +110,7 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
     check_name(tasks, "--name")
     if tasks == HELD_OUT:
         raise InputError(f"--name {tasks} is the run's own evaluation; give it another")
-    if run.benchmark(tasks).exists():  # as it was begun
+    if run.benchmark(tasks).exists() and not benchmark.is_another(run, tasks, _named(words)):  # as it was begun
         others = [word for word in words if not word.startswith("tasks=")]  # `begin` looks at it
         return configuration.changed(configuration.read(run.benchmark(tasks)), others), tasks
     return configuration.changed(own, words), tasks

@@ -25,6 +25,7 @@ ANSWER_SECONDS = 120.0  # the longest wait for a command of Slurm
 # has, and squeue would leave out jobs. Only where Slurm is, and who asks, is passed on.
 SPOKEN = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SCONTROL_")
 PASSED_ON = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
+UNREACHABLE = ("Unable to contact slurm controller", "Could not establish a configuration source")
 SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")
 SETTLE_SECONDS, SETTLE_EVERY = 60.0, 5.0
 
@@ -263,6 +264,7 @@ def checked(site: Site, stage: Stage, text: str, folder: Path) -> str:
 
     Raises:
         InputError: Slurm would refuse it.
+        InfrastructureError: Slurm does not answer.
     """
     if shutil.which("sbatch") is None:
         raise InputError("no sbatch on PATH; go to a login node of the cluster, or load Slurm's module")
@@ -275,6 +277,10 @@ def checked(site: Site, stage: Stage, text: str, folder: Path) -> str:
         raise InfrastructureError(f"sbatch did not answer within {ANSWER_SECONDS} s; try again later") from None
     finally:
         path.unlink()
+    if any(words in done.stderr for words in UNREACHABLE):
+        raise InfrastructureError(
+            f"Slurm does not answer here ({last_line(done.stderr)}); go to a login node, or set SLURM_CONF"
+        )
     if done.returncode:
         raise InputError(f"Slurm would refuse {stage.name}: {last_line(done.stderr)}; mend site '{site.name}'")
     return last_line(done.stderr).removeprefix("sbatch: ")

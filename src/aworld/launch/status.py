@@ -56,6 +56,11 @@ def begun(run: RunDir) -> list[Workload]:
     ]
 
 
+def never_played(run: RunDir, workload: Workload) -> bool:
+    """Whether it is a benchmark's whose start failed before the first episode: it says nothing of the run."""
+    return run.benchmark(workload.folder.parent.name).is_file() and not benchmark.is_begun(workload.folder)
+
+
 def tally(workload: Workload) -> str:
     """Episodes finished, failed and left, and their reward so far."""
     episodes = journal.collect(workload.folder / "journals")
