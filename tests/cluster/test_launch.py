@@ -137,13 +137,14 @@ def test_jobs_are_seen_whatever_the_shell_says(cluster: Cluster, run: Run, monke
     fill(cluster)
     dag.submit(run.config, run.dir, [held(2)])
     shell = {"SQUEUE_STATES": "FAILED", "SQUEUE_PARTITION": "high", "SQUEUE_SORT": "i", "LOGNAME": "another"}
-    for name, value in shell.items():
-        monkeypatch.setenv(name, value)
-    assert run.command("status").returncode == 10
-    (launched,) = dag.submit(run.config, run.dir, [held(2)])
-    assert launched.new == [] and len(launched.kept) == 1
-    assert run.command("cancel").stdout.strip() == f"cancelled {launched.kept[0]}"
-    assert run.command("status").returncode == 11
+    with monkeypatch.context() as session:
+        for name, value in shell.items():
+            session.setenv(name, value)
+        assert run.command("status").returncode == 10
+        (launched,) = dag.submit(run.config, run.dir, [held(2)])
+        assert launched.new == [] and len(launched.kept) == 1
+        assert run.command("cancel").stdout.strip() == f"cancelled {launched.kept[0]}"
+        assert run.command("status").returncode == 11
 
 
 def test_a_copy_of_a_run_leaves_the_jobs_of_the_original_alone(cluster: Cluster, run: Run, tmp_path: Path) -> None:
