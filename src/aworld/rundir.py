@@ -6,7 +6,6 @@ waits for the mark never sees a torn file, and a writer that died is simply run 
 
 import json
 import os
-import re
 import shutil
 import time
 import zlib
@@ -19,12 +18,11 @@ from typing import Any
 
 from aworld import config as configuration
 from aworld.config import Config
-from aworld.errors import InfrastructureError, InputError
+from aworld.errors import InfrastructureError
 from aworld.processes import is_held
 
 MARK = "COMPLETE"
 DAY = 86400.0
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 WHOLE = ("rounds/*", "evals/*/*", "policies/[0-9]*", "checkpoints/round-*")  # all that a run makes
 
 
@@ -96,19 +94,6 @@ class RunDir:
     def benchmark(self, name: str) -> Path:
         """Of an evaluation on other tasks than the run's own: its configuration, and the folder of its tasks."""
         return self.root / "evals" / name / "config.yaml"
-
-
-def check_name(name: str, key: str) -> None:
-    """A name of a folder is part of job names, paths of logs and options of sbatch.
-
-    Raises:
-        InputError: it is not fit for all of them.
-    """
-    if not NAME.fullmatch(name):
-        raise InputError(
-            f"{key}={name[:120]}: a name is at most 100 letters (a to z), digits, '.', '_' and '-', the first of them "
-            "neither '.' nor '-'"
-        )
 
 
 def open_run(folder: Path) -> tuple[Config, RunDir]:

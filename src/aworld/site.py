@@ -4,14 +4,6 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from aworld.errors import InputError
-
-LEAST = {
-    **dict.fromkeys(("elements", "nodes", "tasks_per_node", "cpus_per_task", "minutes"), 1),
-    **dict.fromkeys(("gpus_per_node", "mem_gb"), 0),
-}
-MOST_SIGNAL_SECONDS = 65535  # Slurm's
-
 
 @dataclass
 class Resources:
@@ -72,21 +64,3 @@ class Site:
     evaluate: Resources = field(default_factory=lambda: Resources(elements=2))
     wait_seconds: float = 3600.0  # longest wait for a policy or for trajectories without any progress
     poll_seconds: float = 60.0  # between two questions to Slurm
-
-
-def check(site: Site) -> None:
-    """
-    Raises:
-        InputError: a stage asks for what no job can be, or would be told to end as soon as it begins.
-    """
-    for stage in ("rollout", "gather", "train", "evaluate"):
-        resources: Resources = getattr(site, stage)
-        for key, least in LEAST.items():
-            if (value := getattr(resources, key)) < least:
-                raise InputError(f"site.{stage}.{key}={value}: there is no such job; set it to {least} or more")
-        most = min(60 * resources.minutes - 1, MOST_SIGNAL_SECONDS)
-        if site.executor == "slurm" and not 0 <= site.signal_seconds <= most:
-            raise InputError(
-                f"site.signal_seconds={site.signal_seconds} does not fit site.{stage}.minutes={resources.minutes}, at "
-                f"whose end the job is stopped; set it to between 0 and {most}, or the minutes higher"
-            )

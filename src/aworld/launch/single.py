@@ -12,14 +12,13 @@ from aworld.agents import roles
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, TaskError, guarded
 from aworld.evaluation import benchmark
-from aworld.launch import dag, executor
+from aworld.launch import dag, executor, where
 from aworld.launch.plan import Stage
 from aworld.launch.progress import Progress
 from aworld.launch.script import scripts
 from aworld.launch.status import on_benchmark
 from aworld.rollout.workload import HELD_OUT, Workload, evaluation_workload, reopen_failed, round_workload
-from aworld.rundir import RunDir, check_name, is_complete
-from aworld.site import check as check_site
+from aworld.rundir import RunDir, is_complete
 from aworld.tasks import make_source
 
 # Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
@@ -54,7 +53,7 @@ def launch_stage(kind: str, text: str | None) -> int:
             there = ", ".join(str(version) for version in run.policies()) or "none"
             raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
         roles.check(config.agent)
-        check_site(config.site)
+        where.check_signal(config.site)
         if tasks and not arguments.dry_run:
             benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words))
         if kind == "evaluate" and not arguments.dry_run:
@@ -94,7 +93,7 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
                     f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
                 )
         return config, ""
-    check_name(tasks, "--name")
+    where.check_name(tasks, "--name")
     if tasks in (HELD_OUT, "evaluation"):
         raise InputError(f"--name {tasks} is the run's own evaluation; give it another")
     if run.benchmark(tasks).exists():  # as it was begun

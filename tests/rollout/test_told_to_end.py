@@ -29,7 +29,7 @@ class Start:
 def test_a_start_is_given_up_when_the_job_is_told_to_end(looks: int) -> None:
     """Also where it was told before: its time limit is then near."""
     start, seen = Start(60), iter([False] * looks + [True])
-    with pytest.raises(Interrupted, match="told to end while vLLM was starting, for .* raise the stage's minutes"):
+    with pytest.raises(Interrupted, match=r"told to end while vLLM was starting, for .* raise the stage's minutes"):
         asyncio.run(_unless_told(lambda: next(seen), start.player()))
     assert start.given_up is (looks > 0)  # else it had not begun
 
