@@ -6,7 +6,6 @@ waits for the mark never sees a torn file, and a writer that died is simply run 
 
 import json
 import os
-import re
 import shutil
 import time
 import zlib
@@ -19,13 +18,12 @@ from typing import Any
 
 from aworld import config as configuration
 from aworld.config import Config
-from aworld.errors import InfrastructureError, InputError
+from aworld.errors import InfrastructureError
 from aworld.processes import is_held
 
 MARK = "COMPLETE"
 IDLE_SECONDS = 1800.0  # a writer that wrote nothing for so long has ended, also on a slow file system
 HELD_OUT = "held-out"  # the name of evaluations on the run's own tasks
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 WHOLE = ("rounds/*", "evals/*/*", "policies/*", "checkpoints/*")  # all that a run makes
 
 
@@ -107,19 +105,6 @@ class RunDir:
 def numbered(folder: Path) -> list[Path]:
     """The subfolders whose whole name is a number, such as 0003, in its order. A user's 0003.old is left alone."""
     return sorted((path for path in folder.glob("[0-9]*") if path.name.isdecimal()), key=lambda path: int(path.name))
-
-
-def check_name(name: str, key: str) -> None:
-    """A name of a folder is part of job names, paths of logs and options of sbatch.
-
-    Raises:
-        InputError: it is not fit for all of them.
-    """
-    if not NAME.fullmatch(name):
-        raise InputError(
-            f"{key}={name[:120]}: a name is at most 100 letters (a to z), digits, '.', '_' and '-', the first of them "
-            "neither '.' nor '-'"
-        )
 
 
 def open_run(folder: Path) -> tuple[Config, RunDir]:

@@ -5,9 +5,6 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from aworld.bounds import choice, number
-from aworld.errors import InputError
-
-MOST_SIGNAL_SECONDS = 65535  # Slurm's
 
 
 @dataclass
@@ -70,18 +67,3 @@ class Site:
     evaluate: Resources = field(default_factory=lambda: Resources(elements=2))
     wait_seconds: float = number(3600.0, above=0)  # longest wait for a policy or for trajectories without any progress
     poll_seconds: float = number(60.0, above=0)  # between two questions to Slurm
-
-
-def check(site: Site) -> None:
-    """
-    Raises:
-        InputError: a stage's jobs would be told to end as soon as they begin.
-    """
-    for stage in ("rollout", "gather", "train", "evaluate"):
-        resources: Resources = getattr(site, stage)
-        most = min(60 * resources.minutes - 1, MOST_SIGNAL_SECONDS)
-        if site.executor == "slurm" and not 0 <= site.signal_seconds <= most:
-            raise InputError(
-                f"site.signal_seconds={site.signal_seconds} does not fit site.{stage}.minutes={resources.minutes}, at "
-                f"whose end the job is stopped; set it to between 0 and {most}, or the minutes higher"
-            )

@@ -19,7 +19,7 @@ from aworld.doctor.visit import _compute, _mpi
 from aworld.errors import InputError
 from aworld.launch import dag, slurm
 from aworld.launch.plan import Stage, plan
-from aworld.launch.script import COME_BACK
+from aworld.launch.script import COME_BACK, beginning
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, publish_text
 from aworld.site import Resources
@@ -78,7 +78,7 @@ def test_slurm_checks_each_kind_and_shape_once(cluster: Cluster, run: Run, tmp_p
         list(dag.check(config, run.dir, stages, tmp_path))
 
 
-ELEMENT = """#!/bin/bash
+ELEMENT = """
 echo "$SLURM_JOB_ID $SLURM_ARRAY_JOB_ID" >> {folder}/started-$SLURM_ARRAY_TASK_ID
 while [ ! -e {folder}/started-1 ]; do sleep 0.1; done
 if [ "$SLURM_ARRAY_TASK_ID" = 1 ]; then (exit 4); else sleep 10; fi
@@ -88,7 +88,8 @@ if [ "$SLURM_ARRAY_TASK_ID" = 1 ]; then (exit 4); else sleep 10; fi
 def test_an_element_that_comes_back_leaves_the_others_alone(cluster: Cluster, tmp_path: Path) -> None:
     """Also the one that has the number of the whole array, as the last to start does."""
     script = tmp_path / "array.sbatch"
-    script.write_text(ELEMENT.format(folder=tmp_path) + "\n".join(COME_BACK))
+    begin = "\n".join(["#!/bin/bash", f"RUN={tmp_path}", *beginning(2)])
+    script.write_text(begin + ELEMENT.format(folder=tmp_path) + "\n".join(COME_BACK))
     job = cluster.slurm("sbatch", "--parsable", "-plow", "--array=0-1", "--requeue", "-o/dev/null", str(script)).strip()
     give_up, starts = time.monotonic() + 60, tmp_path / "started-1"
     while not starts.exists() or len(starts.read_text().splitlines()) < 2:
@@ -137,13 +138,14 @@ def test_jobs_are_seen_whatever_the_shell_says(cluster: Cluster, run: Run, monke
     fill(cluster)
     dag.submit(run.config, run.dir, [held(2)])
     shell = {"SQUEUE_STATES": "FAILED", "SQUEUE_PARTITION": "high", "SQUEUE_SORT": "i", "LOGNAME": "another"}
-    for name, value in shell.items():
-        monkeypatch.setenv(name, value)
-    assert run.command("status").returncode == 10
-    (launched,) = dag.submit(run.config, run.dir, [held(2)])
-    assert launched.new == [] and len(launched.kept) == 1
-    assert run.command("cancel").stdout.strip() == f"cancelled {launched.kept[0]}"
-    assert run.command("status").returncode == 11
+    with monkeypatch.context() as session:
+        for name, value in shell.items():
+            session.setenv(name, value)
+        assert run.command("status").returncode == 10
+        (launched,) = dag.submit(run.config, run.dir, [held(2)])
+        assert launched.new == [] and len(launched.kept) == 1
+        assert run.command("cancel").stdout.strip() == f"cancelled {launched.kept[0]}"
+        assert run.command("status").returncode == 11
 
 
 def test_a_copy_of_a_run_leaves_the_jobs_of_the_original_alone(cluster: Cluster, run: Run, tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from aworld.config import Config
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
 from aworld.evaluation.benchmark import differences
+from aworld.launch import where
 from aworld.launch.checks import check_model, check_playing, check_tasks, check_training, trains
 from aworld.launch.plan import mode
 from aworld.processes import hold
-from aworld.rundir import MARK, RunDir, append_json, check_name, is_complete, publish_folder, publish_text
-from aworld.site import check as check_site
+from aworld.rundir import MARK, RunDir, append_json, is_complete, publish_folder, publish_text
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 
@@ -45,7 +45,7 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
         InputError: the configuration cannot be run, or the run exists with another one.
     """
     check(config)
-    _make_absolute(config)
+    where.make_absolute(config)
     run = RunDir.of(config)
     with hold(run.lock("prepare")):  # another launcher of the same run may be at it
         return run, _prepare(config, run)
@@ -54,7 +54,7 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
 def _prepare(config: Config, run: RunDir) -> TaskSource:
     if run.config.exists():
         before = configuration.read(run.config)
-        _make_absolute(before)
+        where.make_absolute(before)
         _go_on(before, config, run)
     publish_text(
         run.config, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": provenance(config)})
@@ -70,19 +70,6 @@ def _prepare(config: Config, run: RunDir) -> TaskSource:
     return source
 
 
-def _make_absolute(config: Config) -> None:
-    """The paths of files that stages read, so that the run can go on from any folder."""
-    for part, keys in (
-        (config.site.images, ("environment", "vllm", "megatron")),
-        (config.model, ("path",)),
-        (config.tasks, ("path",)),
-        (config.environment, ("corpus", "web_cache")),
-    ):
-        for key in keys:
-            if path := getattr(part, key):
-                setattr(part, key, str(Path(path).absolute()))
-
-
 def check(config: Config) -> None:
     """All that can be known before anything is made, but for the tasks: `check_tasks`.
 
@@ -90,10 +77,9 @@ def check(config: Config) -> None:
         InputError: the configuration cannot be run.
     """
     check_playing(config)
-    check_name(config.name, "name")
-    _check_place(config)
-    check_site(config.site)
     mode(config)
+    where.check(config)
+    where.check_signal(config.site)
     _check_images(config)
     if trains(config):
         check_training(config)
@@ -112,16 +98,6 @@ def check(config: Config) -> None:
         raise InputError(
             f"site.train has {config.site.train.tasks} tasks (nodes × tasks_per_node), no multiple of "
             f"model.parallel's {ranks} (tensor × pipeline); change one of them"
-        )
-
-
-def _check_place(config: Config) -> None:
-    """The marks in a path that Slurm takes for patterns of a log's name, and Apptainer for the end of a path."""
-    place = str(RunDir.of(config).root.resolve())
-    slurm, images = config.site.executor == "slurm", any(vars(config.site.images).values())
-    if found := [mark for mark in ("%\\\n" if slurm else "") + (":," if images else "") if mark in place]:
-        raise InputError(
-            f"{place} holds {found[0]!r}, which {'Slurm or ' if slurm else ''}Apptainer misreads; set runs="
         )
 
 

@@ -13,7 +13,7 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, TaskError, guarded
 from aworld.evaluation import benchmark
-from aworld.launch import dag, executor
+from aworld.launch import dag, executor, where
 from aworld.launch.checks import check_evaluation, check_held_out, opened
 from aworld.launch.plan import Stage
 from aworld.launch.prepare import check, provenance
@@ -22,8 +22,7 @@ from aworld.launch.script import scripts
 from aworld.launch.status import on_benchmark
 from aworld.processes import end_by_interrupt
 from aworld.rollout.workload import Workload, evaluation_workload, reopen_failed, round_workload
-from aworld.rundir import HELD_OUT, RunDir, check_name, is_complete
-from aworld.site import check as check_site
+from aworld.rundir import HELD_OUT, RunDir, is_complete
 from aworld.tasks import make_source
 
 # Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
@@ -61,7 +60,7 @@ def launch_stage(kind: str, text: str | None) -> int:
         if kind == "evaluate":
             check_evaluation(config)
             _check_model(config, run, arguments.number, arguments.words)
-            check_site(config.site)
+            where.check_signal(config.site)
         else:
             check(config)
         if tasks and not arguments.dry_run:
@@ -107,7 +106,7 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
                     f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
                 )
         return config, ""
-    check_name(tasks, "--name")
+    where.check_name(tasks, "--name")
     if tasks == HELD_OUT:
         raise InputError(f"--name {tasks} is the run's own evaluation; give it another")
     if run.benchmark(tasks).exists() and not benchmark.is_another(run, tasks, _named(words)):  # as it was begun

@@ -1,0 +1,68 @@
+"""Where a run lies and what it is called: both have to suit Slurm and Apptainer."""
+
+import re
+from pathlib import Path
+
+from aworld.config import Config
+from aworld.errors import InputError
+from aworld.rundir import RunDir
+from aworld.site import Resources, Site
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+MOST_SIGNAL_SECONDS = 65535  # Slurm's
+
+
+def check(config: Config) -> None:
+    """
+    Raises:
+        InputError: the run's name or place would be misread.
+    """
+    check_name(config.name, "name")
+    place = str(RunDir.of(config).root.resolve())
+    slurm, images = config.site.executor == "slurm", any(vars(config.site.images).values())
+    marks = ("%\\\n" if slurm else "") + (":," if images else "")  # patterns of a log's name, ends of a path
+    if found := [mark for mark in marks if mark in place]:
+        raise InputError(
+            f"{place} holds {found[0]!r}, which {'Slurm or ' if slurm else ''}Apptainer misreads; set runs="
+        )
+
+
+def check_name(name: str, key: str) -> None:
+    """A name of a folder is part of job names, paths of logs and options of sbatch.
+
+    Raises:
+        InputError: it is not fit for all of them.
+    """
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"{key}={name[:120]}: a name is at most 100 letters (a to z), digits, '.', '_' and '-', the first of them "
+            "neither '.' nor '-'"
+        )
+
+
+def check_signal(site: Site) -> None:
+    """
+    Raises:
+        InputError: a job would be told to end as soon as it begins.
+    """
+    for stage in ("rollout", "gather", "train", "evaluate") if site.executor == "slurm" else ():
+        resources: Resources = getattr(site, stage)
+        most = min(60 * resources.minutes - 1, MOST_SIGNAL_SECONDS)
+        if site.signal_seconds > most:
+            raise InputError(
+                f"site.signal_seconds={site.signal_seconds} does not fit site.{stage}.minutes={resources.minutes}, at "
+                f"whose end the job is stopped; set it to {most} at most, or the minutes higher"
+            )
+
+
+def make_absolute(config: Config) -> None:
+    """The paths of files that stages read, so that the run can go on from any folder."""
+    for part, keys in (
+        (config.site.images, ("environment", "vllm", "megatron")),
+        (config.model, ("path",)),
+        (config.tasks, ("path",)),
+        (config.environment, ("corpus", "web_cache")),
+    ):
+        for key in keys:
+            if path := getattr(part, key):
+                setattr(part, key, str(Path(path).absolute()))
