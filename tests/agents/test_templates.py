@@ -144,7 +144,7 @@ def test_a_template_of_another_format_is_refused_at_preparation(
 ) -> None:
     folder = changed(change)
     config = configuration.load(
-        ["recipe=demo", "model=qwen3-32b", f"model.path={folder}", "site.train.tasks_per_node=32"]
+        ["recipe=demo", f"model.path={folder}", "pipeline.rounds=0", "training.cold_start.tasks=0"]
     )
     with pytest.raises(InputError, match=reason) as error:
         check(config)

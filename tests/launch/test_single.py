@@ -122,13 +122,16 @@ def test_another_split_under_a_name_that_was_played_is_refused(run: RunDir) -> N
     )
 
 
+ENDPOINT = ["evaluation.endpoint.model=teacher", "evaluation.endpoint.base_url=http://one/v1"]
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (["agent.temperature=0.6", "evaluation.temperature=1"], "evaluation.temperature=1 counts; set that"),
-        (["evaluation.endpoint.model=teacher", "agent.top_k=20"], "agent.top_k=20 and .* do not reach an endpoint"),
+        ([*ENDPOINT, "agent.top_k=20"], "agent.top_k=20 and .* do not reach an endpoint"),
         (
-            ["evaluation.endpoint.model=teacher", "agent.enable_thinking=false"],
+            [*ENDPOINT, "agent.enable_thinking=false"],
             r"enable_thinking=false do not reach .* in evaluation\.endpoint\.extra",
         ),
         (["agent.enable_thinking=false"], "has no such switch; leave it out"),
