@@ -58,6 +58,10 @@ def test_an_answer_costs_itself_alone(program: Path, sandbox: Sandbox, tmp_path:
         "len([0] * 10**9)": 0.0,  # more memory than there is
         "os.kill(os.getppid(), 9) or time.sleep(60)": 0.0,  # its server
         "'\\ud83d' and 0.75": 0.75,
+        "open('left', 'w').write('x') / 2": 0.5,
+        "os.path.exists('left') + 0.25": 0.25,  # files go, too
+        "[open(str(n), 'w').write('x' * 10**6) for n in range(99)] and time.sleep(60)": 0.0,  # more than fit
+        "os.path.exists('0') + 0.75": 0.75,
     }
     began = time.monotonic()
     assert scored(program, list(answers), sandbox, tmp_path / "root") == list(answers.values())
@@ -72,8 +76,8 @@ def test_what_keeps_an_answer_in_keeps_files_out_of_reach(program: Path, sandbox
     secret = tmp_path / "secret"
     secret.write_text("gold")
     answers = [f"len(open({str(secret)!r}).read()) / 4", f"open({str(tmp_path / 'owned')!r}, 'w').write('x') / 1"]
-    assert scored(program, answers, sandbox, tmp_path / "root") == [0.0, 0.0]
-    assert not (tmp_path / "owned").exists()
+    assert scored(program, answers, sandbox, tmp_path / "root")[0] == 0.0
+    assert not (tmp_path / "owned").exists()  # at most in a /tmp of its own
 
 
 def test_reasoning_gyms_scorers_work_there(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from aworld import config as schema
 from aworld.environments import watchdog
 from aworld.environments.reaper import descendants, kill
 from aworld.environments.sandbox import Contents, Sandbox
+from aworld.environments.scratch import empty
 from aworld.errors import InfrastructureError
 from aworld.nodelocal import own_folder
 from aworld.tasks.task import Program
@@ -70,6 +71,7 @@ class Scorer:
                 watch.cancel()
                 if not answered:  # the answer's code has harmed it, or nobody waits for its reply
                     await self._end(program.file)
+                await asyncio.to_thread(empty, self._root / program.file.stem)  # nothing is left to the next answer
             return reward if 0.0 <= reward <= 1.0 else 0.0
 
     async def _started(self, file: Path) -> Process:
