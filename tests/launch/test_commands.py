@@ -51,10 +51,6 @@ def test_a_dry_run_prints_the_configuration_and_the_jobs_and_leaves_nothing(tmp_
             ["jobs/pipeline.py", "recipe=demo", "model.parallel.tensor_model_parallel_size=0", "--dry-run"],
             "model.parallel.tensor_model_parallel_size=0: there is no such layout; set it to 1 or more",
         ),
-        (
-            ["jobs/pipeline.py", "recipe=demo", "site.rollout.elements=0"],
-            "site.rollout.elements=0: there is no such job",
-        ),
         (["jobs/pipeline.py", "recipe=demo", "name=../up"], "name=../up: a name is at most 100 letters"),
         (["jobs/pipeline.py", "recipe=demo", "site.images.environment="], "to empty it: site.images.environment="),
         (["jobs/train.py", "/nowhere", "--round", "1"], "/nowhere/run.yaml is not there"),
