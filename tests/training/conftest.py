@@ -34,6 +34,7 @@ def make_trajectories(policy: Path, seed: int = 0) -> Trajectories:
     for row, (task, attempt) in zip(rows, identities, strict=True):
         row["task_id"], row["attempt"], row["reward"] = task.encode(), attempt, rewards[task][attempt]
         row["status"] = failed.get((task, attempt), b"answered")
+        row["seconds_total"], row["seconds_stalled"] = 60, 30 * (row["status"] == b"timeout")  # the engine's fault
         length = int(rng.integers(9, 60))
         ids = rng.integers(0, 512, length)
         mask = np.zeros(length, np.uint8)
