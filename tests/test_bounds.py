@@ -50,6 +50,7 @@ def test_what_is_shipped_is_within_them(site: str, model: str) -> None:
         ("seed=-1", "seed=-1 cannot be; it has to be at least 0 and at most 4294967295"),
         ("seed=18446744073709551616", "seed=18446744073709551616 cannot be"),
         ("tasks.seed=-1", "tasks.seed=-1 cannot be"),
+        ("environment.reuse=always", "environment.reuse=always is not there; valid: never, reset"),
         ("site.rollout.elements=0", "site.rollout.elements=0 cannot be; it has to be at least 1"),
         ("site.sandbox=none", "site.sandbox=none is not there; valid: auto, apptainer, bubblewrap, subprocess"),
         ("model.dtype=fp8", "model.dtype=fp8 is not there; valid: float32, bfloat16"),

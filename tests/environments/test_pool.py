@@ -173,8 +173,6 @@ def test_a_slot_that_cannot_start_says_why_and_the_pool_goes_on(tmp_path: Path) 
 
 
 def test_inputs_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="valid: never, reset"):
-        make(SubprocessSandbox(), tmp_path, reuse="always")
     with pytest.raises(InputError, match="leave search out"):
         EnvironmentPool(schema.Environment(), SubprocessSandbox(), None, tmp_path)
     with pytest.raises(InputError, match=r"set environment\.reuse=never"):
