@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from aworld.tasks import make_source
 
 # Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
 REACHES = re.compile(r"site\.(?!(sandbox|scratch|images|binds|bind_python|wait_seconds)\b).*")
+KILLED = -signal.SIGKILL
 KINDS = {kind.exit_code: kind for kind in (InputError, TaskError)}
 
 
@@ -165,7 +167,15 @@ def _wait(config: Config, run: RunDir, stage: Stage, workloads: list[Workload], 
         names = ", ".join(f"{job.stage.name} ({job.submitted.job_id})" for job in jobs)
         console.print(f"started {names}", soft_wrap=True)
         with Progress(console, config, run, workloads) as progress:
-            while any(job.exit_code() is None for job in jobs):
+            spare = {job.stage.name for job in jobs if stage.has_workers}
+            while True:
+                for at, job in enumerate(jobs):
+                    if job.exit_code() == KILLED and job.stage.name in spare:  # what it held waits for its return
+                        spare.remove(job.stage.name)
+                        jobs[at] = executor.submit(run, job.stage)
+                        console.print(f"{job.stage.name} was killed; started again", soft_wrap=True)
+                if all(job.exit_code() is not None for job in jobs):
+                    break
                 time.sleep(0.5)
                 progress.update()
     finally:
