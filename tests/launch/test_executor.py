@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -55,7 +56,12 @@ def test_an_interrupt_is_one_line_and_ends_all(tmp_path: Path) -> None:
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:  # so that there is something to watch
         assert holder.stdout and holder.stdout.readline() == "held\n"
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, str(run.root)], start_new_session=True, **pipes)  # type: ignore[call-overload]
+        launcher = subprocess.Popen(  # type: ignore[call-overload]
+            [sys.executable, "-c", LAUNCHER, str(run.root)],
+            start_new_session=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+            **pipes,
+        )
         controller = psutil.Process(int(launcher.stdout.readline()))
         while not (stage := [p for p in controller.children(recursive=True) if "watch" in p.cmdline()]):
             time.sleep(0.1)
