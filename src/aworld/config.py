@@ -210,7 +210,7 @@ class Training:
     epochs: int = number(1, at_least=1)  # passes over a round's trajectories
     # an episode that ran out of time counts, unless more of it was lost to engine or tools
     stalled_share: float = number(0.1, at_least=0, at_most=1)
-    save_seconds: float = number(600.0, above=0)  # between two checkpoints within a round
+    save_seconds: float = number(600.0, at_least=0)  # between two checkpoints within a round; 0: after each step
     made_for: str = ""  # the model.name whose size these settings suit; "": any
     cold_start: ColdStart = field(default_factory=ColdStart)
 
