@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from aworld.training.metrics import summary
+from aworld.site import Site
+from aworld.training.metrics import summary, too_long
 
 pytestmark = pytest.mark.unit
 
@@ -18,3 +19,9 @@ def test_steps_count_by_their_tokens_and_the_mismatch_is_that_of_the_first() -> 
 
 def test_a_round_without_episodes_or_steps_has_no_means() -> None:
     assert json.loads(json.dumps(summary([], np.zeros(0)), allow_nan=False)) == {"steps": 0, "tokens_trained": 0}
+
+
+def test_a_step_that_leaves_no_time_to_save_is_said() -> None:
+    slurm = Site(name="mine", executor="slurm", signal_seconds=120)
+    assert "a step took 150 s, and Slurm says 120 s before" in too_long(150.0, slurm)
+    assert too_long(100.0, slurm) == too_long(150.0, Site(name="mine", executor="local", signal_seconds=120)) == ""

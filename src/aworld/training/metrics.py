@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from aworld.site import Site
+
 BEFORE_UPDATES = (
     "kl",
     "mismatch_mean",
@@ -24,3 +26,13 @@ def summary(steps: Metrics, rewards: np.ndarray) -> dict[str, Any]:
         found |= {name: first[name] for name in BEFORE_UPDATES if name in first}
         found |= {name: sum(step[name] * step["tokens"] for step in steps) / tokens for name in MEANS if name in first}
     return found
+
+
+def too_long(seconds: float, site: Site) -> str:
+    """What to say of a step that took so long, where Slurm would kill the job before the next one ends; else empty."""
+    if site.executor != "slurm" or seconds < site.signal_seconds:
+        return ""
+    return (
+        f"a step took {seconds:.0f} s, and Slurm says {site.signal_seconds} s before the time limit that it comes "
+        "(site.signal_seconds): the step in hand would be lost; make it longer than a step and a checkpoint take"
+    )

@@ -23,7 +23,7 @@ from aworld.errors import InfrastructureError, InputError, Interrupted
 from aworld.rundir import Patience, RunDir, append_json, damaged, is_complete, publish_json, sweep
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model
 from aworld.training.collectives import COLLECTIVE_SECONDS, POLL_SECONDS, on_first
-from aworld.training.metrics import Metrics, summary
+from aworld.training.metrics import Metrics, summary, too_long
 from aworld.training.position import Position
 from aworld.training.step import Trainer
 from aworld.trajectories import file
@@ -125,6 +125,7 @@ class _Round:
         self.config, self.run_dir, self.trainer, self.number = config, run, trainer, number
         self.ends_soon = ends_soon
         self.saved = time.monotonic()
+        self.warned = False
 
     def run(self, metrics: Metrics) -> None:
         """Train, from where `metrics` of the steps that were made before leave off."""
@@ -203,8 +204,12 @@ class _Round:
                 break
             trainer.set_lr(training.lr * (min(1.0, at / max(cold.warmup_steps, 1)) if number == 0 else 1.0))
             batches = batching.micro_batches(trajectories, step, rank, device)
+            began = time.monotonic()
             metrics.append(trainer.step(batches, algorithm, temperature))
             if is_first:
+                if not self.warned and (words := too_long(time.monotonic() - began, config.site)):
+                    self.warned = True
+                    print(f"warning: {words}", file=sys.stderr, flush=True)
                 append_json(log, {"step": at, "of": len(planned), **metrics[-1]})
                 loss, norm = metrics[-1]["loss"], metrics[-1]["grad_norm"]
                 print(
