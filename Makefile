@@ -28,13 +28,13 @@ demo: $(VENV)/.installed ## run the whole loop on this machine and print what wa
 test: $(VENV)/.installed test-packages ## unit tests to one real round on Slurm with Apptainer: 15 minutes
 	@$(PYTEST) -m "not deep and not gpu" --minutes test $(ARGS)
 
-test-fast: $(VENV)/.installed ## only the unit tests: 2 minutes
+test-fast: $(VENV)/.installed ## only the unit tests: 3 minutes
 	@$(PYTEST) -m unit --minutes fast $(ARGS)
 
 test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 50 minutes
 	@$(PYTEST) -m deep --minutes rest $(ARGS)
 
-test-all: test test-rest minutes ## every test that this machine can run: 60 minutes
+test-all: test test-rest minutes ## every test that this machine can run: 65 minutes
 
 minutes: ## the minutes of the last test runs by tier, beside those that tests/minutes.toml keeps
 	@$(BIN)/python tests/minutes.py

@@ -102,13 +102,13 @@ def test_what_is_cut_off_has_its_time_and_no_tokens(chat: ChatFormat, play: Play
     }
     plan = [call("ask_thinker", question="?") + call("ask_worker", question="?"), sleep]
     policy = Recording(Slow(chat, plan))
-    episode = play(policy, replace(team(members), episode_seconds=1.5), 4000)
+    episode = play(policy, replace(team(members), episode_seconds=4), 4000)
     assert (episode.status, owners(episode)) == ("timeout", ["solver", "thinker", "worker"])
     cut = [(turn.context, turn.tool or turn.role) for turn in episode.turns if turn.is_error]
     assert cut == [(1, "assistant"), (0, "ask_thinker"), (2, "python"), (0, "ask_worker")]
     seconds = [turn.seconds for turn in episode.turns if turn.is_error]
     assert seconds[0] >= 0.3 and seconds[2] > 0.3 and episode.seconds["generate"] >= 0.3
-    assert episode.seconds["tools"] == pytest.approx(seconds[2], abs=0.2)
+    assert episode.seconds["tools"] == pytest.approx(seconds[2], abs=1)
     assert sum(episode.mask) == sum(len(said.token_ids) for said in policy.said)
     starts = [context.start for context in episode.contexts]
     assert not any(episode.mask[starts[1] : starts[2]])  # what the thinker did not finish is not there
