@@ -45,7 +45,7 @@ class Interrupted(AWorldError):  # noqa: N818
 
 
 def printable(text: str) -> str:
-    """Text that others wrote, for a terminal: what would command it is shown instead."""
+    """The text with terminal commands escaped, so that a terminal shows them and does not obey them."""
     return text.translate(_COMMANDS)
 
 

@@ -29,6 +29,7 @@ MARK = "\ufdd0"  # breaks a special token's text within a prompt; Unicode keeps 
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FINAL = re.compile(r"(?:FINAL ANSWER|Final [Aa]nswer|^[ *`#>]*(?:[Tt]he )?final answer)[ *`]*[:：]", re.MULTILINE)
 _TEMPLATE = re.compile(r"\[([^\[\]]*)\]")
+_THINKING = {"enable_thinking": True}
 _BOXED, _TEXT = r"\boxed{", re.compile(r"\\(?:text|mathrm|mathbf){([^{}]*)}")
 
 
@@ -176,9 +177,6 @@ class ChatFormat:
     def _plain(self, text: str) -> list[int]:
         """Half a surrogate pair, which no UTF-8 holds, becomes a question mark."""
         return self._plainly.encode(text.encode(errors="replace").decode(), add_special_tokens=False).ids
-
-
-_THINKING = {"enable_thinking": True}
 
 
 def _without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:

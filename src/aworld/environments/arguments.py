@@ -40,7 +40,7 @@ class Checker:
             return f"{arguments!r} is not of type 'object'"
         found: list[ValidationError] = []
         for validator in self._validators:
-            # an unknown type, a $ref that leads nowhere or to itself: what is found until then is wrong all the same
+            # An unknown type or a broken $ref ends the check. A fault that was found before it still counts.
             with suppress(Exception):
                 found.extend(validator.iter_errors(arguments))
         worst = best_match(found)

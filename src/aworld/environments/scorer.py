@@ -1,10 +1,9 @@
-"""Scoring programs in a sandbox: what a policy wrote is executed and parsed there, never in the worker."""
+"""Scoring programs run in a sandbox. The worker itself never executes or parses what a policy wrote."""
 
 import asyncio
 import json
 import os
 import signal
-import struct
 import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import ExitStack, suppress
@@ -14,13 +13,13 @@ from aworld import config as schema
 from aworld.environments import watchdog
 from aworld.environments.reaper import descendants, kill
 from aworld.environments.sandbox import Contents, Sandbox
+from aworld.environments.score_server import REPLY
 from aworld.environments.scratch import empty
 from aworld.errors import InfrastructureError
 from aworld.nodelocal import own_folder
 from aworld.tasks.task import Program
 
 SERVER = Path(__file__).with_name("score_server.py")
-REPLY = struct.Struct("d")
 START_SECONDS = 600.0  # to import a library from a slow file system
 GRACE_SECONDS = 5.0  # beyond a call's limit, which the server itself keeps
 

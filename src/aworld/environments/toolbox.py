@@ -216,7 +216,7 @@ def _text(result: CallToolResult) -> str:
 
 
 def _shown(block: ContentBlock) -> str:
-    """Text as it is; what is none in a few words, which say that it is there."""
+    """The block's text; for an image or a sound its kind in brackets."""
     if isinstance(block, TextContent):
         return block.text
     if not isinstance(block, EmbeddedResource):

@@ -87,13 +87,13 @@ def _reopen(run: RunDir, name: str) -> None:
 
 
 def provenance_of(path: Path) -> dict[str, str]:
-    """What a configuration file keeps beside the settings: what made it, and the name of a benchmark's tasks."""
+    """The provenance in a configuration file: commit and versions, and for a benchmark the name of its tasks."""
     values = OmegaConf.to_container(OmegaConf.load(path))
     return values.get("provenance", {}) if isinstance(values, dict) else {}
 
 
 def is_played(run: RunDir, name: str) -> bool:
-    """Whether an episode of the benchmark is recorded, of any policy; what was never played pins nothing."""
+    """Whether any policy has recorded an episode of the benchmark. Before that its settings may change."""
     return any(is_begun(folder) for folder in numbered(run.benchmark(name).parent))
 
 

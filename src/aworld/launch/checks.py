@@ -130,7 +130,7 @@ def check_held_out(config: Config, source: TaskSource) -> None:
 
 @contextmanager
 def opened(config: Config, path: Path) -> Iterator[TaskSource]:
-    """The tasks in `path`, or, where none were made there yet, those that would be."""
+    """The tasks in `path`. Where there are none yet, they are made in a temporary folder."""
     with TemporaryDirectory() as temporary:
         yield tasks.make_source(config.tasks, path if is_complete(path) else Path(temporary) / "tasks")
 

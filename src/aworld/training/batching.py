@@ -57,10 +57,14 @@ def advantages(
     return result
 
 
-def groups(trajectories: Trajectories) -> dict[str, int]:
-    """How many groups there are, and in how many all attempts have one reward, so that nothing is learned from them."""
-    rewards = trajectories.episodes["reward"]
-    names, of = np.unique(trajectories.episodes["task_id"], return_inverse=True)
+def groups(trajectories: Trajectories, stalled_share: float = Training.stalled_share) -> dict[str, int]:
+    """How many groups there are, and how many teach nothing, as all their attempts have one reward.
+
+    Attempts that were lost to the machine are in no group.
+    """
+    table = trajectories.episodes[~lost(trajectories.episodes, stalled_share)]
+    rewards = table["reward"]
+    names, of = np.unique(table["task_id"], return_inverse=True)
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     np.minimum.at(low, of, rewards)
     np.maximum.at(high, of, rewards)

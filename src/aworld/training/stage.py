@@ -140,7 +140,7 @@ class _Round:
             outcome = summary(metrics, trajectories.episodes["reward"]) | {"seconds": seconds}
             if number == 0 and metrics:
                 outcome["repeats"] = fmean(step["repeats"] for step in metrics[-STEPS_TO_STOP:])
-            outcome |= batching.groups(trajectories)
+            outcome |= batching.groups(trajectories, self.config.training.stalled_share)
             publish_json(run.round(number) / "metrics.json", outcome)
         _publish(run, trainer, number)  # before the checkpoint, as workers wait for it
         if number == 0:  # policy 0 is all that is left of the cold start

@@ -1,1 +1,1 @@
-"""One module per kind of file: what is written in it, piece by piece, and in brackets what is there and is no text."""
+"""One reader per kind of file. It gives the text piece by piece and names pictures and the like in brackets."""

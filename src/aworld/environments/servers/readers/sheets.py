@@ -58,7 +58,7 @@ def _whole(path: Path) -> Iterator[str]:
 
 
 def _cells(sheet: Any) -> list[Any]:
-    """Those that are there, row by row: a sheet may have one in row 1 and one in row 1,000,000."""
+    """The cells that exist, row by row. Empty rows cost nothing: a sheet may use row 1 and row 1,000,000 alone."""
     return [cell for _, cell in sorted(sheet._cells.items())]
 
 
