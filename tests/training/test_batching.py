@@ -192,4 +192,7 @@ def test_groups_in_which_all_have_one_reward_are_counted():
     none = np.zeros(0, np.int32)
     found = batching.groups(Trajectories(1, none, none, none, np.zeros(7, np.int64), rows))
     assert found == {"groups": 3, "groups_of_one_reward": 2}
+    rows["status"] = [b"infra_error", b"answered", *([b"answered"] * 4)]  # the attempt that is left teaches nothing
+    lost = batching.groups(Trajectories(1, none, none, none, np.zeros(7, np.int64), rows))
+    assert lost == {"groups": 3, "groups_of_one_reward": 3}
     assert batching.groups(Trajectories(1, none, none, none, np.zeros(1, np.int64), rows[:0]))["groups"] == 0
