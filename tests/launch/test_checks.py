@@ -12,7 +12,7 @@ from aworld.config import CONFIGS, Config
 from aworld.errors import InputError
 from aworld.launch.prepare import prepare
 from aworld.launch.start import dry_run
-from aworld.rundir import RunDir, is_complete, publish_folder, publish_text, read_jsonl
+from aworld.rundir import HELD_OUT, RunDir, is_complete, publish_folder, publish_json, publish_text, read_jsonl
 
 pytestmark = pytest.mark.unit
 TINY = configuration.load(["recipe=demo"]).model.architecture
@@ -146,6 +146,19 @@ def test_what_a_run_is_may_not_change(words: list[str], word: str) -> None:
     key, _, value = word.partition("=")
     with pytest.raises(InputError, match=rf"was started with {key}=.*, now it is {value}; give this run another name"):
         prepare(configuration.load([*words, word]))
+
+
+def test_more_attempts_at_the_held_out_tasks_may_be_asked_for_later(words: list[str]) -> None:
+    run = begun(words)
+    publish_json(run.evaluation(HELD_OUT, 0) / "timing.json", {})  # it was over
+    with pytest.raises(InputError, match=r"was started with seed=0, now it is 1"):
+        prepare(configuration.load([*words, "evaluation.attempts=5", "seed=1"]))
+    assert (run.evaluation(HELD_OUT, 0) / "timing.json").exists()
+    prepare(configuration.load([*words, "evaluation.attempts=5"]))
+    assert configuration.read(run.config).evaluation.attempts == 5
+    assert not (run.evaluation(HELD_OUT, 0) / "timing.json").exists()
+    with pytest.raises(InputError, match=r"was started with evaluation.attempts=5, now it is 4"):
+        prepare(configuration.load([*words, "evaluation.attempts=4"]))
 
 
 def test_what_mends_an_out_of_memory_may_change_at_any_time(words: list[str]) -> None:

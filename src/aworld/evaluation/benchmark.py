@@ -22,8 +22,6 @@ DECIDES = ("tasks", "evaluation", "agent", "environment", "seed")  # what the fi
 FREE = re.compile(  # of these: where things lie, keys, and how long is waited
     r"tasks\.path|environment\.(slots|start_seconds)|.*\.(endpoint|judge)\.(base_url|key_variable|seconds)"
 )
-
-
 ATTEMPTS = "evaluation.attempts"
 
 
@@ -74,13 +72,13 @@ def begin(
         kept, changes = {"tasks": tasks, **provenance()}, {}
     make_source(config.tasks, path.parent / "tasks")
     if ATTEMPTS in changes:
-        _reopen(run, name)
+        reopen(run, name)
     run.evaluation(name, version).mkdir(parents=True, exist_ok=True)
     publish_text(path, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": kept}))
 
 
-def _reopen(run: RunDir, name: str) -> None:
-    """No policy's evaluation is over once more attempts are asked for."""
+def reopen(run: RunDir, name: str) -> None:
+    """Now that more attempts are asked for, the evaluation of no policy is over."""
     for folder in numbered(run.evaluation(name, 0).parent):
         (folder / "timing.json").unlink(missing_ok=True)
         shutil.rmtree(folder / "closing", ignore_errors=True)

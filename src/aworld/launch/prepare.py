@@ -16,12 +16,12 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
-from aworld.evaluation.benchmark import differences
+from aworld.evaluation.benchmark import ATTEMPTS, differences, reopen
 from aworld.launch import where
 from aworld.launch.checks import check_model, check_playing, check_tasks, check_training, trains
 from aworld.launch.plan import mode
 from aworld.processes import hold
-from aworld.rundir import MARK, RunDir, append_json, is_complete, publish_folder, publish_text
+from aworld.rundir import HELD_OUT, MARK, RunDir, append_json, is_complete, publish_folder, publish_text
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 
@@ -147,7 +147,8 @@ def _link(path: Path, target: Path) -> None:
 def _go_on(before: Config, now: Config, run: RunDir) -> None:
     """Take the changed settings over into a run that is there, and record them in `changes.jsonl`.
 
-    A run that was prepared, and of which nothing began, is prepared anew.
+    A run that was prepared, and of which nothing began, is prepared anew. More attempts at the held-out tasks may be
+    asked for at any time: the seed of an attempt does not depend on how many there are.
 
     Raises:
         InputError: a setting changed that decides what the run is, or one that a round under way depends on.
@@ -159,7 +160,10 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         return
     rounds = sorted(int(folder.name) for folder in run.round(0).parent.glob("[0-9]*"))
+    more_attempts = ATTEMPTS in decisive and now.evaluation.attempts > before.evaluation.attempts
     for key, (was, wanted) in decisive.items():
+        if key == ATTEMPTS and more_attempts:
+            continue
         if not BETWEEN_ROUNDS.fullmatch(key):
             raise InputError(
                 f"{run.root} was started with {key}={was}, now it is {wanted}; give this run another name=… or remove "
@@ -170,6 +174,8 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
                 f"{run.root}: round {rounds[-1]} is under way with {key}={was}; let it end (aworld resume {run.root} "
                 f"pipeline.rounds={rounds[-1]}), then change it"
             )
+    if more_attempts:
+        reopen(run, HELD_OUT)
     if changed:
         append_json(run.changes, {"time": time.time(), "after_round": max(rounds, default=0), "changes": changed})
 
