@@ -11,11 +11,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import psutil
 import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
+from megatron.core.dist_checkpointing.strategies import filesystem_async
 from torch.distributed.checkpoint.api import CheckpointException
 
 from aworld.errors import InfrastructureError, disk_full
@@ -57,6 +59,9 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
     """
 
     def write(temporary: Path | None) -> None:
+        # Megatron would spawn a process to pass on what was written: it imports torch at the first save, and the TERM of
+        # a preemption, which Slurm sends to all processes, ends it and the save. Nobody but this process asks for it.
+        filesystem_async._results_queue = SimpleQueue()
         content = {name: value for name, value in _layout().items() if name != "dp_cp_group"}
         state = _state(trainer, is_loading=False)
         dist_checkpointing.save(state, str(agreed(temporary)), content_metadata=content)
