@@ -141,9 +141,10 @@ def evaluated(run: Run, workload: Workload) -> set[tuple[str, int]]:
     A kill may have one played twice, with the same seed; the report's figures count it once.
     """
     records = [e for path in (workload.folder / "journals").glob("*.journal") for e in journal.load(path).episodes]
+    seed = run.config.seed
     for e in records:
         assert e.policy_version == workload.round
-        assert e.seed == episode_seed(run.config.seed, workload.round, e.task_id, e.attempt)
+        assert e.seed == episode_seed(seed, workload.round, e.task_id, e.attempt)
     return {(e.task_id, e.attempt) for e in records}
 
 

@@ -22,7 +22,7 @@ from aworld.trajectories import journal
 from aworld.trajectories.episode import STATUSES, Episode
 
 pytestmark = [pytest.mark.cluster, pytest.mark.deep, pytest.mark.timeout(3600)]
-NAME, ITEMS, ATTEMPTS, KILLS, WORKERS = "gaia-validation", 200, 2, 15, 4
+NAME, ITEMS, ATTEMPTS, KILLS, WORKERS = "gaia-validation", 200, 2, 15, 2
 Attempt = tuple[str, int]
 
 
@@ -97,7 +97,7 @@ def test_an_evaluation_array_under_a_random_killer(cluster: Cluster, trained: Ru
     assert done.returncode == 0, done.stderr
     begun = [f"tasks.path={made_up_copy(run, tmp_path / 'gaia')}", f"evaluation.attempts={ATTEMPTS}"]
     begun += ["environment.servers=[python,files,documents]", f"site.evaluate.elements={WORKERS}"]
-    begun += ["environment.slots=4", "rollout.lease_seconds=30", "agent.episode_seconds=900"]  # on a busy machine too
+    begun += ["environment.slots=6", "rollout.lease_seconds=30", "agent.episode_seconds=900"]  # on a busy machine too
     undisturbed = copy(run, tmp_path / "undisturbed")
     evaluate(undisturbed, *begun)
     undisturbed.wait_for_jobs(1800)

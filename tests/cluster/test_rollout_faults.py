@@ -55,7 +55,7 @@ def test_a_rollout_survives_one_fault_after_another(cluster: Cluster, trained: R
 @pytest.mark.parametrize("fault", [lose_the_node, lose_sight_of_the_node])
 def test_a_rollout_survives(fault: Fault, cluster: Cluster, trained: Run, tmp_path: Path) -> None:
     run = copy(trained, tmp_path / "run")
-    begin(run, group_size=16)
+    begin(run, group_size=8)
     fault(cluster, run, run.job("rollout-0001"))
     end(run)
     assert run.restarts("rollout-0001") >= 1, run.last_words()

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,11 @@ def test_a_build_that_fails_says_where_and_leaves_no_image(environment_image: Pa
 @pytest.mark.deep
 @pytest.mark.cluster
 def test_an_image_on_top_of_another_is_published_whole(environment_image: Path, tmp_path: Path) -> None:
-    image = tmp_path / "environment.sif"
-    images.build("environment", [f"BASE={environment_image}"], image, lambda line: None)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["environment.sif", "environment.sif.log"]
+    """The wheels are given, and only pip's: the others are in the image below."""
+    image, wheels = tmp_path / "images" / "environment.sif", tmp_path / "wheels"
+    fetch = [sys.executable, "-m", "pip", "download", "pip", "--no-deps", "--dest", str(wheels)]
+    subprocess.run([*fetch, "-c", str(images.DEFINITIONS / "environment.txt")], check=True)
+    images.build("environment", [f"BASE={environment_image}", f"WHEELS={wheels}"], image, lambda line: None)
+    assert sorted(path.name for path in image.parent.iterdir()) == ["environment.sif", "environment.sif.log"]
     run = ["apptainer", "exec", "--containall", str(image), "python3", "-m", "aworld.environments.servers", "go"]
     assert "no tool server 'go'" in subprocess.run(run, capture_output=True, text=True, check=False).stderr

@@ -205,5 +205,6 @@ def provenance(config: Config) -> dict[str, str]:
         check=False,  # an installed package has no repository
     )
     images = {name: Path(path) for name, path in vars(config.site.images).items() if path}
-    hashes = {f"{name}.sif": sha256(path) for name, path in images.items()}
-    return {"commit": git.stdout.strip() or "unknown", "python": platform.python_version(), **found, **hashes}
+    hashes = {path: sha256(path) for path in set(images.values())}  # one image may be named more than once
+    found |= {f"{name}.sif": hashes[path] for name, path in images.items()}
+    return {"commit": git.stdout.strip() or "unknown", "python": platform.python_version(), **found}

@@ -59,8 +59,8 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
     """
 
     def write(temporary: Path | None) -> None:
-        # Megatron would spawn a process to pass on what was written: it imports torch at the first save, and the TERM of
-        # a preemption, which Slurm sends to all processes, ends it and the save. Nobody but this process asks for it.
+        # Megatron would spawn a process to pass on what was written. It imports torch, and the TERM of a preemption, which
+        # Slurm sends to all processes, would end it and the save. Only this process asks for the results.
         filesystem_async._results_queue = SimpleQueue()
         content = {name: value for name, value in _layout().items() if name != "dp_cp_group"}
         state = _state(trainer, is_loading=False)
