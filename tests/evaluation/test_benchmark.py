@@ -232,7 +232,7 @@ def test_what_is_not_finished_is_not_compared_and_said_of_every_figure(
 
 def test_without_gold_answers_there_is_no_score(gaia: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the test split, whose answers are the leaderboard's."""
-    from aworld.launch.status import on_benchmark, tally
+    from aworld.launch.status import Tally, on_benchmark, tally
 
     (gaia / "2023" / "test").mkdir()
     text = (gaia / "2023" / "validation" / "metadata.jsonl").read_text()
@@ -255,7 +255,7 @@ def test_without_gold_answers_there_is_no_score(gaia: Path, tmp_path: Path, caps
         assert main(["eval", words[0], str(run.root), name, "3", *words[1:]]) == 2
         assert "the gold answers of " in capsys.readouterr().err
     assert main(["eval", "export", str(run.root), name, "3", "--output", str(tmp_path / "out.jsonl")]) == 0
-    assert tally(on_benchmark(run, name, 3)) == "5 done"
+    assert tally(on_benchmark(run, name, 3)) == Tally(played=5, total=5, failed=0, reward=None)
 
     path.write_text(
         "".join(json.dumps({**row, "Final answer": "x"} if row["task_id"] == "a" else row) + "\n" for row in rows)

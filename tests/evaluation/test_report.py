@@ -52,6 +52,19 @@ def gathered(run: RunDir, number: int, rewards: dict[str, list[float]]) -> None:
     )
 
 
+def test_a_round_shows_how_many_calls_of_tools_failed(config: Config, run: RunDir) -> None:
+    gathered(run, 1, {"a": [1.0, 0.0]})
+    publish_json(run.round(1) / "tools.json", {"calls": 340, "errors": 12})
+    gathered(run, 2, {"a": [1.0, 0.0]})
+    publish_json(run.round(2) / "tools.json", {"calls": 0, "errors": 0})
+    gathered(run, 3, {"a": [1.0, 0.0]})  # from trajectories that were not gathered here
+    rounds = report(config, run)["rounds"]
+    assert [(r["tool_calls"], r["tool_errors"]) for r in rounds] == [(340, 12), (0, 0), (None, None)]
+    page = (run.root / "report.html").read_text()
+    rows = page[page.index("<th>tool errors</th>") :].split("</table>")[0].split("<tr>")[1:]
+    assert [row.split("<td>")[6].removesuffix("</td>") for row in rows] == ["12 of 340", "0 of 0", "–"]
+
+
 def test_a_round_shows_what_it_took_and_what_it_taught(config: Config, run: RunDir) -> None:
     gathered(run, 1, {"a": [1.0, 0.0], "b": [0.0, 0.0], "c": [1.0, 1.0]})
     metrics = {

@@ -24,6 +24,8 @@ from aworld.launch.prepare import prepare, provenance
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, append_json, is_complete, open_run, publish_folder, publish_text
 from aworld.tasks import make_source
+from aworld.trajectories.episode import Episode
+from aworld.trajectories.journal import Journal
 
 pytestmark = pytest.mark.unit
 
@@ -93,15 +95,22 @@ def test_cancel_says_on_which_node_the_run_is_at_work(run: RunDir) -> None:
         launcher.kill()
 
 
-def test_status_in_a_pipe_is_not_wrapped_and_has_units(run: RunDir) -> None:
+@pytest.mark.parametrize("columns", [{}, {"COLUMNS": "80"}])
+def test_status_has_a_line_for_each_part_in_a_pipe_and_at_80_columns(run: RunDir, columns: dict[str, str]) -> None:
     publish_text(run.trajectories(0), "")
     publish_text(run.round(0) / "steps.jsonl", '{"step": 3, "of": 4, "loss": -0.0312}\n')
     publish_folder(run.policy(0), lambda folder: (folder / "model.safetensors").write_bytes(b""))
-    env = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    with Journal(run.round(0) / "journals" / "worker-0.journal") as log:
+        for task in "ab":
+            log.append(Episode(0, task, 0, 1, "?", [], [], [], [], "x", 0.5, "answered", {}, 0, 0))
+    env = {key: value for key, value in os.environ.items() if key != "COLUMNS"} | columns
     words = [sys.executable, "-m", "aworld", "status", str(run.root)]
     shown = subprocess.run(words, capture_output=True, text=True, check=False, env=env).stdout.splitlines()
-    row = next(line for line in shown if line.strip().startswith("cold start"))
-    assert "finished, 2 tasks" in row and "finished, 3 steps, loss -0.031" in row and "reward 0.000" in row
+    at = next(number for number, line in enumerate(shown) if line.startswith("cold start"))
+    assert shown[at].split() == ["cold", "start", "2", "done", "done", "3", "done", "-0.031", "2", "done", "0.500"]
+    assert shown[at + 1].split() == ["held-out-0", "waiting"]
+    units = [word for line in shown[:at] for word in line.split()]
+    assert {"tasks", "steps", "loss", "episodes", "reward"} <= {*units}
 
 
 def test_the_version_is_known() -> None:

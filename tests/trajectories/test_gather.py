@@ -13,6 +13,7 @@ from aworld.config import Config
 from aworld.errors import InfrastructureError, TaskError
 from aworld.rundir import RunDir
 from aworld.trajectories import journal
+from aworld.trajectories.episode import Turn
 from aworld.trajectories.gather import run_gather
 from aworld.trajectories.journal import Journal
 
@@ -99,6 +100,20 @@ def test_a_finished_episode_wins_over_the_failure_of_another_try(demo, run, epis
     write(run, "worker-0", [episode("task-0", 0, status="infra_error", length=9)])
     write(run, "worker-1", [finished])
     assert contents(gather(demo, run)) == expected([finished])
+
+
+def test_calls_of_tools_and_their_errors_are_counted_once_an_episode(demo, run, episode):
+    worked, failed = (Turn("tool", "shown", "python", {}, is_error=wrong) for wrong in (False, True))
+    unfinished = Turn("assistant", "cut", is_error=True)  # no call of a tool
+    played = [
+        episode("task-0", 0, turns=[worked, failed, unfinished]),
+        episode("task-0", 1, turns=[failed] * 4, logprobs=[]),  # kept as an infra_error, without its tokens
+        episode("task-1", 0, turns=[]),
+    ]
+    write(run, "worker-0", [*played, played[0]])
+    write(run, "worker-1", [episode("task-0", 0, turns=[failed] * 9, status="infra_error"), played[1]])
+    gather(demo, run, episodes=3)
+    assert json.loads((run.round(1) / "tools.json").read_text()) == {"calls": 6, "errors": 5}
 
 
 def test_a_torn_journal_is_not_gathered_until_what_is_lost_was_played_again(demo, run, episode):

@@ -39,7 +39,7 @@ def figures(played: Played) -> dict[str, Any]:
 
 def tool_calls(episodes: Iterable[Episode]) -> dict[str, dict[str, int]]:
     """Of each tool how many calls there were, and how many of them came back as errors."""
-    turns = [turn for episode in episodes for turn in episode.turns if turn.role == "tool"]
+    turns = [turn for episode in episodes for turn in episode.tool_turns]
     calls = Counter(str(turn.tool) for turn in turns)
     errors = Counter(str(turn.tool) for turn in turns if turn.is_error)
     return {name: {"calls": calls[name], "errors": errors[name]} for name in sorted(calls)}

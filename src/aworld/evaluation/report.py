@@ -79,7 +79,7 @@ def _round(run: RunDir, number: int) -> dict[str, Any] | None:
     if not len(table):
         return None
     sampled = np.add.reduceat(trajectories.mask.astype(np.int64), trajectories.offsets[:-1])
-    metrics, timing = _json(folder / "metrics.json"), _json(folder / "timing.json")
+    metrics, timing, tools = (_json(folder / f"{name}.json") for name in ("metrics", "timing", "tools"))
     seconds = {key.removesuffix("_seconds"): value for key, value in timing.items()}
     seconds |= {key: value for key, value in metrics.pop("seconds", {}).items() if key != "wait"}
     return {
@@ -92,6 +92,8 @@ def _round(run: RunDir, number: int) -> dict[str, Any] | None:
         "statuses": {status.decode(): n for status, n in sorted(Counter(table["status"].tolist()).items())},
         "seconds": seconds,
         **_groups(table),
+        "tool_calls": tools.get("calls"),
+        "tool_errors": tools.get("errors"),
         "tokens_per_second": _rate(sampled.sum(), seconds.get("rollout")),
         "trained_tokens_per_second": _rate(metrics.get("tokens_trained"), seconds.get("train")),
         "episode_time": _shares(table),

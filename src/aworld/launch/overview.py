@@ -4,10 +4,8 @@ import re
 import time
 from collections import Counter
 from datetime import datetime
-from itertools import groupby
 
-from rich.box import SIMPLE
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -17,18 +15,18 @@ from aworld.errors import InfrastructureError, printable
 from aworld.evaluation import benchmark
 from aworld.launch import slurm
 from aworld.launch.status import StageStatus, begun, estimated_end, never_played, status, tally
+from aworld.launch.table import SLIM, parts
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir, read_jsonl
 from aworld.tasks import make_source
 
 POLITE_SECONDS = 60.0  # between two questions to a Slurm that many people ask
-UNITS = {"rollout": "tasks", "evaluate": "tasks", "gather": "file", "train": "steps"}
 FINISHED, UNDER_WAY, STOPPED = 0, 10, 11
 
 
 def show_status(config: Config, run: RunDir, console: Console) -> int:
     """Print where the run is; returns the exit code that says so."""
-    picture, code = _picture(config, run, _workloads(config, run))
+    picture, code = _picture(config, run, _workloads(config, run), console)
     console.print(picture)
     return code
 
@@ -39,12 +37,12 @@ def watch(config: Config, run: RunDir, console: Console, every: float) -> int:
         console.print(f"[yellow]every {every:g} s: Slurm is shared; ask it every {POLITE_SECONDS:g} s at most[/]")
     workloads = _workloads(config, run)
     with Live(console=console, auto_refresh=False) as live:
-        picture, code = _picture(config, run, workloads)
+        picture, code = _picture(config, run, workloads, console)
         while code == UNDER_WAY:
             live.update(picture, refresh=True)
             time.sleep(every)
             try:
-                picture, code = _picture(config, run, workloads)
+                picture, code = _picture(config, run, workloads, console)
             except InfrastructureError as reason:  # it answered before, and will again
                 picture = Group(f"{reason}; looking again in {every:g} s")
         live.update(picture, refresh=True)
@@ -55,7 +53,7 @@ def _workloads(config: Config, run: RunDir) -> list[Workload]:
     return [*schedule(config, run, make_source(config.tasks, run.tasks)), *begun(run)]
 
 
-def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Group, int]:
+def _picture(config: Config, run: RunDir, workloads: list[Workload], console: Console) -> tuple[Group, int]:
     on_slurm = config.site.executor == "slurm"
     queued = slurm.queue(run) if on_slurm else []
     held = [each for each in queued if each.is_held]
@@ -67,21 +65,16 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload]) -> tuple[Gr
     stages = status(config, run, workloads)
     jobs = job_states(run, queued) if on_slurm else {}
     code = FINISHED if all(stage.finished for stage in stages) else UNDER_WAY if at_work else STOPPED
-    parts = Table(box=SIMPLE, title=Text(str(run.root)))
-    parts.add_column("", no_wrap=True, overflow="ignore")
-    for name in ("rollout", "gather", "training", "episodes"):
-        parts.add_column(name)
-    by_name = {workload.name: workload for workload in workloads}
-    for part, group in groupby(stages, lambda stage: stage.part):
-        cells = list(group)
-        episodes = tally(by_name[part]) if any(stage.done for stage in cells) else ""
-        parts.add_row(part, *(_cell(stage) for stage in cells), *[""] * (3 - len(cells)), episodes)
+    begun_parts = {stage.part for stage in stages if stage.done}
+    tallies = {workload.name: tally(workload) for workload in workloads if workload.name in begun_parts}
     words = {FINISHED: "finished", UNDER_WAY: "under way", STOPPED: f"stopped; {_mend(run, stages)}"}
     end = estimated_end(config, run) if code == UNDER_WAY else None
     verdict = words[code] + (f", the last policy about {datetime.fromtimestamp(end):%d %B %H:%M}" if end else "")
     notes = [f"Slurm holds job {each.submission.job} ({each.submission.stage}): {each.reason}" for each in held]
     said = (Text(printable(line)) for line in (*notes, verdict))  # [ and ] of Slurm's words and of paths are no markup
-    return Group(parts, *([_jobs(run, jobs)] if jobs else []), *said), code
+    picture: list[RenderableType] = [Text(printable(str(run.root))), Text(), parts(stages, tallies, console), Text()]
+    picture += [_jobs(run, jobs), Text()] if jobs else []
+    return Group(*picture, *said), code
 
 
 def _all_wait(queued: list[slurm.Queued]) -> bool:
@@ -98,16 +91,9 @@ def _mend(run: RunDir, stages: list[StageStatus]) -> str:
     return f"go on with: aworld resume {run.root}"
 
 
-def _cell(stage: StageStatus) -> str:
-    unit, note = UNITS[stage.stage], f", {stage.note}" if stage.note else ""
-    if stage.finished:
-        return f"[green]finished[/]{f', {stage.total} {unit}' if stage.total > 1 else ''}{note}"
-    return f"[yellow]{stage.done}/{stage.total}[/] {unit}{note}" if stage.done else "[dim]waiting[/]"
-
-
 def _jobs(run: RunDir, jobs: dict[str, Counter[str]]) -> Table:
     """Every stage that has jobs, in the order of their submission."""
-    table = Table("stage", "job", "elements", "restarts", box=SIMPLE)
+    table = SLIM("stage", "job", "elements", "restarts")
     ids = {submission.stage: submission.job for submission in slurm.submissions(run)}
     for stage, states in jobs.items():
         elements = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))

@@ -70,7 +70,8 @@ class Progress:
         for key, stage in begun.items():
             if key not in self.bars_shown:
                 self.bars_shown[key] = self.live.add_task(" · ".join(key), total=stage.total, note="")
-            self.live.update(self.bars_shown[key], completed=stage.done, total=stage.total, note=stage.note)
+            note = "" if stage.loss is None else f"loss {stage.loss:.3f}"
+            self.live.update(self.bars_shown[key], completed=stage.done, total=stage.total, note=note)
 
     def _outcome(self, part: str) -> str:
         workload = self.workloads[part]

@@ -13,14 +13,27 @@ from aworld.trajectories import journal
 
 @dataclass(frozen=True)
 class StageStatus:
-    """`done` of `total` units (tasks with all their attempts, or optimizer steps); `finished` when published."""
+    """`done` of `total` units (tasks with all their attempts, or optimizer steps); `finished` when published.
+
+    `loss` is that of the last optimizer step.
+    """
 
     stage: str
     part: str
     done: int
     total: int
     finished: bool
-    note: str = ""
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Episodes played, of `total`; how many of them `failed`; their mean reward, None where nothing is scored."""
+
+    played: int
+    total: int
+    failed: int
+    reward: float | None
 
 
 def status(config: Config, run: RunDir, workloads: list[Workload] | None = None) -> list[StageStatus]:
@@ -61,15 +74,13 @@ def never_played(run: RunDir, workload: Workload) -> bool:
     return run.benchmark(workload.folder.parent.name).is_file() and not benchmark.is_begun(workload.folder)
 
 
-def tally(workload: Workload) -> str:
-    """Episodes finished, failed and left, and their reward so far."""
+def tally(workload: Workload) -> Tally:
+    """The episodes so far."""
     episodes = journal.collect(workload.folder / "journals")
     failed = sum(episode.status == "infra_error" for episode in episodes)
-    left = len(workload.tasks) * workload.attempts - len(episodes)
-    is_scored = workload.publishes or any(task.answer is not None for task in workload.tasks)
-    reward = sum(episode.reward for episode in episodes) / max(len(episodes), 1)
-    counts = [f"{len(episodes)} done", *([f"{failed} failed"] if failed else []), *([f"{left} left"] if left else [])]
-    return f"{', '.join(counts)}" + (f" · reward {reward:.3f}" if is_scored else "")
+    is_scored = bool(episodes) and (workload.publishes or any(task.answer is not None for task in workload.tasks))
+    reward = sum(episode.reward for episode in episodes) / len(episodes) if is_scored else None
+    return Tally(len(episodes), len(workload.tasks) * workload.attempts, failed, reward)
 
 
 def estimated_end(config: Config, run: RunDir) -> float | None:
@@ -90,4 +101,4 @@ def _training(config: Config, run: RunDir, workload: Workload) -> StageStatus:
         return StageStatus("train", workload.name, int(finished), 1, finished)
     last = steps[-1]
     total = last["step"] if finished else last["of"]  # a cold start may end early
-    return StageStatus("train", workload.name, last["step"], total, finished, f"loss {last['loss']:.3f}")
+    return StageStatus("train", workload.name, last["step"], total, finished, last["loss"])

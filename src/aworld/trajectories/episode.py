@@ -91,6 +91,11 @@ class Episode:
     def identity(self) -> tuple[int, str, int]:
         return (self.round, self.task_id, self.attempt)
 
+    @property
+    def tool_turns(self) -> list[Turn]:
+        """The calls of tools, each with its result."""
+        return [turn for turn in self.turns if turn.role == "tool"]
+
 
 def sound(episode: Episode) -> Episode:
     """The episode as it may be stored. One that could not be trained on becomes an `infra_error` without tokens, said

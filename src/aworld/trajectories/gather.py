@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 LAUNCHERS = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "PRTE_", "MPI_", "HYDRA_", "HYDI_")
 WORLD_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 CHUNK = 1 << 28  # bytes per message, well below the 2 GiB that MPI counts in an int
-INDEX = np.dtype([("row", file.COLUMNS), ("journal", "<i4"), ("place", "<i4")])
+TOOLS = np.dtype([("calls", "<i4"), ("errors", "<i4")])  # of an episode: calls of tools, and how many were errors
+INDEX = np.dtype([("row", file.COLUMNS), ("journal", "<i4"), ("place", "<i4"), ("tools", TOOLS)])
 
 
 def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
@@ -66,12 +67,14 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
     paths = sorted((run.round(round_) / "journals").glob("*.journal"))
     shares = range(world.rank, len(paths), world.size)
     with _together(world):
-        parts = [_load(paths[number], round_) for number in shares]
+        loaded = [_load(paths[number], round_) for number in shares]
+    parts = [trajectories for trajectories, _ in loaded]
     mine = file.join(round_, parts)
     places = [place for part in parts for place in range(len(part))]
     index = np.zeros(len(mine), INDEX)
     index["row"], index["place"] = mine.episodes, places
     index["journal"] = np.repeat(np.array(shares, np.int32), [len(part) for part in parts])
+    index["tools"] = np.concatenate([np.zeros(0, TOOLS), *(tools for _, tools in loaded)])
 
     indices = [world.bcast(index, root=rank) for rank in range(world.size)]
     everything = np.concatenate(indices)
@@ -105,7 +108,10 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
     result = file.select(file.join(round_, received), order)
     with _together(world):
         sweep(run.round(round_))
-        publish_timing(run.round(round_), time.time() - began)  # first: a round that counts as gathered is left alone
+        # These two first: a round that counts as gathered is left alone.
+        publish_timing(run.round(round_), time.time() - began)
+        tools = everything["tools"][kept]
+        publish_json(run.round(round_) / "tools.json", {name: int(tools[name].sum()) for name in TOOLS.names or ()})
         if not run.trajectories(round_).exists():  # else another gathered it meanwhile, and it has readers
             file.write(run.trajectories(round_), result)
         publish_timing(run.round(round_), time.time() - began)
@@ -155,14 +161,16 @@ def unique(index: np.ndarray) -> np.ndarray:
     return order[is_first]
 
 
-def _load(path: Path, round_: int) -> Trajectories:
+def _load(path: Path, round_: int) -> tuple[Trajectories, np.ndarray]:
+    """A journal's episodes, and their TOOLS [E]."""
     episodes = [sound(episode) for episode in journal.read(path)]
     for episode in episodes:
         if episode.round != round_:
             raise InfrastructureError(
                 f"{path} holds an episode of round {episode.round}, not {round_}; move that file away"
             )
-    return file.from_episodes(round_, episodes)
+    counts = [(len(e.tool_turns), sum(turn.is_error for turn in e.tool_turns)) for e in episodes]
+    return file.from_episodes(round_, episodes), np.array(counts, TOOLS)
 
 
 def _send(world: "Intracomm", array: np.ndarray, chunk: int) -> None:

@@ -1,0 +1,75 @@
+"""The table of `aworld status` on a terminal of 80 columns, in a narrower one, and in a pipe."""
+
+import pytest
+from rich.console import Console
+
+from aworld.launch.status import StageStatus, Tally
+from aworld.launch.table import parts
+
+pytestmark = pytest.mark.unit
+
+
+def training_round(name: str, played: int, tasks: int, trained: StageStatus | None = None) -> list[StageStatus]:
+    """Trained, or else still played, or else not begun."""
+    gathered = trained is not None
+    return [
+        StageStatus("rollout", name, played, tasks, gathered),
+        StageStatus("gather", name, int(gathered), 1, gathered),
+        trained or StageStatus("train", name, 0, 1, False),
+    ]
+
+
+STAGES = [
+    *training_round("cold start", 60, 60, StageStatus("train", "cold start", 120, 120, True, 0.0312)),
+    *training_round("round 120", 1024, 1024, StageStatus("train", "round 120", 63, 64, False, -0.0312)),
+    *training_round("round 121", 1024, 1024),
+    *training_round("round 122", 0, 1024),
+    StageStatus("evaluate", "held-out-120", 250, 250, True),
+]
+TALLIES = {
+    "cold start": Tally(60, 60, 0, 1.0),
+    "round 120": Tally(8192, 8192, 12, 0.1234),
+    "round 121": Tally(8000, 8192, 0, 0.5),
+    "held-out-120": Tally(1000, 1000, 0, 0.25),
+}
+BENCHMARK = [StageStatus("evaluate", "gaia-validation-24", 165, 165, True)]
+
+
+def shown(stages: list[StageStatus], tallies: dict[str, Tally], width: int) -> list[list[str]]:
+    """The words of each line: of the two of the head, and of each row."""
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(parts(stages, tallies, console))
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= width
+    return [line.split() for line in lines if "──" not in line]
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_each_row_is_one_line_with_whole_words_and_numbers(width: int) -> None:
+    assert shown(STAGES, TALLIES, width) == [
+        ["rollout", "training"],
+        ["tasks", "gather", "steps", "loss", "episodes", "failed", "reward"],
+        ["cold", "start", "60", "done", "done", "120", "done", "0.031", "60", "done", "1.000"],
+        ["round", "120", "1024", "done", "done", "63/64", "-0.031", "8192", "done", "12", "0.123"],
+        ["round", "121", "1024/1024", "waiting", "waiting", "8000/8192", "0.500"],
+        ["round", "122", "waiting", "waiting", "waiting"],
+        ["held-out-120", "250", "done", "1000", "done", "0.250"],
+    ]
+
+
+def test_a_longer_name_takes_the_room_of_the_least_needed_column() -> None:
+    stages, tallies = [*STAGES, *BENCHMARK], TALLIES | {"gaia-validation-24": Tally(660, 660, 0, None)}
+    head, row = (shown(stages, tallies, 80)[at] for at in (1, -1))
+    assert head == ["tasks", "steps", "loss", "episodes", "failed", "reward"]
+    assert row == ["gaia-validation-24", "165", "done", "660", "done"]
+    assert "gather" in shown(stages, tallies, 100)[1]
+
+
+def test_on_a_narrow_terminal_numbers_stay_whole() -> None:
+    rows = shown(STAGES, TALLIES, 60)
+    assert ["round", "120", "1024", "done", "63/64", "8192", "done", "12", "0.123"] in rows
+
+
+def test_nothing_is_said_of_failures_where_there_are_none() -> None:
+    assert "failed" not in shown(STAGES, TALLIES | {"round 120": Tally(8192, 8192, 0, 0.1234)}, 80)[1]
