@@ -59,7 +59,7 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
     """
 
     def write(temporary: Path | None) -> None:
-        # Megatron would spawn a process to pass on what was written. It imports torch, and the TERM of a preemption, which
+        # Megatron would spawn a process to pass on what was written. It imports torch, and TERM at a preemption, which
         # Slurm sends to all processes, would end it and the save. Only this process asks for the results.
         filesystem_async._results_queue = SimpleQueue()
         content = {name: value for name, value in _layout().items() if name != "dp_cp_group"}
