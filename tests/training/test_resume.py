@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -64,6 +65,8 @@ def begin(run: RunDir) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "aworld", "train", str(run.root), "--round", "0"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
     )
 
 
@@ -99,12 +102,15 @@ def finish(run: RunDir, trained: RunDir) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("number", "whom"),
-    [(signal.SIGUSR1, "parent"), (signal.SIGUSR2, "one rank"), (signal.SIGTERM, "parent"), (signal.SIGTERM, "all")],
+    [
+        *((signal.SIGUSR1, "parent"), (signal.SIGUSR2, "one rank"), (signal.SIGTERM, "parent")),
+        *((signal.SIGTERM, "all"), (signal.SIGINT, "all")),
+    ],
 )
 def test_a_signal_saves_the_step_and_the_training_goes_on(
     again: RunDir, trained: RunDir, number: signal.Signals, whom: str
 ) -> None:
-    """`all`, as in a preemption, are also the processes that write for the ranks, in the middle of it."""
+    """`all`, as in a preemption or by Ctrl-C, are also the processes that write for the ranks, in the middle of it."""
     if whom == "all":
         configure(again, ("save_seconds: 600.0", "save_seconds: 0.0"))
     trainer = begin(again)

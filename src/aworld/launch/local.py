@@ -36,16 +36,17 @@ def pipeline(config: Config, console: Console) -> RunDir:
         InfrastructureError: a job was started `max_restarts` times in a row without getting anywhere, or another
             launcher is at work on this run.
     """
-    sandbox = choose(config.site.sandbox, config.site.images.environment)
-    left_open = "; ".join(sandbox.gaps) or "nothing known"
-    console.print(f"tools run in {sandbox.name}; left open: {left_open}", highlight=False)
-    console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
-    console.print(f"a line tells when a part is over; aworld status {RunDir.of(config).root} shows what is under way")
     from aworld.evaluation.report import report  # importing matplotlib takes half a second
 
+    sandbox = choose(config.site.sandbox, config.site.images.environment)
+    if not RunDir.of(config).config.exists():
+        console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
     run, source = prepare(config)
     workloads = schedule(config, run, source)
     with sole_holder(run.lock(LAUNCHER)):
+        left_open = "; ".join(sandbox.gaps) or "nothing known"
+        console.print(f"tools run in {sandbox.name}; left open: {left_open}", highlight=False)
+        console.print(f"a line tells when a part is over; aworld status {run.root} shows what is under way")
         _keep_up(config, run, workloads, console)
     report(config, run)
     return run

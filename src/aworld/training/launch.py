@@ -23,8 +23,11 @@ FIRST_PORT = 20000  # of the rendezvous under srun; job and restart are added, s
 def launch(config: Config, run: RunDir, round_: int | None) -> int:
     """Run `python -m aworld.training.rank` in the site's ranks; returns the exit code of the first failure.
 
-    USR1, USR2 and TERM are passed on to the ranks, which save and end.
+    USR1, USR2 and TERM are passed on to the ranks, which save and end. So is Ctrl-C, as TERM: of itself it is deaf to it,
+    and so are they.
     """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a launcher wants its jobs to ignore it
+        signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))
     made = run.policy(config.pipeline.rounds if round_ is None else round_)
     if is_complete(made) and not damaged(made):
         print(f"{made} is there already")
@@ -92,6 +95,7 @@ def _all(config: Config, command: list[str]) -> int:
             rdzv_endpoint="localhost:0",
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=logs),
+            signals_to_handle="SIGTERM",
         )
         notice = Notice(lambda: _tell(psutil.Process().children(recursive=True), notice))
         try:

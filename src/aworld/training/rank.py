@@ -1,6 +1,7 @@
 """One rank of the trainer, under torchrun or srun: `python -m aworld.training.rank RUN [--round R]`."""
 
 import argparse
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -11,8 +12,8 @@ from aworld.imports import enter_without_running, without_collecting
 from aworld.processes import Notice, die_with_parent, die_with_starter
 from aworld.rundir import RunDir
 
-# Megatron's checkpoint writer spawns a process, which imports this module again, unless it is called __main__.
 die_with_parent()
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the launcher passes it on as TERM
 
 
 def main() -> None:
