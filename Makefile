@@ -15,7 +15,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
-	@sed 's/^/  /' tests/minutes.toml
+	@awk -F ' *= *' '/^\[/ {gsub(/[][]| *#.*/, ""); printf "  minutes of %s:", $$0} /=/ {gsub(/"/, ""); printf "  %s %s", $$1, $$2} /^$$/ {print ""} END {print ""}' tests/minutes.toml
 
 $(VENV)/.installed: tools/install.sh pyproject.toml requirements-cpu.lock
 	@PYTHON=$(PYTHON) VENV=$(VENV) sh tools/install.sh

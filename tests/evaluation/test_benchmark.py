@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+import shutil
 import threading
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from aworld.config import Config
 from aworld.errors import InputError
 from aworld.evaluation import benchmark, figures
 from aworld.rundir import RunDir, publish_json, publish_text
+from aworld.tasks.task import TaskSource
 from aworld.trajectories.episode import Episode, Turn
 from aworld.trajectories.journal import Journal
 
@@ -332,6 +334,23 @@ def test_the_runs_own_tasks_are_reported_like_any_benchmark(tmp_path: Path, caps
     assert "held-out-24/TASK/ATTEMPT: 6 episodes" in capsys.readouterr().out
 
 
+def test_tasks_that_are_refused_fix_nothing(run: RunDir, gaia: Path) -> None:
+    def refuse(source: TaskSource) -> None:
+        raise InputError("no corpus")
+
+    with pytest.raises(InputError, match="no corpus"):
+        benchmark.begin(wanted(gaia), run, "other", 3, check=refuse)
+    assert not run.benchmark("other").exists() and not run.evaluation("other", 3).exists()
+
+
+def test_data_that_was_moved_away_hides_its_benchmark_alone(run: RunDir, gaia: Path) -> None:
+    from aworld.launch.status import begun
+
+    shutil.rmtree(gaia)
+    workloads, (said,) = begun(run)
+    assert workloads == [] and said.startswith(f"{NAME} is left out: ")
+
+
 def test_more_attempts_may_be_asked_for_later(run: RunDir, gaia: Path) -> None:
     from aworld.launch.status import on_benchmark
 
@@ -425,5 +444,5 @@ def test_a_person_finds_its_episodes_and_where_it_is(run: RunDir, capsys: pytest
     assert "answer '7' · reward 1" in capsys.readouterr().out
     with pytest.raises(InputError, match=f"no episode {NAME}-4/d/9"):
         show(run, f"{NAME}-4/d/9", console)
-    begun = {workload.name: len(workload.left) for workload in begun(run)}
+    begun = {workload.name: len(workload.left) for workload in begun(run)[0]}
     assert begun == {f"{NAME}-0": 5, f"{NAME}-3": 5, f"{NAME}-4": 5}  # no unit was marked done

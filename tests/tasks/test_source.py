@@ -1,9 +1,12 @@
 """What a source may be told, and what its tasks may be called."""
 
+from pathlib import Path
+
 import pytest
 
 from aworld import config as configuration
 from aworld import tasks
+from aworld.config import Tasks
 from aworld.errors import InputError
 from aworld.tasks.task import Task
 
@@ -67,3 +70,19 @@ def test_the_longest_id_is_the_trajectory_files() -> None:
     from aworld.trajectories.file import COLUMNS
 
     assert COLUMNS["task_id"].itemsize == tasks.LONGEST_ID
+
+
+@pytest.mark.parametrize("where", ["source", "tasks"])
+def test_a_module_of_a_users_that_fails_is_bad_input(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One as anybody would write it, which does not ask whether its file is there."""
+    code = "from pathlib import Path\nUSES = ('path',)\nclass Mine:\n    corpus = None\n"
+    code += "    def __init__(self, path):\n        self.path = path\n"
+    code += "    def tasks(self, split):\n        yield Path(self.path).read_text()\n"
+    made = "Mine(config.path)" if where == "tasks" else "Mine(Path(config.path).read_text())"
+    (tmp_path / "own_list.py").write_text(f"{code}def source(config, folder):\n    return {made}\n")
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
+    config = Tasks(source="own_list", path=str(tmp_path / "none.jsonl"))
+    with pytest.raises(InputError, match=r"own_list\.py: FileNotFoundError: .*none\.jsonl'; mend tasks.path, or that"):
+        tasks.make_source(config, tmp_path / "tasks").tasks("held_out")

@@ -47,6 +47,7 @@ def begin(
     version: int,
     tasks: str = "",
     provenance: Callable[[], dict[str, str]] = dict,
+    check: Callable[[TaskSource], None] = lambda source: None,
 ) -> None:
     """Fix the benchmark's configuration, so that every worker, today and after a resume, asks the same of a policy.
 
@@ -55,6 +56,7 @@ def begin(
     Args:
         tasks: the NAME of `tasks=NAME`, if that was said.
         provenance: called when the benchmark is new, for the commit and the versions of what runs.
+        check: refuses tasks that cannot be played, before anything is fixed.
 
     Raises:
         InputError: it was played with another one, or its tasks cannot be had.
@@ -70,7 +72,7 @@ def begin(
             shutil.rmtree(path.parent / "tasks", ignore_errors=True)
     else:
         kept, changes = {"tasks": tasks, **provenance()}, {}
-    make_source(config.tasks, path.parent / "tasks")
+    check(make_source(config.tasks, path.parent / "tasks"))
     if ATTEMPTS in changes:
         reopen(run, name)
     run.evaluation(name, version).mkdir(parents=True, exist_ok=True)

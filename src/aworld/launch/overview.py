@@ -26,7 +26,7 @@ FINISHED, UNDER_WAY, STOPPED = 0, 10, 11
 
 def show_status(config: Config, run: RunDir, console: Console) -> int:
     """Print where the run is; returns the exit code that says so."""
-    picture, code = _picture(config, run, _workloads(config, run), console)
+    picture, code = _picture(config, run, *_workloads(config, run), console)
     console.print(picture)
     return code
 
@@ -35,25 +35,29 @@ def watch(config: Config, run: RunDir, console: Console, every: float) -> int:
     """Show it until the run is finished or stops; returns the exit code that says which."""
     if config.site.executor == "slurm" and every < min(POLITE_SECONDS, config.site.poll_seconds):
         console.print(f"[yellow]every {every:g} s: Slurm is shared; ask it every {POLITE_SECONDS:g} s at most[/]")
-    workloads = _workloads(config, run)
+    workloads, unreadable = _workloads(config, run)
     with Live(console=console, auto_refresh=False) as live:
-        picture, code = _picture(config, run, workloads, console)
+        picture, code = _picture(config, run, workloads, unreadable, console)
         while code == UNDER_WAY:
             live.update(picture, refresh=True)
             time.sleep(every)
             try:
-                picture, code = _picture(config, run, workloads, console)
+                picture, code = _picture(config, run, workloads, unreadable, console)
             except InfrastructureError as reason:  # it answered before, and will again
                 picture = Group(f"{reason}; looking again in {every:g} s")
         live.update(picture, refresh=True)
     return code
 
 
-def _workloads(config: Config, run: RunDir) -> list[Workload]:
-    return [*schedule(config, run, make_source(config.tasks, run.tasks)), *begun(run)]
+def _workloads(config: Config, run: RunDir) -> tuple[list[Workload], list[str]]:
+    """All that there is to play, and what cannot be shown."""
+    workloads, unreadable = begun(run)
+    return [*schedule(config, run, make_source(config.tasks, run.tasks)), *workloads], unreadable
 
 
-def _picture(config: Config, run: RunDir, workloads: list[Workload], console: Console) -> tuple[Group, int]:
+def _picture(
+    config: Config, run: RunDir, workloads: list[Workload], unreadable: list[str], console: Console
+) -> tuple[Group, int]:
     on_slurm = config.site.executor == "slurm"
     queued = slurm.queue(run) if on_slurm else []
     held = [each for each in queued if each.is_held]
@@ -71,7 +75,9 @@ def _picture(config: Config, run: RunDir, workloads: list[Workload], console: Co
     end = estimated_end(config, run) if code == UNDER_WAY else None
     verdict = words[code] + (f", the last policy about {datetime.fromtimestamp(end):%d %B %H:%M}" if end else "")
     notes = [f"Slurm holds job {each.submission.job} ({each.submission.stage}): {each.reason}" for each in held]
-    said = (Text(printable(line)) for line in (*notes, verdict))  # [ and ] of Slurm's words and of paths are no markup
+    said = (
+        Text(printable(line)) for line in (*unreadable, *notes, verdict)
+    )  # [ and ] of Slurm's words and of paths are no markup
     picture: list[RenderableType] = [Text(printable(str(run.root))), Text(), parts(stages, tallies, console), Text()]
     picture += [_jobs(run, jobs), Text()] if jobs else []
     return Group(*picture, *said), code

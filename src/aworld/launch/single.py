@@ -66,9 +66,9 @@ def launch_stage(kind: str, text: str | None) -> int:
         else:
             check(config)
         if tasks and not arguments.dry_run:
-            made_by = partial(provenance, config)
-            benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words), made_by)
-        if kind == "evaluate":
+            made_by, check_tasks = partial(provenance, config), partial(check_held_out, config)
+            benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words), made_by, check_tasks)
+        elif kind == "evaluate":
             with opened(config, run.benchmark(tasks).parent / "tasks" if tasks else run.tasks) as source:
                 check_held_out(config, source)
         if kind == "evaluate" and not arguments.dry_run:

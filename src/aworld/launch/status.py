@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from aworld.config import Config
+from aworld.errors import InputError
 from aworld.evaluation import benchmark
 from aworld.rollout.claims import Claims
 from aworld.rollout.workload import Workload, evaluation_workload, schedule
@@ -60,13 +61,16 @@ def on_benchmark(run: RunDir, name: str, version: int) -> Workload:
     return evaluation_workload(config, run, source, version, name)
 
 
-def begun(run: RunDir) -> list[Workload]:
-    """Every benchmark's, of every policy that was evaluated on it."""
-    return [
-        on_benchmark(run, path.parent.name, int(folder.name))
-        for path in sorted((run.root / "evals").glob("*/config.yaml"))
-        for folder in numbered(path.parent)
-    ]
+def begun(run: RunDir) -> tuple[list[Workload], list[str]]:
+    """Every benchmark's, of every policy evaluated on it; and why the tasks of some cannot be read any more."""
+    workloads, unreadable = [], []
+    for path in sorted((run.root / "evals").glob("*/config.yaml")):
+        name = path.parent.name
+        try:
+            workloads += [on_benchmark(run, name, int(folder.name)) for folder in numbered(path.parent)]
+        except InputError as reason:
+            unreadable.append(f"{name} is left out: {reason}")
+    return workloads, unreadable
 
 
 def never_played(run: RunDir, workload: Workload) -> bool:

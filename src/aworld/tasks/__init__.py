@@ -5,14 +5,15 @@ Its `USES` names the settings below `tasks` that it reads; one that it does not 
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
-from dataclasses import MISSING, fields
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import ModuleType
 
 from aworld import config as schema
-from aworld.errors import InputError
-from aworld.tasks.task import Task, TaskSource
+from aworld.errors import AWorldError, InputError, disk_full, forbidden
+from aworld.tasks.task import Program, Task, TaskSource
 
 HELPERS = ("task", "scoring", "judge", "prefetch", "gym_score")
 LONGEST_ID = 128  # bytes in UTF-8, in the table of a trajectory file
@@ -22,10 +23,43 @@ def make_source(config: schema.Tasks, folder: Path) -> TaskSource:
     """The task source that `config.source` names; a generated one writes into `folder`.
 
     Raises:
-        InputError: no source of that name.
+        InputError: no source of that name, or its tasks cannot be read; `tasks` of the source raises it as well.
     """
-    source: TaskSource = _module(config).source(config, folder)
-    return source
+    module = _module(config)
+    with _read_by(module):
+        source: TaskSource = module.source(config, folder)
+        return _Readable(module, source, source.corpus)
+
+
+@dataclass
+class _Readable:
+    """A source whose failures to read its tasks are bad input: data moves, and modules of users are not all careful."""
+
+    module: ModuleType
+    source: TaskSource
+    corpus: Path | None
+
+    def tasks(self, split: str) -> Iterable[Task]:
+        with _read_by(self.module):
+            return list(self.source.tasks(split))
+
+    def score(self, answer: str | None, task: Task) -> float | Program:
+        return self.source.score(answer, task)
+
+
+@contextmanager
+def _read_by(module: ModuleType) -> Iterator[None]:
+    try:
+        yield
+    except AWorldError:
+        raise
+    except Exception as error:
+        if disk_full(error) or forbidden(error):
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"the tasks cannot be read by {module.__file__}: {reason}; mend tasks.path, or that"
+        ) from error
 
 
 def check(config: schema.Tasks) -> None:

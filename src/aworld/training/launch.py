@@ -23,8 +23,8 @@ FIRST_PORT = 20000  # of the rendezvous under srun; job and restart are added, s
 def launch(config: Config, run: RunDir, round_: int | None) -> int:
     """Run `python -m aworld.training.rank` in the site's ranks; returns the exit code of the first failure.
 
-    USR1, USR2 and TERM are passed on to the ranks, which save and end. So is Ctrl-C, as TERM: of itself it is deaf to it,
-    and so are they.
+    USR1, USR2 and TERM are passed on to the ranks, which save and end. So is Ctrl-C, as TERM; the ranks
+    themselves ignore it.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a launcher wants its jobs to ignore it
         signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))
