@@ -1,5 +1,6 @@
 """What a source may be told, and what its tasks may be called."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,19 @@ def test_a_module_of_a_users_that_fails_is_bad_input(
     config = Tasks(source="own_list", path=str(tmp_path / "none.jsonl"))
     with pytest.raises(InputError, match=r"own_list\.py: FileNotFoundError: .*none\.jsonl'; mend tasks.path, or that"):
         tasks.make_source(config, tmp_path / "tasks").tasks("held_out")
+
+
+def test_the_module_of_the_docs_is_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (configuration.CONFIGS.parent / "docs" / "add-a-benchmark.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (row,) = re.findall(r"`({\"id\".*?})`", page)
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "q.jsonl").write_text(row + "\n")
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
+    config = Tasks(source="mine", path=str(tmp_path / "q.jsonl"))
+    tasks.check(config)
+    made = tasks.make_source(config, tmp_path / "tasks")
+    (task,) = made.tasks("held_out")
+    assert (task.question, made.score("42.0", task), made.score("41", task)) == ("What is 6*7?", 1.0, 0.0)
+    with pytest.raises(InputError, match="no such file; set it to your JSONL file"):
+        tasks.make_source(Tasks(source="mine", path="none"), tmp_path)
