@@ -91,7 +91,8 @@ def sole_holder(path: Path) -> Iterator[None]:
     """
     with try_to_hold(path) as is_ours:
         if not is_ours:
-            raise InfrastructureError(f"{holder(path)} is already doing this work ({path}); wait for it, or end it")
+            mend = f"wait for it, or end it: aworld cancel {path.parent.parent}"
+            raise InfrastructureError(f"{holder(path)} is already doing this work ({path}); {mend}")
         yield
 
 

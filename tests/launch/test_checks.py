@@ -47,7 +47,7 @@ def dry(config: Config) -> str:
             "agent.members.a.endpoint.base_url=http://x/v1, but no model",
         ),
         ("evaluation.endpoint.model=m", "m has no base_url"),
-        ("model.path=/nowhere", "model.path=/nowhere is no HF checkpoint"),
+        ("model.path=/nowhere", "model.path=/nowhere is not there"),
         ("model.parallel.pipeline_model_parallel_size=2", "does not divide num_hidden_layers=3"),
         ("model.name=other", "were made for model=tiny, not other; choose another recipe=NAME, or insist with"),
         ("tasks.path=mine.jsonl", "tasks.source=synthetic does not use it"),
@@ -144,7 +144,9 @@ def test_a_run_that_did_not_begin_is_prepared_anew(words: list[str]) -> None:
 def test_what_a_run_is_may_not_change(words: list[str], word: str) -> None:
     begun(words)
     key, _, value = word.partition("=")
-    with pytest.raises(InputError, match=rf"was started with {key}=.*, now it is {value}; give this run another name"):
+    with pytest.raises(
+        InputError, match=rf"was started with {key}=.*, now it is {value}; leave it out, or begin another run"
+    ):
         prepare(configuration.load([*words, word]))
 
 

@@ -166,8 +166,8 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
             continue
         if not BETWEEN_ROUNDS.fullmatch(key):
             raise InputError(
-                f"{run.root} was started with {key}={was}, now it is {wanted}; give this run another name=… or remove "
-                f"{run.root}"
+                f"{run.root} was started with {key}={was}, now it is {wanted}; leave it out, or begin another run with "
+                "name=…"
             )
         if rounds and not is_complete(run.policy(rounds[-1])):
             raise InputError(

@@ -91,7 +91,7 @@ class Progress:
     def _cold_start(self, metrics: dict) -> str:
         stop_at = self.config.training.cold_start.stop_at
         repeats = metrics.get("repeats", 0.0)
-        reached = "reached" if repeats >= stop_at else "not reached: give it more tasks or epochs"
+        reached = "reached" if repeats >= stop_at else "not reached: raise training.cold_start.tasks or .epochs"
         return (
             f"the expert's reward {metrics.get('reward', 0):.3f}  "
             f"training {metrics.get('seconds', {}).get('train', 0):.1f} s in {metrics.get('steps', 0)} steps  "

@@ -73,6 +73,8 @@ def read(path: Path) -> Folder:
     Raises:
         InputError: something of it is missing, cut off, or of a type that is not read.
     """
+    if not path.is_dir():
+        raise InputError(f"model.path={path} is not there (looked in {Path.cwd()}); give the folder's full path")
     if not (path / CONFIG).is_file():
         raise InputError(f"model.path={path} is no HF checkpoint: it holds no {CONFIG}")
     if not (path / TOKENIZER).is_file():
