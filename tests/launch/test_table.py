@@ -73,3 +73,23 @@ def test_on_a_narrow_terminal_numbers_stay_whole() -> None:
 
 def test_nothing_is_said_of_failures_where_there_are_none() -> None:
     assert "failed" not in shown(STAGES, TALLIES | {"round 120": Tally(8192, 8192, 0, 0.1234)}, 80)[1]
+
+
+def test_rounds_that_wait_are_one_row_and_on_a_low_terminal_so_are_those_that_are_done() -> None:
+    stages: list[StageStatus] = []
+    for number in range(1, 25):
+        name = f"round {number}"
+        trained = StageStatus("train", name, 4, 4, True, 0.5) if number <= 17 else None
+        stages += training_round(name, 16 if number <= 17 else 0, 16, trained)
+    stages[17 * 3] = StageStatus("rollout", "round 18", 3, 16, False)
+    stages.append(StageStatus("evaluate", "held-out-24", 0, 6, False))
+    tallies = {f"round {number}": Tally(64, 64, 0, 0.25) for number in range(1, 18)}
+    first = [" ".join(row[: 2 + (row[0] == "rounds") * 2]) for row in shown(stages, tallies, 80)[2:]]
+    assert first == [*(f"round {n}" for n in range(1, 19)), "rounds 19 to 24", "held-out-24 waiting"]
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(parts(stages, tallies, console, most=14))
+    rows = [line.split() for line in capture.get().splitlines()[3:]]
+    assert rows[0] == ["rounds", "1", "to", "15", "done", "done", "done"]
+    assert [row[:2] for row in rows[1:4]] == [["round", "16"], ["round", "17"], ["round", "18"]]
+    assert rows[4] == ["rounds", "19", "to", "24", "waiting", "waiting", "waiting"] and len(rows) == 6

@@ -4,6 +4,7 @@ import re
 import time
 from collections import Counter
 from datetime import datetime
+from functools import partial
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,11 +16,12 @@ from aworld.errors import InfrastructureError, printable
 from aworld.evaluation import benchmark
 from aworld.launch import slurm
 from aworld.launch.status import StageStatus, begun, estimated_end, never_played, status, tally
-from aworld.launch.table import SLIM, parts
+from aworld.launch.table import SLIM, UNLIMITED, parts
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir, read_jsonl
 from aworld.tasks import make_source
 
+FURTHER_LINES = 10  # that `watch` has to show besides the rows of the run
 POLITE_SECONDS = 60.0  # between two questions to a Slurm that many people ask
 FINISHED, UNDER_WAY, STOPPED = 0, 10, 11
 
@@ -36,16 +38,18 @@ def watch(config: Config, run: RunDir, console: Console, every: float) -> int:
     if config.site.executor == "slurm" and every < min(POLITE_SECONDS, config.site.poll_seconds):
         console.print(f"[yellow]every {every:g} s: Slurm is shared; ask it every {POLITE_SECONDS:g} s at most[/]")
     workloads, unreadable = _workloads(config, run)
+    most = console.height - FURTHER_LINES if console.is_terminal else UNLIMITED
     with Live(console=console, auto_refresh=False) as live:
-        picture, code = _picture(config, run, workloads, unreadable, console)
+        show = partial(live.update, refresh=True) if console.is_terminal else console.print
+        picture, code = _picture(config, run, workloads, unreadable, console, most)
         while code == UNDER_WAY:
-            live.update(picture, refresh=True)
+            show(picture)
             time.sleep(every)
             try:
-                picture, code = _picture(config, run, workloads, unreadable, console)
+                picture, code = _picture(config, run, workloads, unreadable, console, most)
             except InfrastructureError as reason:  # it answered before, and will again
                 picture = Group(f"{reason}; looking again in {every:g} s")
-        live.update(picture, refresh=True)
+        show(picture)
     return code
 
 
@@ -56,7 +60,12 @@ def _workloads(config: Config, run: RunDir) -> tuple[list[Workload], list[str]]:
 
 
 def _picture(
-    config: Config, run: RunDir, workloads: list[Workload], unreadable: list[str], console: Console
+    config: Config,
+    run: RunDir,
+    workloads: list[Workload],
+    unreadable: list[str],
+    console: Console,
+    most: int = UNLIMITED,
 ) -> tuple[Group, int]:
     on_slurm = config.site.executor == "slurm"
     queued = slurm.queue(run) if on_slurm else []
@@ -78,7 +87,12 @@ def _picture(
     said = (
         Text(printable(line)) for line in (*unreadable, *notes, verdict)
     )  # [ and ] of Slurm's words and of paths are no markup
-    picture: list[RenderableType] = [Text(printable(str(run.root))), Text(), parts(stages, tallies, console), Text()]
+    picture: list[RenderableType] = [
+        Text(printable(str(run.root))),
+        Text(),
+        parts(stages, tallies, console, most),
+        Text(),
+    ]
     picture += [_jobs(run, jobs), Text()] if jobs else []
     return Group(*picture, *said), code
 
