@@ -85,7 +85,9 @@ def test_a_module_of_a_users_that_fails_is_bad_input(
     (tmp_path / "own_list.py").write_text(f"{code}def source(config, folder):\n    return {made}\n")
     monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
     config = Tasks(source="own_list", path=str(tmp_path / "none.jsonl"))
-    with pytest.raises(InputError, match=r"own_list\.py: FileNotFoundError: .*none\.jsonl'; mend tasks.path, or that"):
+    with pytest.raises(
+        InputError, match=r"own_list\.py: FileNotFoundError: .*none\.jsonl'; mend tasks.path, or the module"
+    ):
         tasks.make_source(config, tmp_path / "tasks").tasks("held_out")
 
 

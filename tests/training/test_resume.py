@@ -110,7 +110,7 @@ def finish(run: RunDir, trained: RunDir) -> subprocess.CompletedProcess[str]:
 def test_a_signal_saves_the_step_and_the_training_goes_on(
     again: RunDir, trained: RunDir, number: signal.Signals, whom: str
 ) -> None:
-    """`all`, as in a preemption or by Ctrl-C, are also the processes that write for the ranks, in the middle of it."""
+    """`all`: every process hears it, as at a preemption or Ctrl-C, while a checkpoint is being written."""
     if whom == "all":
         configure(again, ("save_seconds: 600.0", "save_seconds: 0.0"))
     trainer = begin(again)

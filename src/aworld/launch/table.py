@@ -41,7 +41,7 @@ def parts(stages: list[StageStatus], tallies: Mapping[str, Tally], console: Cons
 
 
 def _folded(groups: list[Part], is_so: Callable[[StageStatus], bool], recent: int) -> list[Part]:
-    """Rounds in a row of which all stages are so as one part, but for the `recent` last of them."""
+    """Neighbouring rounds become one part where `is_so` holds for all their stages; the last `recent` stay apart."""
     folded: list[Part] = []
     for are_so, some in groupby(groups, lambda group: group[0].startswith("round ") and all(map(is_so, group[1]))):
         alike = list(some)

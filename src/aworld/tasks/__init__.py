@@ -33,7 +33,7 @@ def make_source(config: schema.Tasks, folder: Path) -> TaskSource:
 
 @dataclass
 class _Readable:
-    """A source whose failures to read its tasks are bad input: data moves, and modules of users are not all careful."""
+    """A source that raises InputError where it cannot read its tasks: data moves, and a module may not check."""
 
     module: ModuleType
     source: TaskSource
@@ -58,7 +58,7 @@ def _read_by(module: ModuleType) -> Iterator[None]:
             raise
         reason = f"{type(error).__name__}: {error}"
         raise InputError(
-            f"the tasks cannot be read by {module.__file__}: {reason}; mend tasks.path, or that"
+            f"the tasks cannot be read by {module.__file__}: {reason}; mend tasks.path, or the module"
         ) from error
 
 
