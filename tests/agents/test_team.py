@@ -1,17 +1,27 @@
 """Several agents with one policy, in a real environment: who says what, and whose tokens are whose."""
 
+import asyncio
 import json
+import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from players import CONFIG, Recording, call, owners, team
+from players import CONFIG, TASK, Recording, call, owners, team
 
 from aworld.agents.chat import ChatFormat
+from aworld.agents.protocols import Completion, Observation, Sampling
+from aworld.agents.record import UNFINISHED
+from aworld.agents.scripted import ScriptedPolicy
+from aworld.agents.team import Team
+from aworld.agents.tokens import PolicySpeaker
 from aworld.config import Endpoint, Member
 from aworld.errors import InputError
+from aworld.evaluation.trace import spans
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.file import from_episodes
 
@@ -72,6 +82,97 @@ def test_an_agent_that_is_asked_twice_starts_anew(play: Play, script: Script) ->
     assert [turn.text for turn in episode.turns if turn.tool] == ["1", "2"]
     assert len({tuple(prompt) for prompt, _ in policy.asked[1:3]}) == 1
     assert sum(episode.mask) == sum(len(said.token_ids) for said in policy.said)
+
+
+class Choir(ScriptedPolicy):
+    """Each agent says its own plan; two that are asked in one turn speak only once both were asked.
+
+    `slow` is a word of the prompt of the one that takes longer.
+    """
+
+    def __init__(self, chat: ChatFormat, plans: dict[str, list[str]], slow: str):
+        self._chat, self._slow, self._both = chat, slow, asyncio.Barrier(2)
+        self._plans = {name: ScriptedPolicy(chat, plan) for name, plan in plans.items()}
+
+    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
+        prompt = self._chat.decode(prompt_ids)
+        name = next(name for name in self._plans if f"You are {name}." in prompt)
+        if name != "solver":
+            await self._both.wait()
+            await asyncio.sleep(0.2 if name == self._slow else 0)
+        return await self._plans[name].generate(prompt_ids, sampling)
+
+
+COUPLE = {
+    "solver": Member("You are solver.", asks=["left", "right"]),
+    "left": Member("You are left."),
+    "right": Member("You are right."),
+}
+BOTH = call("ask_left", question="?") + call("ask_right", question="?")
+
+
+def test_those_who_are_asked_in_one_turn_work_at_the_same_time_and_speed_changes_nothing(
+    chat: ChatFormat, play: Play
+) -> None:
+    plans = {
+        "solver": [BOTH, "<answer>LR</answer>"],
+        "left": [call("python", code="1"), "<answer>L</answer>"],
+        "right": [call("python", code="2"), "<answer>R</answer>"],
+    }
+    policies = [Recording(Choir(chat, plans, slow)) for slow in ("left", "right")]
+    one, other = (play(policy, team(COUPLE), 4000) for policy in policies)
+    assert (one.status, one.answer, owners(one)) == ("answered", "LR", ["solver", "left", "right"])
+    assert (one.token_ids, one.mask, one.logprobs, one.contexts) == (
+        *(other.token_ids, other.mask, other.logprobs),
+        other.contexts,
+    )
+    seeds = [{(tuple(prompt), sampling.seed) for prompt, sampling in policy.asked} for policy in policies]
+    assert seeds[0] == seeds[1] and len(seeds[0]) == 6
+    assert [context.asked_by for context in one.contexts] == [None, 0, 0]
+    for episode, first in ((one, "ask_right"), (other, "ask_left")):
+        assert next(turn.tool for turn in episode.turns if turn.tool not in (None, "python")) == first
+        inside = [(span.depth, span.name) for span in spans(episode) if span.kind != "model"]
+        assert sorted(inside[2:]) == sorted(
+            [(2, "ask_left"), (3, "left"), (4, "python"), (2, "ask_right"), (3, "right"), (4, "python")]
+        )
+        for name in ("left", "right"):
+            assert inside[inside.index((2, f"ask_{name}")) + 1] == (3, name)
+
+
+def test_a_failure_of_one_ends_those_who_work_at_the_same_time(chat: ChatFormat, play: Play) -> None:
+    plans = {"solver": [BOTH], "left": [], "right": ["<answer>R</answer>"]}  # left's script has no turn
+    episode = play(Choir(chat, plans, slow="right"), team(COUPLE), 4000)
+    assert episode.status == "infra_error" and "no more turns" in episode.error
+    texts = {turn.tool: turn.text for turn in episode.turns if turn.tool}
+    assert texts["ask_right"] == UNFINISHED and texts["ask_left"].startswith("error: the script has no more turns")
+
+
+def test_calls_that_share_no_state_run_at_the_same_time_and_the_others_alone(chat: ChatFormat, script: Script) -> None:
+    class World:
+        """`look` returns once two look at the same time."""
+
+        independent = ("look",)
+
+        def __init__(self) -> None:
+            self.tools = [{"type": "function", "function": {"name": n, "parameters": {}}} for n in ("look", "touch")]
+            self.both, self.made, self.at_work = asyncio.Barrier(2), [], 0
+
+        async def call(self, name: str, arguments: dict[str, Any]) -> Observation:
+            self.made.append(name)
+            self.at_work += 1
+            assert name == "look" or self.at_work == 1
+            await (self.both.wait() if name == "look" else asyncio.sleep(0.01))
+            self.at_work -= 1
+            return Observation(f"{name} {arguments['n']}", False, 0.0)
+
+    calls = [call(name, n=str(n)) for n, name in enumerate(["touch", "look", "look", "touch", "look", "look"])]
+    policy, world = script("".join(calls), "<answer>42</answer>"), World()
+    config = replace(CONFIG, max_turns=12)
+    played = Team(config, PolicySpeaker(policy, chat, config, 4000)).run(TASK, world, round=1, attempt=0, seed=3)
+    episode = asyncio.run(asyncio.wait_for(played, 20))
+    assert episode.answer == "42" and world.made == ["touch", "look", "look", "touch", "look", "look"]
+    read = re.findall(r"(?:touch|look) \d", chat.decode(policy.asked[1][0]))
+    assert read == ["touch 0", "look 1", "look 2", "touch 3", "look 4", "look 5"]
 
 
 def test_a_question_is_handed_over_for_good(chat: ChatFormat, play: Play, script: Script) -> None:

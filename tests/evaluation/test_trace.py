@@ -33,7 +33,7 @@ def with_a_colleague() -> Episode:
         Turn("prompt", "go on", began=3.0, context=2),
         Turn("assistant", "<answer>4</answer>", seconds=0.125, began=3.0, context=2),
     ]
-    contexts = [Context("solver"), Context("checker"), Context("writer")]
+    contexts = [Context("solver"), Context("checker", asked_by=0), Context("writer")]
     return replace(episode(0), turns=turns, contexts=contexts)
 
 

@@ -11,7 +11,7 @@ import pytest
 from guest import NAME, Model, begin, call, made_up_copy, prepare, python, records, worker
 
 from aworld.agents.endpoint import TRIES
-from aworld.agents.loop import turn_seed
+from aworld.agents.work import turn_seed
 from aworld.evaluation import benchmark
 from aworld.launch.status import on_benchmark
 from aworld.rundir import RunDir
@@ -128,4 +128,4 @@ def test_a_killed_evaluation_goes_on_and_asks_nothing_twice(prepared: RunDir, tm
     found = records(run)
     assert list(map(outcome, found)) == list(map(outcome, expected))  # one record each
     assert len(asked) == 2 * (len(found) - len(recorded))
-    assert not asked & {turn_seed(episode.seed, turn) for episode in recorded for turn in range(2)}
+    assert not asked & {turn_seed(episode.seed, (0,), turn) for episode in recorded for turn in range(2)}

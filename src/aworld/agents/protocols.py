@@ -1,5 +1,6 @@
 """The two seams an agent stands between: the policy that speaks and the environment that answers."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -146,8 +147,15 @@ class Environment(Protocol):
     """The world of one episode: some tools, and a call that always returns within its time limit.
 
     A failing tool is an Observation with is_error; InfrastructureError says that the world itself is gone.
+
+    Attributes:
+        tools: OpenAI-style {"type": "function", "function": {name, description, parameters}}.
+        independent: names of the tools that share no state: calls to them may run at the same time.
     """
 
-    tools: list[dict[str, Any]]  # OpenAI-style {"type": "function", "function": {name, description, parameters}}
+    tools: list[dict[str, Any]]
+
+    @property
+    def independent(self) -> Collection[str]: ...
 
     async def call(self, name: str, arguments: dict[str, Any]) -> Observation: ...

@@ -4,13 +4,14 @@ import asyncio
 
 from aworld import config as schema
 from aworld.agents.endpoint import EndpointSpeaker
-from aworld.agents.loop import Agent, Outcome, Record, Tools
-from aworld.agents.messages import Exchange
+from aworld.agents.loop import Agent, ask
 from aworld.agents.protocols import Environment, Speaker
-from aworld.agents.roles import TOOLS, USER, check, members, order
-from aworld.errors import AWorldError, InfrastructureError
+from aworld.agents.record import Record
+from aworld.agents.roles import check, members, order
+from aworld.agents.work import Outcome, Question
+from aworld.errors import InfrastructureError
 from aworld.tasks.task import Task
-from aworld.trajectories.episode import Context, Episode, Status
+from aworld.trajectories.episode import Episode, Status
 
 
 def asked(task: Task) -> str:
@@ -51,26 +52,22 @@ class Team:
             status, error = "timeout", f"not finished within {self.config.episode_seconds:g} s"
         except InfrastructureError as failure:
             status, error = "infra_error", str(failure)
-        record.cut()
-        contexts, start = [], 0
-        for name, talk in record.contexts:
-            contexts.append(Context(name, start))
-            start += len(talk.token_ids)
+        talks, contexts, turns = record.in_order()
         return Episode(
             round=round,
             task_id=task.task_id,
             attempt=attempt,
             level=task.level,
             question=task.question,
-            token_ids=[token for _, talk in record.contexts for token in talk.token_ids],
-            mask=[bit for _, talk in record.contexts for bit in talk.mask],
-            logprobs=[logprob for _, talk in record.contexts for logprob in talk.logprobs],
-            turns=record.turns,
+            token_ids=[token for talk in talks for token in talk.token_ids],
+            mask=[bit for talk in talks for bit in talk.mask],
+            logprobs=[logprob for talk in talks for logprob in talk.logprobs],
+            turns=turns,
             answer=outcome.answer,
             reward=0.0,
             status=status,
             seconds={**record.seconds, "total": record.now},
-            policy_version=max((talk.policy_version for _, talk in record.contexts), default=-1),
+            policy_version=max((talk.policy_version for talk in talks), default=-1),
             seed=seed,
             sampling=self.policy.sampling | {"completion_tokens": record.sampled},
             error=error,
@@ -83,20 +80,15 @@ class Team:
         Raises:
             InfrastructureError: a model or the environment is gone.
         """
-        agents = {
-            name: Agent(name, self.config, speaker, environment.tools, record)
-            for name, speaker in self.speakers.items()
-        }
-        exchange = Exchange({**agents, TOOLS: Tools(environment, record)})
-        question = asked(task)
+        agents: dict[str, Agent] = {}
+        for name, speaker in self.speakers.items():
+            agents[name] = Agent(name, self.config, speaker, environment, record, agents)
+        text, names = asked(task), order(self.config)
         outcome = Outcome("no_answer", None, "")
-        for name in order(self.config):
+        for number, name in enumerate(names):
             if limit := record.spent:  # what those before the last one said is not the answer
                 return Outcome(limit, None, outcome.said)
-            exchange.send("task", USER, name, question)
-            message = await exchange.deliver(USER)
-            if isinstance(message.content, AWorldError):
-                raise message.content
-            outcome = message.content
-            question += f"\n\n{name}: {outcome.answer or outcome.said or 'no answer'}"
+            question = Question(text, (number,), is_last=name == names[-1])
+            outcome = await ask(agents, name, question)
+            text += f"\n\n{name}: {outcome.answer or outcome.said or 'no answer'}"
         return outcome

@@ -94,6 +94,7 @@ class Outside:
     ):
         self.names = {tool["function"]["name"] for tool in tools}
         self.remembers = server.remembers
+        self.in_turn = asyncio.Lock()  # held during a call: one that fails may cost its server
         self.history: Calls = []  # calls that the answers to later ones depend on
         self._server, self._config, self._scratch, self._home = server, config, scratch, home
         self._limits = replace(config, processes=PROCESSES)

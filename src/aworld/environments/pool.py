@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +52,10 @@ class Slot:
     @property
     def broken(self) -> bool:
         return any(server.toolbox.broken for server in self.servers)
+
+    @property
+    def independent(self) -> Collection[str]:
+        return self.web.names if self.web else ()
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
         """Call a tool. After a call that broke a server, the next one finds a new server on the same scratch."""

@@ -43,8 +43,15 @@ class WebTools:
         ]
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
-        """Answer from the cache, or ask, and keep the answer unless something went wrong on the way to it."""
+        """Answer from the cache, or ask, and keep the answer unless something went wrong on the way to it.
+
+        Calls to different servers may run at the same time; those to one server wait for each other.
+        """
         server = next(server for server in self._servers if name in server.names)
+        async with server.in_turn:
+            return await self._call(server, name, arguments)
+
+    async def _call(self, server: Outside, name: str, arguments: Mapping[str, Any]) -> Observation:
         if self._cache is None:
             seen, _ = await self._ask(server, name, arguments)
             return seen

@@ -43,10 +43,12 @@ class Context:
     Attributes:
         agent: the owner's name.
         start: index in the episode's `token_ids` of its first token; it ends where the next one starts.
+        asked_by: index of the context whose agent asked this one; None: the user did.
     """
 
     agent: str
     start: int = 0
+    asked_by: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Episode:
         seed: from which each turn's sampling seed is derived.
         sampling: the sampling parameters.
         error: why, for `infra_error` and `timeout`.
-        contexts: in the order they began.
+        contexts: in the order in which they would begin if nothing ran at the same time.
     """
 
     round: int
