@@ -207,6 +207,7 @@ def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint
 def test_a_vllm_that_hangs_is_started_again_and_the_episode_has_another_try(config, checkpoint, tmp_path, monkeypatch):
     class Nothing:
         tools: ClassVar[list[dict[str, Any]]] = []
+        independent = ()
 
         async def call(self, name: str, arguments: dict[str, Any]) -> Observation:
             raise AssertionError(name)
