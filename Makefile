@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-APPTAINER := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/aworld/apptainer/usr/bin# by tools/apptainer.sh; a site's own comes first
+APPTAINER := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/aworld/apptainer/usr/bin# by scripts/apptainer.sh; a site's own comes first
 export PATH := $(CURDIR)/$(BIN):$(PATH):$(wildcard $(APPTAINER))
 
 # Three pytest workers on two cores: while one waits for Slurm, the others compute. A file stays with one worker, in the
@@ -17,8 +17,8 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 	@awk -F ' *= *' '/^\[/ {gsub(/[][]| *#.*/, ""); printf "  minutes of %s:", $$0} /=/ {gsub(/"/, ""); printf "  %s %s", $$1, $$2} /^$$/ {print ""} END {print ""}' tests/minutes.toml
 
-$(VENV)/.installed: tools/install.sh pyproject.toml requirements-cpu.lock
-	@PYTHON=$(PYTHON) VENV=$(VENV) sh tools/install.sh
+$(VENV)/.installed: scripts/install.sh pyproject.toml requirements-cpu.lock
+	@PYTHON=$(PYTHON) VENV=$(VENV) sh scripts/install.sh
 
 install: $(VENV)/.installed ## install everything into .venv
 
@@ -49,14 +49,14 @@ killer: $(VENV)/.installed ## whole runs on a private Slurm under a random kille
 	@$(BIN)/python benchmarks/faults.py $(ARGS)
 
 cluster-packages: ## install Slurm and Apptainer for the tests, where this user may
-	@sh tools/cluster-packages.sh
-	@bash tools/apptainer.sh
+	@sh scripts/cluster-packages.sh
+	@bash scripts/apptainer.sh
 
 tool-packages: ## install the programs that tools drive, where this user may
-	@sh tools/tool-packages.sh
+	@sh scripts/tool-packages.sh
 
 images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*) requirements-cpu.lock \
-		$(shell find src/aworld/environments/servers -name "*.py")
+		$(shell find src/aworld/tools -name "*.py")
 	@$(BIN)/python tests/environment_image.py $@
 
 cluster: $(VENV)/.installed images/environment.sif ## start a private Slurm of four virtual nodes on this machine

@@ -18,6 +18,7 @@ from minutes import TIERS, Minutes, tier
 
 from aworld import config as configuration
 from aworld.config import Config, Tasks
+from aworld.environments.sandbox import Sandbox, choose
 from aworld.errors import InputError
 from aworld.launch.prepare import texts
 from aworld.tasks.synthetic import SyntheticTasks
@@ -112,6 +113,16 @@ def torchrun() -> Callable[..., None]:
         assert done.returncode == 0, done.stderr[-4000:]
 
     return run
+
+
+@pytest.fixture(scope="session", params=["subprocess", "bubblewrap", "apptainer"])
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    """Each that works here."""
+    image = request.getfixturevalue("environment_image") if request.param == "apptainer" else ""
+    try:
+        return choose(request.param, str(image))
+    except InputError as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ def _home() -> Path:
 def no_apptainer() -> str:
     """Why no image can be run from here, with the mend; "" where it can."""
     there = shutil.which("apptainer")
-    return "" if there else "no apptainer on PATH; load its module, or install it with tools/apptainer.sh"
+    return "" if there else "no apptainer on PATH; load its module, or install it with scripts/apptainer.sh"
 
 
 def _bind(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Real sandboxes, and a loop that outlives one test so that servers can be shared."""
+"""A loop that outlives one test so that servers can be shared."""
 
 import asyncio
 import json
@@ -9,8 +9,7 @@ import pytest
 
 from aworld import config as schema
 from aworld.environments.pool import EnvironmentPool
-from aworld.environments.sandbox import Sandbox, choose
-from aworld.errors import InputError
+from aworld.environments.sandbox import Sandbox
 
 FACTS = {
     "Arden population": "The population of Arden is 512.",
@@ -24,15 +23,6 @@ FACTS = {
 def loop() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as runner:
         yield runner
-
-
-@pytest.fixture(scope="session", params=["subprocess", "bubblewrap", "apptainer"])
-def sandbox(request: pytest.FixtureRequest) -> Sandbox:
-    image = request.getfixturevalue("environment_image") if request.param == "apptainer" else ""
-    try:
-        return choose(request.param, str(image))
-    except InputError as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ from aworld.cli import main
 from aworld.environments.corpus import index
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, SubprocessSandbox
-from aworld.environments.servers.search import OPEN, Corpus
 from aworld.errors import InputError
+from aworld.tools.search import OPEN, Corpus
 
 pytestmark = pytest.mark.tools
 

@@ -13,7 +13,7 @@ from aworld import config as schema
 from aworld.environments.libraries import LIBRARIES
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox
-from aworld.environments.servers.python import RUN_CODE
+from aworld.tools.python import RUN_CODE
 
 PACKAGES = Path(__file__).parents[2] / "containers" / "environment.txt"
 USUAL = "pandas scipy.stats sympy matplotlib.pyplot networkx lxml.etree openpyxl PIL.Image requests yaml".split()

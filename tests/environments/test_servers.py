@@ -179,7 +179,7 @@ def query_server(loop: asyncio.Runner, corpus: Path, tmp_path_factory: pytest.Te
     (scratch / "up").symlink_to(folder)
     limits = schema.Environment()
     sandbox = SubprocessSandbox()
-    argv = [sandbox.python, "-m", "aworld.environments.servers", "files", "search"]
+    argv = [sandbox.python, "-m", "aworld.tools", "files", "search"]
     launch = sandbox.launch(argv, Contents(scratch, limits, env={"AWORLD_CORPUS": str(corpus)}))
     toolbox = loop.run(McpToolbox.start(launch, limits))
     yield toolbox
@@ -191,7 +191,7 @@ def test_each_server_runs_by_itself(
     loop: asyncio.Runner, sandbox: Sandbox, corpus: Path, tmp_path: Path, name: str, tool: str
 ) -> None:
     limits = schema.Environment()
-    argv = [sandbox.python, "-m", f"aworld.environments.servers.{name}"]
+    argv = [sandbox.python, "-m", f"aworld.tools.{name}"]
     launch = sandbox.launch(argv, Contents(tmp_path, limits, [corpus], {"AWORLD_CORPUS": str(corpus)}))
 
     async def tools() -> list[str]:

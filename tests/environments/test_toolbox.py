@@ -210,7 +210,7 @@ def test_a_signal_to_the_whole_job_does_not_end_a_server(sandbox: Sandbox, numbe
 
     async def story() -> str:
         config = schema.Environment(call_seconds=60.0)
-        argv = [sandbox.python, "-m", "aworld.environments.servers", "python"]
+        argv = [sandbox.python, "-m", "aworld.tools", "python"]
         toolbox = await McpToolbox.start(sandbox.launch(argv, Contents(tmp_path, config)), config)
         code = "import os, time\nopen('begun', 'w')\nwhile os.path.exists('begun'): time.sleep(0.02)\nprint('done')"
         under_way = asyncio.create_task(toolbox.call("python", {"code": code}))

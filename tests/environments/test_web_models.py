@@ -16,7 +16,7 @@ from aworld import config as schema
 from aworld.agents.protocols import Observation
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import SubprocessSandbox
-from aworld.environments.servers.result import UNANSWERED, UNREACHABLE
+from aworld.tools.common.result import UNANSWERED, UNREACHABLE
 
 pytestmark = pytest.mark.tools
 KEY = "sk-none-of-your-business"

@@ -80,14 +80,14 @@ def test_what_is_missing_or_unknown_is_one_line(name: str, words: list[str], mes
 @pytest.mark.unit
 def test_no_apptainer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InfrastructureError, match=r"no apptainer on PATH; .*tools/apptainer\.sh"):
+    with pytest.raises(InfrastructureError, match=r"no apptainer on PATH; .*scripts/apptainer\.sh"):
         images.build("vllm", ["BASE=a.sif"], tmp_path / "image.sif")
 
 
 @pytest.mark.cluster
 def test_the_image_holds_what_the_tools_need_and_no_more(environment_image: Path) -> None:
     code = """
-import aworld.environments.servers, importlib.util as u, os
+import aworld.tools, importlib.util as u, os
 assert u.find_spec("mcp") and u.find_spec("numpy") and not u.find_spec("torch")
 assert not u.find_spec("aworld.rollout") and not os.path.exists("/opt/wheels")
 """
@@ -120,5 +120,5 @@ def test_an_image_on_top_of_another_is_published_whole(environment_image: Path, 
     subprocess.run([*fetch, "-c", str(images.DEFINITIONS / "environment.txt")], check=True)
     images.build("environment", [f"BASE={environment_image}", f"WHEELS={wheels}"], image, lambda line: None)
     assert sorted(path.name for path in image.parent.iterdir()) == ["environment.sif", "environment.sif.log"]
-    run = ["apptainer", "exec", "--containall", str(image), "python3", "-m", "aworld.environments.servers", "go"]
+    run = ["apptainer", "exec", "--containall", str(image), "python3", "-m", "aworld.tools", "go"]
     assert "no tool server 'go'" in subprocess.run(run, capture_output=True, text=True, check=False).stderr

@@ -72,7 +72,7 @@ def _cgroups() -> Check:
 def _apptainer() -> Check:
     code, said = _says("apptainer", "--version")
     if code:
-        return degraded("Apptainer", "it is not on PATH", "load its module (site.setup), or: bash tools/apptainer.sh")
+        return degraded("Apptainer", "it is not on PATH", "load its module (site.setup), or: bash scripts/apptainer.sh")
     return ok("Apptainer", said)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.progress import track
 
-from aworld.environments.servers.documents import READERS, plain
-from aworld.environments.servers.result import sound
 from aworld.errors import InputError
 from aworld.rundir import publishing
+from aworld.tools.common.result import sound
+from aworld.tools.documents import READERS, plain
 
 # A full-text table finds a page by its words and its rowid alone; `names` finds one by what it is called: its name
 # (kind 0), such as its address, before its title (kind 1).

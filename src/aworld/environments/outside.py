@@ -51,7 +51,7 @@ def servers_of(config: schema.Environment) -> list[Server]:
     """
     found = []
     if config.web:
-        argv = [SubprocessSandbox().python, "-P", "-m", "aworld.environments.servers", *config.web]
+        argv = [SubprocessSandbox().python, "-P", "-m", "aworld.tools", *config.web]
         found.append(
             Server(partial(_beside, config, argv, _settings(config), True), lambda tool: tool.startswith(BROWSE))
         )

@@ -230,7 +230,7 @@ class EnvironmentPool:
 
     def _launches(self, scratch: Path) -> Iterator[tuple[Launch, list[str] | None]]:
         """The servers inside the sandbox: ours as one process, the user's own."""
-        argv = [self._sandbox.python, "-P", "-m", "aworld.environments.servers", *self._config.servers]
+        argv = [self._sandbox.python, "-P", "-m", "aworld.tools", *self._config.servers]
         # the code's own limit comes first, so that code that runs too long does not cost its server
         limits = {"call": self._config.call_seconds} | self._config.tool_seconds
         env = {f"AWORLD_{tool.upper()}_SECONDS": f"{OWN_LIMIT * seconds:g}" for tool, seconds in limits.items()}

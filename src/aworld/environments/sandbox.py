@@ -20,7 +20,7 @@ from aworld.containers import DEAF, no_apptainer
 from aworld.environments.libraries import LIBRARIES
 from aworld.errors import InputError
 
-SERVERS = Path(__file__).parent / "servers"
+TOOLS = Path(__file__).parents[1] / "tools"
 # Where this Python serves: this very aworld, also where it is not the installed one; of its libraries, the image's.
 OURS = {"PYTHONPATH": str(Path(__file__).parents[2]), "AWORLD_LIBRARIES": ":".join(LIBRARIES)}
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
@@ -132,7 +132,7 @@ class BubblewrapSandbox:
     python: str = sys.executable
 
     def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
-        runtime = {sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1]), str(SERVERS)}
+        runtime = {sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1]), str(TOOLS)}
         seen = [*sorted(runtime - {"/usr"}), *(str(path) for path in contents.read_only)]
         variables = _environment(SCRATCH, OURS | dict(contents.env))
         places = (SCRATCH, *_for_scratch(map(Path, seen)))

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from aworld import config as schema
-from aworld.environments.servers import SERVERS
 from aworld.errors import InputError
+from aworld.tools import SERVERS
 
 REMEMBERS = "python_session"
 

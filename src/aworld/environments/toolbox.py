@@ -26,8 +26,8 @@ from aworld.environments.arguments import Checker, checker
 from aworld.environments.process import ServerProcess
 from aworld.environments.remote import Remote, RemoteServer
 from aworld.environments.sandbox import Launch
-from aworld.environments.servers.result import sound
 from aworld.errors import InfrastructureError, InputError
+from aworld.tools.common.result import sound
 
 REASON_CHARS = 300
 

@@ -11,11 +11,11 @@ from typing import Any
 from aworld import config as schema
 from aworld.agents.protocols import Observation
 from aworld.environments.outside import Outside, Server
-from aworld.environments.servers import opened
-from aworld.environments.servers.result import UNANSWERED, UNREACHABLE, write_new
 from aworld.environments.toolbox import McpToolbox
 from aworld.environments.webcache import RECORD, STRICT, Answer, WebCache, key_of
 from aworld.errors import InfrastructureError
+from aworld.tools.common import opened
+from aworld.tools.common.result import UNANSWERED, UNREACHABLE, write_new
 
 FILE = "path"  # the argument that names a file of the episode: the answer depends on its content
 NOT_KEPT = (UNREACHABLE, UNANSWERED)  # what errors begin with that another try may not meet

@@ -1,0 +1,20 @@
+"""`python -m aworld.tools python files search`: several tool servers as one process over stdio."""
+
+import sys
+from importlib import import_module
+
+from aworld.tools import SERVERS
+from aworld.tools.common.server import ToolServer
+
+
+def serve(names: list[str]) -> None:
+    server = ToolServer()
+    for name in names:
+        if name not in SERVERS:
+            raise SystemExit(f"no tool server '{name}'; valid: {', '.join(SERVERS)}")
+        import_module(f"aworld.tools.{name}").add_to(server)
+    server.run()
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:])

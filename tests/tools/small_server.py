@@ -1,0 +1,38 @@
+"""A server of four tools."""
+
+import asyncio
+
+from aworld.tools.common.result import Result, made, text
+from aworld.tools.common.server import ToolServer
+
+
+async def add(left: int, right: float = 0.5, twice: bool = False) -> Result:
+    print("a library's greeting")
+    return text(str((left + right) * (2 if twice else 1)))
+
+
+async def total(numbers: tuple[float, ...] = ()) -> Result:
+    return made(str(sum(numbers)), "sum.txt")
+
+
+async def fail(reason: str = "for\nno reason") -> Result:
+    raise RuntimeError(reason)
+
+
+async def wait(seconds: float) -> Result:
+    await asyncio.sleep(seconds)
+    return text("waited")
+
+
+TOOLS = (add, total, fail, wait)
+
+
+def serve() -> None:
+    server = ToolServer()
+    for tool in TOOLS:
+        server.add_tool(tool, description=f"Does {tool.__name__}.")
+    server.run()
+
+
+if __name__ == "__main__":
+    serve()
