@@ -9,7 +9,7 @@ from aworld.tools.common import execute
 from aworld.tools.common.result import Result
 from aworld.tools.common.server import ToolServer
 
-RUN_CODE = Path(__file__).with_name("run_code.py")
+RUN_CODE = Path(execute.__file__).with_name("run_code.py")
 
 
 def interpreter() -> tuple[str | Path, ...]:
