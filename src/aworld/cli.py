@@ -17,9 +17,10 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
-from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number, training_of
+from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number
 from aworld.processes import try_to_hold
-from aworld.rundir import WHOLE, RunDir, open_run
+from aworld.rundir import HELD_OUT, RunDir, open_run
+from aworld.stages import EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 
@@ -119,50 +120,35 @@ def _rollout(arguments: argparse.Namespace) -> None:
 
     config, run, source = _open(arguments)
     number = arguments.round
-    if number is None:
-        _play(config, run, source, schedule(config, run, source), "rollout", WHOLE, arguments)
-    else:
-        makes = (f"rounds/{number:04d}",)
-        workloads = [round_workload(config, run, source, number)]
-        _play(config, run, source, workloads, f"rollout-{number:04d}", makes, arguments)
+    whole = schedule(config, run, source) if number is None else [round_workload(config, run, source, number)]
+    _play(config, source, whole, Stage.of(ROLLOUT, config, run, number), arguments.worker)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from aworld.evaluation import benchmark
     from aworld.rollout.workload import evaluation_workload
 
+    name, version = arguments.tasks or HELD_OUT, arguments.policy
     if arguments.tasks:
-        config, run, source = benchmark.read(RunDir(Path(arguments.run_dir)), arguments.tasks)
-        workloads = [evaluation_workload(config, run, source, arguments.policy, arguments.tasks)]
-        stage = f"evaluate-{arguments.tasks}-{arguments.policy:04d}"
+        config, run, source = benchmark.read(RunDir(Path(arguments.run_dir)), name)
     else:
         config, run, source = _open(arguments)
-        workloads = [evaluation_workload(config, run, source, arguments.policy)]
-        stage = f"evaluate-{arguments.policy:04d}"
-    makes = (f"evals/{workloads[0].folder.parent.name}/{arguments.policy:04d}",)
-    _play(config, run, source, workloads, stage, makes, arguments)
+    workloads = [evaluation_workload(config, run, source, version, name)]
+    _play(config, source, workloads, Stage.of(EVALUATE, config, run, version, arguments.tasks or ""), arguments.worker)
 
 
-def _play(
-    config: Config,
-    run: RunDir,
-    source: TaskSource,
-    workloads: list,
-    stage: str,
-    makes: tuple[str, ...],
-    arguments: argparse.Namespace,
-) -> None:
+def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, first: int) -> None:
     from aworld.rollout.stage import Worker, run_rollout
 
-    number = arguments.worker + task_number()
-    name = f"{stage}-{number}"
-    begin(config, run, name, makes)
-    with try_to_hold(run.lock(name)) as is_alone:
+    number = first + task_number()
+    worker = stage.task_of(number)
+    begin(config, stage.run, worker.name, worker.outputs)
+    with try_to_hold(worker.lock) as is_alone:
         # A copy of this worker may still be at work where Slurm lost sight of it: then this is one worker more.
         suffix = "" if is_alone else f"-{uuid.uuid4().hex[:8]}"
-        owner, gathers = f"worker-{number}{suffix}", stage == "rollout"
-        worker = Worker(number, name + suffix, owner, gathers, is_copy=not is_alone)
-        run_rollout(config, run, workloads, source, worker)
+        gathers = stage.number is None
+        who = Worker(number, worker.name + suffix, f"worker-{number}{suffix}", gathers, is_copy=not is_alone)
+        run_rollout(config, stage.run, workloads, source, who)
 
 
 def _gather(arguments: argparse.Namespace) -> None:
@@ -171,7 +157,8 @@ def _gather(arguments: argparse.Namespace) -> None:
 
     config, run, source = _open(arguments)
     workload = round_workload(config, run, source, arguments.round)
-    begin(config, run, f"gather-{arguments.round:04d}-{task_number()}", (f"rounds/{arguments.round:04d}",))
+    rank = Stage.of(GATHER, config, run, arguments.round).task_of(task_number())
+    begin(config, run, rank.name, rank.outputs)
     if left := workload.left:
         names = ", ".join(unit.task_id for unit in left[:3])
         raise TaskError(
@@ -184,14 +171,13 @@ def _gather(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     config, run, _ = _open(arguments)
-    number = arguments.round
-    name, makes = ("train", WHOLE) if number is None else (f"train-{number:04d}", training_of(number))
-    begin(config, run, f"{name}-{task_number()}", makes)
+    rank = Stage.of(TRAIN, config, run, arguments.round).task_of(task_number())
+    begin(config, run, rank.name, rank.outputs)
     # Where the file system shares no locks a second trainer may be at work: it publishes the same bits.
-    with sole_trainer(run):
+    with sole_trainer(rank.lock):
         from aworld.training.launch import launch  # importing torch takes seconds
 
-        return launch(config, run, number)
+        return launch(config, run, arguments.round)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -268,7 +254,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
     config, run, _ = _open(arguments)
     if in_own_job():
-        begin(config, run, "report")
+        begin(config, run, REPORT.name)
     report(config, run)
     print(run.root / "report.html")
 

@@ -24,7 +24,7 @@ from aworld.processes import is_held
 MARK = "COMPLETE"
 IDLE_SECONDS = 1800.0  # a writer that wrote nothing for so long has ended, also on a slow file system
 HELD_OUT = "held-out"  # the name of evaluations on the run's own tasks
-WHOLE = ("rounds/*", "evals/*/*", "policies/*", "checkpoints/*")  # all that a run makes
+ALL_OUTPUTS = ("rounds/*", "evals/*/*", "policies/*", "checkpoints/*")  # every folder that a run fills
 
 
 @dataclass(frozen=True)
@@ -285,13 +285,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
-def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> dict[str, int]:
+def durable(run: RunDir, outputs: tuple[str, ...] = ALL_OUTPUTS) -> dict[str, int]:
     """How far the work in these folders is; differs from an earlier look whenever more of it became durable.
 
     `journal_bytes` of episodes, how many rounds are `gathered`, and `completed_ns`, when the newest of these folders
     was marked complete (ns since 1970; 0: none is): old checkpoints are removed, so their number would stay the same.
     """
-    folders = [folder for pattern in makes for folder in run.root.glob(pattern)]
+    folders = [folder for pattern in outputs for folder in run.root.glob(pattern)]
     return {
         "journal_bytes": sum(path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal")),
         "gathered": sum((folder / "trajectories.h5").exists() for folder in folders),

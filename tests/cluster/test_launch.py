@@ -18,11 +18,12 @@ from aworld import config as configuration
 from aworld.doctor.visit import _compute, _mpi
 from aworld.errors import InputError
 from aworld.launch import dag, slurm
-from aworld.launch.plan import Stage, plan
+from aworld.launch.plan import plan
 from aworld.launch.script import COME_BACK, beginning
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, publish_text
 from aworld.site import Resources
+from aworld.stages import GATHER, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
 
 pytestmark = pytest.mark.cluster
@@ -43,9 +44,9 @@ def run(cluster: Cluster, tmp_path: Path) -> Run:
     return configured(tmp_path)
 
 
-def held(elements: int) -> Stage:
+def held(run: RunDir, elements: int) -> Stage:
     """An array of jobs that stay in the queue: no node ever has so much memory free for them all."""
-    return Stage("rollout-0001", ("rollout", "nowhere", "--round", "1"), Resources("low", elements=elements, mem_gb=60))
+    return Stage(ROLLOUT, run, Resources("low", elements=elements, mem_gb=60), 1)
 
 
 def fill(cluster: Cluster) -> None:
@@ -54,8 +55,8 @@ def fill(cluster: Cluster) -> None:
 
 def test_a_resume_with_more_elements_submits_only_those(cluster: Cluster, run: Run) -> None:
     fill(cluster)
-    dag.submit(run.config, run.dir, [held(2)])
-    (launched,) = dag.submit(run.config, run.dir, [held(5)])
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
+    (launched,) = dag.submit(run.config, run.dir, [held(run.dir, 5)])
     first, second = slurm.submissions(run.dir)
     assert (first.elements, second.elements) == ([0, 1], [2, 3, 4])
     assert launched.new == [second.job] and launched.kept == [first.job]
@@ -113,7 +114,7 @@ from test_launch import held
 run = RunDir(Path(sys.argv[1]))
 if len(sys.argv) > 3:
     slurm.append_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # right after sbatch
-dag.submit(config.read(run.config), run, [held(2)])
+dag.submit(config.read(run.config), run, [held(run, 2)])
 """
 
 
@@ -124,10 +125,10 @@ def launcher(run: Run, *words: str) -> subprocess.Popen[bytes]:
 def test_a_launcher_killed_right_after_sbatch_leaves_no_stray(cluster: Cluster, run: Run, tmp_path: Path) -> None:
     fill(cluster)
     other = configured(tmp_path / "elsewhere")
-    dag.submit(other.config, other.dir, [held(2)])  # a run of the same name is not mistaken for this one
+    dag.submit(other.config, other.dir, [held(other.dir, 2)])  # a run of the same name is not mistaken for this one
     assert launcher(run, "killed").wait() == -signal.SIGKILL
     assert not slurm.submissions(run.dir)
-    dag.submit(run.config, run.dir, [held(2)])
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
     (submission,) = slurm.submissions(run.dir)
     assert submission.elements == [0, 1] and submission.job != slurm.submissions(other.dir)[0].job
     assert run.command("cancel").stdout.strip() == f"cancelled {submission.job}"
@@ -136,13 +137,13 @@ def test_a_launcher_killed_right_after_sbatch_leaves_no_stray(cluster: Cluster, 
 
 def test_jobs_are_seen_whatever_the_shell_says(cluster: Cluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(cluster)
-    dag.submit(run.config, run.dir, [held(2)])
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
     shell = {"SQUEUE_STATES": "FAILED", "SQUEUE_PARTITION": "high", "SQUEUE_SORT": "i", "LOGNAME": "another"}
     with monkeypatch.context() as session:
         for name, value in shell.items():
             session.setenv(name, value)
         assert run.command("status").returncode == 10
-        (launched,) = dag.submit(run.config, run.dir, [held(2)])
+        (launched,) = dag.submit(run.config, run.dir, [held(run.dir, 2)])
         assert launched.new == [] and len(launched.kept) == 1
         assert run.command("cancel").stdout.strip() == f"cancelled {launched.kept[0]}"
         assert run.command("status").returncode == 11
@@ -150,10 +151,10 @@ def test_jobs_are_seen_whatever_the_shell_says(cluster: Cluster, run: Run, monke
 
 def test_a_copy_of_a_run_leaves_the_jobs_of_the_original_alone(cluster: Cluster, run: Run, tmp_path: Path) -> None:
     fill(cluster)
-    dag.submit(run.config, run.dir, [held(2)])
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
     other = copy(run, tmp_path / "copy")
     assert other.command("cancel").stdout.strip() == "no job of this run waits or runs"
-    (launched,) = dag.submit(other.config, other.dir, [held(2)])
+    (launched,) = dag.submit(other.config, other.dir, [held(other.dir, 2)])
     assert launched.kept == [] and launched.new != [run.job("rollout-0001")]
     assert set(slurm.alive(run.dir)["rollout-0001"].values()) == {run.job("rollout-0001")}
 
@@ -180,7 +181,7 @@ def test_jobs_of_the_plain_scripts_are_known(cluster: Cluster, run: Run, tmp_pat
 
 def test_a_held_job_stops_the_run_only_where_nothing_else_moves(cluster: Cluster, run: Run) -> None:
     fill(cluster)
-    dag.submit(run.config, run.dir, [held(2)])
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
     job = run.job("rollout-0001")
     cluster.slurm("scontrol", "hold", f"{job}_1")
     seen = run.command("status")
@@ -201,7 +202,7 @@ def test_status_without_accounting(make_cluster, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
     run = configured(tmp_path)
     cluster.slurm("sbatch", "-p", "high", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
-    dag.submit(run.config, run.dir, [held(2)])
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
     seen = run.command("status")
     assert seen.returncode == 10 and "2 pending" in seen.stdout  # a stage that only waits is shown
     polite = subprocess.Popen(
@@ -283,17 +284,17 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from aworld import config
 from aworld.launch import dag
-from aworld.launch.plan import Stage
 from aworld.rundir import RunDir
 from aworld.site import Resources
+from aworld.stages import Kind, Stage
 run = RunDir(Path(sys.argv[1]))
-dag.submit(config.read(run.config), run, [Stage("logs", ("logs", str(run.root)), Resources("low", mem_gb=1))])
+dag.submit(config.read(run.config), run, [Stage(Kind("logs"), run, Resources("low", mem_gb=1))])
 """
 
 
 def test_a_job_of_which_no_task_begins_is_put_back_twice(cluster: Cluster, run: Run) -> None:
     config = configuration.changed(run.config, ["site.mpi=none-such"])
-    stage = Stage("gather-0001", ("gather", str(run.dir.root), "--round", "1"), Resources("low", mem_gb=1))
+    stage = Stage(GATHER, run.dir, Resources("low", mem_gb=1), 1)
     dag.submit(config, run.dir, [stage])
     job = run.job("gather-0001")
     assert wait_until_over(cluster, job) == ["FAILED", "3:0"], run.last_words()
@@ -310,10 +311,11 @@ def test_the_rank_with_bad_input_tells_the_code_of_its_job(
         "import os, time\ntime.sleep(600 if os.environ.get('SLURM_PROCID') == '1' else 0)\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-    stage = Stage("train-0001", ("train", "/nowhere"), Resources("low", nodes=2, mem_gb=1))
-    dag.submit(run.config, run.dir, [stage])
+    stage, config = Stage(TRAIN, run.dir, Resources("low", nodes=2, mem_gb=1), 1), run.config
+    run.dir.config.unlink()
+    dag.submit(config, run.dir, [stage])
     job = run.job("train-0001")
     assert wait_until_over(cluster, job) == ["FAILED", "2:0"], run.last_words()
     log = (run.dir.logs / f"{job}_0_log.out").read_text()
-    assert log.count("/nowhere/run.yaml is not there") == 1 and "began" not in log
+    assert log.count("run.yaml is not there") == 1 and "began" not in log
     assert not list(run.dir.starts.glob("*.code"))

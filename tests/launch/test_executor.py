@@ -22,18 +22,17 @@ import sys, time
 from pathlib import Path
 from aworld.errors import guarded
 from aworld.launch.executor import submit
-from aworld.launch.plan import Stage
 from aworld.rundir import RunDir
 from aworld.site import Resources
+from aworld.stages import Kind, Stage
 
 def main():
-    run = RunDir(Path(sys.argv[1]))
-    job = submit(run, Stage("slow", ("watch", sys.argv[1], "--every", "60"), Resources()))
+    job = submit(Stage(Kind("watch"), RunDir(Path(sys.argv[1])), Resources()))
     try:
         print(job.submitted.job_id, flush=True)
         time.sleep(300)
     finally:
-        job.end(run)
+        job.end()
 
 sys.exit(guarded(main))
 """

@@ -15,8 +15,10 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import TaskError
 from aworld.evaluation import benchmark
-from aworld.launch.lifetime import begin, training_of
-from aworld.rundir import WHOLE, RunDir, publish_folder
+from aworld.launch.lifetime import begin
+from aworld.rundir import RunDir, publish_folder
+from aworld.site import Resources
+from aworld.stages import EVALUATE, ROLLOUT, TRAIN, Stage
 
 pytestmark = pytest.mark.unit
 
@@ -61,8 +63,9 @@ def test_generated_tasks_of_a_benchmark_are_no_policy(config: Config, tmp_path: 
     run = RunDir(tmp_path)
     config.tasks.held_out = config.tasks.train = 2
     benchmark.begin(config, run, "other", 0)
-    for name, makes in (("evaluate-other-0000-0", ("evals/other/0000",)), ("rollout-0", WHOLE), ("train-0", WHOLE)):
-        begin(config, run, name, makes)
+    resident = [Stage.of(kind, config, run) for kind in (ROLLOUT, TRAIN)]
+    for stage in (Stage.of(EVALUATE, config, run, 0, "other"), *resident):
+        begin(config, run, stage.task_of(0).name, stage.outputs)
 
 
 def test_an_allocation_that_a_person_works_in_counts_nothing(
@@ -98,18 +101,19 @@ def test_what_others_make_is_no_progress_of_a_stage(config: Config, tmp_path: Pa
     journal = run.evaluation("held-out", 0) / "journals" / "worker-0.journal"
     journal.parent.mkdir(parents=True)
 
-    def begin_often(name: str, makes: tuple[str, ...]) -> None:
+    def begin_often(stage: Stage) -> None:
         for count in range(3):
-            journal.write_text("episode" * len(name) * (count + 1))
-            begin(config, run, name, makes)
+            journal.write_text("episode" * len(stage.name) * (count + 1))
+            begin(config, run, stage.name, stage.outputs)
 
-    begin_often("train-0", WHOLE)  # one that waits for others lives by them
+    begin_often(Stage(TRAIN, run, Resources(), task=0))  # one that waits for others lives by them
     with pytest.raises(TaskError, match="began 3 times"):
-        begin_often("train-0002-0", training_of(2))
-    begin(config, run, "train-0003-0", training_of(3))
-    begin(config, run, "train-0003-0", training_of(3))
+        begin_often(Stage(TRAIN, run, Resources(), 2, task=0))
+    third = Stage(TRAIN, run, Resources(), 3, task=0)
+    begin(config, run, third.name, third.outputs)
+    begin(config, run, third.name, third.outputs)
     publish_folder(run.checkpoints / "round-0003-step-00004", lambda folder: (folder / "shard").write_text("saved"))
-    begin(config, run, "train-0003-0", training_of(3))
+    begin(config, run, third.name, third.outputs)
 
 
 def test_a_job_is_put_back_so_often_and_no_more(
@@ -135,7 +139,7 @@ HOLDER = """
     from aworld.errors import guarded
     from aworld.rundir import RunDir
     def train():
-        with sole_trainer(RunDir(Path(sys.argv[1]))):
+        with sole_trainer(RunDir(Path(sys.argv[1])).lock("train")):
             print("training", flush=True)
             sys.stdin.readline()
     sys.exit(guarded(train))

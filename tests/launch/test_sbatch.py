@@ -11,17 +11,16 @@ import pytest
 from aworld import config as configuration
 from aworld.errors import InputError
 from aworld.launch import dag
-from aworld.launch.plan import Stage, plan
+from aworld.launch.plan import plan
 from aworld.launch.script import COME_BACK, beginning, command, script, scripts, shape
-from aworld.launch.single import stage_of
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
+from aworld.stages import EVALUATE, GATHER, KINDS, ROLLOUT, TRAIN, Kind, Stage
 from aworld.tasks import make_source
 
 pytestmark = pytest.mark.unit
 
 FOLDER = Path(__file__).parents[2] / "sbatch"
-STAGES = ["rollout", "gather", "train", "evaluate"]
 OWN = {"job-name", "output"}  # a plain script is named after its stage alone, and logs where it was submitted
 
 
@@ -52,11 +51,11 @@ def step(text: str, tasks: str = "") -> list[str]:
     return [*words[:python], *words[python + 1 :]]
 
 
-@pytest.mark.parametrize(("kind", "tasks"), [*((kind, "") for kind in STAGES), ("evaluate", "gaia-validation")])
-def test_both_ways_ask_for_the_same_and_run_the_same(kind: str, tasks: str, config: configuration.Config) -> None:
-    plain = (FOLDER / f"{kind}.sbatch").read_text()
+@pytest.mark.parametrize(("kind", "tasks"), [*((kind, "") for kind in KINDS), (EVALUATE, "gaia-validation")])
+def test_both_ways_ask_for_the_same_and_run_the_same(kind: Kind, tasks: str, config: configuration.Config) -> None:
+    plain = (FOLDER / f"{kind.name}.sbatch").read_text()
     run = RunDir(Path("runs/x"))
-    ours = script(config.site, run, stage_of(kind, config, run, 1, tasks), [])
+    ours = script(config.site, run, Stage.of(kind, config, run, 1, tasks), [])
     assert options(plain) == options(ours)
     assert step(plain, tasks) == step(ours)
     for line in (*beginning(config.pipeline.max_restarts), *COME_BACK, *config.site.setup):
@@ -65,7 +64,7 @@ def test_both_ways_ask_for_the_same_and_run_the_same(kind: str, tasks: str, conf
 
 def test_every_script_passes_shellcheck() -> None:
     batch = [*FOLDER.glob("*.sbatch"), *FOLDER.glob("*.sh")]
-    assert len(batch) == len(STAGES) + 1
+    assert len(batch) == len(KINDS) + 1
     words = [Path(sys.executable).with_name("shellcheck"), *batch, *(FOLDER.parent / "tools").glob("*.sh")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -75,9 +74,9 @@ def test_a_site_may_ask_by_qos_gres_and_constraint(config: configuration.Config)
     words = ["site.gres=gpu:h100", "site.train.qos=long", "site.train.constraint=ib", "site.rollout.constraint=''"]
     site = configuration.changed(config, words).site
     run = RunDir(Path("runs/x"))
-    found = options(script(site, run, stage_of("train", config, run, 1), []))  # the stage is as it was before
+    found = options(script(site, run, Stage.of(TRAIN, config, run, 1), []))  # the stage is as it was before
     assert found["gres"] == "gpu:h100:8" and "gpus-per-node" not in found and "qos" not in found
-    train, rollout = (stage_of(kind, configuration.changed(config, words), run, 1) for kind in ("train", "rollout"))
+    train, rollout = (Stage.of(kind, configuration.changed(config, words), run, 1) for kind in (TRAIN, ROLLOUT))
     found = options(script(site, run, train, []))
     assert (found["qos"], found["constraint"]) == ("long", "ib")
     assert "constraint" not in options(script(site, run, rollout, []))
@@ -96,16 +95,16 @@ def test_memory_is_asked_for_where_it_is_given(config: configuration.Config, tmp
     changed = configuration.changed(config, words)
     stages = edges(config, tmp_path, *words).values()
     texts = [script(changed.site, RunDir(Path("runs/x")), stage, []) for stage in stages]
-    assert {stage.words[0] for stage in stages} == {"rollout", "gather", "train", "evaluate", "report"}
+    assert {stage.kind.name for stage in stages} == {"rollout", "gather", "train", "evaluate", "report"}
     assert all("--mem-per-cpu=4G" in text and "--mem=" not in text for text in texts)
     run = RunDir(Path("runs/x"))
-    assert "--mem=" in script(config.site, run, stage_of("gather", config, run, 1), [])
+    assert "--mem=" in script(config.site, run, Stage.of(GATHER, config, run, 1), [])
 
 
 def test_an_option_of_the_site_may_have_no_value(config: configuration.Config) -> None:
     words = ["site.sbatch={exclusive: true, time-min: 4:00:00, requeue: false}", "site.environment={A: FALSE, B: 010}"]
     changed, run = configuration.changed(config, words), RunDir(Path("runs/x"))
-    lines = script(changed.site, run, stage_of("train", changed, run, 1), []).splitlines()
+    lines = script(changed.site, run, Stage.of(TRAIN, changed, run, 1), []).splitlines()
     assert {"#SBATCH --exclusive", "#SBATCH --time-min=4:00:00", "export A=FALSE", "export B=010"} <= set(lines)
     assert not [line for line in lines if line.startswith("#SBATCH --requeue")]
 
@@ -114,7 +113,7 @@ def arrays(config: configuration.Config, *words: str) -> list[tuple[str, str]]:
     """`--array` and the number of an element's first worker, of every script of a rollout."""
     changed = configuration.changed(config, list(words))
     run = RunDir(Path("runs/x"))
-    texts = scripts(changed.site, run, stage_of("rollout", changed, run, 1), [])
+    texts = scripts(changed.site, run, Stage.of(ROLLOUT, changed, run, 1), [])
     return [(options(text).get("array", ""), text.partition("--worker ")[2].splitlines()[0]) for text in texts]
 
 
@@ -154,7 +153,7 @@ def test_a_dry_run_writes_every_script(config: configuration.Config, tmp_path: P
 def test_the_script_of_a_stage(config: configuration.Config, tmp_path: Path) -> None:
     """Golden: what a person reads, and Slurm gets."""
     run = RunDir(Path("runs/x"))
-    text = script(config.site, run, stage_of("train", config, run, 2), ["12", "13"])
+    text = script(config.site, run, Stage.of(TRAIN, config, run, 2), ["12", "13"])
     text = re.sub(r"\S*python\S*", "python", text).replace(str(Path.cwd()), "/here")
     assert (
         text == """\
@@ -238,7 +237,7 @@ def test_a_batch_run_is_a_graph_of_dependencies(config: configuration.Config, tm
         "train-0002": {"gather-0002", "train-0001"},
         "evaluate-0002": {"train-0002"},
     }
-    assert {name for name, stage in stages.items() if stage.come_what_may} == {
+    assert {name for name, stage in stages.items() if stage.kind.after_any} == {
         "gather-0000",
         "gather-0001",
         "gather-0002",
@@ -264,7 +263,7 @@ def test_a_resident_run_is_two_jobs_and_the_report(config: configuration.Config,
 
 def test_an_array_longer_than_the_site_allows_counts_on(config: configuration.Config) -> None:
     run = RunDir(Path("runs/x"))
-    stage = stage_of("rollout", config, run, 1)
+    stage = Stage.of(ROLLOUT, config, run, 1)
     for part, index in ((list(range(10)), 3), (list(range(10, 16)), 5), ([7], 0), ([2, 5, 11], 2)):
         line = command(stage, part).rpartition("--worker ")[2]
         done = subprocess.run(

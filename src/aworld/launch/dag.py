@@ -13,11 +13,12 @@ from rich.console import Console
 from aworld.config import Config, to_yaml
 from aworld.errors import InputError
 from aworld.launch import slurm
-from aworld.launch.plan import Stage, discard_damaged, plan
+from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.launch.script import scripts, shape
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, publish_text
+from aworld.stages import REPORT, Stage
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def launch(config: Config, console: Console) -> RunDir:
     for each in launched:
         jobs = ", ".join([*each.new, *(f"{job} (there already)" for job in each.kept)])
         elements = each.stage.resources.elements
-        array = f" × {elements}" if each.stage.has_workers and elements > 1 else ""
-        after = f" after {', '.join(each.stage.after)}" if each.stage.after and each.stage.name != "report" else ""
+        array = f" × {elements}" if each.stage.kind.has_workers and elements > 1 else ""
+        after = f" after {', '.join(each.stage.after)}" if each.stage.after and each.stage.kind != REPORT else ""
         console.print(f"{each.stage.name}{array}: {jobs}{after}", highlight=False, soft_wrap=True)
     console.print(f"nothing has to stay open; aworld watch {run.root} shows how it goes", highlight=False)
     return run
@@ -113,6 +114,6 @@ def check(config: Config, run: RunDir, stages: list[Stage], folder: Path) -> Ite
     seen = set()
     for stage in stages:
         for text in scripts(config.site, run, stage, []):  # there are no jobs yet that it could depend on
-            if (key := (stage.words[0], shape(text))) not in seen:
+            if (key := (stage.kind, shape(text))) not in seen:
                 seen.add(key)
-                yield f"{stage.words[0]}: {slurm.checked(config.site, stage, text, folder)}"
+                yield f"{stage.kind.name}: {slurm.checked(config.site, stage, text, folder)}"

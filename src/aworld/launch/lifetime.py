@@ -15,7 +15,7 @@ from pathlib import Path
 from aworld.config import Config
 from aworld.errors import InputError, Interrupted, TaskError
 from aworld.processes import Notice, holder, sole_holder, try_to_hold
-from aworld.rundir import WHOLE, RunDir, append_json, durable, read_jsonl
+from aworld.rundir import ALL_OUTPUTS, RunDir, append_json, durable, read_jsonl
 
 POLL_SECONDS = 1.0
 JOB = "AWORLD_JOB"  # set by our batch scripts alone: the file in `starts/`, without its suffix, that is the job's own
@@ -36,12 +36,11 @@ def in_own_job() -> bool:
     return JOB in os.environ
 
 
-def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE) -> None:
+def begin(config: Config, run: RunDir, name: str, outputs: tuple[str, ...] = ALL_OUTPUTS) -> None:
     """Note that a task of a stage begins, such as rollout-0003-1.
 
     Args:
-        makes: the folders that grow while its stage gets on, as patterns in the run directory: of a stage of one
-            round its own, as others may get on while it does not; of one that waits for others the whole run's.
+        outputs: `Stage.outputs`, the folders whose growth counts as progress.
 
     Raises:
         TaskError: its job began again `pipeline.max_restarts` times without the stage getting on in between, or was put
@@ -52,7 +51,7 @@ def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE
     if in_own_job():
         job, restart = os.environ["SLURM_JOB_ID"], int(os.environ.get("SLURM_RESTART_COUNT", 0))
         Path(f"{os.environ[JOB]}.tries").unlink(missing_ok=True)
-    progress = durable(run, makes)
+    progress = durable(run, outputs)
     earlier = [start for start in read_jsonl(path) if start["job"] == job]
     start = {"job": job, "restart": restart, "progress": progress, "time": time.time(), "node": socket.gethostname()}
     append_json(path, start)
@@ -74,14 +73,9 @@ def note_end(code: int) -> None:
         Path(f"{os.environ[JOB]}.code").write_text(f"{code}\n")
 
 
-def training_of(number: int) -> tuple[str, ...]:
-    """What the training of a round makes; of earlier rounds, too, where it has to make them again."""
-    return f"policies/{number:04d}", "checkpoints/round-*"
-
-
 @contextmanager
-def sole_trainer(run: RunDir) -> Iterator[None]:
-    """Hold the lock on the run's training.
+def sole_trainer(lock: Path) -> Iterator[None]:
+    """Hold the lock on the run's training, `Stage.lock`.
 
     Where Slurm lost sight of a node and started a second copy of the job, the first may be at work still. The second
     waits for it, for as long as its job may run; then all of its ranks begin anew, to find what the first one made.
@@ -93,7 +87,6 @@ def sole_trainer(run: RunDir) -> Iterator[None]:
     if task_number():
         yield
         return
-    lock = run.lock("train")
     if not in_job():
         with sole_holder(lock):
             yield

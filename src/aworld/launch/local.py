@@ -10,13 +10,14 @@ from aworld.config import Config
 from aworld.environments.sandbox import choose
 from aworld.errors import InfrastructureError, InputError, printable
 from aworld.launch.executor import Job, processes, submit
-from aworld.launch.plan import Stage, discard_damaged, plan
+from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.launch.progress import Progress
 from aworld.launch.status import status
 from aworld.processes import end_holder, sole_holder
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
+from aworld.stages import REPORT, Stage
 
 POLL_SECONDS = 0.5
 LAUNCHER = "launcher"  # its lock: two of them would end each other's processes
@@ -25,7 +26,7 @@ PATIENCE = 60.0  # seconds for the launcher to end all that it started
 
 def stages(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     """The long-lived processes that the run still needs."""
-    work = [stage for stage in plan(config, run, workloads) if stage.name != "report"]
+    work = [stage for stage in plan(config, run, workloads) if stage.kind != REPORT]
     return [process for stage in work for process in processes(stage)]
 
 
@@ -91,7 +92,7 @@ class Member:
         if self.finished:
             return
         if self.job is None:
-            self.job = submit(self.run, self.stage)
+            self.job = submit(self.stage)
         code = self.job.exit_code()
         if code is None:
             return
@@ -110,8 +111,8 @@ class Member:
             )
         complaint = escape(printable(self.job.complaint()))
         console.print(f"[yellow]{self.stage.name} stopped (exit code {code}); starting it again[/]: {complaint}")
-        self.job = submit(self.run, self.stage)
+        self.job = submit(self.stage)
 
     def stop(self) -> None:
         if self.job is not None and not self.finished:
-            self.job.end(self.run)
+            self.job.end()

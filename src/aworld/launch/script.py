@@ -11,9 +11,9 @@ from typing import Any
 from submitit.slurm.slurm import _make_sbatch_string
 
 from aworld.errors import InputError
-from aworld.launch.plan import Stage
 from aworld.rundir import RunDir
 from aworld.site import Site
+from aworld.stages import Stage
 
 COME_BACK = [
     "code=$?",
@@ -111,8 +111,8 @@ def command(stage: Stage, part: list[int]) -> str:
 
     Their numbers may exceed what the site takes as an index of an array, so the job counts its own from 0.
     """
-    words = shlex.join([sys.executable, "-u", "-m", "aworld", *stage.words])
-    if not stage.has_workers:
+    words = shlex.join([sys.executable, "-u", "-m", "aworld", *stage.arguments])
+    if not stage.kind.has_workers:
         return words
     tasks = stage.resources.tasks
     if len(part) == 1:
@@ -121,10 +121,6 @@ def command(stage: Stage, part: list[int]) -> str:
         return f"{words} --worker $(( (SLURM_ARRAY_TASK_ID + {part[0]}) * {tasks} ))"
     numbers = " ".join(str(element * tasks) for element in part)
     return f"{words} --worker $(set -- {numbers}; shift $SLURM_ARRAY_TASK_ID; echo $1)"
-
-
-def job_name(run: RunDir, stage: Stage) -> str:
-    return f"{run.root.name}.{stage.name}"
 
 
 def further(options: dict[str, str]) -> dict[str, str | bool]:
@@ -137,11 +133,10 @@ def parameters(site: Site, run: RunDir, stage: Stage, part: Part, after: list[st
     resources, gpus = stage.resources, stage.resources.gpus_per_node
     extra: dict[str, Any] = further({"requeue": "true", **site.sbatch})
     if after:
-        kind = "afterany" if stage.come_what_may else "afterok"
+        kind = "afterany" if stage.kind.after_any else "afterok"
         extra |= {"dependency": ":".join([kind, *after]), "kill-on-invalid-dep": "yes"}
-    together = stage.words[0] in ("gather", "train")  # a rank that is lost would let the others wait
     wanted = {
-        "job_name": job_name(run, stage),
+        "job_name": stage.job_name,
         "time": resources.minutes,
         "nodes": resources.nodes,
         "ntasks_per_node": resources.tasks_per_node,
@@ -163,9 +158,9 @@ def parameters(site: Site, run: RunDir, stage: Stage, part: Part, after: list[st
         ],
         "teardown": COME_BACK,
         "srun_args": [
-            f"--mpi={site.mpi if stage.words[0] == 'gather' else 'none'}",
+            f"--mpi={site.mpi if stage.kind.is_mpi else 'none'}",
             f"--cpus-per-task={resources.cpus_per_task}",  # since 22.05 srun does not take it from sbatch
-            f"--kill-on-bad-exit={int(together)}",
+            f"--kill-on-bad-exit={int(stage.kind.has_ranks)}",
         ],
         "stderr_to_stdout": True,
         "additional_parameters": extra,

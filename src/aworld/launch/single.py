@@ -16,7 +16,6 @@ from aworld.errors import InfrastructureError, InputError, TaskError, guarded
 from aworld.evaluation import benchmark
 from aworld.launch import dag, executor, where
 from aworld.launch.checks import check_evaluation, check_held_out, opened
-from aworld.launch.plan import Stage
 from aworld.launch.prepare import check, provenance
 from aworld.launch.progress import Progress
 from aworld.launch.script import scripts
@@ -24,30 +23,23 @@ from aworld.launch.status import on_benchmark
 from aworld.processes import end_by_interrupt
 from aworld.rollout.workload import Workload, evaluation_workload, reopen_failed, round_workload
 from aworld.rundir import HELD_OUT, RunDir, is_complete
+from aworld.stages import EVALUATE, Kind, Stage
 from aworld.tasks import make_source
 
 # Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
 REACHES = re.compile(r"site\.(?!(sandbox|scratch|images|binds|bind_python|wait_seconds)\b).*")
 KILLED = -signal.SIGKILL
-KINDS = {kind.exit_code: kind for kind in (InputError, TaskError)}
+ERRORS = {error.exit_code: error for error in (InputError, TaskError)}
 
 
-def stage_of(kind: str, config: Config, run: RunDir, number: int, tasks: str = "") -> Stage:
-    """The stage of round (or, to evaluate, of policy) `number`; `tasks`: on this benchmark, not the run's own tasks."""
-    option = "--policy" if kind == "evaluate" else "--round"
-    words = (kind, str(run.root), option, str(number), *(("--tasks", tasks) if tasks else ()))
-    name, restarts = f"{kind}-{tasks + '-' if tasks else ''}{number:04d}", config.pipeline.max_restarts
-    return Stage(name, words, getattr(config.site, kind), max_restarts=restarts)
-
-
-def launch_stage(kind: str, text: str | None) -> int:
+def launch_stage(kind: Kind, text: str | None) -> int:
     """Submit the stage; on a local site wait for it. Returns the exit code."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", type=Path)
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site.train.minutes=30")
-    parser.add_argument("--policy" if kind == "evaluate" else "--round", dest="number", type=int, required=True)
+    parser.add_argument(kind.option, dest="number", type=int, required=True)
     parser.add_argument("--dry-run", action="store_true", help="print what would be launched, and launch nothing")
-    if kind == "evaluate":
+    if kind == EVALUATE:
         parser.add_argument("--name", help="of the benchmark's folder in evals/ (default: that of its tasks)")
         parser.add_argument("--begin-only", action="store_true", help="fix the benchmark's settings, launch nothing")
     arguments = parser.parse_intermixed_args()
@@ -56,10 +48,10 @@ def launch_stage(kind: str, text: str | None) -> int:
     def launch() -> None:
         run = RunDir(arguments.run)
         config, tasks = _configured(kind, run, arguments.words, getattr(arguments, "name", None))
-        if kind == "evaluate" and not is_complete(run.policy(arguments.number)):
+        if kind == EVALUATE and not is_complete(run.policy(arguments.number)):
             there = ", ".join(str(version) for version in run.policies()) or "none"
             raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
-        if kind == "evaluate":
+        if kind == EVALUATE:
             check_evaluation(config)
             _check_model(config, run, arguments.number, arguments.words)
             where.check_signal(config.site)
@@ -68,15 +60,15 @@ def launch_stage(kind: str, text: str | None) -> int:
         if tasks and not arguments.dry_run:
             made_by, check_tasks = partial(provenance, config), partial(check_held_out, config)
             benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words), made_by, check_tasks)
-        elif kind == "evaluate":
+        elif kind == EVALUATE:
             with opened(config, run.benchmark(tasks).parent / "tasks" if tasks else run.tasks) as source:
                 check_held_out(config, source)
-        if kind == "evaluate" and not arguments.dry_run:
+        if kind == EVALUATE and not arguments.dry_run:
             for workload in _workloads(kind, config, run, arguments.number, tasks):
                 reopen_failed(workload)
-        if kind == "evaluate" and arguments.begin_only:
+        if kind == EVALUATE and arguments.begin_only:
             return
-        stage = stage_of(kind, config, run, arguments.number, tasks)
+        stage = Stage.of(kind, config, run, arguments.number, tasks)
         console = Console()
         if config.site.executor == "slurm":
             if arguments.dry_run:
@@ -88,22 +80,22 @@ def launch_stage(kind: str, text: str | None) -> int:
             console.print(f"{stage.name}: {', '.join(launched.new or launched.kept)}", highlight=False)
         elif arguments.dry_run:
             for process in executor.processes(stage):
-                print(process.name, *executor.command(process.words))
+                print(process.name, *executor.command(process.arguments))
         else:
-            _wait(config, run, stage, _workloads(kind, config, run, arguments.number, tasks), console)
+            _wait(config, stage, _workloads(kind, config, run, arguments.number, tasks), console)
 
     return guarded(launch)
 
 
-def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> tuple[Config, str]:
+def _configured(kind: Kind, run: RunDir, words: list[str], name: str | None) -> tuple[Config, str]:
     """The run's configuration, or of an evaluation with `tasks=NAME` that benchmark's, and what it is called."""
     own = configuration.read(run.config)
-    tasks = name or (_named(words) if kind == "evaluate" else "")
+    tasks = name or (_named(words) if kind == EVALUATE else "")
     if not tasks:
         config = configuration.changed(own, words)
         for key, (was, now) in benchmark.differences(own, config).items():
             if not _reaches(kind, config, key):
-                other = "; to evaluate otherwise, give it a --name" if kind == "evaluate" else ""
+                other = "; to evaluate otherwise, give it a --name" if kind == EVALUATE else ""
                 raise InputError(
                     f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
                 )
@@ -139,8 +131,8 @@ def _check_model(config: Config, run: RunDir, version: int, words: list[str]) ->
         ChatFormat(run.policy(version), agent.answer_form, agent.enable_thinking)
 
 
-def _reaches(kind: str, config: Config, key: str) -> bool:
-    if config.site.executor == "local" and kind in ("gather", "train") and key.startswith(f"site.{kind}."):
+def _reaches(kind: Kind, config: Config, key: str) -> bool:
+    if config.site.executor == "local" and kind.has_ranks and key.startswith(f"site.{kind.name}."):
         return False  # without Slurm the stage starts its own ranks
     return bool(REACHES.fullmatch(key))
 
@@ -150,29 +142,29 @@ def _named(words: list[str]) -> str:
     return ([""] + [word.removeprefix("tasks=") for word in words if word.startswith("tasks=")])[-1]
 
 
-def _workloads(kind: str, config: Config, run: RunDir, number: int, tasks: str) -> list[Workload]:
+def _workloads(kind: Kind, config: Config, run: RunDir, number: int, tasks: str) -> list[Workload]:
     """What a person waits for."""
-    if kind == "evaluate" and tasks:
+    if kind == EVALUATE and tasks:
         return [on_benchmark(run, tasks, number)]
     source = make_source(config.tasks, run.tasks)
-    of = evaluation_workload if kind == "evaluate" else round_workload
+    of = evaluation_workload if kind == EVALUATE else round_workload
     return [of(config, run, source, number)]
 
 
-def _wait(config: Config, run: RunDir, stage: Stage, workloads: list[Workload], console: Console) -> None:
+def _wait(config: Config, stage: Stage, workloads: list[Workload], console: Console) -> None:
     jobs: list[executor.Job] = []
     try:
         for process in executor.processes(stage):
-            jobs.append(executor.submit(run, process))
+            jobs.append(executor.submit(process))
         names = ", ".join(f"{job.stage.name} ({job.submitted.job_id})" for job in jobs)
         console.print(f"started {names}", soft_wrap=True)
-        with Progress(console, config, run, workloads) as progress:
-            spare = {job.stage.name for job in jobs if stage.has_workers}
+        with Progress(console, config, stage.run, workloads) as progress:
+            spare = {job.stage.name for job in jobs if stage.kind.has_workers}
             while True:
                 for at, job in enumerate(jobs):
                     if job.exit_code() == KILLED and job.stage.name in spare:  # what it held waits for its return
                         spare.remove(job.stage.name)
-                        jobs[at] = executor.submit(run, job.stage)
+                        jobs[at] = executor.submit(job.stage)
                         console.print(f"{job.stage.name} was killed; started again", soft_wrap=True)
                 if all(job.exit_code() is not None for job in jobs):
                     break
@@ -181,18 +173,18 @@ def _wait(config: Config, run: RunDir, stage: Stage, workloads: list[Workload], 
     finally:
         for job in jobs:
             if job.exit_code() is None:  # told to end, or one of them could not be started
-                job.end(run)
+                job.end()
     for job in jobs:
         if not (code := job.exit_code()):
             continue
         told = f"{job.stage.name} ended with exit code {code}: {job.complaint()}"
         if not _is_done(stage, workloads):
-            raise KINDS.get(code, InfrastructureError)(told)
+            raise ERRORS.get(code, InfrastructureError)(told)
         console.print(f"[yellow]warning:[/] {escape(told)}; the others have played its share", soft_wrap=True)
 
 
 def _is_done(stage: Stage, workloads: list[Workload]) -> bool:
     """Whether all episodes of a stage with workers are there, whoever of them was lost."""
-    if not stage.has_workers or any(workload.left for workload in workloads):
+    if not stage.kind.has_workers or any(workload.left for workload in workloads):
         return False
     return all(workload.closed or workload.publishes for workload in workloads)

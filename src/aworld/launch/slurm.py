@@ -14,11 +14,11 @@ from typing import Any
 import submitit
 
 from aworld.errors import InfrastructureError, InputError
-from aworld.launch.plan import Stage
-from aworld.launch.script import Part, command, job_name, parameters, parts
+from aworld.launch.script import Part, command, parameters, parts
 from aworld.processes import hold
 from aworld.rundir import RunDir, append_json, publish_json, read_jsonl
 from aworld.site import Site
+from aworld.stages import Stage
 
 ANSWER_SECONDS = 120.0  # the longest wait for a command of Slurm
 # What the user's shell says to Slurm's commands. A submission from inside an allocation would ask for what that one
@@ -96,14 +96,13 @@ def submit(
     submissions = []
     for part in parts(site, stage, elements):
         executor = _executor(site, run, stage, part, after)
-        name = job_name(run, stage)
         note: dict[str, Any] = {
             "run": str(run.root.absolute()),
             "stage": stage.name,
             "elements": part.elements,
-            "name": name,
+            "name": stage.job_name,
             "after": after,
-            "words": stage.words,
+            "words": stage.arguments,
         }
         note["time"] = time.time()
         publish_json(_note(run), note)  # should this process end before the job is noted, the next one finds it
@@ -111,7 +110,7 @@ def submit(
             job = executor._submit_command(command(stage, part.elements)).job_id
         except submitit.core.utils.FailedJobError as error:
             raise InputError(f"Slurm refuses {stage.name}: {last_line(str(error))}; mend site '{site.name}'") from None
-        submission = Submission(stage.name, job, part.elements, name)
+        submission = Submission(stage.name, job, part.elements, stage.job_name)
         append_json(run.jobs, note | asdict(submission))
         submissions.append(submission)
     return submissions

@@ -13,6 +13,7 @@ from aworld.launch.prepare import check
 from aworld.launch.summary import summary
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
+from aworld.stages import REPORT
 
 
 def start(config: Config, console: Console) -> None:
@@ -43,11 +44,11 @@ def dry_run(config: Config, console: Console) -> None:
         left = local.stages(config, run, workloads)
         console.print(f"# would be launched on site '{config.site.name}':" if left else "# nothing is left to do")
         for stage in left:
-            words = " ".join(command(stage.words))
-            console.print(f"# {stage.name}: {words}", markup=False, highlight=False, soft_wrap=True)
+            line = " ".join(command(stage.arguments))
+            console.print(f"# {stage.name}: {line}", markup=False, highlight=False, soft_wrap=True)
         return
     stages = plan(config, run, workloads)
-    if not stages or stages[0].words[0] == "report":
+    if not stages or stages[0].kind == REPORT:
         console.print("nothing is left to do but the report")
     folder = run.root / "dry-run"
     written = dag.dry_run(config, run, stages, folder)

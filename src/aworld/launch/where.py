@@ -7,6 +7,7 @@ from aworld.config import Config
 from aworld.errors import InputError
 from aworld.rundir import RunDir
 from aworld.site import Resources, Site
+from aworld.stages import KINDS
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 MOST_SIGNAL_SECONDS = 65535  # Slurm's
@@ -45,13 +46,13 @@ def check_signal(site: Site) -> None:
     Raises:
         InputError: a job would be told to end as soon as it begins.
     """
-    for stage in ("rollout", "gather", "train", "evaluate") if site.executor == "slurm" else ():
-        resources: Resources = getattr(site, stage)
+    for kind in KINDS if site.executor == "slurm" else ():
+        resources: Resources = getattr(site, kind.name)
         most = min(60 * resources.minutes - 1, MOST_SIGNAL_SECONDS)
         if site.signal_seconds > most:
             raise InputError(
-                f"site.signal_seconds={site.signal_seconds} does not fit site.{stage}.minutes={resources.minutes}, at "
-                f"whose end the job is stopped; set it to {most} at most, or the minutes higher"
+                f"site.signal_seconds={site.signal_seconds} does not fit site.{kind.name}.minutes={resources.minutes}, "
+                f"at whose end the job is stopped; set it to {most} at most, or the minutes higher"
             )
 
 
