@@ -11,7 +11,7 @@ pytestmark = pytest.mark.unit
 
 SOURCE = Path(aworld.__file__).parent
 BASE = {"errors", "imports", "hosts", "config", "rundir", "processes", "nodelocal", "site", "containers", "words"}
-BASE |= {"bounds", "stages"}
+BASE |= {"bounds", "slurm", "stages"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "tasks": BASE,
@@ -24,9 +24,13 @@ MAY_IMPORT = {
     "rollout": BASE | {"tasks", "agents", "environments", "inference", "trajectories"},
     "training": BASE | {"trajectories"},
     "evaluation": BASE | {"tasks", "trajectories"},
-    "launch": BASE | {"tasks", "agents", "models", "environments", "rollout", "training", "trajectories", "evaluation"},
+    "watch": BASE | {"tasks", "rollout", "trajectories", "evaluation"},
+    "launch": BASE
+    | {"tasks", "agents", "models", "environments", "rollout", "training", "trajectories", "evaluation"}
+    | {"watch"},  # to submit what is missing, and to show what is under way
     "doctor": BASE | {"environments", "launch"},
-    "cli": BASE | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "launch"},
+    "cli": BASE
+    | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "watch", "launch"},
     "__main__": {"cli"},
 }
 ENGINES = {"vllm": "inference", "megatron": "training", "mbridge": "training", "mpi4py": "trajectories"}

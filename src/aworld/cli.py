@@ -214,14 +214,14 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from aworld.launch.overview import show_status
+    from aworld.watch.overview import show_status
 
     config, run, _ = _open(arguments)
     return show_status(config, run, _console())
 
 
 def _watch(arguments: argparse.Namespace) -> int:
-    from aworld.launch.overview import watch
+    from aworld.watch.overview import watch
 
     config, run, _ = _open(arguments)
     return watch(config, run, _console(), arguments.every or config.site.poll_seconds)
@@ -235,15 +235,15 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 
 def _cancel(arguments: argparse.Namespace) -> None:
-    from aworld.launch import local, slurm
+    from aworld.launch import jobs, local
 
     config, run, _ = _open(arguments)
-    ended = (slurm.cancel if config.site.executor == "slurm" else local.cancel)(run)
+    ended = (jobs.cancel if config.site.executor == "slurm" else local.cancel)(run)
     print(f"cancelled {', '.join(ended)}" if ended else "no job of this run waits or runs")
 
 
 def _logs(arguments: argparse.Namespace) -> None:
-    from aworld.launch.logs import print_logs
+    from aworld.watch.logs import print_logs
 
     _, run, _ = _open(arguments)
     print_logs(run, arguments.stage, arguments.lines)
@@ -269,7 +269,7 @@ def _build_image(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from aworld.launch.show import show
+    from aworld.watch.show import show
 
     _, run, _ = _open(arguments)
     show(run, arguments.episode, Console())

@@ -17,14 +17,15 @@ from small_run import ROOT, WORDS, Run, copy, hurry
 from aworld import config as configuration
 from aworld.doctor.visit import _compute, _mpi
 from aworld.errors import InputError
-from aworld.launch import dag, slurm
+from aworld.launch import dag, preview
 from aworld.launch.plan import plan
-from aworld.launch.script import COME_BACK, beginning
+from aworld.launch.script import render
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, publish_text
 from aworld.site import Resources
 from aworld.stages import GATHER, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
+from aworld.watch.queue import alive, submissions
 
 pytestmark = pytest.mark.cluster
 
@@ -57,10 +58,10 @@ def test_a_resume_with_more_elements_submits_only_those(cluster: Cluster, run: R
     fill(cluster)
     dag.submit(run.config, run.dir, [held(run.dir, 2)])
     (launched,) = dag.submit(run.config, run.dir, [held(run.dir, 5)])
-    first, second = slurm.submissions(run.dir)
+    first, second = submissions(run.dir)
     assert (first.elements, second.elements) == ([0, 1], [2, 3, 4])
     assert launched.new == [second.job] and launched.kept == [first.job]
-    assert set(slurm.alive(run.dir)["rollout-0001"]) == {0, 1, 2, 3, 4}
+    assert set(alive(run.dir)["rollout-0001"]) == {0, 1, 2, 3, 4}
     script = cluster.slurm("scontrol", "write", "batch_script", second.job, "-")
     assert "#SBATCH --array=0-2%3" in script and "(SLURM_ARRAY_TASK_ID + 2) * 1" in script
 
@@ -68,7 +69,7 @@ def test_a_resume_with_more_elements_submits_only_those(cluster: Cluster, run: R
 def test_slurm_checks_each_kind_and_shape_once(cluster: Cluster, run: Run, tmp_path: Path) -> None:
     config = configuration.changed(run.config, ["site.rollout.elements=3", "site.array_limit=2", "pipeline.rounds=2"])
     stages = plan(config, run.dir, schedule(config, run.dir, make_source(config.tasks, run.dir.tasks)))
-    said = list(dag.check(config, run.dir, stages, tmp_path))
+    said = list(preview.check(config, stages, tmp_path))
     assert [line.partition(": Job")[0] for line in said] == [
         *("rollout", "rollout", "gather", "train", "evaluate", "report")  # a rollout is an array of two and a job
     ]
@@ -76,7 +77,7 @@ def test_slurm_checks_each_kind_and_shape_once(cluster: Cluster, run: Run, tmp_p
     config = configuration.changed(config, ["site.train.partition=gpus"])
     stages = plan(config, run.dir, schedule(config, run.dir, make_source(config.tasks, run.dir.tasks)))
     with pytest.raises(InputError, match=r"Slurm would refuse train-0000: .*Invalid partition name"):
-        list(dag.check(config, run.dir, stages, tmp_path))
+        list(preview.check(config, stages, tmp_path))
 
 
 ELEMENT = """
@@ -89,9 +90,9 @@ if [ "$SLURM_ARRAY_TASK_ID" = 1 ]; then (exit 4); else sleep 10; fi
 def test_an_element_that_comes_back_leaves_the_others_alone(cluster: Cluster, tmp_path: Path) -> None:
     """Also the one that has the number of the whole array, as the last to start does."""
     script = tmp_path / "array.sbatch"
-    begin = "\n".join(["#!/bin/bash", f"RUN={tmp_path}", *beginning(2)])
-    script.write_text(begin + ELEMENT.format(folder=tmp_path) + "\n".join(COME_BACK))
-    job = cluster.slurm("sbatch", "--parsable", "-plow", "--array=0-1", "--requeue", "-o/dev/null", str(script)).strip()
+    options = {"partition": "low", "array": "0-1", "requeue": True, "output": "/dev/null"}
+    script.write_text(render(options, ELEMENT.format(folder=tmp_path).strip(), run=str(tmp_path)))
+    job = cluster.slurm("sbatch", "--parsable", str(script)).strip()
     give_up, starts = time.monotonic() + 60, tmp_path / "started-1"
     while not starts.exists() or len(starts.read_text().splitlines()) < 2:
         hurry()
@@ -108,12 +109,12 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from aworld import config
-from aworld.launch import dag, slurm
+from aworld.launch import dag, jobs
 from aworld.rundir import RunDir
 from test_launch import held
 run = RunDir(Path(sys.argv[1]))
 if len(sys.argv) > 3:
-    slurm.append_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # right after sbatch
+    jobs.append_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # right after sbatch
 dag.submit(config.read(run.config), run, [held(run, 2)])
 """
 
@@ -127,12 +128,12 @@ def test_a_launcher_killed_right_after_sbatch_leaves_no_stray(cluster: Cluster, 
     other = configured(tmp_path / "elsewhere")
     dag.submit(other.config, other.dir, [held(other.dir, 2)])  # a run of the same name is not mistaken for this one
     assert launcher(run, "killed").wait() == -signal.SIGKILL
-    assert not slurm.submissions(run.dir)
+    assert not submissions(run.dir)
     dag.submit(run.config, run.dir, [held(run.dir, 2)])
-    (submission,) = slurm.submissions(run.dir)
-    assert submission.elements == [0, 1] and submission.job != slurm.submissions(other.dir)[0].job
+    (submission,) = submissions(run.dir)
+    assert submission.elements == [0, 1] and submission.job != submissions(other.dir)[0].job
     assert run.command("cancel").stdout.strip() == f"cancelled {submission.job}"
-    assert not slurm.alive(run.dir) and slurm.alive(other.dir)
+    assert not alive(run.dir) and alive(other.dir)
 
 
 def test_jobs_are_seen_whatever_the_shell_says(cluster: Cluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +157,7 @@ def test_a_copy_of_a_run_leaves_the_jobs_of_the_original_alone(cluster: Cluster,
     assert other.command("cancel").stdout.strip() == "no job of this run waits or runs"
     (launched,) = dag.submit(other.config, other.dir, [held(other.dir, 2)])
     assert launched.kept == [] and launched.new != [run.job("rollout-0001")]
-    assert set(slurm.alive(run.dir)["rollout-0001"].values()) == {run.job("rollout-0001")}
+    assert set(alive(run.dir)["rollout-0001"].values()) == {run.job("rollout-0001")}
 
 
 def test_jobs_of_the_plain_scripts_are_known(cluster: Cluster, run: Run, tmp_path: Path) -> None:
@@ -170,13 +171,13 @@ def test_jobs_of_the_plain_scripts_are_known(cluster: Cluster, run: Run, tmp_pat
     assert done.returncode == 0, done.stderr
     names = ["rollout-0000", "gather-0000", "train-0000", "evaluate-0000"]
     names += ["rollout-0001", "gather-0001", "train-0001", "evaluate-0001"]
-    assert [each.stage for each in slurm.submissions(run.dir)] == names
-    alive = slurm.alive(run.dir)
-    assert set(alive) == set(names) and set(alive["rollout-0001"]) == set(range(16))
+    assert [each.stage for each in submissions(run.dir)] == names
+    waiting = alive(run.dir)
+    assert set(waiting) == set(names) and set(waiting["rollout-0001"]) == set(range(16))
     seen = run.command("status")
     assert seen.returncode == 10 and "16 pending" in seen.stdout
     assert len(run.command("cancel").stdout.split(",")) == 8
-    assert not slurm.alive(run.dir)
+    assert not alive(run.dir)
 
 
 def test_a_held_job_stops_the_run_only_where_nothing_else_moves(cluster: Cluster, run: Run) -> None:
@@ -193,7 +194,7 @@ def test_a_held_job_stops_the_run_only_where_nothing_else_moves(cluster: Cluster
 def test_two_launchers_at_once_submit_everything_once(cluster: Cluster, run: Run) -> None:
     fill(cluster)
     assert [process.wait() for process in [launcher(run) for _ in range(2)]] == [0, 0]
-    (submission,) = slurm.submissions(run.dir)
+    (submission,) = submissions(run.dir)
     assert len(cluster.slurm("squeue", "--noheader", "--array", f"--name={submission.name}").splitlines()) == 2
 
 
@@ -273,7 +274,7 @@ def test_what_is_submitted_inherits_nothing_of_an_allocation(cluster: Cluster, r
     """Memory by CPU and GPUs by job contradict what our jobs ask for, and their srun would refuse."""
     words = [sys.executable, "-c", INSIDE, str(run.dir.root), str(Path(__file__).parent)]
     cluster.slurm("env", "SBATCH_PARTITION=high", "SBATCH_JOB_NAME=mine", *FROM_INSIDE, *words)
-    (submission,) = slurm.submissions(run.dir)
+    (submission,) = submissions(run.dir)
     assert wait_until_over(cluster, submission.job) == ["COMPLETED", "0:0"], run.last_words()
     assert cluster.slurm("sacct", "-nXP", f"--jobs={submission.job}", "--format=Partition,JobName") == "low|run.logs"
 

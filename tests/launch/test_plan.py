@@ -10,10 +10,10 @@ import pytest
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.launch.plan import plan
-from aworld.launch.status import estimated_end, status
 from aworld.rollout.workload import Workload
 from aworld.rundir import MARK, RunDir, publish_folder, publish_json
 from aworld.tasks.task import Task
+from aworld.watch.status import estimated_end, status
 
 pytestmark = pytest.mark.unit
 

@@ -13,9 +13,9 @@ from guest import NAME, Model, begin, call, made_up_copy, prepare, python, recor
 from aworld.agents.endpoint import TRIES
 from aworld.agents.work import turn_seed
 from aworld.evaluation import benchmark
-from aworld.launch.status import on_benchmark
 from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode
+from aworld.watch.status import on_benchmark
 
 pytestmark = [pytest.mark.tools, pytest.mark.timeout(600)]
 ITEMS, ATTEMPTS = 8, 2

@@ -8,9 +8,10 @@ from pathlib import Path
 from aworld.config import Config
 from aworld.doctor.check import Check, degraded, missing, ok
 from aworld.errors import InfrastructureError, InputError
-from aworld.launch.script import script
-from aworld.launch.slurm import ask, checked
+from aworld.launch.preview import checked
+from aworld.launch.script import scripts
 from aworld.rundir import RunDir
+from aworld.slurm import ask
 from aworld.stages import KINDS, Stage
 
 MINUTES = re.compile(r"(?:(\d+)-)?(\d+):(\d+):(\d+)")
@@ -101,7 +102,7 @@ def _scripts(config: Config, folder: Path) -> Iterator[Check]:
     for kind in KINDS:
         try:
             wanted = Stage.of(kind, config, run, 0)
-            said = checked(config.site, wanted, script(config.site, run, wanted, []), folder)
+            said = checked(config.site, wanted, scripts(config.site, wanted, [])[0], folder)
         except InputError as reason:
             yield missing(f"script of {kind.name}", str(reason), "change what the site's file asks for")
         else:

@@ -16,9 +16,9 @@ from rich.markup import escape
 from aworld.config import Config, to_yaml
 from aworld.doctor import node, slurm
 from aworld.doctor.check import Check, missing, ok
-from aworld.launch.script import further
-from aworld.launch.slurm import clean_environment
+from aworld.launch.script import given
 from aworld.site import Resources
+from aworld.slurm import clean_environment
 
 COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
 WAIT_SECONDS = 900  # for nodes to come free; then srun gives up, and takes its job out of the queue
@@ -77,11 +77,11 @@ def _srun(config: Config, resources: Resources, wait: int, *words: str) -> list[
     if resources.gpus_per_node:
         gpus = resources.gpus_per_node
         options |= {"gres": f"{site.gres}:{gpus}"} if site.gres else {"gpus-per-node": str(gpus)}
-    asked = further({key: value for key, value in (options | site.sbatch).items() if value})
-    given = [f"--{key}" if value is True else f"--{key}={value}" for key, value in asked.items()]
+    asked = given({key: value for key, value in (options | site.sbatch).items() if value})
+    options_given = [f"--{key}" if value is True else f"--{key}={value}" for key, value in asked.items()]
     exports = [f"export {key}={shlex.quote(value)}" for key, value in site.environment.items()]
     lines = "\n".join([*site.setup, *exports, 'exec "$@"'])
-    return ["bash", "-c", lines, "doctor", "srun", "--quiet", *given, *words]
+    return ["bash", "-c", lines, "doctor", "srun", "--quiet", *options_given, *words]
 
 
 def _mpi(config: Config, folder: Path, wait: int = WAIT_SECONDS) -> Iterator[Check]:

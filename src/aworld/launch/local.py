@@ -12,12 +12,12 @@ from aworld.errors import InfrastructureError, InputError, printable
 from aworld.launch.executor import Job, processes, submit
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare
-from aworld.launch.progress import Progress
-from aworld.launch.status import status
 from aworld.processes import end_holder, sole_holder
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
 from aworld.stages import REPORT, Stage
+from aworld.watch.progress import Progress
+from aworld.watch.status import status
 
 POLL_SECONDS = 0.5
 LAUNCHER = "launcher"  # its lock: two of them would end each other's processes

@@ -14,17 +14,17 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, TaskError, guarded
 from aworld.evaluation import benchmark
-from aworld.launch import dag, executor, where
+from aworld.launch import dag, executor, preview, where
 from aworld.launch.checks import check_evaluation, check_held_out, opened
 from aworld.launch.prepare import check, provenance
-from aworld.launch.progress import Progress
 from aworld.launch.script import scripts
-from aworld.launch.status import on_benchmark
 from aworld.processes import end_by_interrupt
 from aworld.rollout.workload import Workload, evaluation_workload, reopen_failed, round_workload
 from aworld.rundir import HELD_OUT, RunDir, is_complete
 from aworld.stages import EVALUATE, Kind, Stage
 from aworld.tasks import make_source
+from aworld.watch.progress import Progress
+from aworld.watch.status import on_benchmark
 
 # Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
 REACHES = re.compile(r"site\.(?!(sandbox|scratch|images|binds|bind_python|wait_seconds)\b).*")
@@ -72,8 +72,8 @@ def launch_stage(kind: Kind, text: str | None) -> int:
         console = Console()
         if config.site.executor == "slurm":
             if arguments.dry_run:
-                print(*scripts(config.site, run, stage, []), sep="\n")
-                for said in dag.check(config, run, [stage], run.root):
+                print(*scripts(config.site, stage, []), sep="\n")
+                for said in preview.check(config, [stage], run.root):
                     Console(stderr=True).print(said, highlight=False, soft_wrap=True)
                 return
             (launched,) = dag.submit(config, run, [stage])

@@ -5,15 +5,15 @@ from rich.console import Console
 from aworld.config import Config, to_yaml
 from aworld.environments.sandbox import choose
 from aworld.errors import InputError
-from aworld.launch import dag, local
+from aworld.launch import dag, local, preview
 from aworld.launch.checks import check_tasks, opened, trains
 from aworld.launch.executor import command
 from aworld.launch.plan import plan
 from aworld.launch.prepare import check
-from aworld.launch.summary import summary
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
 from aworld.stages import REPORT
+from aworld.watch.summary import summary
 
 
 def start(config: Config, console: Console) -> None:
@@ -51,9 +51,9 @@ def dry_run(config: Config, console: Console) -> None:
     if not stages or stages[0].kind == REPORT:
         console.print("nothing is left to do but the report")
     folder = run.root / "dry-run"
-    written = dag.dry_run(config, run, stages, folder)
+    written = preview.write(config, stages, folder)
     console.print(f"wrote {folder / 'run.yaml'} and {len(written)} batch scripts beside it", highlight=False)
-    for said in dag.check(config, run, stages, folder):
+    for said in preview.check(config, stages, folder):
         console.print(said, highlight=False, soft_wrap=True)
 
 

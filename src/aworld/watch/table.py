@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from aworld.launch.status import StageStatus, Tally
+from aworld.watch.status import StageStatus, Tally
 
 HEADS = {"rollout": "rollout\ntasks", "evaluate": "rollout\ntasks", "gather": "gather", "train": "training\nsteps"}
 NUMBERS = ("loss", "episodes", "failed", "reward")

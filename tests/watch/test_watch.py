@@ -15,10 +15,9 @@ from hf_folder import hf_folder
 from rich.console import Console
 
 from aworld import config as configuration
+from aworld import slurm
 from aworld.containers import sha256
 from aworld.errors import InfrastructureError
-from aworld.launch import slurm
-from aworld.launch.overview import STOPPED, show_status
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare, provenance
 from aworld.rollout.workload import schedule
@@ -26,6 +25,8 @@ from aworld.rundir import RunDir, append_json, is_complete, open_run, publish_fo
 from aworld.tasks import make_source
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.journal import Journal
+from aworld.watch.overview import STOPPED, show_status
+from aworld.watch.queue import accounts, queue, submissions
 
 pytestmark = pytest.mark.unit
 
@@ -188,11 +189,11 @@ def test_jobs_of_another_folder_are_not_this_runs(run: RunDir, tmp_path: Path) -
     append_json(run.jobs, row | {"job": "2"})
     shutil.copytree(run.root, tmp_path / "copy")
     (tmp_path / "link").symlink_to(run.root)
-    assert [each.job for each in slurm.submissions(run)] == ["1", "2"]
-    assert [each.job for each in slurm.submissions(RunDir(tmp_path / "link"))] == ["1", "2"]
-    assert [each.job for each in slurm.submissions(RunDir(tmp_path / "copy"))] == ["2"]
+    assert [each.job for each in submissions(run)] == ["1", "2"]
+    assert [each.job for each in submissions(RunDir(tmp_path / "link"))] == ["1", "2"]
+    assert [each.job for each in submissions(RunDir(tmp_path / "copy"))] == ["2"]
     run.root.rename(tmp_path / "moved")
-    assert [each.job for each in slurm.submissions(RunDir(tmp_path / "moved"))] == ["2"]
+    assert [each.job for each in submissions(RunDir(tmp_path / "moved"))] == ["2"]
 
 
 def program(folder: Path, name: str, lines: str) -> None:
@@ -207,9 +208,9 @@ def test_a_squeue_that_prints_something_else_is_one_line(
     program(tmp_path, "squeue", "echo maintenance until noon")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(InfrastructureError, match="squeue printed 'maintenance until noon'"):
-        slurm.queue(run)
+        queue(run)
     program(tmp_path, "sacct", "echo maintenance; echo '1|'; echo '2|FAILED'")
-    assert slurm.accounts(["1", "2"]) == {"2": "FAILED"}
+    assert accounts(["1", "2"]) == {"2": "FAILED"}
 
 
 def test_a_program_of_slurm_that_hangs_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

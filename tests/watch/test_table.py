@@ -3,8 +3,8 @@
 import pytest
 from rich.console import Console
 
-from aworld.launch.status import StageStatus, Tally
-from aworld.launch.table import parts
+from aworld.watch.status import StageStatus, Tally
+from aworld.watch.table import parts
 
 pytestmark = pytest.mark.unit
 

@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from aworld.evaluation import statistics
-from aworld.launch.summary import summary
 from aworld.rundir import RunDir, publish_json
 from aworld.trajectories.episode import Episode
+from aworld.watch.summary import summary
 
 pytestmark = pytest.mark.unit
 

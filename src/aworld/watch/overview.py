@@ -14,12 +14,12 @@ from rich.text import Text
 from aworld.config import Config
 from aworld.errors import InfrastructureError, printable
 from aworld.evaluation import benchmark
-from aworld.launch import slurm
-from aworld.launch.status import StageStatus, begun, estimated_end, never_played, status, tally
-from aworld.launch.table import SLIM, UNLIMITED, parts
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir, read_jsonl
 from aworld.tasks import make_source
+from aworld.watch.queue import Queued, accounts, elements_alive, newest, queue, submissions
+from aworld.watch.status import StageStatus, begun, estimated_end, never_played, status, tally
+from aworld.watch.table import SLIM, UNLIMITED, parts
 
 FURTHER_LINES = 10  # that `watch` has to show besides the rows of the run
 POLITE_SECONDS = 60.0  # between two questions to a Slurm that many people ask
@@ -68,11 +68,11 @@ def _picture(
     most: int = UNLIMITED,
 ) -> tuple[Group, int]:
     on_slurm = config.site.executor == "slurm"
-    queued = slurm.queue(run) if on_slurm else []
+    queued = queue(run) if on_slurm else []
     held = [each for each in queued if each.is_held]
     at_work = run.is_worked_on()
     if on_slurm:
-        at_work = bool(slurm.elements(queued)) and not (held and _all_wait(queued))
+        at_work = bool(elements_alive(queued)) and not (held and _all_wait(queued))
     if not at_work:
         workloads = [workload for workload in workloads if not never_played(run, workload)]
     stages = status(config, run, workloads)
@@ -97,7 +97,7 @@ def _picture(
     return Group(*picture, *said), code
 
 
-def _all_wait(queued: list[slurm.Queued]) -> bool:
+def _all_wait(queued: list[Queued]) -> bool:
     """Whether every job that is left is held, or waits for another."""
     return all(each.is_held or "Dependency" in each.reason for each in queued)
 
@@ -114,7 +114,7 @@ def _mend(run: RunDir, stages: list[StageStatus]) -> str:
 def _jobs(run: RunDir, jobs: dict[str, Counter[str]]) -> Table:
     """Every stage that has jobs, in the order of their submission."""
     table = SLIM("stage", "job", "elements", "restarts")
-    ids = {submission.stage: submission.job for submission in slurm.submissions(run)}
+    ids = {submission.stage: submission.job for submission in submissions(run)}
     for stage, states in jobs.items():
         elements = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
         table.add_row(stage, ids[stage], elements, str(restarts(run, stage)))
@@ -125,25 +125,25 @@ def restarts(run: RunDir, stage: str) -> int:
     """How often tasks of a stage began once more, or its jobs did before any task could."""
     paths = [*run.starts.glob(f"{stage}.jsonl"), *run.starts.glob(f"{stage}-[0-9]*.jsonl")]
     begun = sum(max(0, len(read_jsonl(path)) - 1) for path in paths)
-    jobs = {submission.job for submission in slurm.submissions(run) if submission.stage == stage}
+    jobs = {submission.job for submission in submissions(run) if submission.stage == stage}
     tries = [path for path in run.starts.glob("*.tries") if re.split(r"[_.]", path.name)[0] in jobs]
     return begun + sum(path.read_text().count("\n") - 1 for path in tries)
 
 
-def job_states(run: RunDir, queued: list[slurm.Queued]) -> dict[str, Counter[str]]:
+def job_states(run: RunDir, queued: list[Queued]) -> dict[str, Counter[str]]:
     """How many elements of each stage's newest submissions are in which state of Slurm's.
 
     By squeue, as sacct learns of a job later; what has left the queue, by one call of sacct. Where Slurm keeps no
     accounts, it is left out.
     """
-    newest = slurm.newest(run)
+    submitted = newest(run)
     waiting = {(each.submission.stage, each.element): each.state for each in queued}
-    gone = sorted({submission.job for key, submission in newest.items() if key not in waiting})
-    accounts = slurm.accounts(gone) if gone else {}
+    gone = sorted({submission.job for key, submission in submitted.items() if key not in waiting})
+    states = accounts(gone) if gone else {}
     found: dict[str, Counter[str]] = {}
-    for (stage, element), submission in newest.items():
+    for (stage, element), submission in submitted.items():
         index = submission.elements.index(element)
         job = f"{submission.job}_{index}" if len(submission.elements) > 1 else submission.job
-        if state := waiting.get((stage, element)) or accounts.get(job) or accounts.get(submission.job):
+        if state := waiting.get((stage, element)) or states.get(job) or states.get(submission.job):
             found.setdefault(stage, Counter())[state] += 1
     return found

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from aworld.config import Config
 from aworld.evaluation.statistics import headline
-from aworld.launch.status import StageStatus, status
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
 from aworld.trajectories import journal
+from aworld.watch.status import StageStatus, status
 
 
 class Progress:
