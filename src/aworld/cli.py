@@ -68,16 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     corpus.add_argument("source", metavar="FOLDER|FILE", type=Path, help="pdf, docx, html, txt, …; or title and text")
     corpus.add_argument("index", metavar="INDEX", type=Path, help="where it goes; then environment.corpus=INDEX")
     doctor = add("doctor", _doctor, "what this site offers, on the login node and on compute nodes, each with its mend")
-    doctor.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
+    doctor.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
     doctor.add_argument("--login-only", action="store_true", help="submit nothing")
     doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node for STAGE, as lines of JSON")
     prepare = add("prepare", _prepare, "make a run directory, and launch nothing")
-    prepare.add_argument("words", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
+    prepare.add_argument("overrides", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
     of_run("status", _status, "how far each stage is, by the run's files and what Slurm says")
     watch = of_run("watch", _watch, "status, again and again until the run ends")
     watch.add_argument("--every", type=float, help="seconds between two looks (default: the site's poll_seconds)")
     resume = of_run("resume", _resume, "submit what a run has left to do; jobs that wait or run are left as they are")
-    resume.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as pipeline.mode=batch")
+    resume.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as pipeline.mode=batch")
     of_run("cancel", _cancel, "cancel the run's jobs; what is finished stays")
     logs = of_run("logs", _logs, "the end of a stage's logs; without a stage: which there are")
     logs.add_argument("stage", nargs="?", metavar="STAGE", help="such as train, or rollout-0; rollout: all of them")
@@ -184,12 +184,11 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from aworld.doctor.visit import report_node, visit
 
     if arguments.node:
-        report_node(arguments.node, arguments.words[0], configuration.read(arguments.node / "run.yaml"))
+        report_node(arguments.node, arguments.overrides[0], configuration.read(arguments.node / "run.yaml"))
         return 0
-    words = (
-        arguments.words if any(w.startswith("recipe=") for w in arguments.words) else ["recipe=demo", *arguments.words]
-    )
-    return visit(configuration.load(words), Console(), on_compute=not arguments.login_only)
+    has_recipe = any(override.startswith("recipe=") for override in arguments.overrides)
+    overrides = [*([] if has_recipe else ["recipe=demo"]), *arguments.overrides]
+    return visit(configuration.load(overrides), Console(), on_compute=not arguments.login_only)
 
 
 def _prefetch(arguments: argparse.Namespace) -> None:
@@ -209,7 +208,7 @@ def _corpus(arguments: argparse.Namespace) -> None:
 def _prepare(arguments: argparse.Namespace) -> None:
     from aworld.launch.prepare import prepare
 
-    run, _ = prepare(configuration.load(arguments.words))
+    run, _ = prepare(configuration.load(arguments.overrides))
     print(run.root)
 
 
@@ -231,7 +230,7 @@ def _resume(arguments: argparse.Namespace) -> None:
     from aworld.launch.start import start
 
     config, _, _ = _open(arguments)
-    start(configuration.changed(config, arguments.words), Console())
+    start(configuration.changed(config, arguments.overrides), Console())
 
 
 def _cancel(arguments: argparse.Namespace) -> None:

@@ -108,7 +108,7 @@ def test_status_has_a_line_for_each_part_in_a_pipe_and_at_80_columns(run: RunDir
     words = [sys.executable, "-m", "aworld", "status", str(run.root)]
     shown = subprocess.run(words, capture_output=True, text=True, check=False, env=env).stdout.splitlines()
     at = next(number for number, line in enumerate(shown) if line.startswith("cold start"))
-    assert shown[at].split() == ["cold", "start", "2", "done", "done", "3", "done", "-0.031", "2", "done", "0.500"]
+    assert shown[at].split() == ["cold", "start", "2", "done", "done", "3", "done", "-0.031", "2", "0.500"]
     assert shown[at + 1].split() == ["held-out-0", "waiting"]
     units = [word for line in shown[:at] for word in line.split()]
     assert {"tasks", "steps", "loss", "episodes", "reward"} <= {*units}

@@ -47,7 +47,7 @@ def launch(config: Config, console: Console) -> RunDir:
         array = f" × {elements}" if each.stage.kind.has_workers and elements > 1 else ""
         after = f" after {', '.join(each.stage.after)}" if each.stage.after and each.stage.kind != REPORT else ""
         console.print(f"{each.stage.name}{array}: {ids}{after}", highlight=False, soft_wrap=True)
-    console.print(f"nothing has to stay open; aworld watch {run.root} shows how it goes", highlight=False)
+    console.print(f"submitted; nothing has to stay open. Follow the run with: aworld watch {run.root}", highlight=False)
     return run
 
 

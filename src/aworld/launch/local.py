@@ -45,9 +45,9 @@ def pipeline(config: Config, console: Console) -> RunDir:
     run, source = prepare(config)
     workloads = schedule(config, run, source)
     with sole_holder(run.lock(LAUNCHER)):
-        left_open = "; ".join(sandbox.gaps) or "nothing known"
-        console.print(f"tools run in {sandbox.name}; left open: {left_open}", highlight=False)
-        console.print(f"a line tells when a part is over; aworld status {run.root} shows what is under way")
+        gaps = f"; known gaps: {'; '.join(sandbox.gaps)}" if sandbox.gaps else ", no known gaps"
+        console.print(f"Sandbox: {sandbox.name}{gaps}.", highlight=False)
+        console.print(f"One line per finished stage. What is under way: aworld status {run.root}")
         _keep_up(config, run, workloads, console)
     report(config, run)
     return run

@@ -2,20 +2,18 @@
 
 import argparse
 import re
-import signal
-import time
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from aworld import config as configuration
 from aworld.config import Config
-from aworld.errors import InfrastructureError, InputError, TaskError, guarded
+from aworld.errors import InputError, guarded
 from aworld.evaluation import benchmark
 from aworld.launch import dag, executor, preview, where
 from aworld.launch.checks import check_evaluation, check_held_out, opened
+from aworld.launch.local_stage import play
 from aworld.launch.prepare import check, provenance
 from aworld.launch.script import scripts
 from aworld.processes import end_by_interrupt
@@ -23,20 +21,17 @@ from aworld.rollout.workload import Workload, evaluation_workload, reopen_failed
 from aworld.rundir import HELD_OUT, RunDir, is_complete
 from aworld.stages import EVALUATE, Kind, Stage
 from aworld.tasks import make_source
-from aworld.watch.progress import Progress
 from aworld.watch.status import on_benchmark
 
-# Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
+# Of a single stage's overrides only these have an effect: the launcher reads them. The job reads the run's settings.
 REACHES = re.compile(r"site\.(?!(sandbox|scratch|images|binds|bind_python|wait_seconds)\b).*")
-KILLED = -signal.SIGKILL
-ERRORS = {error.exit_code: error for error in (InputError, TaskError)}
 
 
 def launch_stage(kind: Kind, text: str | None) -> int:
     """Submit the stage; on a local site wait for it. Returns the exit code."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", type=Path)
-    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site.train.minutes=30")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as site.train.minutes=30")
     parser.add_argument(kind.option, dest="number", type=int, required=True)
     parser.add_argument("--dry-run", action="store_true", help="print what would be launched, and launch nothing")
     if kind == EVALUATE:
@@ -44,78 +39,90 @@ def launch_stage(kind: Kind, text: str | None) -> int:
         parser.add_argument("--begin-only", action="store_true", help="fix the benchmark's settings, launch nothing")
     arguments = parser.parse_intermixed_args()
     end_by_interrupt()
+    return guarded(lambda: _evaluate(arguments) if kind == EVALUATE else _train_or_play(kind, arguments))
 
-    def launch() -> None:
-        run = RunDir(arguments.run)
-        config, tasks = _configured(kind, run, arguments.words, getattr(arguments, "name", None))
-        if kind == EVALUATE and not is_complete(run.policy(arguments.number)):
-            there = ", ".join(str(version) for version in run.policies()) or "none"
-            raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
-        if kind == EVALUATE:
-            check_evaluation(config)
-            _check_model(config, run, arguments.number, arguments.words)
-            where.check_signal(config.site)
-        else:
-            check(config)
-        if tasks and not arguments.dry_run:
-            made_by, check_tasks = partial(provenance, config), partial(check_held_out, config)
-            benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words), made_by, check_tasks)
-        elif kind == EVALUATE:
-            with opened(config, run.benchmark(tasks).parent / "tasks" if tasks else run.tasks) as source:
-                check_held_out(config, source)
-        if kind == EVALUATE and not arguments.dry_run:
-            for workload in _workloads(kind, config, run, arguments.number, tasks):
-                reopen_failed(workload)
-        if kind == EVALUATE and arguments.begin_only:
+
+def _train_or_play(kind: Kind, arguments: argparse.Namespace) -> None:
+    run = RunDir(arguments.run)
+    config = _own_configuration(kind, run, arguments.overrides)
+    check(config)
+    _launch(config, Stage.of(kind, config, run, arguments.number), arguments.dry_run)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    run, version, overrides = RunDir(arguments.run), arguments.number, arguments.overrides
+    name = arguments.name or _named_tasks(overrides)
+    config = _benchmark_configuration(run, name, overrides) if name else _own_configuration(EVALUATE, run, overrides)
+    if not is_complete(run.policy(version)):
+        there = ", ".join(str(version) for version in run.policies()) or "none"
+        raise InputError(f"{run.root} has no policy {version} yet; there are: {there}")
+    check_evaluation(config)
+    _check_model(config, run, version, overrides)
+    where.check_signal(config.site)
+    if name and not arguments.dry_run:
+        made_by, check_tasks = partial(provenance, config), partial(check_held_out, config)
+        benchmark.begin(config, run, name, version, _named_tasks(overrides), made_by, check_tasks)
+    else:
+        with opened(config, run.benchmark(name).parent / "tasks" if name else run.tasks) as source:
+            check_held_out(config, source)
+    stage = Stage.of(EVALUATE, config, run, version, name)
+    if not arguments.dry_run:
+        reopen_failed(_workload(config, stage))
+    if not arguments.begin_only:
+        _launch(config, stage, arguments.dry_run)
+
+
+def _launch(config: Config, stage: Stage, is_dry: bool) -> None:
+    if config.site.executor == "slurm":
+        if is_dry:
+            print(*scripts(config.site, stage, []), sep="\n")
+            for line in preview.check(config, [stage], stage.run.root):
+                Console(stderr=True).print(line, highlight=False, soft_wrap=True)
             return
-        stage = Stage.of(kind, config, run, arguments.number, tasks)
-        console = Console()
-        if config.site.executor == "slurm":
-            if arguments.dry_run:
-                print(*scripts(config.site, stage, []), sep="\n")
-                for said in preview.check(config, [stage], run.root):
-                    Console(stderr=True).print(said, highlight=False, soft_wrap=True)
-                return
-            (launched,) = dag.submit(config, run, [stage])
-            console.print(f"{stage.name}: {', '.join(launched.new or launched.kept)}", highlight=False)
-        elif arguments.dry_run:
-            for process in executor.processes(stage):
-                print(process.name, *executor.command(process.arguments))
-        else:
-            _wait(config, stage, _workloads(kind, config, run, arguments.number, tasks), console)
-
-    return guarded(launch)
+        (launched,) = dag.submit(config, stage.run, [stage])
+        Console().print(f"{stage.name}: {', '.join(launched.new or launched.kept)}", highlight=False)
+    elif is_dry:
+        for process in executor.processes(stage):
+            print(process.name, *executor.command(process.arguments))
+    else:
+        play(config, stage, _workload(config, stage), Console())
 
 
-def _configured(kind: Kind, run: RunDir, words: list[str], name: str | None) -> tuple[Config, str]:
-    """The run's configuration, or of an evaluation with `tasks=NAME` that benchmark's, and what it is called."""
+def _own_configuration(kind: Kind, run: RunDir, overrides: list[str]) -> Config:
+    """The run's configuration.
+
+    Raises:
+        InputError: an override would not reach the job.
+    """
     own = configuration.read(run.config)
-    tasks = name or (_named(words) if kind == EVALUATE else "")
-    if not tasks:
-        config = configuration.changed(own, words)
-        for key, (was, now) in benchmark.differences(own, config).items():
-            if not _reaches(kind, config, key):
-                other = "; to evaluate otherwise, give it a --name" if kind == EVALUATE else ""
-                raise InputError(
-                    f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
-                )
-        return config, ""
-    where.check_name(tasks, "--name")
-    if tasks == HELD_OUT:
-        raise InputError(f"--name {tasks} is the run's own evaluation; give it another")
-    if run.benchmark(tasks).exists() and not benchmark.is_another(run, tasks, _named(words)):  # as it was begun
-        others = [word for word in words if not word.startswith("tasks=")]  # `begin` looks at it
-        return configuration.changed(configuration.read(run.benchmark(tasks)), others), tasks
-    return configuration.changed(own, words), tasks
+    config = configuration.changed(own, overrides)
+    for key, (was, now) in benchmark.differences(own, config).items():
+        if not _reaches(kind, config, key):
+            other = "; to evaluate otherwise, give it a --name" if kind == EVALUATE else ""
+            raise InputError(
+                f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
+            )
+    return config
 
 
-def _check_model(config: Config, run: RunDir, version: int, words: list[str]) -> None:
+def _benchmark_configuration(run: RunDir, name: str, overrides: list[str]) -> Config:
+    """The configuration of a benchmark: as it was begun, or the run's own; with the overrides."""
+    where.check_name(name, "--name")
+    if name == HELD_OUT:
+        raise InputError(f"--name {name} is the run's own evaluation; give it another")
+    if run.benchmark(name).exists() and not benchmark.is_another(run, name, _named_tasks(overrides)):
+        others = [override for override in overrides if not override.startswith("tasks=")]  # `begin` looks at it
+        return configuration.changed(configuration.read(run.benchmark(name)), others)
+    return configuration.changed(configuration.read(run.config), overrides)
+
+
+def _check_model(config: Config, run: RunDir, version: int, overrides: list[str]) -> None:
     """
     Raises:
         InputError: a setting of the agent's does not reach the model that is evaluated.
     """
     agent, evaluation = config.agent, config.evaluation
-    if evaluation.temperature is not None and any(word.startswith("agent.temperature=") for word in words):
+    if evaluation.temperature is not None and any(override.startswith("agent.temperature=") for override in overrides):
         raise InputError(
             f"agent.temperature does nothing here: evaluation.temperature={evaluation.temperature:g} counts; set that"
         )
@@ -137,54 +144,16 @@ def _reaches(kind: Kind, config: Config, key: str) -> bool:
     return bool(REACHES.fullmatch(key))
 
 
-def _named(words: list[str]) -> str:
-    """The NAME of `tasks=NAME`, if that is said."""
-    return ([""] + [word.removeprefix("tasks=") for word in words if word.startswith("tasks=")])[-1]
+def _named_tasks(overrides: list[str]) -> str:
+    """The NAME of `tasks=NAME`; empty where there is none."""
+    return ([""] + [override.removeprefix("tasks=") for override in overrides if override.startswith("tasks=")])[-1]
 
 
-def _workloads(kind: Kind, config: Config, run: RunDir, number: int, tasks: str) -> list[Workload]:
-    """What a person waits for."""
-    if kind == EVALUATE and tasks:
-        return [on_benchmark(run, tasks, number)]
-    source = make_source(config.tasks, run.tasks)
-    of = evaluation_workload if kind == EVALUATE else round_workload
-    return [of(config, run, source, number)]
-
-
-def _wait(config: Config, stage: Stage, workloads: list[Workload], console: Console) -> None:
-    jobs: list[executor.Job] = []
-    try:
-        for process in executor.processes(stage):
-            jobs.append(executor.submit(process))
-        names = ", ".join(f"{job.stage.name} ({job.submitted.job_id})" for job in jobs)
-        console.print(f"started {names}", soft_wrap=True)
-        with Progress(console, config, stage.run, workloads) as progress:
-            spare = {job.stage.name for job in jobs if stage.kind.has_workers}
-            while True:
-                for at, job in enumerate(jobs):
-                    if job.exit_code() == KILLED and job.stage.name in spare:  # what it held waits for its return
-                        spare.remove(job.stage.name)
-                        jobs[at] = executor.submit(job.stage)
-                        console.print(f"{job.stage.name} was killed; started again", soft_wrap=True)
-                if all(job.exit_code() is not None for job in jobs):
-                    break
-                time.sleep(0.5)
-                progress.update()
-    finally:
-        for job in jobs:
-            if job.exit_code() is None:  # told to end, or one of them could not be started
-                job.end()
-    for job in jobs:
-        if not (code := job.exit_code()):
-            continue
-        told = f"{job.stage.name} ended with exit code {code}: {job.complaint()}"
-        if not _is_done(stage, workloads):
-            raise ERRORS.get(code, InfrastructureError)(told)
-        console.print(f"[yellow]warning:[/] {escape(told)}; the others have played its share", soft_wrap=True)
-
-
-def _is_done(stage: Stage, workloads: list[Workload]) -> bool:
-    """Whether all episodes of a stage with workers are there, whoever of them was lost."""
-    if not stage.kind.has_workers or any(workload.left for workload in workloads):
-        return False
-    return all(workload.closed or workload.publishes for workload in workloads)
+def _workload(config: Config, stage: Stage) -> Workload:
+    """What the stage plays; of a training or a gathering what its round has played."""
+    assert stage.number is not None  # a single stage is always one of a round, or of a policy
+    if stage.benchmark:
+        return on_benchmark(stage.run, stage.benchmark, stage.number)
+    source = make_source(config.tasks, stage.run.tasks)
+    workload = evaluation_workload if stage.kind == EVALUATE else round_workload
+    return workload(config, stage.run, source, stage.number)

@@ -8,6 +8,7 @@ from aworld.evaluation import benchmark
 from aworld.rollout.claims import Claims
 from aworld.rollout.workload import Workload, evaluation_workload, schedule
 from aworld.rundir import MARK, RunDir, is_complete, numbered, read_jsonl
+from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN, Kind
 from aworld.tasks import make_source
 from aworld.trajectories import journal
 
@@ -19,8 +20,8 @@ class StageStatus:
     `loss` is that of the last optimizer step.
     """
 
-    stage: str
-    part: str
+    kind: Kind
+    phase: str
     done: int
     total: int
     finished: bool
@@ -46,11 +47,11 @@ def status(config: Config, run: RunDir, workloads: list[Workload] | None = None)
         units = len(workload.tasks)
         names = Claims(workload.folder / "claims", "status", config.rollout.lease_seconds).done_names()
         done = sum(unit.key in names for unit in workload.units)  # not those of fewer attempts
-        kind = "rollout" if workload.publishes else "evaluate"
+        kind = ROLLOUT if workload.publishes else EVALUATE
         finished = workload.closed and not workload.left
         found.append(StageStatus(kind, workload.name, units if finished else done, units, finished))
         if workload.publishes:
-            found.append(StageStatus("gather", workload.name, int(finished), 1, finished))
+            found.append(StageStatus(GATHER, workload.name, int(finished), 1, finished))
             found.append(_training(config, run, workload))
     return found
 
@@ -102,7 +103,7 @@ def _training(config: Config, run: RunDir, workload: Workload) -> StageStatus:
     finished = is_complete(run.policy(workload.round)) or (run.round(workload.round + 1) / "metrics.json").exists()
     steps = read_jsonl(run.round(workload.round) / "steps.jsonl")
     if not steps:
-        return StageStatus("train", workload.name, int(finished), 1, finished)
+        return StageStatus(TRAIN, workload.name, int(finished), 1, finished)
     last = steps[-1]
     total = last["step"] if finished else last["of"]  # a cold start may end early
-    return StageStatus("train", workload.name, last["step"], total, finished, last["loss"])
+    return StageStatus(TRAIN, workload.name, last["step"], total, finished, last["loss"])

@@ -9,71 +9,77 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN
 from aworld.watch.status import StageStatus, Tally
 
-HEADS = {"rollout": "rollout\ntasks", "evaluate": "rollout\ntasks", "gather": "gather", "train": "training\nsteps"}
-NUMBERS = ("loss", "episodes", "failed", "reward")
-LEAST_NEEDED = ("gather", "loss")  # first to go; a rollout counts as done when its round is gathered
+HEADS = {ROLLOUT: "rollout\ntasks", EVALUATE: "rollout\ntasks", GATHER: "gather", TRAIN: "training\nsteps"}
+LOSS = "last\nloss"
+NUMBERS = (LOSS, "episodes", "failed", "reward")
+LEAST_NEEDED = ("gather", LOSS)  # first to go; a rollout counts as done when its round is gathered
 UNLIMITED = 10_000  # columns, or rows
-RECENT = 2  # rounds that are done and keep their rows
-Part = tuple[str, list[StageStatus]]
+RECENT = 2  # finished rounds that keep their rows
+PhaseStatus = tuple[str, list[StageStatus]]
 SLIM = partial(Table, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
 
 
-def parts(stages: list[StageStatus], tallies: Mapping[str, Tally], console: Console, most: int = UNLIMITED) -> Table:
-    """A row for each part, in the columns that have something to say and that the console has room for.
+def stage_table(
+    stages: list[StageStatus], tallies: Mapping[str, Tally], console: Console, most: int = UNLIMITED
+) -> Table:
+    """A row for each phase. A column without values is left out, and so are the least needed ones of a narrow console.
 
-    Rounds that wait are one row, and so are those that are done where there would be more than `most` rows.
+    Waiting rounds share one row. Finished rounds share one where the table would have more than `most` rows.
 
     Args:
-        tallies: of the parts that have begun, by name.
+        tallies: of the phases that have begun, by the name of the phase.
     """
-    groups = [(part, list(group)) for part, group in groupby(stages, lambda stage: stage.part)]
+    groups = [(phase, list(group)) for phase, group in groupby(stages, lambda stage: stage.phase)]
     groups = _folded(groups, lambda stage: not stage.done, 0)
     if len(groups) > most:
         groups = _folded(groups, lambda stage: stage.finished, RECENT)
-    rows = [{"": part} | _cells(group, tallies.get(part)) for part, group in groups]
+    rows = [{"": phase} | _cells(group, tallies.get(phase)) for phase, group in groups]
     heads = [head for head in ("", *dict.fromkeys(HEADS.values()), *NUMBERS) if any(row.get(head) for row in rows)]
     for least in LEAST_NEEDED:
-        if console.measure(_made(heads, rows), options=console.options.update(width=UNLIMITED)).maximum > console.width:
+        if (
+            console.measure(_table(heads, rows), options=console.options.update(width=UNLIMITED)).maximum
+            > console.width
+        ):
             heads = [head for head in heads if head != least]
-    return _made(heads, rows)
+    return _table(heads, rows)
 
 
-def _folded(groups: list[Part], is_so: Callable[[StageStatus], bool], recent: int) -> list[Part]:
-    """Neighbouring rounds become one part where `is_so` holds for all their stages; the last `recent` stay apart."""
-    folded: list[Part] = []
-    for are_so, some in groupby(groups, lambda group: group[0].startswith("round ") and all(map(is_so, group[1]))):
-        alike = list(some)
-        together = alike[: len(alike) - recent] if are_so and len(alike) > recent + 1 else []
-        if together:
-            first, last = (part.removeprefix("round ") for part, _ in (together[0], together[-1]))
-            one = [replace(stage, total=1, loss=None) for stage in together[0][1]]
-            folded.append((f"rounds {first} to {last}", one))
-        folded += alike[len(together) :]
+def _folded(groups: list[PhaseStatus], holds: Callable[[StageStatus], bool], recent: int) -> list[PhaseStatus]:
+    """Neighbouring rounds whose stages all pass `holds` become one phase; the last `recent` of them stay apart."""
+    folded: list[PhaseStatus] = []
+    for alike, some in groupby(groups, lambda group: group[0].startswith("round ") and all(map(holds, group[1]))):
+        neighbours = list(some)
+        count = len(neighbours) - recent if alike and len(neighbours) > recent + 1 else 0
+        if count:
+            first, last = (neighbours[at][0].removeprefix("round ") for at in (0, count - 1))
+            shared = [replace(stage, total=1, loss=None) for stage in neighbours[0][1]]
+            folded.append((f"rounds {first} to {last}", shared))
+        folded += neighbours[count:]
     return folded
 
 
-def _made(heads: list[str], rows: list[dict[str, str]]) -> Table:
-    made = SLIM()
+def _table(heads: list[str], rows: list[dict[str, str]]) -> Table:
+    table = SLIM()
     for head in heads:
         # A name, which may be as long as a benchmark's, folds before a number does.
-        made.add_column(head, no_wrap=head != "", overflow="fold", justify="right" if head in NUMBERS else "left")
+        table.add_column(head, no_wrap=head != "", overflow="fold", justify="right" if head in NUMBERS else "left")
     for row in rows:
-        made.add_row(*(row.get(head, "") for head in heads))
-    return made
+        table.add_row(*(row.get(head, "") for head in heads))
+    return table
 
 
 def _cells(stages: list[StageStatus], tally: Tally | None) -> dict[str, str]:
-    """What a row says, by the head of the column."""
+    """The cells of a row, by the head of the column."""
     cells: dict[str, str] = {}
     for stage in stages:
-        cells[HEADS[stage.stage]] = _progress(stage)
+        cells[HEADS[stage.kind]] = _progress(stage)
         if stage.loss is not None:
-            cells["loss"] = f"{stage.loss:.3f}"
+            cells[LOSS] = f"{stage.loss:.3f}"
     if tally and tally.played:  # else its journals may have been removed
-        is_over = tally.played >= tally.total
-        cells["episodes"] = f"{tally.played} done" if is_over else f"{tally.played}/{tally.total}"
+        cells["episodes"] = str(tally.played) if tally.played >= tally.total else f"{tally.played}/{tally.total}"
         cells["failed"] = str(tally.failed or "")
         cells["reward"] = "" if tally.reward is None else f"{tally.reward:.3f}"
     return cells
