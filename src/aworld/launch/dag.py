@@ -22,7 +22,7 @@ from aworld.watch.queue import elements_alive, settled
 
 @dataclass(frozen=True)
 class Launched:
-    """What became of a stage: the ids of its jobs, those submitted now and those that were there."""
+    """The ids of a stage's jobs: those submitted now, and those that were in the queue."""
 
     stage: Stage
     new: list[str]
@@ -54,8 +54,8 @@ def launch(config: Config, console: Console) -> RunDir:
 def submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
     """Submit the stages in order, each after the jobs of those before it.
 
-    Elements that wait or run are left alone, unless a stage before theirs is submitted anew: then theirs waits for a
-    job that will not succeed, and is replaced. What Slurm holds is released.
+    Elements that wait or run are left alone. Where a stage before theirs is submitted anew, they wait for a job that
+    will not succeed, and are replaced. Jobs that Slurm holds are released.
     """
     with jobs.submitting(run):
         return _submit(config, run, stages)

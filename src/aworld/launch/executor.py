@@ -1,4 +1,4 @@
-"""Start a stage as a process on this machine through submitit, and know how it went.
+"""A stage as a process on this machine: submitit starts it, and knows its exit code.
 
 It runs the same command that a batch script would: `python -m aworld STAGE RUN …`.
 """
@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psutil
 import submitit
@@ -19,7 +19,7 @@ from aworld.processes import die_with_parent, end_holder
 from aworld.rundir import append_json
 from aworld.stages import Stage
 
-PATIENCE = 10.0  # seconds for a job to notice that its work ended
+PATIENCE = 10.0  # seconds, for a job to notice that its work ended
 
 
 def processes(stage: Stage) -> list[Stage]:
@@ -32,20 +32,19 @@ def command(arguments: tuple[str, ...]) -> list[str]:
 
 
 def execute(arguments: tuple[str, ...]) -> int:
-    """Runs inside the job: the stage's command, whose exit code is the job's result."""
+    """Run a stage's command inside the job; its exit code is the job's result."""
     return subprocess.run(command(arguments), preexec_fn=die_with_parent, check=False).returncode
 
 
-@dataclass
+@dataclass(frozen=True)
 class Job:
-    """A submitted stage."""
+    """A stage that was started."""
 
     stage: Stage
     submitted: submitit.Job[int]
-    since: float = field(default_factory=time.time)
 
     def exit_code(self) -> int | None:
-        """None while it runs; a job that left no result was killed: -9."""
+        """None while it runs; -9 where the job left no result, as it was killed."""
         if not self.submitted.done():
             return None
         return -9 if self.submitted.exception() else self.submitted.result()
@@ -53,7 +52,9 @@ class Job:
     def end(self) -> None:
         """Stop it now; its files let it go on later."""
         was_at_work = False
-        with suppress(InfrastructureError):  # then by its job; the others of the crew have to end as well
+        with suppress(
+            InfrastructureError
+        ):  # it does not end by this: its job is killed below
             was_at_work = end_holder(self.stage.lock)
         give_up = time.monotonic() + (PATIENCE if was_at_work else 0)
         while not self.submitted.done() and time.monotonic() < give_up:
@@ -62,7 +63,7 @@ class Job:
             _kill(int(self.submitted.job_id))
 
     def complaint(self) -> str:
-        """The last error it reported in one line, if it did, and where its log is."""
+        """The last error that it reported, if any, and the path of its log, in one line."""
         path = self.submitted.paths.stderr
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
@@ -84,7 +85,7 @@ def submit(stage: Stage) -> Job:
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """What starts meanwhile ignores Ctrl-C, which a terminal sends to all its processes: the launcher ends them."""
+    """Processes started meanwhile ignore Ctrl-C, which a terminal sends to all of them: the launcher ends them."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

@@ -53,7 +53,7 @@ def submit(site: Site, stage: Stage, after: list[str], elements: list[int] | Non
             "words": stage.arguments,
         }
         note["time"] = time.time()
-        publish_json(_note(run), note)  # should this process end before the job is noted, the next one finds it
+        publish_json(_note(run), note)  # if this process ends before the job is noted, the next launcher finds it
         try:
             job = sbatch(script(site, stage, array, after), run.logs)
         except InputError as reason:
@@ -65,7 +65,7 @@ def submit(site: Site, stage: Stage, after: list[str], elements: list[int] | Non
 
 
 def _note(run: RunDir) -> Path:
-    """What is being submitted, or was last."""
+    """The file that describes the submission under way, or the last one."""
     return run.root / "submitting.json"
 
 

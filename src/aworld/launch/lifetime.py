@@ -1,8 +1,8 @@
-"""A task of a Slurm job: which one it is, how often its job began, and what its batch script has to know of its end.
+"""A task of a Slurm job: its number, the count of its starts, and its exit code for the batch script.
 
 The batch script puts its job back into the queue when the stage was told to end early, lost its machine or was killed.
 Slurm does so itself only for some kinds of preemption, and never at a time limit. The script counts the starts of which
-no task begins, `begin` counts the others.
+no task begins; `begin` counts the others.
 """
 
 import os
@@ -32,7 +32,7 @@ def task_number() -> int:
 
 
 def in_own_job() -> bool:
-    """Whether one of our batch scripts started this process. In an allocation a person starts it, and sees its end."""
+    """Whether a batch script of ours started this process. In an allocation a person starts it, and sees its end."""
     return JOB in os.environ
 
 

@@ -1,4 +1,4 @@
-"""A whole run on this machine: workers and trainer stay up, hand over through files, and return when killed."""
+"""A whole run on this machine: workers and a trainer that stay up, hand over through files, and are started again."""
 
 import time
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from aworld.watch.progress import Progress
 from aworld.watch.status import status
 
 POLL_SECONDS = 0.5
-LAUNCHER = "launcher"  # its lock: two of them would end each other's processes
+LAUNCHER = "launcher"  # the name of its lock: two launchers would end each other's processes
 PATIENCE = 60.0  # seconds for the launcher to end all that it started
 
 
@@ -31,7 +31,7 @@ def stages(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
 
 
 def pipeline(config: Config, console: Console) -> RunDir:
-    """Run until every round is trained and both evaluations are done, then write the report.
+    """Run until every round is trained and all evaluations are done, then write the report.
 
     Raises:
         InfrastructureError: a job was started `max_restarts` times in a row without getting anywhere, or another
@@ -71,14 +71,19 @@ def _keep_up(config: Config, run: RunDir, workloads: list[Workload], console: Co
 
 
 def cancel(run: RunDir) -> list[str]:
-    """End the launcher, then whatever else works on the run here; returns the names of their locks."""
+    """End the launcher, then the other processes that work on the run here; returns the names of their locks."""
     names = [LAUNCHER, *sorted(path.stem for path in run.lock(LAUNCHER).parent.glob("*.lock") if path.stem != LAUNCHER)]
     return [name for name in names if end_holder(run.lock(name), PATIENCE)]
 
 
 @dataclass
 class Member:
-    """One long-lived job that is started again when it stops before its time."""
+    """A long-lived job, which is started again when it stops before its time.
+
+    Attributes:
+        restarts: in a row without progress.
+        progress: units done at the last restart.
+    """
 
     stage: Stage
     config: Config
@@ -89,6 +94,12 @@ class Member:
     progress: int = -1
 
     def keep_up(self, console: Console) -> None:
+        """Start the job, or start it again where it has stopped.
+
+        Raises:
+            InputError: it refused its input.
+            InfrastructureError: it stopped too often without progress.
+        """
         if self.finished:
             return
         if self.job is None:
@@ -114,5 +125,6 @@ class Member:
         self.job = submit(self.stage)
 
     def stop(self) -> None:
+        """End the job if it runs."""
         if self.job is not None and not self.finished:
             self.job.end()

@@ -41,9 +41,9 @@ def plan(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
 
 
 def discard_damaged(run: RunDir, workloads: list[Workload]) -> None:
-    """Read what the next stages read; trajectories that are damaged are removed, and so gathered again.
+    """Check the files that the next stages read, and remove damaged ones, so that they are made again.
 
-    So is a policy, and exported again: only the newest that is still to be played is read, which may take minutes.
+    Of the policies only the newest that is still to be played is read, which may take minutes.
     """
     for workload in workloads:
         if workload.publishes and not is_complete(run.policy(workload.round)):
@@ -96,9 +96,9 @@ def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
 
 
 def _trainings(config: Config, run: RunDir, workloads: list[Workload]) -> set[int]:
-    """The rounds to train: of the last policy, and of those that must be there for what is left to play.
+    """The rounds to train: those of the last policy, and of the policies that unfinished rounds are played by.
 
-    Each goes on from the newest checkpoint before it. A policy that nothing needs any more may have been removed.
+    Training goes on from the newest checkpoint before them. Other policies may have been removed to make room.
     """
     needed = {config.pipeline.rounds}
     for workload in workloads:

@@ -1,4 +1,4 @@
-"""The batch scripts of a run, written and checked by Slurm, but not submitted."""
+"""The batch scripts of a dry run: they are written, and Slurm checks them."""
 
 import shutil
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def write(config: Config, stages: list[Stage], folder: Path) -> list[Path]:
 
 
 def check(config: Config, stages: list[Stage], folder: Path) -> Iterator[str]:
-    """What `sbatch --test-only` says of the scripts, once for each kind of stage and all that it asks for.
+    """What `sbatch --test-only` says of the scripts: one line for each kind of stage and each set of options.
 
     Raises:
         InputError: Slurm would refuse one.
@@ -47,7 +47,7 @@ def check(config: Config, stages: list[Stage], folder: Path) -> Iterator[str]:
 
 
 def checked(site: Site, stage: Stage, text: str, folder: Path) -> str:
-    """What `sbatch --test-only` says of the text of a stage's script, which must depend on no job.
+    """What `sbatch --test-only` says of a stage's script; the text must depend on no job.
 
     Raises:
         InputError: Slurm would refuse it.

@@ -12,7 +12,7 @@ from aworld.slurm import last_line, unspoken
 
 
 class _Executor(submitit.SlurmExecutor):
-    """submitit's, but the command that it is given is the whole script, and sbatch gets `slurm.clean_environment`."""
+    """submitit's, but its command is the whole script, and sbatch gets `slurm.clean_environment`."""
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
         return command

@@ -1,4 +1,4 @@
-"""Where a run lies and what it is called: both have to suit Slurm and Apptainer."""
+"""The place and the name of a run, which have to suit Slurm and Apptainer; how early its jobs are told to end."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,8 @@ MOST_SIGNAL_SECONDS = 65535  # Slurm's
 
 
 def check(config: Config) -> None:
-    """
+    """Check the name and the place of a run.
+
     Raises:
         InputError: the run's name or place would be misread.
     """
@@ -29,10 +30,10 @@ def check(config: Config) -> None:
 
 
 def check_name(name: str, key: str) -> None:
-    """A name of a folder is part of job names, paths of logs and options of sbatch.
+    """Check the name of a folder, which is part of job names, paths of logs and options of sbatch.
 
     Raises:
-        InputError: it is not fit for all of them.
+        InputError: it does not suit one of them.
     """
     if not NAME.fullmatch(name):
         raise InputError(
@@ -42,7 +43,8 @@ def check_name(name: str, key: str) -> None:
 
 
 def check_signal(site: Site) -> None:
-    """
+    """Check that jobs are told to end some time after they began.
+
     Raises:
         InputError: a job would be told to end as soon as it begins.
     """
@@ -57,7 +59,7 @@ def check_signal(site: Site) -> None:
 
 
 def make_absolute(config: Config) -> None:
-    """The paths of files that stages read, so that the run can go on from any folder."""
+    """Make the paths of files that stages read absolute, so that a run can be resumed from any folder."""
     for part, keys in (
         (config.site.images, ("environment", "vllm", "megatron")),
         (config.model, ("path",)),

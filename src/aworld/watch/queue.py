@@ -1,4 +1,4 @@
-"""What Slurm knows of a run's jobs: those that it submitted, by squeue and sacct."""
+"""A run's jobs: what was submitted by `jobs.jsonl`, what waits or runs by squeue, how the others ended by sacct."""
 
 import time
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ def submissions(run: RunDir) -> list[Submission]:
 
 
 def _is_here(place: str, run: RunDir) -> bool:
-    """Whether a job that works in the folder `place` works in this one, whatever either is called."""
+    """Whether the folder `place` is this run's, by whatever path."""
     with suppress(OSError):
         return Path(place).samefile(run.root)
     return False
@@ -108,7 +108,7 @@ def alive(run: RunDir) -> dict[str, dict[int, str]]:
 
 
 def settled(run: RunDir) -> list[Queued]:
-    """What squeue shows once no job is just ending: one that is may be about to come back, or about to go.
+    """The queue once no job in it is ending: such a job may come back, or leave.
 
     Raises:
         InfrastructureError: Slurm does not answer.

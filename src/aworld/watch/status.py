@@ -39,7 +39,7 @@ class Tally:
 
 
 def status(config: Config, run: RunDir, workloads: list[Workload] | None = None) -> list[StageStatus]:
-    """Every stage in the order it runs."""
+    """The status of every stage, in the order in which they run."""
     if workloads is None:
         workloads = schedule(config, run, make_source(config.tasks, run.tasks))
     found: list[StageStatus] = []
@@ -57,13 +57,13 @@ def status(config: Config, run: RunDir, workloads: list[Workload] | None = None)
 
 
 def on_benchmark(run: RunDir, name: str, version: int) -> Workload:
-    """What there is to play of a benchmark that was begun."""
+    """The workload of a policy on a benchmark that was begun."""
     config, _, source = benchmark.read(run, name)
     return evaluation_workload(config, run, source, version, name)
 
 
 def begun(run: RunDir) -> tuple[list[Workload], list[str]]:
-    """Every benchmark's, of every policy evaluated on it; and why the tasks of some cannot be read any more."""
+    """The workloads on all benchmarks that were begun; and a line for each whose tasks cannot be read any more."""
     workloads, unreadable = [], []
     for path in sorted((run.root / "evals").glob("*/config.yaml")):
         name = path.parent.name
@@ -75,7 +75,7 @@ def begun(run: RunDir) -> tuple[list[Workload], list[str]]:
 
 
 def never_played(run: RunDir, workload: Workload) -> bool:
-    """Whether it is a benchmark's whose start failed before the first episode: it says nothing of the run."""
+    """Whether this evaluation on a benchmark failed before its first episode: it says nothing of the run."""
     return run.benchmark(workload.folder.parent.name).is_file() and not benchmark.is_begun(workload.folder)
 
 
@@ -89,7 +89,7 @@ def tally(workload: Workload) -> Tally:
 
 
 def estimated_end(config: Config, run: RunDir) -> float | None:
-    """When the last policy will be there at the pace of the rounds so far, in seconds since 1970; None: too early."""
+    """Expected time of the last policy by the pace so far, in seconds since 1970; None: too early to tell."""
     marks = {version: run.policy(version) / MARK for version in range(config.pipeline.rounds + 1)}
     made = {version: mark.stat().st_mtime for version, mark in marks.items() if mark.exists()}
     if len(made) < 2 or config.pipeline.rounds in made:
