@@ -16,7 +16,7 @@ from rich.markup import escape
 from aworld.config import Config, to_yaml
 from aworld.doctor import node, slurm
 from aworld.doctor.check import Check, missing, ok
-from aworld.launch.script import given
+from aworld.launch.script import site_options
 from aworld.site import Resources
 from aworld.slurm import clean_environment
 
@@ -77,11 +77,11 @@ def _srun(config: Config, resources: Resources, wait: int, *words: str) -> list[
     if resources.gpus_per_node:
         gpus = resources.gpus_per_node
         options |= {"gres": f"{site.gres}:{gpus}"} if site.gres else {"gpus-per-node": str(gpus)}
-    asked = given({key: value for key, value in (options | site.sbatch).items() if value})
-    options_given = [f"--{key}" if value is True else f"--{key}={value}" for key, value in asked.items()]
+    asked = site_options({key: value for key, value in (options | site.sbatch).items() if value})
+    given = [f"--{key}" if value is True else f"--{key}={value}" for key, value in asked.items()]
     exports = [f"export {key}={shlex.quote(value)}" for key, value in site.environment.items()]
     lines = "\n".join([*site.setup, *exports, 'exec "$@"'])
-    return ["bash", "-c", lines, "doctor", "srun", "--quiet", *options_given, *words]
+    return ["bash", "-c", lines, "doctor", "srun", "--quiet", *given, *words]
 
 
 def _mpi(config: Config, folder: Path, wait: int = WAIT_SECONDS) -> Iterator[Check]:

@@ -52,9 +52,7 @@ class Job:
     def end(self) -> None:
         """Stop it now; its files let it go on later."""
         was_at_work = False
-        with suppress(
-            InfrastructureError
-        ):  # it does not end by this: its job is killed below
+        with suppress(InfrastructureError):  # it does not end by this: its job is killed below
             was_at_work = end_holder(self.stage.lock)
         give_up = time.monotonic() + (PATIENCE if was_at_work else 0)
         while not self.submitted.done() and time.monotonic() < give_up:

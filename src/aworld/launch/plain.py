@@ -8,7 +8,7 @@ from pathlib import Path
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.launch.arrays import arrays
-from aworld.launch.script import asked, render, setup, srun_options, worker_option
+from aworld.launch.script import render, sbatch_options, setup_lines, srun_options, worker_option
 from aworld.rundir import RunDir, publish_text
 from aworld.stages import EVALUATE, GATHER, KINDS, ROLLOUT, TRAIN, Kind, Stage
 
@@ -43,13 +43,13 @@ def plain(kind: Kind, config: Config) -> str:
     (array,) = arrays(config.site, stage)
     output = "%x-%A_%a.out" if len(array.elements) > 1 else "%x-%j.out"
     memory = f"{stage.resources.mem_gb:g}G"
-    options = asked(config.site, stage, array, []) | {"job-name": kind.name, "output": output, "mem": memory}
+    options = sbatch_options(config.site, stage, array, []) | {"job-name": kind.name, "output": output, "mem": memory}
     number = "POLICY" if kind == EVALUATE else "ROUND"
     benchmark = ' ${TASKS:+--tasks "$TASKS"}' if kind == EVALUATE else ""
     command = f'"${{PYTHON:-.venv/bin/python}}" -u -m aworld {kind.name} "$RUN" {kind.option} "${{{number}:?}}"'
     step = f"srun {srun_options(config.site, stage)} \\\n    {command}{benchmark}{worker_option(stage, array.elements)}"
     about = ABOUT[kind].splitlines()
-    return render(options, step, setup(config.site), stage.max_restarts, about=about)
+    return render(options, step, setup_lines(config.site), stage.max_restarts, about=about)
 
 
 if __name__ == "__main__":

@@ -28,11 +28,11 @@ def script(site: Site, stage: Stage, array: Array, after: list[str]) -> str:
     """The text of the batch script of some of a stage's elements; `after`: ids of the jobs that come first."""
     logs = stage.run.logs.absolute()
     number = "%A_%a" if len(array.elements) > 1 else "%j"
-    options = {"output": f"{logs}/{number}_0_log.out", **asked(site, stage, array, after)}
+    options = {"output": f"{logs}/{number}_0_log.out", **sbatch_options(site, stage, array, after)}
     output = shlex.quote(f"{logs}/{number}_%t_log.out")
     step = f"srun --unbuffered --output {output} {srun_options(site, stage)} \\\n    {command(stage, array.elements)}"
     run = shlex.quote(str(stage.run.root.absolute()))
-    return render(options, step, setup(site), stage.max_restarts, run=run)
+    return render(options, step, setup_lines(site), stage.max_restarts, run=run)
 
 
 def render(
@@ -58,7 +58,7 @@ def render(
     return template.render(about=about, options=lines, step=step, setup=setup, most=max(1, max_restarts), run=run)
 
 
-def asked(site: Site, stage: Stage, array: Array, after: list[str]) -> Options:
+def sbatch_options(site: Site, stage: Stage, array: Array, after: list[str]) -> Options:
     """The options of sbatch, but for `output`."""
     resources, count = stage.resources, len(array.elements)
     gpus = str(resources.gpus_per_node or "")
@@ -85,19 +85,19 @@ def asked(site: Site, stage: Stage, array: Array, after: list[str]) -> Options:
     if after:
         fixed["dependency"] = ":".join(["afterany" if stage.kind.after_any else "afterok", *after])
         fixed["kill-on-invalid-dep"] = "yes"
-    return {**_without_empty(wanted), **given({"requeue": "true", **site.sbatch}), **_without_empty(fixed)}
+    return {**_without_empty(wanted), **site_options({"requeue": "true", **site.sbatch}), **_without_empty(fixed)}
 
 
 def _without_empty(options: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in options.items() if value}
 
 
-def given(options: Mapping[str, str]) -> Options:
+def site_options(options: Mapping[str, str]) -> Options:
     """The options of `site.sbatch`: the word true is one without a value, false is none."""
     return {key: value.lower() == "true" or value for key, value in options.items() if value.lower() != "false"}
 
 
-def setup(site: Site) -> list[str]:
+def setup_lines(site: Site) -> list[str]:
     """The site's shell lines, and its variables."""
     return [*site.setup, *(f"export {key}={shlex.quote(value)}" for key, value in site.environment.items())]
 
