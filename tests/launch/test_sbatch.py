@@ -115,7 +115,7 @@ def test_memory_is_asked_for_where_it_is_given(config: configuration.Config, tmp
 
 
 def test_an_option_of_the_site_may_have_no_value(config: configuration.Config) -> None:
-    words = ["site.sbatch={exclusive: true, time-min: 4:00:00, requeue: false}", "site.environment={A: FALSE, B: 010}"]
+    words = ["site.sbatch={exclusive: true, time_min: 4:00:00, requeue: false}", "site.environment={A: FALSE, B: 010}"]
     changed, run = configuration.changed(config, words), RunDir(Path("runs/x"))
     lines = scripts(changed.site, Stage.of(TRAIN, changed, run, 1), [])[0].splitlines()
     assert {"#SBATCH --exclusive", "#SBATCH --time-min=4:00:00", "export A=FALSE", "export B=010"} <= set(lines)

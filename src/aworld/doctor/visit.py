@@ -16,7 +16,7 @@ from rich.markup import escape
 from aworld.config import Config, to_yaml
 from aworld.doctor import node, slurm
 from aworld.doctor.check import Check, missing, ok
-from aworld.launch.script import site_options
+from aworld.launch.options import site_options
 from aworld.site import Resources
 from aworld.slurm import clean_environment
 

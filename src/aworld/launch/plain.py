@@ -8,7 +8,8 @@ from pathlib import Path
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.launch.arrays import arrays
-from aworld.launch.script import render, sbatch_options, setup_lines, srun_options, worker_option
+from aworld.launch.options import sbatch_options, setup_lines, srun_options
+from aworld.launch.script import render, worker_option
 from aworld.rundir import RunDir, publish_text
 from aworld.stages import EVALUATE, GATHER, KINDS, ROLLOUT, TRAIN, Kind, Stage
 

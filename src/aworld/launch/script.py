@@ -6,17 +6,17 @@ run directory, JOB_TASK_log.out, or JOB_ELEMENT_TASK_log.out in an array. The ba
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
 
 from aworld.launch.arrays import Array, arrays
+from aworld.launch.options import Options, sbatch_options, setup_lines, srun_options
 from aworld.site import Site
 from aworld.stages import Stage
 
 TEMPLATE = Path(__file__).with_name("stage.sbatch.j2")
-Options = dict[str, str | bool]  # of sbatch or srun, by long name; True: it has no value
 
 
 def scripts(site: Site, stage: Stage, after: list[str]) -> list[str]:
@@ -36,7 +36,7 @@ def script(site: Site, stage: Stage, array: Array, after: list[str]) -> str:
 
 
 def render(
-    options: Mapping[str, str | bool],
+    options: Options,
     step: str,
     setup: Sequence[str] = (),
     max_restarts: int = 2,
@@ -56,59 +56,6 @@ def render(
     template = jinja2.Template(TEMPLATE.read_text(), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     lines = [key if value is True else f"{key}={shlex.quote(str(value))}" for key, value in sorted(options.items())]
     return template.render(about=about, options=lines, step=step, setup=setup, most=max(1, max_restarts), run=run)
-
-
-def sbatch_options(site: Site, stage: Stage, array: Array, after: list[str]) -> Options:
-    """The options of sbatch, but for `output`."""
-    resources, count = stage.resources, len(array.elements)
-    gpus = str(resources.gpus_per_node or "")
-    wanted = {
-        "account": site.account,
-        "constraint": resources.constraint,
-        "gres": f"{site.gres}:{gpus}" if gpus and site.gres else "",
-        "mem": f"{round(resources.mem_gb * 1024)}M" if resources.mem_gb else "",
-        "nodes": str(resources.nodes),
-        "open-mode": "append",  # a job that comes back goes on with its log
-        "partition": resources.partition,
-        "qos": resources.qos,
-        "signal": f"USR2@{site.signal_seconds}",
-        "time": str(resources.minutes),
-    }
-    # The numbers of workers, srun and the run's own look at the queue rest on these: a site cannot change them.
-    fixed = {
-        "array": f"0-{count - 1}%{min(count, array.at_once)}" if count > 1 else "",
-        "cpus-per-task": str(resources.cpus_per_task),
-        "gpus-per-node": "" if site.gres else gpus,
-        "job-name": stage.job_name,
-        "ntasks-per-node": str(resources.tasks_per_node),
-    }
-    if after:
-        fixed["dependency"] = ":".join(["afterany" if stage.kind.after_any else "afterok", *after])
-        fixed["kill-on-invalid-dep"] = "yes"
-    return {**_without_empty(wanted), **site_options({"requeue": "true", **site.sbatch}), **_without_empty(fixed)}
-
-
-def _without_empty(options: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in options.items() if value}
-
-
-def site_options(options: Mapping[str, str]) -> Options:
-    """The options of `site.sbatch`: the word true is one without a value, false is none."""
-    return {key: value.lower() == "true" or value for key, value in options.items() if value.lower() != "false"}
-
-
-def setup_lines(site: Site) -> list[str]:
-    """The site's shell lines, and its variables."""
-    return [*site.setup, *(f"export {key}={shlex.quote(value)}" for key, value in site.environment.items())]
-
-
-def srun_options(site: Site, stage: Stage) -> str:
-    """How srun starts the tasks of a stage."""
-    return (
-        f"--mpi={site.mpi if stage.kind.is_mpi else 'none'} "
-        f"--cpus-per-task={stage.resources.cpus_per_task} "  # since 22.05 srun does not take it from sbatch
-        f"--kill-on-bad-exit={int(stage.kind.has_ranks)}"
-    )
 
 
 def command(stage: Stage, elements: list[int]) -> str:
