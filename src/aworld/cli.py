@@ -142,7 +142,7 @@ def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, fir
 
     number = first + task_number()
     worker = stage.task_of(number)
-    begin(config, stage.run, worker.name, worker.outputs)
+    begin(config, worker)
     with try_to_hold(worker.lock) as is_alone:
         # A copy of this worker may still be at work where Slurm lost sight of it: then this is one worker more.
         suffix = "" if is_alone else f"-{uuid.uuid4().hex[:8]}"
@@ -158,7 +158,7 @@ def _gather(arguments: argparse.Namespace) -> None:
     config, run, source = _open(arguments)
     workload = round_workload(config, run, source, arguments.round)
     rank = Stage.of(GATHER, config, run, arguments.round).task_of(task_number())
-    begin(config, run, rank.name, rank.outputs)
+    begin(config, rank)
     if left := workload.left:
         names = ", ".join(unit.task_id for unit in left[:3])
         raise TaskError(
@@ -172,7 +172,7 @@ def _gather(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     config, run, _ = _open(arguments)
     rank = Stage.of(TRAIN, config, run, arguments.round).task_of(task_number())
-    begin(config, run, rank.name, rank.outputs)
+    begin(config, rank)
     # Where the file system shares no locks a second trainer may be at work: it publishes the same bits.
     with sole_trainer(rank.lock):
         from aworld.training.launch import launch  # importing torch takes seconds
@@ -253,7 +253,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
     config, run, _ = _open(arguments)
     if in_own_job():
-        begin(config, run, REPORT.name)
+        begin(config, Stage.of(REPORT, config, run))
     report(config, run)
     print(run.root / "report.html")
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from aworld.config import Config
 from aworld.errors import InputError, Interrupted, TaskError
 from aworld.processes import Notice, holder, sole_holder, try_to_hold
-from aworld.rundir import ALL_OUTPUTS, RunDir, append_json, durable, read_jsonl
+from aworld.rundir import append_json, durable, read_jsonl
+from aworld.stages import Stage
 
 POLL_SECONDS = 1.0
 JOB = "AWORLD_JOB"  # set by our batch scripts alone: the file in `starts/`, without its suffix, that is the job's own
@@ -36,22 +37,20 @@ def in_own_job() -> bool:
     return JOB in os.environ
 
 
-def begin(config: Config, run: RunDir, name: str, outputs: tuple[str, ...] = ALL_OUTPUTS) -> None:
-    """Note that a task of a stage begins, such as rollout-0003-1.
-
-    Args:
-        outputs: `Stage.outputs`, the folders whose growth counts as progress.
+def begin(config: Config, stage: Stage) -> None:
+    """Note that one task of a stage begins, `stage.task`.
 
     Raises:
         TaskError: its job began again `pipeline.max_restarts` times without the stage getting on in between, or was put
             back into the queue more than `pipeline.max_requeues` times.
     """
+    run, name = stage.run, stage.name
     path = run.starts / f"{name}.jsonl"
     job, restart = "", 0
     if in_own_job():
         job, restart = os.environ["SLURM_JOB_ID"], int(os.environ.get("SLURM_RESTART_COUNT", 0))
         Path(f"{os.environ[JOB]}.tries").unlink(missing_ok=True)
-    progress = durable(run, outputs)
+    progress = durable(run, stage.outputs)
     earlier = [start for start in read_jsonl(path) if start["job"] == job]
     start = {"job": job, "restart": restart, "progress": progress, "time": time.time(), "node": socket.gethostname()}
     append_json(path, start)
