@@ -276,7 +276,10 @@ def test_what_is_submitted_inherits_nothing_of_an_allocation(cluster: Cluster, r
     cluster.slurm("env", "SBATCH_PARTITION=high", "SBATCH_JOB_NAME=mine", *FROM_INSIDE, *words)
     (submission,) = submissions(run.dir)
     assert wait_until_over(cluster, submission.job) == ["COMPLETED", "0:0"], run.last_words()
-    assert cluster.slurm("sacct", "-nXP", f"--jobs={submission.job}", "--format=Partition,JobName") == "low|run.logs"
+    show = ("sacct", "-nXP", f"--jobs={submission.job}", "--format=Partition,JobName")
+    # The accounts may learn of the begin of so short a job after its end; until then its name is that of an allocation.
+    cluster.wait(lambda: cluster.slurm(*show) != "|allocation")
+    assert cluster.slurm(*show) == "low|run.logs"
 
 
 INSIDE = """

@@ -47,7 +47,7 @@ def pipeline(config: Config, console: Console) -> RunDir:
     with sole_holder(run.lock(LAUNCHER)):
         gaps = f"; known gaps: {'; '.join(sandbox.gaps)}" if sandbox.gaps else ", no known gaps"
         console.print(f"Sandbox: {sandbox.name}{gaps}.", highlight=False)
-        console.print(f"One line per finished stage. What is under way: aworld status {run.root}")
+        console.print(f"One line per finished round and evaluation. What is under way: aworld status {run.root}")
         _keep_up(config, run, workloads, console)
     report(config, run)
     return run
