@@ -78,7 +78,7 @@ def test_the_plain_scripts_are_those_of_the_template(kind: Kind) -> None:
 def test_every_script_passes_shellcheck() -> None:
     batch = [*FOLDER.glob("*.sbatch"), *FOLDER.glob("*.sh")]
     assert len(batch) == len(KINDS) + 1
-    words = [Path(sys.executable).with_name("shellcheck"), *batch, *(FOLDER.parent / "tools").glob("*.sh")]
+    words = [Path(sys.executable).with_name("shellcheck"), *batch, *(FOLDER.parent / "scripts").glob("*.sh")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
