@@ -136,7 +136,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     found = figures.compare(one, other)
     low, high = found["ci95"]
     print(
-        f"{100 * found['difference']:+.1f} points of {found['measure']}, 95 % interval {100 * low:+.1f} to "
+        f"{100 * found['mean']:+.1f} points of {found['measure']}, 95 % interval {100 * low:+.1f} to "
         f"{100 * high:+.1f}; {found['better']} tasks better, {found['worse']} worse, of {found['n_tasks']}"
     )
 

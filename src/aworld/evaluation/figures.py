@@ -12,7 +12,6 @@ from aworld.evaluation.benchmark import Played
 from aworld.tasks.scoring import vote_key
 from aworld.trajectories.episode import Episode
 
-RESAMPLES = 10_000
 LIMITS = ("max_turns", "max_tokens")  # with an answer: given in the last turn
 
 
@@ -81,11 +80,8 @@ def voted(episodes: Iterable[Episode]) -> Episode | None:
     return max(answered, key=lambda one: votes[one[0]], default=(None, None))[1]  # max takes the first of equals
 
 
-def compare(one: Played, other: Played, seed: int = 0) -> dict[str, Any]:
-    """Mean reward of `other` minus that of `one`, paired by task, with a 95 % percentile bootstrap over tasks.
-
-    What is drawn from holds one imaginary task gained and one lost as well (see `statistics`): a few tasks with like
-    outcomes do not show that there is no difference.
+def compare(one: Played, other: Played) -> dict[str, Any]:
+    """Mean reward of `other` minus that of `one`, paired by task, with its interval: `statistics.difference`.
 
     Raises:
         InputError: their tasks are not the same, or their answers are withheld.
@@ -99,17 +95,12 @@ def compare(one: Played, other: Played, seed: int = 0) -> dict[str, Any]:
     before, after = (_means(played) for played in (one, other))
     if not before:
         raise InputError(f"the gold answers of these {len(asked)} tasks are not here; without them nothing is compared")
-    gains = np.array([after[task] - before[task] for task in before])
-    pool = np.concatenate([gains, statistics.IMAGINED_DIFFERENCES])
-    drawn = np.random.default_rng(seed).integers(0, len(pool), (RESAMPLES, len(pool)))
-    low, high = np.quantile(pool[drawn].mean(axis=1), [0.025, 0.975])
     return {
         "measure": statistics.measure([*one.episodes, *other.episodes]),
-        "difference": float(gains.mean()),
-        "ci95": [float(low), float(high)],
-        "better": int((gains > 0).sum()),
-        "worse": int((gains < 0).sum()),
-        "n_tasks": len(gains),
+        **statistics.difference(before, after),
+        "better": sum(after[task] > before[task] for task in before),
+        "worse": sum(after[task] < before[task] for task in before),
+        "n_tasks": len(before),
     }
 
 
