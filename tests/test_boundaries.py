@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "training": BASE | {"trajectories"},
     "evaluation": BASE | {"tasks", "trajectories"},
     "launch": BASE | {"tasks", "agents", "models", "environments", "rollout", "training", "trajectories", "evaluation"},
-    "doctor": BASE | {"environments", "launch"},
+    "doctor": BASE | {"tasks", "environments", "rollout", "launch"},
     "cli": BASE | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "launch"},
     "__main__": {"cli"},
 }

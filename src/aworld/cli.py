@@ -15,6 +15,7 @@ from rich.console import Console
 
 from aworld import config as configuration
 from aworld.config import Config
+from aworld.doctor.task_check import add_to as of_tasks
 from aworld.errors import TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number, training_of
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "episode", metavar="EPISODE", nargs="?", help="ROUND/TASK/ATTEMPT or, as held-out-0, NAME-VERSION/…"
     )
     of_evaluations(commands)
+    of_tasks(commands)
     containers = commands.add_parser("containers", help="build the images that a site names")
     build = containers.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "build", help="build one, as this user"
