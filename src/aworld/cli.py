@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     corpus = add("corpus", _corpus, "index a folder of documents, or a JSONL dump, for the search tool")
     corpus.add_argument("source", metavar="FOLDER|FILE", type=Path, help="pdf, docx, html, txt, …; or title and text")
     corpus.add_argument("index", metavar="INDEX", type=Path, help="where it goes; then environment.corpus=INDEX")
-    doctor = add("doctor", _doctor, "what this site offers, on the login node and on compute nodes, each with its mend")
+    doctor = add("doctor", _doctor, "check this site, on the login node and on compute nodes, and suggest fixes")
     doctor.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
     doctor.add_argument("--login-only", action="store_true", help="submit nothing")
     doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node for STAGE, as lines of JSON")

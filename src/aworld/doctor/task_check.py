@@ -26,7 +26,7 @@ SPLITS = ("train", "held_out")
 
 
 def add_to(commands: Any) -> None:
-    """Add it to the subparsers of a command line."""
+    """Add the command to the subparsers of a command line."""
     of_tasks = commands.add_parser("tasks", help="check a set of tasks before a model plays it")
     text = "check ids, questions, attachments, gold answers and the scorer of a set of tasks, without a model"
     check = of_tasks.add_subparsers(required=True, metavar="COMMAND").add_parser("check", help=text, description=text)
@@ -69,13 +69,13 @@ def check_tasks(config: Config, console: Console) -> int:
 
 
 def _is_withheld(config: Config, found: list[Task]) -> bool:
-    """Whether a split may lack its gold answers: all of them, and it is not one that has them by its name."""
+    """Whether the gold answers of a whole split are withheld, as of a test split. Other splits should have them."""
     has_names = "split" in tasks.uses(config.tasks)
     return all(task.answer is None for task in found) and (config.tasks.split == "test" or not has_names)
 
 
 async def _scored(config: Config, source: TaskSource, asked: list[Task], advance: Callable[[], None]) -> list[Fault]:
-    """The scorer's faults, found as a rollout scores: in its time, and in the sandbox where it asks for one."""
+    """Faults of the scorer. It runs as in a rollout: within its time limit, its programs in the sandbox."""
     from aworld.containers import staged
     from aworld.environments.sandbox import choose
     from aworld.environments.scorer import Scorer

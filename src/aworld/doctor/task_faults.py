@@ -1,4 +1,4 @@
-"""Faults of a set of tasks that show without a model: ids, questions, attachments, gold answers, the scorer."""
+"""Faults of a set of tasks that no model is needed to find: ids, questions, attachments, gold answers, scorer."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -23,7 +23,7 @@ class Fault:
 
 
 def faults_of(tasks: Iterable[Task], is_withheld: bool) -> Iterator[Fault]:
-    """Every fault of one split, but for its scorer's.
+    """Faults of the tasks of one split; see `score_faults` for its scorer's.
 
     Args:
         is_withheld: whether the split has no gold answers.
@@ -57,7 +57,7 @@ def _of_files(files: tuple[Path, ...]) -> Iterator[str]:
 
 
 async def score_faults(task: Task, score: Score) -> list[Fault]:
-    """What is wrong with the scorer at one task: its gold answer is to be worth 1, an empty or absurd one is not.
+    """Faults of the scorer at one task. The gold answer has to be worth 1, an empty or absurd one less.
 
     Raises:
         AWorldError: it can score no answer at all.

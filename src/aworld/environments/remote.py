@@ -1,4 +1,4 @@
-"""An MCP server that runs already, somewhere else: what `ServerProcess` is to one started here."""
+"""An MCP server that already runs somewhere else, with the interface of `ServerProcess`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from aworld.openai_client import is_near
 
 @dataclass(frozen=True)
 class Remote:
-    """Its address, and the key that it wants, if any; the key is never shown."""
+    """The address of the server and its key, if it needs one; the key is never shown."""
 
     url: str
     key: str = field(default="", repr=False)

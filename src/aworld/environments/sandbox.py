@@ -1,8 +1,8 @@
-"""What keeps a tool process contained: three back ends that each turn a command into a contained one.
+"""Sandboxes: three back ends that each turn a command into a contained one.
 
 None of them is a security boundary against a program that attacks the kernel; each says in `gaps` what it leaves open.
-Limits are set by util-linux's `prlimit` inside the sandbox, so that no code has to run between fork and exec; what all
-processes and files of a sandbox add up to is the watchdog's.
+Limits are set by util-linux's `prlimit` inside the sandbox, so that no code has to run between fork and exec; the
+watchdog limits the sum over all processes and files of a sandbox.
 """
 
 import os
@@ -34,12 +34,12 @@ SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/et
 
 @dataclass(frozen=True)
 class Contents:
-    """What a sandbox is filled with.
+    """The contents of a sandbox.
 
     Attributes:
         scratch: the working folder, and the one place to write.
         read_only: files and folders that are seen, at their own paths.
-        env: what the environment holds besides the fixed part.
+        env: environment variables besides the fixed ones.
     """
 
     scratch: Path

@@ -1,4 +1,4 @@
-"""What can be known of an environment's settings before any of it is started."""
+"""Checks of an environment's settings before anything is started."""
 
 from pathlib import Path
 

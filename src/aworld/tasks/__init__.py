@@ -1,4 +1,4 @@
-"""What is asked: a source of tasks is a module of this room with a `source(config, folder)` function.
+"""Sources of tasks. A source is a module of this package with a `source(config, folder)` function.
 
 Its `USES` names the settings below `tasks` that it reads; one that it does not read is refused.
 """
@@ -33,7 +33,7 @@ def make_source(config: schema.Tasks, folder: Path) -> TaskSource:
 
 @dataclass
 class _Readable:
-    """A source that raises InputError where it cannot read its tasks: data moves, and a module may not check."""
+    """A source whose every failure to read its tasks is an InputError: files move, and a module may not check."""
 
     module: ModuleType
     source: TaskSource

@@ -45,8 +45,8 @@ class Judge:
         """Whether the model says that the answer is right.
 
         Raises:
-            Undecided: of this answer it gives no verdict in the form asked for, but of others it may.
-            InputError: it refuses whatever it is asked, as with a wrong key, or where it has no such model.
+            Undecided: it gives no verdict on this answer in the form asked for; on others it may.
+            InputError: it refuses every request, as with a wrong key or an unknown model.
             InfrastructureError: it is away, or too busy.
         """
         prompt = PROMPT.format(question=question, answer=answer, truth=truth)
@@ -92,8 +92,7 @@ class Judge:
 
 
 def verdict(reply: str) -> bool | None:
-    """What the last line of a reply says, full-width writing included; None where it says neither: a guess would be a
-    wrong score."""
+    """The verdict in the last line of a reply, also in full-width writing; None where there is none."""
     lines = [line.strip().strip("*_` ") for line in unicodedata.normalize("NFKC", reply).strip().splitlines()]
     match = VERDICT.fullmatch(lines[-1]) if lines else None
     return match[1].lower() == "yes" if match else None

@@ -1,4 +1,4 @@
-"""How `vision`, `speech` and `reasoning` ask a model behind an OpenAI-compatible endpoint.
+"""The endpoint of `vision`, `speech` and `reasoning`, as environment variables name it.
 
 AWORLD_NAME_URL is its address, such as http://login1:8000/v1, and AWORLD_NAME_MODEL the model's name there;
 AWORLD_NAME_KEY its key, where it wants one. The address is a setting, so it may be one of this site.
@@ -106,5 +106,5 @@ def told(endpoint: Endpoint, answer: str) -> Result:
 
 
 def failed(reason: EndpointError) -> Result:
-    """The result that says so; no cache keeps it."""
+    """The error result of a failure; no cache keeps it."""
     return error(f"{UNANSWERED}: {reason}")
