@@ -18,7 +18,8 @@ def client_of(endpoint: Endpoint) -> Client:
 
 
 def check_address(endpoint: Endpoint) -> None:
-    """
+    """Check the address of an endpoint.
+
     Raises:
         InputError: it has no address, or one that cannot be one.
     """

@@ -408,7 +408,7 @@ def test_the_commands(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["eval", "trace", str(run.root), NAME, "3", "z", "--output", "unused"]) == 2
     assert "policy 3 has not played a task 'z'" in capsys.readouterr().err
     report = told("report", "3")
-    assert "35.0%" in report and "level 2" in report and "5 missing" in report
+    assert "35.0%" in report and "level 2" in report and "5 not played" in report
     assert json.loads((run.evaluation(NAME, 3) / "report.json").read_text())["n_tasks"] == 5
     page = (run.evaluation(NAME, 3) / "report.html").read_text()
     assert page.count('<details class="packed"') == 15 and "4 not played" in page and "<svg" in page

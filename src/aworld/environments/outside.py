@@ -71,9 +71,10 @@ def servers_of(config: schema.Environment) -> list[Server]:
 
 
 def check(name: str, server: schema.McpServer) -> None:
-    """
+    """Check the settings of one server of the user's.
+
     Raises:
-        InputError: it has no command and no address, or both, or what goes with the other.
+        InputError: it has no command and no address, or both, or a setting that goes with the other.
     """
     at = f"environment.mcp.{name}"
     if bool(server.command) == bool(server.url):

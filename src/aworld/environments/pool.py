@@ -262,7 +262,8 @@ class EnvironmentPool:
 
 
 def _distinct(toolsets: list[list[dict[str, Any]]]) -> None:
-    """
+    """Check that each tool has a name of its own.
+
     Raises:
         InputError: two servers have a tool of one name.
     """

@@ -10,7 +10,8 @@ REMEMBERS = "python_session"
 
 
 def check(config: schema.Environment, corpus: Path | None) -> None:
-    """
+    """Check the settings of an environment.
+
     Args:
         corpus: what the tasks bring for the search server.
 

@@ -44,7 +44,8 @@ def export(played: Played, path: Path) -> int:
 
 
 def check(text: str, tasks: list[str]) -> None:
-    """
+    """Check the text of the file.
+
     Raises:
         InputError: it is not a line for each of `tasks`, once, as the schema has it.
     """

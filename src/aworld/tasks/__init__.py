@@ -73,7 +73,8 @@ def uses(config: schema.Tasks) -> tuple[str, ...]:
 
 
 def check(config: schema.Tasks) -> None:
-    """
+    """Check that the source exists and uses each setting that is given.
+
     Raises:
         InputError: no source of that name, or a setting is given that it does not use.
     """
@@ -89,7 +90,8 @@ def check(config: schema.Tasks) -> None:
 
 
 def check_ids(tasks: Iterable[Task]) -> None:
-    """
+    """Check that the ids of one split can be stored.
+
     Raises:
         InputError: two tasks of a split have one id, or an id cannot be stored.
     """

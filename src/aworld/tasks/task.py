@@ -38,7 +38,8 @@ class Task:
 
 
 def check_fetched(path: Path) -> None:
-    """
+    """Check that a file holds its content.
+
     Raises:
         InputError: it is a pointer of Git LFS, which a clone without LFS leaves in the file's place.
     """

@@ -49,7 +49,8 @@ class Browser:
         self._allowed: dict[str, bool] = {}
 
     async def page(self) -> Any:
-        """
+        """The page of the browser, which is started where it does not run.
+
         Raises:
             WebError: there is no Chromium, or it does not start.
         """

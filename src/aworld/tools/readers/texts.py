@@ -45,7 +45,8 @@ def lines(rows: Iterable[Iterable[str]]) -> Iterator[str]:
 
 
 def decoded(path: Path) -> str:
-    """
+    """The text of a file in its own encoding.
+
     Raises:
         UnicodeDecodeError: it is not text.
     """
