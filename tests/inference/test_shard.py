@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Completion, Observation, Sampling
 from aworld.agents.team import Team
-from aworld.agents.tokens import PolicySpeaker
+from aworld.agents.tokens import PolicyModel
 from aworld.containers import folders
 from aworld.errors import InfrastructureError
 from aworld.inference import shard as shard_module
@@ -219,7 +219,7 @@ def test_a_vllm_that_hangs_is_started_again_and_the_episode_has_another_try(conf
     async def scenario() -> None:
         async with shard(config, checkpoint(), tmp_path / "vllm.log") as (server, policy):
             chat = ChatFormat(checkpoint())
-            play = _player(Team(agent, PolicySpeaker(policy, chat, agent, 1000)), 1, server)
+            play = _player(Team(agent, PolicyModel(policy, chat, agent, 1000)), 1, server)
 
             async def statuses(count: int) -> list[str]:
                 played = [play(task, attempt, attempt, Nothing()) for attempt in range(count)]
