@@ -106,9 +106,7 @@ class Record:
             if seen.stalled:
                 self.seconds["stalled"] += seconds
             name, arguments = (call.name, call.arguments) if call.name else (None, None)
-            self.turns.append(
-                Turn("tool", seen.text, name, arguments, seen.is_error, seconds, began, context)
-            )
+            self.turns.append(Turn("tool", seen.text, name, arguments, seen.is_error, seconds, began, context))
 
     def in_order(self) -> tuple[list[Chat], list[Context], list[Turn]]:
         """The contexts in the order of their places, whichever agent was faster, and the turns as they ended."""
