@@ -145,7 +145,7 @@ def test_more_attempts_are_played_beside_those_that_there_are(tmp_path: Path) ->
     few, many, player = evaluation(tmp_path / "e"), evaluation(tmp_path / "e", attempts=3), Script()
     play(few, player, tmp_path)
     play(many, player, tmp_path)
-    assert many.left == [] and len(written(many)) == 6
+    assert units_left(many) == [] and len(written(many)) == 6
     assert player.played == {(task.task_id, attempt): 1 for task in TASKS for attempt in range(3)}
 
 
@@ -285,7 +285,7 @@ def test_what_a_dead_worker_finished_after_we_came_is_not_played_again(tmp_path:
                     log.append(episode(TASKS[1], 0, "41"))
                 for path in (workload.folder / "claims").glob("b.*.claim"):
                     os.utime(path, (0, 0))  # the lease is over
-            return await super().__call__(task, attempt, seed, environment)
+            return await super().play(task, attempt, seed, environment)
 
     player = Ours()
     play(workload, player, tmp_path)
@@ -308,7 +308,7 @@ def test_a_unit_that_was_taken_over_is_left_to_the_other(tmp_path: Path, monkeyp
                     await asyncio.sleep(60)
                 finally:
                     stopped.set()
-            return await super().__call__(task, attempt, seed, environment)
+            return await super().play(task, attempt, seed, environment)
 
     slow, stopped = Slow(), threading.Event()
     ours = threading.Thread(target=play, args=(workload, slow, tmp_path), kwargs={"lease_seconds": 60})
