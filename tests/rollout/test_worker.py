@@ -159,11 +159,12 @@ def test_beyond_the_cap_the_failure_is_recorded_with_its_reason(tmp_path: Path) 
 
 @pytest.mark.parametrize("error", ["", "the model is away"])
 def test_no_answer_is_worth_nothing_whatever_the_scorer_makes_of_it(tmp_path: Path, error: str) -> None:
-    async def silent(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
-        return episode(task, attempt, None, error)
+    class Silent:
+        async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+            return episode(task, attempt, None, error)
 
     workload = evaluation(tmp_path / "e")
-    play(workload, silent, tmp_path, lambda answer, task: 1.0, infra_retries=0)
+    play(workload, Silent(), tmp_path, lambda answer, task: 1.0, infra_retries=0)
     assert [e.reward for e in written(workload)] == [0.0, 0.0]
 
 
