@@ -22,6 +22,7 @@ from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Completion, Observation, Sampling
 from aworld.agents.team import Team
 from aworld.agents.tokens import PolicySpeaker
+from aworld.config import Images, Site
 from aworld.containers import folders
 from aworld.errors import InfrastructureError
 from aworld.inference import shard as shard_module
@@ -30,7 +31,6 @@ from aworld.inference.shard import SOCKET, VllmShard, own_gpus
 from aworld.nodelocal import own_folder
 from aworld.rollout.stage import _player
 from aworld.rundir import RunDir
-from aworld.site import Images, Site
 from aworld.tasks.task import Task
 
 pytestmark = pytest.mark.engine
@@ -172,7 +172,7 @@ def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint
         from pathlib import Path
         from aworld import config
         from aworld.inference.shard import VllmShard
-        from aworld.site import Images, Site
+        from aworld.config import Images, Site
 
         async def main():
             model = config.load(["recipe=demo"]).model

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from aworld import bounds
 from aworld import config as configuration
-from aworld.config import McpServer, Member
+from aworld.config import McpServer, Member, bounds
 from aworld.errors import InputError
 
 pytestmark = pytest.mark.unit
