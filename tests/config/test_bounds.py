@@ -19,7 +19,7 @@ def unlimited(config: Any, name: str) -> Iterator[str]:
         value, full = getattr(config, one.name), f"{name}.{one.name}"
         if is_dataclass(value):
             yield from unlimited(value, full)
-        elif one.type in (int, float, "int", "float") and "limits" not in one.metadata:
+        elif one.type in (int, float, float | None) and not one.metadata.get("limits"):
             yield full
 
 

@@ -27,7 +27,7 @@ def config() -> Config:
 def when(config: Config) -> dict[str, str]:
     """When each setting may change, also that of the two mappings that may be empty."""
     empty = configuration.load(["recipe=demo"])
-    return {one.name: one.metadata["changes"] for part in (empty, config) for one in every_setting(part)}
+    return {one.name: one.changes for part in (empty, config) for one in every_setting(part)}
 
 
 def in_a_run(change: Change) -> str:

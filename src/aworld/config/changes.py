@@ -1,16 +1,22 @@
-"""How two configurations differ, and which of the differences a run or a benchmark that has begun can take over."""
+"""How two configurations differ, and which differences a run or a benchmark that has begun may take over."""
 
 from dataclasses import dataclass, fields
 from typing import Any
 
 from aworld.config.fields import When
 from aworld.config.schema import Config
-from aworld.config.walk import Setting, every_setting
+from aworld.config.walk import every_setting
 
 
 @dataclass(frozen=True)
 class Change:
-    """A setting that differs: its value before and now, None where it is not there; `when` it may change."""
+    """A setting that differs.
+
+    Attributes:
+        was: its value before; None where it was not there.
+        now: its value now; None where it is gone.
+        when: when it may change.
+    """
 
     was: Any
     now: Any
@@ -18,7 +24,7 @@ class Change:
 
     @property
     def at_any_time(self) -> bool:
-        """Whether no result depends on it."""
+        """Whether a run may take it over at any time."""
         return self.when in ("any time", "each launch")
 
     @property
@@ -28,7 +34,7 @@ class Change:
 
     @property
     def asks_for_more(self) -> bool:
-        """Whether what is there stays, and more is asked for."""
+        """Whether it only adds to what is there."""
         return self.when == "upwards" and self.now > self.was
 
     @property
@@ -38,19 +44,18 @@ class Change:
 
     @property
     def at_each_launch(self) -> bool:
-        """Whether a launch of one stage of a run may have a value of its own."""
+        """Whether the launch of one stage may take it over, while the run keeps its own value."""
         return self.when == "each launch"
 
 
 def differences(before: Config, now: Config) -> dict[str, Change]:
     """The settings that differ, by their full names."""
     old, new = ({one.name: one for one in every_setting(config)} for config in (before, now))
-    absent = Setting("", None, {})
     found = {}
-    for name, either in (old | new).items():
-        was, wanted = old.get(name, absent).value, new.get(name, absent).value
+    for name, one in (old | new).items():
+        was, wanted = (side[name].value if name in side else None for side in (old, new))
         if was != wanted:
-            found[name] = Change(was, wanted, either.metadata["changes"])
+            found[name] = Change(was, wanted, one.changes)
     return found
 
 

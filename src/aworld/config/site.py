@@ -30,6 +30,7 @@ class Resources:
 
     @property
     def workers(self) -> int:
+        """Processes of all elements."""
         return self.elements * self.tasks
 
 
@@ -44,7 +45,7 @@ class Images:
 
 @dataclass
 class Site:
-    """One machine or cluster. The launcher reads these settings; a job reads those that may change at any time."""
+    """One machine or cluster. A job reads the fields with `changes="any time"`, the launcher all others."""
 
     name: str = MISSING
     executor: str = choice("local", "local", "slurm")
@@ -60,7 +61,7 @@ class Site:
     environment: dict[str, str] = setting(dict)  # variables of every stage, as written
     images: Images = setting(Images, changes="any time")
     binds: list[str] = setting(list, changes="any time")  # paths that containers of vLLM and Megatron see: /a or /a:/b
-    # images bring a system only: this Python and its packages are bound into them
+    # true: the images bring a system only; this Python and its packages are bound into them
     bind_python: bool = setting(False, changes="any time")
     # node-local folder, to which images are copied once per node; "": TMPDIR, and no copies
     scratch: str = setting("", changes="any time")

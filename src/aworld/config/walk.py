@@ -1,8 +1,10 @@
-"""Every setting of a configuration, by its full name."""
+"""Every setting of a configuration, by its full name, with what its field says of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
+
+from aworld.config.fields import Limits, When
 
 
 @dataclass(frozen=True)
@@ -11,15 +13,17 @@ class Setting:
 
     Attributes:
         name: its full name, such as `environment.mcp.NAME.command`. A dict of plain values is one setting.
-        metadata: of its field; `changes` is there in any case, its own or that of its section.
+        limits: of the value, or of each value in a dict; None: it has none.
+        changes: when it may change, by its field or else by the section that the field is in.
     """
 
     name: str
     value: Any
-    metadata: Mapping[str, Any]
+    limits: Limits | None
+    changes: When
 
 
-def every_setting(config: Any, name: str = "", changes: str = "never") -> Iterator[Setting]:
+def every_setting(config: Any, name: str = "", changes: When = "never") -> Iterator[Setting]:
     """The settings of `config`, a dataclass of the schema called `name`, in the order of its fields."""
     for one in fields(config):
         full, value = f"{name}.{one.name}" if name else one.name, getattr(config, one.name)
@@ -30,4 +34,4 @@ def every_setting(config: Any, name: str = "", changes: str = "never") -> Iterat
             for key, section in value.items():
                 yield from every_setting(section, f"{full}.{key}", when)
         else:
-            yield Setting(full, value, {**one.metadata, "changes": when})
+            yield Setting(full, value, one.metadata.get("limits"), when)
