@@ -7,7 +7,7 @@ from aworld.config.agent import Agent, Member
 from aworld.config.changes import Change, decisive_sections, differences
 from aworld.config.endpoint import Endpoint
 from aworld.config.environment import Environment, McpServer
-from aworld.config.loading import CONFIGS, changed, load, read, to_yaml
+from aworld.config.loading import CONFIGS, changed, load, read, read_provenance, to_yaml
 from aworld.config.model import Architecture, Model, Parallel, Shard
 from aworld.config.schema import Config, Evaluation, Pipeline, Rollout
 from aworld.config.site import Images, Resources, Site
@@ -41,5 +41,6 @@ __all__ = [
     "differences",
     "load",
     "read",
+    "read_provenance",
     "to_yaml",
 ]

@@ -17,6 +17,7 @@ from aworld.errors import InputError
 CONFIGS = Path(__file__).parents[3] / "configs"
 GROUPS = ("site", "model", "tasks", "agent")
 OPTIONAL = ("agent",)
+PROVENANCE = "provenance"  # beside the sections of the schema, in the files that a run keeps
 
 
 def load(overrides: list[str], configs: Path = CONFIGS) -> Config:
@@ -67,13 +68,20 @@ def read(path: Path) -> Config:
     if not path.is_file():
         raise InputError(f"{path} is not there; is this a run directory? make one with jobs/pipeline.py")
     values = _read_yaml(path)
-    values.pop("provenance", None)
+    values.pop(PROVENANCE, None)
     return _finish(_merge(OmegaConf.structured(Config), values, str(path)), str(path))
 
 
-def to_yaml(config: Config) -> str:
-    """The YAML that `read` reads."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+def read_provenance(path: Path) -> dict[str, str]:
+    """The provenance in such a file: commit and versions, and for a benchmark the name of its tasks."""
+    values = OmegaConf.to_container(OmegaConf.load(path))
+    return values.get(PROVENANCE, {}) if isinstance(values, dict) else {}
+
+
+def to_yaml(config: Config, provenance: dict[str, str] | None = None) -> str:
+    """The text of such a file."""
+    text = OmegaConf.to_yaml(OmegaConf.structured(config))
+    return text if provenance is None else f"{text}\n{OmegaConf.to_yaml({PROVENANCE: provenance})}"
 
 
 def _split(override: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from aworld.config import Config, decisive_sections
+from aworld.config import Config, decisive_sections, read_provenance
 from aworld.evaluation import benchmark
 from aworld.rundir import HELD_OUT, RunDir
 
@@ -22,7 +22,7 @@ def about(run: RunDir, name: str, version: int) -> dict[str, Any]:
     return {
         "model": _model(config, run, version),
         "settings": {key: sections[key] for key in (*decisive_sections(), "model")},
-        "provenance": benchmark.provenance_of(path),
+        "provenance": read_provenance(path),
         "played": _last_written(run.evaluation(name, version)),
     }
 

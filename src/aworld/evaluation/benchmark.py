@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from aworld import config as configuration
 from aworld.config import Change, Config
 from aworld.errors import InputError
@@ -57,7 +55,8 @@ def begin(
     if path.exists():
         before = configuration.read(path)
         tasks = tasks if is_another(run, name, tasks) else _tasks(run, name, tasks)
-        kept, changes = provenance_of(path) | {"tasks": tasks}, configuration.differences(before, config)
+        kept = configuration.read_provenance(path) | {"tasks": tasks}
+        changes = configuration.differences(before, config)
         if is_played(run, name):
             _check_same(name, changes)
         elif before.tasks != config.tasks:
@@ -68,7 +67,7 @@ def begin(
     if any(change.when == "upwards" for change in changes.values()):
         reopen(run, name)
     run.evaluation(name, version).mkdir(parents=True, exist_ok=True)
-    publish_text(path, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": kept}))
+    publish_text(path, configuration.to_yaml(config, kept))
 
 
 def reopen(run: RunDir, name: str) -> None:
@@ -76,12 +75,6 @@ def reopen(run: RunDir, name: str) -> None:
     for folder in numbered(run.evaluation(name, 0).parent):
         (folder / "timing.json").unlink(missing_ok=True)
         shutil.rmtree(folder / "closing", ignore_errors=True)
-
-
-def provenance_of(path: Path) -> dict[str, str]:
-    """The provenance in a configuration file: commit and versions, and for a benchmark the name of its tasks."""
-    values = OmegaConf.to_container(OmegaConf.load(path))
-    return values.get("provenance", {}) if isinstance(values, dict) else {}
 
 
 def is_played(run: RunDir, name: str) -> bool:
@@ -111,7 +104,7 @@ def is_begun(folder: Path) -> bool:
 
 def _tasks(run: RunDir, name: str, default: str) -> str:
     """The NAME of `tasks=NAME` that it was begun with; empty: the run's own tasks."""
-    return str(OmegaConf.select(OmegaConf.load(run.benchmark(name)), "provenance.tasks", default=default))
+    return configuration.read_provenance(run.benchmark(name)).get("tasks", default)
 
 
 def _check_same(name: str, changes: dict[str, Change]) -> None:

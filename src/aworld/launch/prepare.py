@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.containers import no_apptainer, sha256
@@ -45,9 +43,7 @@ def _prepare(config: Config, run: RunDir) -> TaskSource:
         before = configuration.read(run.config)
         where.make_absolute(before)
         _go_on(before, config, run)
-    publish_text(
-        run.config, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": provenance(config)})
-    )
+    publish_text(run.config, configuration.to_yaml(config, provenance(config)))
     source = make_source(config.tasks, run.tasks)
     check_tasks(config, source)
     if config.model.path is None:
