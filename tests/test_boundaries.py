@@ -10,7 +10,7 @@ import aworld
 pytestmark = pytest.mark.unit
 
 SOURCE = Path(aworld.__file__).parent
-BASE = {"errors", "imports", "hosts", "config", "rundir", "processes", "nodelocal", "containers"}
+BASE = {"errors", "imports", "hosts", "config", "rundir", "processes", "nodelocal", "containers", "phase"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "tasks": BASE,

@@ -76,7 +76,7 @@ def named(text: str, names: list[str]) -> set[str]:
 @pytest.mark.parametrize(
     ("page", "begin", "words"),
     [
-        ("run-on-your-cluster.md", "| at any time | what no result", {"any time", "each launch"}),
+        ("run-on-your-cluster.md", "| at any time | those", {"any time", "each launch"}),
         ("run-on-your-cluster.md", "| at any time | `evaluation", {"upwards"}),
         ("run-on-your-cluster.md", "| between two rounds", {"between rounds"}),
         ("evaluate-on-gaia.md", "| `tasks.path`", {"any time", "each launch", "between rounds", "in a benchmark"}),
@@ -90,5 +90,5 @@ def test_the_tables_of_the_documents_say_the_same(config: Config, page: str, beg
 
 def test_the_settings_that_a_launch_of_one_stage_refuses(config: Config) -> None:
     may = when(config)
-    text = row("run-directory.md", "reads from `run.yaml`").replace("`run.yaml`", "")
+    text = row("run-directory.md", "from `run.yaml`").replace("`run.yaml`", "")
     assert named(text, list(may)) == {n for n, word in may.items() if n.startswith("site.") and word == "any time"}
