@@ -10,8 +10,7 @@ import aworld
 pytestmark = pytest.mark.unit
 
 SOURCE = Path(aworld.__file__).parent
-BASE = {"errors", "imports", "hosts", "config", "rundir", "processes", "nodelocal", "site", "containers", "words"}
-BASE |= {"bounds", "phase"}
+BASE = {"errors", "imports", "hosts", "config", "rundir", "processes", "nodelocal", "containers", "phase"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "tasks": BASE,

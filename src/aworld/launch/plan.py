@@ -8,13 +8,12 @@ import shutil
 import sys
 from dataclasses import dataclass, replace
 
-from aworld.config import Config
+from aworld.config import Config, Resources
 from aworld.errors import InputError
 from aworld.phase import Phase
 from aworld.rollout.units import is_closed, units_left
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, damaged, is_complete
-from aworld.site import Resources
 from aworld.training.position import positions
 from aworld.trajectories.gather import discard_if_damaged
 
