@@ -15,6 +15,7 @@ from slurm_conf import Settings
 from small_run import ROOT, WORDS, Run, copy, hurry
 
 from aworld import config as configuration
+from aworld.config import Resources
 from aworld.doctor.visit import _compute, _mpi
 from aworld.errors import InputError
 from aworld.launch import dag, slurm
@@ -22,7 +23,6 @@ from aworld.launch.plan import Stage, plan
 from aworld.launch.script import COME_BACK, beginning
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, publish_text
-from aworld.site import Resources
 from aworld.tasks import make_source
 
 pytestmark = pytest.mark.cluster
@@ -274,7 +274,9 @@ def test_what_is_submitted_inherits_nothing_of_an_allocation(cluster: Cluster, r
     cluster.slurm("env", "SBATCH_PARTITION=high", "SBATCH_JOB_NAME=mine", *FROM_INSIDE, *words)
     (submission,) = slurm.submissions(run.dir)
     assert wait_until_over(cluster, submission.job) == ["COMPLETED", "0:0"], run.last_words()
-    assert cluster.slurm("sacct", "-nXP", f"--jobs={submission.job}", "--format=Partition,JobName") == "low|run.logs"
+    show = ("sacct", "-nXP", f"--jobs={submission.job}", "--format=Partition,JobName")
+    cluster.wait(lambda: not cluster.slurm(*show).startswith("|"))  # the database may learn of its end before its begin
+    assert cluster.slurm(*show) == "low|run.logs"
 
 
 INSIDE = """
@@ -285,7 +287,7 @@ from aworld import config
 from aworld.launch import dag
 from aworld.launch.plan import Stage
 from aworld.rundir import RunDir
-from aworld.site import Resources
+from aworld.config import Resources
 run = RunDir(Path(sys.argv[1]))
 dag.submit(config.read(run.config), run, [Stage("logs", ("logs", str(run.root)), Resources("low", mem_gb=1))])
 """

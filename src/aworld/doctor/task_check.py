@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from aworld import bounds, tasks
 from aworld import config as configuration
-from aworld.config import Config, Endpoint
+from aworld import tasks
+from aworld.config import Config, Endpoint, bounds
 from aworld.doctor.task_faults import Fault, faults_of, score_faults
 from aworld.errors import InputError, printable
 from aworld.tasks.task import Task, TaskSource

@@ -14,7 +14,7 @@ from aworld.evaluation import benchmark, figures, leaderboard, statistics, trace
 from aworld.evaluation.about import about
 from aworld.evaluation.benchmark import Played
 from aworld.evaluation.pages import publish_page
-from aworld.rundir import RunDir, publish_json, publish_text
+from aworld.rundir import HELD_OUT, RunDir, publish_json, publish_text
 
 LABELS = {"missing": "not played", "wrong_answer": "wrong", "infra_error": "infrastructure errors"}
 
@@ -30,7 +30,7 @@ def add_to(commands: Any) -> None:
         command: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text)
         command.add_argument("run_dir", metavar="RUN", type=Path)
         command.add_argument(
-            "tasks", metavar="NAME", help="benchmark, such as gaia-validation; held-out for the run's own tasks"
+            "tasks", metavar="NAME", help=f"benchmark, such as gaia-validation; {HELD_OUT} for the run's own tasks"
         )
         command.add_argument("policy", metavar="POLICY", type=int, help="version of the policy")
         command.set_defaults(run=run)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aworld import bounds, tasks
+from aworld import tasks
 from aworld.agents import roles
-from aworld.config import Config, Endpoint
+from aworld.config import Config, Endpoint, bounds
 from aworld.endpoints import check_address
 from aworld.environments import settings
 from aworld.errors import InputError

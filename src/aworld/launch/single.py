@@ -1,7 +1,6 @@
 """Launch one stage of an existing run from the login node: what `jobs/rollout.py` and its like do."""
 
 import argparse
-import re
 import signal
 import time
 from functools import partial
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from aworld import config as configuration
-from aworld.config import Config
+from aworld.config import Change, Config
 from aworld.errors import InfrastructureError, InputError, TaskError, guarded
 from aworld.evaluation import benchmark
 from aworld.launch import dag, executor, where
@@ -22,12 +21,11 @@ from aworld.launch.progress import Progress
 from aworld.launch.script import scripts
 from aworld.launch.status import on_benchmark
 from aworld.processes import end_by_interrupt
-from aworld.rollout.workload import Workload, evaluation_workload, reopen_failed, round_workload
+from aworld.rollout.units import is_closed, reopen_failed, units_left
+from aworld.rollout.workload import Workload, evaluation_workload, round_workload
 from aworld.rundir import HELD_OUT, RunDir, is_complete
 from aworld.tasks import make_source
 
-# Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
-REACHES = re.compile(r"site\.(?!(sandbox|scratch|images|binds|bind_python|wait_seconds)\b).*")
 KILLED = -signal.SIGKILL
 KINDS = {kind.exit_code: kind for kind in (InputError, TaskError)}
 
@@ -101,11 +99,12 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
     tasks = name or (_named(words) if kind == "evaluate" else "")
     if not tasks:
         config = configuration.changed(own, words)
-        for key, (was, now) in benchmark.differences(own, config).items():
-            if not _reaches(kind, config, key):
+        for key, change in configuration.differences(own, config).items():
+            if not _takes_effect(kind, config, key, change):
                 other = "; to evaluate otherwise, give it a --name" if kind == "evaluate" else ""
                 raise InputError(
-                    f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
+                    f"{key}={change.now} does not reach the job, which goes by {run.config}: {key}={change.was}; "
+                    f"leave it out{other}"
                 )
         return config, ""
     where.check_name(tasks, "--name")
@@ -139,10 +138,11 @@ def _check_model(config: Config, run: RunDir, version: int, words: list[str]) ->
         ChatFormat(run.policy(version), agent.answer_form, agent.enable_thinking)
 
 
-def _reaches(kind: str, config: Config, key: str) -> bool:
+def _takes_effect(kind: str, config: Config, key: str, change: Change) -> bool:
+    """Whether the launcher of a stage reads the setting. The job itself reads the run's own settings."""
     if config.site.executor == "local" and kind in ("gather", "train") and key.startswith(f"site.{kind}."):
         return False  # without Slurm the stage starts its own ranks
-    return bool(REACHES.fullmatch(key))
+    return change.at_each_launch
 
 
 def _named(words: list[str]) -> str:
@@ -193,6 +193,6 @@ def _wait(config: Config, run: RunDir, stage: Stage, workloads: list[Workload], 
 
 def _is_done(stage: Stage, workloads: list[Workload]) -> bool:
     """Whether all episodes of a stage with workers are there, whoever of them was lost."""
-    if not stage.has_workers or any(workload.left for workload in workloads):
+    if not stage.has_workers or any(map(units_left, workloads)):
         return False
-    return all(workload.closed or workload.publishes for workload in workloads)
+    return all(is_closed(workload) or workload.phase.is_trained_on for workload in workloads)
