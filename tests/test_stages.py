@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from aworld.config import Resources
 from aworld.rundir import ALL_OUTPUTS, RunDir
-from aworld.site import Resources
 from aworld.stages import EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Kind, Stage
 
 pytestmark = pytest.mark.unit

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from aworld import config as configuration
 from aworld.config import Config
+from aworld.doctor.task_check import add_to as of_tasks
 from aworld.errors import TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     corpus = add("corpus", _corpus, "index a folder of documents, or a JSONL dump, for the search tool")
     corpus.add_argument("source", metavar="FOLDER|FILE", type=Path, help="pdf, docx, html, txt, …; or title and text")
     corpus.add_argument("index", metavar="INDEX", type=Path, help="where it goes; then environment.corpus=INDEX")
-    doctor = add("doctor", _doctor, "what this site offers, on the login node and on compute nodes, each with its mend")
+    doctor = add("doctor", _doctor, "check this site, on the login node and on compute nodes, and suggest fixes")
     doctor.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
     doctor.add_argument("--login-only", action="store_true", help="submit nothing")
     doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node for STAGE, as lines of JSON")
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "episode", metavar="EPISODE", nargs="?", help="ROUND/TASK/ATTEMPT or, as held-out-0, NAME-VERSION/…"
     )
     of_evaluations(commands)
+    of_tasks(commands)
     containers = commands.add_parser("containers", help="build the images that a site names")
     build = containers.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "build", help="build one, as this user"
@@ -138,7 +140,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, first: int) -> None:
-    from aworld.rollout.stage import Worker, run_rollout
+    from aworld.rollout.stage import WorkerInfo, run_rollout
 
     number = first + task_number()
     worker = stage.task_of(number)
@@ -147,11 +149,12 @@ def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, fir
         # A copy of this worker may still be at work where Slurm lost sight of it: then this is one worker more.
         suffix = "" if is_alone else f"-{uuid.uuid4().hex[:8]}"
         gathers = stage.number is None
-        who = Worker(number, worker.name + suffix, f"worker-{number}{suffix}", gathers, is_copy=not is_alone)
+        who = WorkerInfo(number, worker.name + suffix, f"worker-{number}{suffix}", gathers, is_copy=not is_alone)
         run_rollout(config, stage.run, workloads, source, who)
 
 
 def _gather(arguments: argparse.Namespace) -> None:
+    from aworld.rollout.units import units, units_left
     from aworld.rollout.workload import round_workload
     from aworld.trajectories.gather import run_as_rank, run_gather
 
@@ -159,10 +162,10 @@ def _gather(arguments: argparse.Namespace) -> None:
     workload = round_workload(config, run, source, arguments.round)
     rank = Stage.of(GATHER, config, run, arguments.round).task_of(task_number())
     begin(config, rank)
-    if left := workload.left:
+    if left := units_left(workload):
         names = ", ".join(unit.task_id for unit in left[:3])
         raise TaskError(
-            f"round {arguments.round} is not played to its end: {len(left)} of {len(workload.units)} tasks are left "
+            f"round {arguments.round} is not played to its end: {len(left)} of {len(units(workload))} tasks are left "
             f"({names}{', …' if len(left) > 3 else ''}); go on with: aworld resume {run.root}"
         )
     episodes = len(workload.tasks) * workload.attempts

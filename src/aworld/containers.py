@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aworld.config import Site
 from aworld.errors import InfrastructureError, InputError
 from aworld.nodelocal import private_folder
 from aworld.rundir import RunDir, publishing
-from aworld.site import Site
 
 SOURCE = Path(__file__).parent  # this very aworld, also where it is not the installed one
 PACKAGES = "/opt/aworld"  # where it is seen: alone, for beside it the host may have another torch

@@ -3,9 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aworld.config import Config
+from aworld.config import Config, Resources, Site
 from aworld.rundir import ALL_OUTPUTS, HELD_OUT, RunDir
-from aworld.site import Resources, Site
 
 
 @dataclass(frozen=True)

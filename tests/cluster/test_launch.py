@@ -15,6 +15,7 @@ from slurm_conf import Settings
 from small_run import ROOT, WORDS, Run, copy, hurry
 
 from aworld import config as configuration
+from aworld.config import Resources
 from aworld.doctor.visit import _compute, _mpi
 from aworld.errors import InputError
 from aworld.launch import dag, preview
@@ -22,7 +23,6 @@ from aworld.launch.plan import plan
 from aworld.launch.script import render
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, publish_text
-from aworld.site import Resources
 from aworld.stages import GATHER, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
 from aworld.watch.queue import alive, submissions
@@ -277,8 +277,7 @@ def test_what_is_submitted_inherits_nothing_of_an_allocation(cluster: Cluster, r
     (submission,) = submissions(run.dir)
     assert wait_until_over(cluster, submission.job) == ["COMPLETED", "0:0"], run.last_words()
     show = ("sacct", "-nXP", f"--jobs={submission.job}", "--format=Partition,JobName")
-    # The accounts may learn of the begin of so short a job after its end; until then its name is that of an allocation.
-    cluster.wait(lambda: cluster.slurm(*show) != "|allocation")
+    cluster.wait(lambda: not cluster.slurm(*show).startswith("|"))  # the database may learn of its end before its begin
     assert cluster.slurm(*show) == "low|run.logs"
 
 
@@ -289,7 +288,7 @@ sys.path.insert(0, sys.argv[2])
 from aworld import config
 from aworld.launch import dag
 from aworld.rundir import RunDir
-from aworld.site import Resources
+from aworld.config import Resources
 from aworld.stages import Kind, Stage
 run = RunDir(Path(sys.argv[1]))
 dag.submit(config.read(run.config), run, [Stage(Kind("logs"), run, Resources("low", mem_gb=1))])

@@ -20,17 +20,17 @@ from transformers import AutoModelForCausalLM
 
 from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Completion, Observation, Sampling
-from aworld.agents.team import Team
-from aworld.agents.tokens import PolicySpeaker
+from aworld.config import Images, Site
 from aworld.containers import folders
 from aworld.errors import InfrastructureError
 from aworld.inference import shard as shard_module
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import SOCKET, VllmShard, own_gpus
 from aworld.nodelocal import own_folder
-from aworld.rollout.stage import _player
+from aworld.phase import Phase
+from aworld.rollout.players import PolicyPlayer
+from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
-from aworld.site import Images, Site
 from aworld.tasks.task import Task
 
 pytestmark = pytest.mark.engine
@@ -172,7 +172,7 @@ def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint
         from pathlib import Path
         from aworld import config
         from aworld.inference.shard import VllmShard
-        from aworld.site import Images, Site
+        from aworld.config import Images, Site
 
         async def main():
             model = config.load(["recipe=demo"]).model
@@ -217,12 +217,12 @@ def test_a_vllm_that_hangs_is_started_again_and_the_episode_has_another_try(conf
     task = Task("t", "What is 6*7?", "42", 1)
 
     async def scenario() -> None:
-        async with shard(config, checkpoint(), tmp_path / "vllm.log") as (server, policy):
-            chat = ChatFormat(checkpoint())
-            play = _player(Team(agent, PolicySpeaker(policy, chat, agent, 1000)), 1, server)
+        async with shard(config, checkpoint(), tmp_path / "vllm.log") as (server, _):
+            workload = Workload(Phase.ROUND, "round 1", tmp_path, 1, [task], 3, 1.0, range(1))
+            player = PolicyPlayer(replace(config, agent=agent), workload, server)
 
             async def statuses(count: int) -> list[str]:
-                played = [play(task, attempt, attempt, Nothing()) for attempt in range(count)]
+                played = [player.play(task, attempt, attempt, Nothing()) for attempt in range(count)]
                 return [episode.status for episode in await asyncio.gather(*played)]
 
             hung = server.process

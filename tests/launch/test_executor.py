@@ -23,7 +23,7 @@ from pathlib import Path
 from aworld.errors import guarded
 from aworld.launch.executor import submit
 from aworld.rundir import RunDir
-from aworld.site import Resources
+from aworld.config import Resources
 from aworld.stages import Kind, Stage
 
 def main():

@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 
 from aworld import config as configuration
-from aworld.config import Config
+from aworld.config import Config, Resources
 from aworld.errors import TaskError
 from aworld.evaluation import benchmark
 from aworld.launch.lifetime import begin
 from aworld.rundir import RunDir, publish_folder
-from aworld.site import Resources
 from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN, Kind, Stage
 
 pytestmark = pytest.mark.unit

@@ -1,4 +1,4 @@
-"""An expert that says what it was told to: its solved episodes are what the cold start learns from."""
+"""The scripted expert: a policy that replays a given plan. The cold start learns from its episodes."""
 
 from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Completion, Sampling
@@ -9,7 +9,7 @@ class ScriptedPolicy:
     """A Policy that says the turns of `plan` in order. Log-probabilities are 0: it is certain."""
 
     def __init__(self, chat: ChatFormat, plan: list[str]):
-        self._turns = iter([chat.say(text) for text in plan])
+        self._turns = iter([chat.assistant(text) for text in plan])
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
         token_ids = next(self._turns, None)

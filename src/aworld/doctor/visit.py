@@ -13,11 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from aworld.config import Config, to_yaml
+from aworld.config import Config, Resources, to_yaml
 from aworld.doctor import node, slurm
 from aworld.doctor.check import Check, missing, ok
 from aworld.launch.options import site_options
-from aworld.site import Resources
 from aworld.slurm import clean_environment
 
 COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
@@ -131,7 +130,7 @@ def _last_line(text: str) -> str:
 
 
 def _gave_up(said: str, began: float, wait: int) -> bool:
-    """Whether srun got no node in time; what can never be had it refuses at once."""
+    """Whether srun got no node in time. It refuses an impossible request at once."""
     return "Unable to allocate resources" in said and time.monotonic() - began >= wait
 
 

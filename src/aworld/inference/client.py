@@ -1,4 +1,4 @@
-"""The policy behind a vLLM shard: token ids in, token ids out."""
+"""The policy that a vLLM shard serves: token ids in, token ids out."""
 
 import json
 from collections.abc import Sequence
@@ -58,7 +58,8 @@ class VllmPolicy:
 
 
 def check(token_ids: list[int], logprobs: list[float], vocabulary: int) -> None:
-    """
+    """Check a completion before it is stored.
+
     Raises:
         InfrastructureError: a token is not one of `vocabulary`, or could not have been sampled.
     """

@@ -15,11 +15,11 @@ from types import TracebackType
 import httpx
 
 from aworld import config as schema
+from aworld.config import Site
 from aworld.containers import GPU_DRIVER, inside, staged
 from aworld.errors import InfrastructureError
 from aworld.nodelocal import own_folder
 from aworld.processes import STARTER, die_with_parent
-from aworld.site import Site
 
 UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 PROBE_SECONDS = 60.0  # for one token: any that runs samples it much sooner, however many others it samples

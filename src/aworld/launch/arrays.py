@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from aworld.config import Site
 from aworld.errors import InputError
-from aworld.site import Site
 from aworld.stages import Stage
 
 

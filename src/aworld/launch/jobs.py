@@ -10,13 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from aworld.config import Site
 from aworld.errors import InputError
 from aworld.launch.arrays import arrays
 from aworld.launch.sbatch import sbatch
 from aworld.launch.script import script
 from aworld.processes import hold
 from aworld.rundir import RunDir, append_json, publish_json, read_jsonl
-from aworld.site import Site
 from aworld.slurm import ask
 from aworld.stages import Stage
 from aworld.watch.queue import Queued, Submission, queue, settled, squeue, submissions

@@ -13,6 +13,7 @@ from aworld.launch.executor import Job, processes, submit
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.processes import end_holder, sole_holder
+from aworld.rollout.units import is_closed
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
 from aworld.stages import REPORT, Stage
@@ -66,7 +67,7 @@ def _keep_up(config: Config, run: RunDir, workloads: list[Workload], console: Co
     finally:
         for member in crew:
             member.stop()
-    if left := [workload.name for workload in workloads if not workload.closed]:
+    if left := [workload.name for workload in workloads if not is_closed(workload)]:
         raise InfrastructureError(f"every job ended, yet {', '.join(left)} is not done; see {run.logs}")
 
 

@@ -9,6 +9,7 @@ from rich.markup import escape
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, TaskError
 from aworld.launch import executor
+from aworld.rollout.units import is_closed, units_left
 from aworld.rollout.workload import Workload
 from aworld.stages import Stage
 from aworld.watch.progress import Progress
@@ -57,4 +58,4 @@ def play(config: Config, stage: Stage, workload: Workload, console: Console) -> 
 
 def _is_done(stage: Stage, workload: Workload) -> bool:
     """Whether all episodes of a stage with workers are there, whichever worker was lost."""
-    return stage.kind.has_workers and not workload.left and (workload.closed or workload.publishes)
+    return stage.kind.has_workers and not units_left(workload) and (is_closed(workload) or workload.phase.is_trained_on)

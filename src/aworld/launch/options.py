@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Mapping
 
+from aworld.config import Site
 from aworld.launch.arrays import Array
-from aworld.site import Site
 from aworld.stages import Stage
 
 Options = dict[str, str | bool]  # by the long names of the options; True: it has no value

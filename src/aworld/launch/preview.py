@@ -4,11 +4,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from aworld.config import Config, to_yaml
+from aworld.config import Config, Site, to_yaml
 from aworld.errors import InfrastructureError, InputError
 from aworld.launch.script import scripts, shape
 from aworld.rundir import publish_text
-from aworld.site import Site
 from aworld.slurm import last_line, run
 from aworld.stages import Stage
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import jinja2
 
+from aworld.config import Site
 from aworld.launch.arrays import Array, arrays
 from aworld.launch.options import Options, sbatch_options, setup_lines, srun_options
-from aworld.site import Site
 from aworld.stages import Stage
 
 TEMPLATE = Path(__file__).with_name("stage.sbatch.j2")

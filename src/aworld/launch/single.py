@@ -1,14 +1,13 @@
 """Launch one stage of an existing run from the login node: what `jobs/rollout.py` and its like do."""
 
 import argparse
-import re
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from aworld import config as configuration
-from aworld.config import Config
+from aworld.config import Change, Config
 from aworld.errors import InputError, guarded
 from aworld.evaluation import benchmark
 from aworld.launch import dag, executor, preview, where
@@ -17,14 +16,12 @@ from aworld.launch.local_stage import play
 from aworld.launch.prepare import check, provenance
 from aworld.launch.script import scripts
 from aworld.processes import end_by_interrupt
-from aworld.rollout.workload import Workload, evaluation_workload, reopen_failed, round_workload
+from aworld.rollout.units import reopen_failed
+from aworld.rollout.workload import Workload, evaluation_workload, round_workload
 from aworld.rundir import HELD_OUT, RunDir, is_complete
 from aworld.stages import EVALUATE, Kind, Stage
 from aworld.tasks import make_source
 from aworld.watch.status import on_benchmark
-
-# Of a single stage's overrides only these have an effect: the launcher reads them. The job reads the run's settings.
-REACHES = re.compile(r"site\.(?!(sandbox|scratch|images|binds|bind_python|wait_seconds)\b).*")
 
 
 def launch_stage(kind: Kind, text: str | None) -> int:
@@ -96,11 +93,12 @@ def _own_configuration(kind: Kind, run: RunDir, overrides: list[str]) -> Config:
     """
     own = configuration.read(run.config)
     config = configuration.changed(own, overrides)
-    for key, (was, now) in benchmark.differences(own, config).items():
-        if not _reaches(kind, config, key):
+    for key, change in configuration.differences(own, config).items():
+        if not _takes_effect(kind, config, key, change):
             other = "; to evaluate otherwise, give it a --name" if kind == EVALUATE else ""
             raise InputError(
-                f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
+                f"{key}={change.now} does not reach the job, which goes by {run.config}: {key}={change.was}; "
+                f"leave it out{other}"
             )
     return config
 
@@ -138,10 +136,11 @@ def _check_model(config: Config, run: RunDir, version: int, overrides: list[str]
         ChatFormat(run.policy(version), agent.answer_form, agent.enable_thinking)
 
 
-def _reaches(kind: Kind, config: Config, key: str) -> bool:
+def _takes_effect(kind: Kind, config: Config, key: str, change: Change) -> bool:
+    """Whether the launcher of a stage reads the setting. The job itself reads the run's own settings."""
     if config.site.executor == "local" and kind.has_ranks and key.startswith(f"site.{kind.name}."):
         return False  # without Slurm the stage starts its own ranks
-    return bool(REACHES.fullmatch(key))
+    return change.at_each_launch
 
 
 def _named_tasks(overrides: list[str]) -> str:

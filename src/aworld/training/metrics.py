@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from aworld.site import Site
+from aworld.config import Site
 
 BEFORE_UPDATES = (
     "kl",
