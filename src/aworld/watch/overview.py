@@ -80,8 +80,8 @@ def _picture(
     stages = status(config, run, workloads)
     jobs = job_states(run, queued) if on_slurm else {}
     code = FINISHED if all(stage.finished for stage in stages) else UNDER_WAY if at_work else STOPPED
-    begun_phases = {stage.phase for stage in stages if stage.done}
-    tallies = {workload.name: tally(workload) for workload in workloads if workload.name in begun_phases}
+    begun_names = {stage.workload for stage in stages if stage.done}
+    tallies = {workload.name: tally(workload) for workload in workloads if workload.name in begun_names}
     verdicts = {FINISHED: "finished", UNDER_WAY: "under way", STOPPED: f"stopped; {_next_command(run, stages)}"}
     end = estimated_end(config, run) if code == UNDER_WAY else None
     verdict = verdicts[code] + (f", last policy expected {datetime.fromtimestamp(end):%d %B %H:%M}" if end else "")
@@ -105,8 +105,8 @@ def _all_wait(queued: list[Queued]) -> bool:
 
 def _next_command(run: RunDir, stages: list[StageStatus]) -> str:
     """The command that goes on with the first thing that is left."""
-    phase = next((stage.phase for stage in stages if not stage.finished), "")
-    name, _, version = phase.rpartition("-")
+    workload = next((stage.workload for stage in stages if not stage.finished), "")
+    name, _, version = workload.rpartition("-")
     if name and run.benchmark(name).is_file():
         return f"go on with: {benchmark.command(run, name, int(version))}"
     return f"go on with: aworld resume {run.root}"

@@ -1,4 +1,4 @@
-"""A run under way on the console: a bar for each stage at work, a line for each finished phase."""
+"""A run under way on the console: a bar for each stage at work, a line for each finished workload."""
 
 import json
 import time
@@ -48,20 +48,20 @@ class Progress:
     def update(self) -> None:
         before: list[str] = []
         begun: dict[tuple[str, str], StageStatus] = {}
-        going = [workload for phase, workload in self.workloads.items() if phase not in self.over]
-        for phase, group in groupby(status(self.config, self.run, going), lambda s: s.phase):
+        going = [workload for name, workload in self.workloads.items() if name not in self.over]
+        for name, group in groupby(status(self.config, self.run, going), lambda s: s.workload):
             stages = list(group)
             if all(stage.finished for stage in stages):
-                self.over.add(phase)
+                self.over.add(name)
                 if self.is_first:
-                    before.append(phase)
+                    before.append(name)
                     continue
                 seconds = time.monotonic() - self.began
                 self.console.print(
-                    f"{seconds:6.0f} s  {phase:<14} {self._outcome(phase)}", highlight=False, soft_wrap=True
+                    f"{seconds:6.0f} s  {name:<14} {self._outcome(name)}", highlight=False, soft_wrap=True
                 )
             else:
-                begun |= {(s.kind.name, s.phase): s for s in stages if s.done and not s.finished}
+                begun |= {(s.kind.name, s.workload): s for s in stages if s.done and not s.finished}
         self.is_first = False
         if before:
             self.console.print(f"finished before: {', '.join(before)}", highlight=False, soft_wrap=True)
@@ -74,8 +74,8 @@ class Progress:
             note = "" if stage.loss is None else f"last loss {stage.loss:.3f}"
             self.live.update(self.bars_shown[key], completed=stage.done, total=stage.total, note=note)
 
-    def _outcome(self, phase: str) -> str:
-        workload = self.workloads[phase]
+    def _outcome(self, name: str) -> str:
+        workload = self.workloads[name]
         if workload.phase is Phase.EVALUATION:
             return headline(workload.tasks, journal.collect(workload.folder / "journals"), workload.attempts)
         metrics, timing = (_json(workload, name) for name in ("metrics", "timing"))

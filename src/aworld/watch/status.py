@@ -16,13 +16,17 @@ from aworld.trajectories import journal
 
 @dataclass(frozen=True)
 class StageStatus:
-    """`done` of `total` units (tasks with all their attempts, or optimizer steps); `finished` when published.
+    """How far a stage is.
 
-    `loss` is that of the last optimizer step.
+    Attributes:
+        workload: the name of what is played, such as round 3.
+        done: of `total` units: tasks with all their attempts, or optimizer steps.
+        finished: its result is published.
+        loss: of the last optimizer step.
     """
 
     kind: Kind
-    phase: str
+    workload: str
     done: int
     total: int
     finished: bool

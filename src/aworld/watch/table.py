@@ -18,25 +18,25 @@ NUMBERS = (LOSS, "episodes", "failed", "reward")
 LEAST_NEEDED = ("gather", LOSS)  # first to go; a rollout counts as done when its round is gathered
 UNLIMITED = 10_000  # columns, or rows
 RECENT = 2  # finished rounds that keep their rows
-PhaseStatus = tuple[str, list[StageStatus]]
+Row = tuple[str, list[StageStatus]]
 SLIM = partial(Table, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def stage_table(
     stages: list[StageStatus], tallies: Mapping[str, Tally], console: Console, most: int = UNLIMITED
 ) -> Table:
-    """A row for each phase. A column without values is left out, and so are the least needed ones of a narrow console.
+    """A row for each workload. Empty columns are left out, and so are the least needed ones of a narrow console.
 
     Waiting rounds share one row. Finished rounds share one where the table would have more than `most` rows.
 
     Args:
-        tallies: of the phases that have begun, by the name of the phase.
+        tallies: of the workloads that have begun, by name.
     """
-    groups = [(phase, list(group)) for phase, group in groupby(stages, lambda stage: stage.phase)]
+    groups = [(name, list(group)) for name, group in groupby(stages, lambda stage: stage.workload)]
     groups = _folded(groups, lambda stage: not stage.done, 0)
     if len(groups) > most:
         groups = _folded(groups, lambda stage: stage.finished, RECENT)
-    rows = [{"": phase} | _cells(group, tallies.get(phase)) for phase, group in groups]
+    rows = [{"": name} | _cells(group, tallies.get(name)) for name, group in groups]
     heads = [head for head in ("", *dict.fromkeys(HEADS.values()), *NUMBERS) if any(row.get(head) for row in rows)]
     for least in LEAST_NEEDED:
         if (
@@ -47,9 +47,9 @@ def stage_table(
     return _table(heads, rows)
 
 
-def _folded(groups: list[PhaseStatus], holds: Callable[[StageStatus], bool], recent: int) -> list[PhaseStatus]:
-    """Neighbouring rounds whose stages all pass `holds` become one phase; the last `recent` of them stay apart."""
-    folded: list[PhaseStatus] = []
+def _folded(groups: list[Row], holds: Callable[[StageStatus], bool], recent: int) -> list[Row]:
+    """Neighbouring rounds whose stages all pass `holds` become one row; the last `recent` of them stay apart."""
+    folded: list[Row] = []
     for alike, some in groupby(groups, lambda group: group[0].startswith("round ") and all(map(holds, group[1]))):
         neighbours = list(some)
         count = len(neighbours) - recent if alike and len(neighbours) > recent + 1 else 0
