@@ -167,7 +167,7 @@ def _play(
 
 def _gather(arguments: argparse.Namespace) -> None:
     from aworld.rollout.workload import round_workload
-    from aworld.trajectories.gather import run_as_rank, run_gather
+    from aworld.trajectories.launch import run_as_rank, run_gather
 
     config, run, source = _open(arguments)
     workload = round_workload(config, run, source, arguments.round)

@@ -14,7 +14,7 @@ from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, damaged, is_complete
 from aworld.site import Resources
 from aworld.training.position import positions
-from aworld.trajectories.gather import discard_if_damaged
+from aworld.trajectories.file import discard_if_damaged
 
 BATCH, RESIDENT = "batch", "resident"
 

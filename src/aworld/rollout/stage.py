@@ -40,7 +40,8 @@ from aworld.rundir import Patience, RunDir, append_json, is_complete, publish_js
 from aworld.tasks.judge import Judge
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories.episode import Episode
-from aworld.trajectories.gather import publish_timing, run_gather
+from aworld.trajectories.launch import run_gather
+from aworld.trajectories.timing import publish_timing
 
 CLOSING = Unit("close", (0,))
 POLL_SECONDS = 0.2

@@ -5,6 +5,8 @@ The layout is documented in docs/trajectory-file-format.md; any HDF5 reader open
 
 import hashlib
 import importlib.metadata
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import h5py
 import numpy as np
 
 from aworld.errors import InfrastructureError
-from aworld.rundir import publishing
+from aworld.rundir import RunDir, publishing
 from aworld.trajectories.episode import Episode
 
 FORMAT_VERSION = 3
@@ -196,6 +198,18 @@ def read_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Only the `episodes` [E] and the number of tokens of each, int64 [E]. Raises as `read` does."""
     _, arrays = _read(path, ("offsets", "episodes"), verify=True)
     return arrays["episodes"], np.diff(arrays["offsets"])
+
+
+def discard_if_damaged(run: RunDir, round_: int) -> None:
+    """Remove trajectories that cannot be read, so that the journals are gathered again."""
+    path = run.trajectories(round_)
+    try:
+        if path.exists():
+            read(path)
+    except InfrastructureError as damage:
+        print(f"warning: {damage}; removed", file=sys.stderr)
+        path.unlink()
+        shutil.rmtree(run.round(round_) / "closing", ignore_errors=True)  # else nobody would gather
 
 
 def _read(path: Path, names: Sequence[str], verify: bool) -> tuple[int, dict[str, np.ndarray]]:

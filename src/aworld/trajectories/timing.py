@@ -1,0 +1,17 @@
+"""How long a workload took."""
+
+from pathlib import Path
+
+from aworld.rundir import publish_json, read_jsonl
+
+
+def publish_timing(folder: Path, gather_seconds: float = 0.0) -> None:
+    """Sum up in `timing.json` what each worker noted in `timing.jsonl`: how long a workload took, in seconds."""
+    timings = read_jsonl(folder / "timing.jsonl")
+    timing = {
+        "rollout_seconds": max((t["ended"] for t in timings), default=0)
+        - min((t["began"] + t["load_seconds"] for t in timings), default=0),
+        "load_seconds": max((t["load_seconds"] for t in timings), default=0),
+        "gather_seconds": gather_seconds,
+    }
+    publish_json(folder / "timing.json", timing)
