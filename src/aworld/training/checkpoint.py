@@ -5,24 +5,22 @@ generators: nothing random is drawn in training (no dropout); the order of episo
 """
 
 import os
-import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import psutil
-import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 from torch.distributed.checkpoint.api import CheckpointException
 
 from aworld.errors import InfrastructureError, disk_full
-from aworld.rundir import MARK, append_json, begin_folder, damaged, finish_folder, is_complete, read_jsonl, sweep
-from aworld.training.collectives import agreed, on_first
+from aworld.rundir import MARK, append_json, damaged, read_jsonl
+from aworld.training.collectives import broadcast, on_rank_zero, publish_collectively
 from aworld.training.position import Position, positions, prune
 from aworld.training.step import Trainer
 
@@ -48,7 +46,7 @@ def newest(folder: Path, up_to: int) -> Position | None:
             )
         return None
 
-    return on_first(find)
+    return on_rank_zero(find)
 
 
 def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[str, float]]) -> None:
@@ -64,7 +62,7 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
         filesystem_async._results_queue = SimpleQueue()
         content = {name: value for name, value in _layout().items() if name != "dp_cp_group"}
         state = _state(trainer, is_loading=False)
-        dist_checkpointing.save(state, str(agreed(temporary)), content_metadata=content)
+        dist_checkpointing.save(state, str(broadcast(temporary)), content_metadata=content)
         if temporary:
             for row in metrics:
                 append_json(temporary / METRICS, row)
@@ -72,14 +70,14 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
     place = folder / position.name
     try:
         with _writers_live():
-            together(place, write)
+            publish_collectively(place, write)
     except (Exception, CheckpointException) as error:  # Megatron reports a failed write in many ways, one no Exception
         if isinstance(error, CheckpointException) and not error.failures:
             reason = "another rank says why"
         else:
             reason = disk_full(error) or (str(error).strip() or repr(error)).splitlines()[-1]
         raise InfrastructureError(f"{place} could not be written: {reason}") from error
-    on_first(lambda: prune(folder, position))
+    on_rank_zero(lambda: prune(folder, position))
 
 
 def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, float]]:
@@ -88,7 +86,7 @@ def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, f
     state = dist_checkpointing.load(_state(trainer, is_loading=True), str(place))
     trainer.module.load_state_dict(state["model"])
     trainer.optimizer.load_state_dict(state["optimizer"])
-    return agreed(read_jsonl(place / METRICS))
+    return broadcast(read_jsonl(place / METRICS))
 
 
 @contextmanager
@@ -121,28 +119,6 @@ def _exit_code(pid: int) -> int:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[48]) if state == "Z" else 0  # the 52nd of proc(5)
     return 0
-
-
-def together(folder: Path, write: Callable[[Path | None], None]) -> None:
-    """`publish_folder` for a folder that all ranks write: `write` is called on each, on rank 0 with the place to write.
-
-    Where the folder is complete already nothing is called.
-    """
-    if on_first(lambda: is_complete(folder)):
-        return
-    on_first(lambda: sweep(folder.parent))  # what a rank that was killed on another node left
-    temporary = begin_folder(folder) if dist.get_rank() == 0 else None
-
-    def finish() -> None:  # which reads all of the folder, for its checksums
-        assert temporary
-        finish_folder(temporary, folder)
-
-    try:
-        write(temporary)
-        on_first(finish)
-    finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _layout() -> dict[str, Any]:

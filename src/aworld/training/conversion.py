@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-import torch.distributed as dist
 from mbridge.models.qwen3 import Qwen3Bridge
 from megatron.core.models.gpt import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
 from safetensors.torch import save_file
 from transformers import AutoConfig, Qwen3Config
+
+from aworld.training.collectives import is_rank_zero
 
 SHARD_BYTES = 5 << 30
 
@@ -51,7 +52,7 @@ def export_hf(model: GPTModel, base: Path, out: Path | None) -> None:
         out: on rank 0 the folder, elsewhere None: rank 0 alone writes.
     """
     weights = Bridge(AutoConfig.from_pretrained(base), model.config).export_weights([model])
-    if dist.get_rank() != 0:
+    if not is_rank_zero():
         for _ in weights:  # gathering is collective
             pass
         return

@@ -4,10 +4,8 @@ import importlib.util
 import os
 import sys
 from dataclasses import replace
-from datetime import timedelta
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from megatron.core import parallel_state, tensor_parallel
 from megatron.core.models.gpt import GPTModel
@@ -23,6 +21,7 @@ from transformers import Qwen3Config
 from aworld.config import Parallel
 from aworld.errors import InputError
 from aworld.training import cpu
+from aworld.training.collectives import is_rank_zero, join_ranks
 
 
 def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
@@ -49,9 +48,9 @@ def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(seconds=timeout_seconds))
+    join_ranks(timeout_seconds)
     parallel_state.initialize_model_parallel(tensor, pipeline)
-    if dist.get_rank() == 0 and (warning := missing(gpu, _transformer_engine())):
+    if is_rank_zero() and (warning := missing(gpu, _transformer_engine())):
         print(warning, file=sys.stderr, flush=True)
     torch.manual_seed(seed)
     if gpu:

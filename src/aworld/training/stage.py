@@ -14,15 +14,21 @@ from dataclasses import replace
 from functools import partial
 from statistics import fmean
 
-import torch
-import torch.distributed as dist
 from megatron.core import parallel_state
 
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, Interrupted
 from aworld.rundir import Patience, RunDir, append_json, damaged, is_complete, publish_json, sweep
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model
-from aworld.training.collectives import COLLECTIVE_SECONDS, POLL_SECONDS, on_first
+from aworld.training.collectives import (
+    COLLECTIVE_SECONDS,
+    POLL_SECONDS,
+    any_rank,
+    is_rank_zero,
+    leave_ranks,
+    on_rank_zero,
+    publish_collectively,
+)
 from aworld.training.metrics import Metrics, summary, too_long
 from aworld.training.position import Position
 from aworld.training.step import Trainer
@@ -55,7 +61,7 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
         )
     model.initialize(config.model.parallel, config.seed, COLLECTIVE_SECONDS)
     for folder in (run.policy(0).parent, run.checkpoints):
-        on_first(partial(sweep, folder))
+        on_rank_zero(partial(sweep, folder))
     last = config.pipeline.rounds if round_ is None else round_
     at = _newest(config, run, last)
     trained = at.round - (at.step is not None)
@@ -65,8 +71,7 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
     for number in range(trained + 1, last + 1):
         _Round(config, run, trainer, number, ends_soon).run(metrics)
         metrics = []
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_ranks()
 
 
 def _newest(config: Config, run: RunDir, last: int) -> Position:
@@ -74,7 +79,7 @@ def _newest(config: Config, run: RunDir, last: int) -> Position:
     at = checkpoint.newest(run.checkpoints, last) or Position(0, 0)
     if at >= Position(0) or not config.training.cold_start.tasks:
         return max(at, Position(0))
-    if on_first(lambda: is_complete(run.policy(0)) and not _is_damaged(run, 0)):
+    if on_rank_zero(lambda: is_complete(run.policy(0)) and not _is_damaged(run, 0)):
         return Position(0)
     return at
 
@@ -111,7 +116,7 @@ def _resume(config: Config, run: RunDir, at: Position) -> tuple[Trainer, Metrics
     metrics = checkpoint.load(trainer, run.checkpoints, at)
     if at.step is not None:
         return trainer, metrics
-    on_first(lambda: is_complete(run.policy(at.round)) and _is_damaged(run, at.round))
+    on_rank_zero(lambda: is_complete(run.policy(at.round)) and _is_damaged(run, at.round))
     _publish(run, trainer, at.round)
     return trainer, []
 
@@ -135,7 +140,7 @@ class _Round:
         waited = time.monotonic() - began
         began = time.monotonic()
         metrics = self._steps(trajectories, metrics)
-        if dist.get_rank() == 0:  # before the checkpoint, after which the round is not done again
+        if is_rank_zero():  # before the checkpoint, after which the round is not done again
             seconds = {"wait": waited, "train": time.monotonic() - began}
             outcome = summary(metrics, trajectories.episodes["reward"]) | {"seconds": seconds}
             if number == 0 and metrics:
@@ -153,7 +158,7 @@ class _Round:
         seconds = self.config.site.wait_seconds
         patience = Patience(self.run_dir, seconds)
         while True:
-            is_there, is_late, ends_soon = _any(path.exists(), patience.is_over(), self.ends_soon())
+            is_there, is_late, ends_soon = any_rank(path.exists(), patience.is_over(), self.ends_soon())
             if is_there:
                 while not path.exists():  # this node may see it later
                     time.sleep(POLL_SECONDS)
@@ -188,7 +193,7 @@ class _Round:
                 stalled_share=training.stalled_share,
             )
         ]
-        is_first, log = dist.get_rank() == 0, self.run_dir.round(number) / "steps.jsonl"
+        is_first, log = is_rank_zero(), self.run_dir.round(number) / "steps.jsonl"
         if is_first:
             log.unlink(missing_ok=True)
             for at, row in enumerate(metrics, 1):
@@ -226,21 +231,14 @@ class _Round:
         Raises:
             Interrupted: it was; the state is saved.
         """
-        is_due = dist.get_rank() == 0 and time.monotonic() - self.saved > self.config.training.save_seconds
-        is_due, ends_soon = _any(is_due, self.ends_soon())
+        is_due = is_rank_zero() and time.monotonic() - self.saved > self.config.training.save_seconds
+        is_due, ends_soon = any_rank(is_due, self.ends_soon())
         if is_due or ends_soon:
             position = Position(self.number, len(metrics))
             checkpoint.save(self.trainer, self.run_dir.checkpoints, position, metrics)
             self.saved = time.monotonic()
         if ends_soon:
             raise Interrupted(f"told to end after step {len(metrics)} of round {self.number}, which is saved")
-
-
-def _any(*flags: bool) -> list[bool]:
-    """Whether any rank has each flag up. All ranks call."""
-    tensor = torch.tensor(flags, dtype=torch.int, device=cpu.device())
-    dist.all_reduce(tensor, dist.ReduceOp.MAX)
-    return [bool(flag) for flag in tensor.tolist()]
 
 
 def _enough(metrics: list[dict[str, float]], stop_at: float) -> bool:
@@ -250,4 +248,4 @@ def _enough(metrics: list[dict[str, float]], stop_at: float) -> bool:
 
 
 def _publish(run: RunDir, trainer: Trainer, number: int) -> None:
-    checkpoint.together(run.policy(number), lambda out: conversion.export_hf(trainer.module, run.base, out))
+    publish_collectively(run.policy(number), lambda out: conversion.export_hf(trainer.module, run.base, out))

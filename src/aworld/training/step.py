@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from megatron.core import parallel_state, tensor_parallel
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
 from megatron.core.pipeline_parallel import get_forward_backward_func
@@ -17,6 +16,7 @@ from aworld.config import Training
 from aworld.errors import TaskError
 from aworld.training import batching, conversion, cpu, model, optimizer
 from aworld.training.algorithms import Algorithm, MicroBatch, divergence
+from aworld.training.collectives import broadcast, max_over, sum_over
 from aworld.trajectories.file import Trajectories
 
 
@@ -137,12 +137,10 @@ def _after(loss: Any, temperature: float, batch: MicroBatch, logits: torch.Tenso
 def _entropy(logits: torch.Tensor) -> torch.Tensor:
     """Entropy (nats) of softmax(logits) split over the tensor ranks; logits [n, vocab / ranks] → [n]."""
     group = parallel_state.get_tensor_model_parallel_group()
-    highest = logits.amax(-1)
-    dist.all_reduce(highest, dist.ReduceOp.MAX, group)
+    highest = max_over(group, logits.amax(-1))
     shifted = logits - highest[:, None]
     p = shifted.exp()
-    sums = torch.stack([p.sum(-1), (p * shifted).sum(-1)])
-    dist.all_reduce(sums, group=group)
+    sums = sum_over(group, torch.stack([p.sum(-1), (p * shifted).sum(-1)]))
     return sums[0].log() - sums[1] / sums[0]
 
 
@@ -176,12 +174,10 @@ def _reduced(parts: list[Any]) -> dict[str, float]:
         sums = [name for name in names if name != "mismatch_max"]
         added = torch.stack([torch.stack([part[name] for name in sums]) for part in parts]).double().sum(0)
         group = parallel_state.get_data_parallel_group()
-        dist.all_reduce(added, group=group)
-        total = dict(zip(sums, added.tolist(), strict=True))
+        total = dict(zip(sums, sum_over(group, added).tolist(), strict=True))
         if "mismatch_max" in names:
             highest = torch.stack([part["mismatch_max"] for part in parts]).amax()
-            dist.all_reduce(highest, dist.ReduceOp.MAX, group)
-            total["mismatch_max"] = highest.item()
+            total["mismatch_max"] = max_over(group, highest).item()
         total = {
             name.removeprefix("sum/"): value / total["tokens"] if name.startswith("sum/") else value
             for name, value in total.items()
@@ -192,8 +188,7 @@ def _reduced(parts: list[Any]) -> dict[str, float]:
 
 
 def _broadcast_from_last_stage(value: Any) -> Any:
-    box = [value]
+    if parallel_state.get_pipeline_model_parallel_world_size() == 1:
+        return value
     last = parallel_state.get_pipeline_model_parallel_last_rank()
-    if parallel_state.get_pipeline_model_parallel_world_size() > 1:
-        dist.broadcast_object_list(box, last, parallel_state.get_pipeline_model_parallel_group())
-    return box[0]
+    return broadcast(value, last, parallel_state.get_pipeline_model_parallel_group())
