@@ -24,13 +24,13 @@ GPU_DRIVER = Path("/dev/nvidiactl")
 DEAF = ("env", "--ignore-signal=USR1", "--ignore-signal=USR2")
 
 
-def inside(site: Site, image: str, argv: list[str], binds: Sequence[Path]) -> list[str]:
+def container_command(site: Site, image: str, argv: list[str], binds: Sequence[Path]) -> list[str]:
     """`argv`, a command of this Python, as it runs in `image`; unchanged where there is no image.
 
     Apptainer drops a parent-death signal: what has to end with its starter calls `processes.die_with_starter`.
 
     Args:
-        binds: folders it needs, such as `folders(run)`; the site's own are added.
+        binds: folders it needs, such as `container_binds(run)`; the site's own are added.
 
     Raises:
         InputError: there is no apptainer, or a folder's name is one that it cannot bind.
@@ -88,13 +88,13 @@ def _bind(path: Path) -> list[str]:
     return [str(path.resolve()), *linked]
 
 
-def folders(run: RunDir) -> list[Path]:
+def container_binds(run: RunDir) -> list[Path]:
     """What a program that works on a run has to see: its folder, and the model's own that `base` links to."""
     links = run.base.iterdir() if run.base.is_dir() else ()
     return [run.root, *sorted({link.resolve().parent for link in links if link.is_symlink()})]
 
 
-def staged(image: str, scratch: str) -> str:
+def staged_image(image: str, scratch: str) -> str:
     """The copy of `image` in the node-local folder `scratch`, made by the first process of the node that asks.
 
     A copy's name holds size and time of the image, so that a new image is a new copy. Unchanged where there is no image

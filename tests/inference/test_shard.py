@@ -22,7 +22,7 @@ from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Completion, Observation, Sampling
 from aworld.agents.team import Team
 from aworld.agents.tokens import PolicySpeaker
-from aworld.containers import folders
+from aworld.containers import container_binds
 from aworld.errors import InfrastructureError
 from aworld.inference import shard as shard_module
 from aworld.inference.client import VllmPolicy
@@ -152,7 +152,7 @@ def test_vllm_in_an_image_samples_from_a_policy_of_links_and_from_the_next_one(
 
     async def scenario() -> None:
         log = tmp_path / "vllm.log"
-        async with VllmShard(run.policy(0), 0, config.model, log, site, folders(run)) as server:
+        async with VllmShard(run.policy(0), 0, config.model, log, site, container_binds(run)) as server:
             (vllm, *_) = psutil.Process(server.process.pid).children()
             assert vllm.environ()["APPTAINER_CONTAINER"] == str(environment_image)
             policy = VllmPolicy(server, ChatFormat(run.policy(0)).ends)

@@ -15,7 +15,7 @@ from types import TracebackType
 import httpx
 
 from aworld import config as schema
-from aworld.containers import GPU_DRIVER, inside, staged
+from aworld.containers import GPU_DRIVER, container_command, staged_image
 from aworld.errors import InfrastructureError
 from aworld.nodelocal import own_folder
 from aworld.processes import STARTER, die_with_parent
@@ -66,7 +66,7 @@ class VllmShard:
         """`binds`: folders of this policy and the later ones, for a vLLM in the site's image."""
         self.policy, self.version, self.model, self.log, self.binds = policy, version, model, log, binds
         self.site = site or Site(name="local")
-        self.image = staged(self.site.images.vllm, self.site.scratch)
+        self.image = staged_image(self.site.images.vllm, self.site.scratch)
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
         self._temporary = AsyncExitStack()
@@ -217,7 +217,7 @@ class VllmShard:
             if shard.tensor_parallel_size == 1:  # engine and worker in one process: twice as fast on few cores
                 words["--distributed-executor-backend"] = "uni"
         program = [sys.executable, "-m", "aworld.inference.serve", *(word for pair in words.items() for word in pair)]
-        return inside(self.site, self.image, [*program, *flags], [self.policy, *self.binds, listens.parent])
+        return container_command(self.site, self.image, [*program, *flags], [self.policy, *self.binds, listens.parent])
 
     def _environment(self, temporary: Path) -> dict[str, str]:
         """`temporary`: for its sockets and files, some of which vLLM leaves behind even where it ends in peace."""

@@ -24,7 +24,7 @@ from aworld.agents.scripted import ScriptedPolicy
 from aworld.agents.team import Team
 from aworld.agents.tokens import PolicySpeaker
 from aworld.config import Config
-from aworld.containers import folders, staged
+from aworld.containers import container_binds, staged_image
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
 from aworld.environments.scorer import Scorer
@@ -112,7 +112,7 @@ async def rollout(
             run gets on for the site's `wait_seconds`.
     """
     owner = worker.owner
-    sandbox = choose(config.site.sandbox, staged(config.site.images.environment, config.site.scratch))
+    sandbox = choose(config.site.sandbox, staged_image(config.site.images.environment, config.site.scratch))
     check_contained(config, sandbox, workloads)
     if config.tasks.judge.model:
         Judge(config.tasks.judge)  # its key is missed now rather than at the first answer
@@ -232,7 +232,7 @@ class Shard:
             verify(self.run.policy(version))
         if self.vllm is None:
             log = self.run.logs / f"vllm-{self.worker.name}.log"
-            site, binds = self.config.site, folders(self.run)
+            site, binds = self.config.site, container_binds(self.run)
             self.vllm = VllmShard(self.run.policy(version), version, self.config.model, log, site, binds)
             await self.vllm.start()
         elif version != self.version:
