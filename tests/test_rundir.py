@@ -24,23 +24,23 @@ pytestmark = pytest.mark.unit
 NODE = os.uname().nodename
 
 
-def test_patience_lasts_while_the_run_gets_on(tmp_path):
+def test_a_run_has_stalled_only_when_nothing_became_durable_for_so_long(tmp_path):
     run = rundir.RunDir(tmp_path)
     path = run.round(1) / "journals" / "worker-0.journal"
     path.parent.mkdir(parents=True)
-    patience = rundir.Patience(run, 1.0)
-    assert not patience.is_over()
+    timer = rundir.StallTimer(run, 1.0)
+    assert not timer.has_stalled()
     time.sleep(1.1)
     path.write_text("an episode")
-    assert not patience.is_over()  # and begins anew
-    assert not patience.is_over()
+    assert not timer.has_stalled()  # and begins anew
+    assert not timer.has_stalled()
     time.sleep(1.1)
-    assert patience.is_over()
+    assert timer.has_stalled()
 
 
 def test_progress_is_seen_of_every_kind_of_work_whatever_else_lies_in_the_run(tmp_path):
     run = rundir.RunDir(tmp_path)
-    seen = [rundir.durable(run)]
+    seen = [rundir.progress_counters(run)]
 
     def publish(folder: Path) -> None:
         time.sleep(0.01)  # the clock of a file system ticks every few ms
@@ -65,9 +65,9 @@ def test_progress_is_seen_of_every_kind_of_work_whatever_else_lies_in_the_run(tm
     ]
     for step in steps:
         step()
-        seen.append(rundir.durable(run))
+        seen.append(rundir.progress_counters(run))
     assert all(one != other for one, other in itertools.pairwise(seen))
-    assert seen[-1] == rundir.durable(run) == json.loads(json.dumps(seen[-1]))
+    assert seen[-1] == rundir.progress_counters(run) == json.loads(json.dumps(seen[-1]))
 
 
 def test_a_copy_of_a_policy_beside_the_others_is_no_version(tmp_path):

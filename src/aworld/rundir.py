@@ -285,11 +285,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
-def durable(run: RunDir, makes: tuple[str, ...] = WHOLE) -> dict[str, int]:
-    """How far the work in these folders is; differs from an earlier look whenever more of it became durable.
+def progress_counters(run: RunDir, makes: tuple[str, ...] = WHOLE) -> dict[str, int]:
+    """Counters of the durable work in these folders. A later call returns other numbers whenever more became durable.
 
-    `journal_bytes` of episodes, how many rounds are `gathered`, and `completed_ns`, when the newest of these folders
-    was marked complete (ns since 1970; 0: none is): old checkpoints are removed, so their number would stay the same.
+    Returns:
+        `journal_bytes`: bytes of episodes in journals; `gathered`: number of rounds with trajectories; `completed_ns`:
+        when the newest folder was marked complete, in ns since 1970, 0 where none is. The number of complete folders
+        would not do: old checkpoints are removed.
     """
     folders = [folder for pattern in makes for folder in run.root.glob(pattern)]
     return {
@@ -306,20 +308,20 @@ def _completed(folder: Path) -> int:
         return 0
 
 
-class Patience:
-    """Is over once nothing of the run became durable for so many seconds."""
+class StallTimer:
+    """Says whether nothing of the run became durable for `seconds`."""
 
     def __init__(self, run: RunDir, seconds: float):
         self._run, self._seconds = run, seconds
-        self._begin(durable(run))
+        self._begin(progress_counters(run))
 
-    def is_over(self) -> bool:
-        if time.monotonic() < self._give_up:
+    def has_stalled(self) -> bool:
+        if time.monotonic() < self._runs_out:
             return False
-        if (progress := durable(self._run)) == self._progress:
+        if (counters := progress_counters(self._run)) == self._counters:
             return True
-        self._begin(progress)
+        self._begin(counters)
         return False
 
-    def _begin(self, progress: dict[str, int]) -> None:
-        self._progress, self._give_up = progress, time.monotonic() + self._seconds
+    def _begin(self, counters: dict[str, int]) -> None:
+        self._counters, self._runs_out = counters, time.monotonic() + self._seconds

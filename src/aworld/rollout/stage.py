@@ -36,7 +36,7 @@ from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.scoring import Scoring
 from aworld.rollout.worker import RENEWALS, Player, while_held, work
 from aworld.rollout.workload import Workload, reopen_lost
-from aworld.rundir import Patience, RunDir, append_json, is_complete, publish_json, verify
+from aworld.rundir import RunDir, StallTimer, append_json, is_complete, publish_json, verify
 from aworld.tasks.judge import Judge
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories.episode import Episode
@@ -311,12 +311,12 @@ async def _wait_for_policy(
     if workload.oldest is None or workload.newest is None:
         return
     admitted = [run.policy(version) for version in range(workload.oldest, workload.newest + 1)]
-    patience = Patience(run, config.site.wait_seconds)
+    timer = StallTimer(run, config.site.wait_seconds)
     next_look = 0.0
     while not (any(map(is_complete, admitted)) or _is_played(workload)):
         if ends_soon():
             raise Interrupted(f"{worker.owner} was told to end while it waited for policy {workload.oldest}")
-        if patience.is_over():
+        if timer.has_stalled():
             raise InfrastructureError(
                 f"no policy {workload.oldest} yet, and nothing got on for {config.site.wait_seconds:.0f} s; see the "
                 f"trainer's log in {run.logs}, then run the same command again"

@@ -18,7 +18,7 @@ from megatron.core import parallel_state
 
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, Interrupted
-from aworld.rundir import Patience, RunDir, append_json, damaged, is_complete, publish_json, sweep
+from aworld.rundir import RunDir, StallTimer, append_json, damaged, is_complete, publish_json, sweep
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model
 from aworld.training.collectives import (
     COLLECTIVE_SECONDS,
@@ -156,16 +156,16 @@ class _Round:
     def _wait(self) -> Trajectories:
         path = self.run_dir.trajectories(self.number)
         seconds = self.config.site.wait_seconds
-        patience = Patience(self.run_dir, seconds)
+        timer = StallTimer(self.run_dir, seconds)
         while True:
-            is_there, is_late, ends_soon = any_rank(path.exists(), patience.is_over(), self.ends_soon())
+            is_there, has_stalled, ends_soon = any_rank(path.exists(), timer.has_stalled(), self.ends_soon())
             if is_there:
                 while not path.exists():  # this node may see it later
                     time.sleep(POLL_SECONDS)
                 return file.read(path)
             if ends_soon:
                 raise Interrupted(f"told to end while waiting for {path}")
-            if is_late:
+            if has_stalled:
                 raise InfrastructureError(
                     f"no {path} yet, and nothing got on for {seconds:.0f} s; see the rollout logs in "
                     f"{self.run_dir.logs}, then run the same command again"
