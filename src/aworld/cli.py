@@ -18,7 +18,7 @@ from aworld.config import Config
 from aworld.errors import TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number, training_of
-from aworld.processes import try_to_hold
+from aworld.locks import try_to_hold
 from aworld.rundir import WHOLE, RunDir, open_run
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource

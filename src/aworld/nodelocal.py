@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aworld.processes import try_to_hold
+from aworld.locks import acquire, try_to_hold
 
 
 def private_folder(path: Path) -> Path:
@@ -36,11 +36,11 @@ def own_folder(root: Path, name: str) -> Iterator[Path]:
     """A new folder `aworld-NAME-*` in `root`, only this user's; those that the dead left there are removed first."""
     held = f"held-{os.uname().nodename}"  # `root` may be shared, and a lock hold on its node alone
     for left in root.glob(f"aworld-{name}-*/{held}"):
-        with suppress(OSError):  # a living process's, or locks are not to be had
+        with suppress(OSError):  # another process removed it just now
             if _is_private(left.parent):  # another user's could be a trap: a pipe to wait at, links to follow
                 with open(left) as f:
-                    fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    remove(left.parent)
+                    if acquire(f, fcntl.LOCK_EX) == "acquired":
+                        remove(left.parent)
     folder = Path(tempfile.mkdtemp(prefix=f"aworld-{name}-", dir=root)).resolve()
     with try_to_hold(folder / "new"):
         (folder / "new").rename(folder / held)  # from here on it is known, and held already

@@ -19,7 +19,7 @@ from typing import Any
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InfrastructureError
-from aworld.processes import is_held
+from aworld.locks import is_held
 
 MARK = "COMPLETE"
 IDLE_SECONDS = 1800.0  # a writer that wrote nothing for so long has ended, also on a slow file system
@@ -77,7 +77,7 @@ class RunDir:
         return self.root / "locks" / f"{name}.lock"
 
     def is_worked_on(self) -> bool:
-        """Whether a process holds one of its locks: `processes.is_held`."""
+        """Whether a process holds one of its locks: `locks.is_held`."""
         return any(is_held(path) for path in (self.root / "locks").glob("*.lock"))
 
     def policy(self, version: int) -> Path:

@@ -40,7 +40,7 @@ sys.exit(guarded(main))
 HOLDER = """
 import sys, time
 from pathlib import Path
-from aworld.processes import sole_holder
+from aworld.locks import sole_holder
 with sole_holder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(300)

@@ -33,7 +33,7 @@ WORDS = ["recipe=demo", "site=local", "tasks.train=4", "tasks.held_out=2", "trai
 HOLDER = """
     import sys, time
     from pathlib import Path
-    from aworld.processes import sole_holder
+    from aworld.locks import sole_holder
     with sole_holder(Path(sys.argv[1])):
         print("held", flush=True)
         time.sleep(float(sys.argv[2]))

@@ -17,7 +17,8 @@ import submitit
 
 from aworld.errors import InfrastructureError
 from aworld.launch.plan import Stage
-from aworld.processes import die_with_parent, end_holder
+from aworld.locks import end_holder
+from aworld.processes import die_with_parent
 from aworld.rundir import RunDir, append_json
 
 PATIENCE = 10.0  # seconds for a job to notice that its work ended

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from aworld.config import Config
 from aworld.errors import InputError, Interrupted, TaskError
-from aworld.processes import Notice, holder, sole_holder, try_to_hold
+from aworld.locks import holder, sole_holder, try_to_hold
+from aworld.processes import Notice
 from aworld.rundir import WHOLE, RunDir, append_json, progress_counters, read_jsonl
 
 POLL_SECONDS = 1.0

@@ -16,7 +16,7 @@ import submitit
 from aworld.errors import InfrastructureError, InputError
 from aworld.launch.plan import Stage
 from aworld.launch.script import Part, command, job_name, parameters, parts
-from aworld.processes import hold
+from aworld.locks import hold
 from aworld.rundir import RunDir, append_json, publish_json, read_jsonl
 from aworld.site import Site
 

@@ -6,7 +6,6 @@ when the journal is opened again, and nothing before it is lost; a frame damaged
 and the good ones after it are still read.
 """
 
-import errno
 import fcntl
 import os
 import struct
@@ -21,6 +20,7 @@ from typing import Any
 import msgspec
 
 from aworld.errors import InfrastructureError
+from aworld.locks import acquire
 from aworld.rundir import fsync_dir
 from aworld.trajectories.episode import Episode
 
@@ -28,7 +28,6 @@ HEADER = b"\x89AWorld journal, format 1\r\n\x1a\n"
 MAGIC = b"\xf1AWJ\x01\r\n\x1a"  # not valid UTF-8, so that no text in a payload looks like a frame
 _FRAME = struct.Struct("<8sII")
 _LENGTH = struct.Struct("<I")
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without -o flock, NFS without lockd
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Episode)
@@ -151,16 +150,12 @@ def load(path: Path) -> Contents:
 
 def _open_alone(path: Path) -> tuple[Path, int]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock = acquire(fd, fcntl.LOCK_EX)
+    if lock == "acquired":
         return path, fd
-    except BlockingIOError:
-        os.close(fd)
-        raise InfrastructureError(f"{path} is being written by another process; end that one first") from None
-    except OSError as error:
-        os.close(fd)
-        if error.errno not in _NO_LOCKS:
-            raise
+    os.close(fd)
+    if lock == "held":
+        raise InfrastructureError(f"{path} is being written by another process; end that one first")
     own = path.with_name(f"{path.stem}.{uuid.uuid4().hex}{path.suffix}")
     return own, os.open(own, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
 
