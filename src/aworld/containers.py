@@ -14,7 +14,8 @@ from pathlib import Path
 
 from aworld.errors import InfrastructureError, InputError
 from aworld.nodelocal import private_folder
-from aworld.rundir import RunDir, publishing
+from aworld.publish import publishing
+from aworld.rundir import RunDir
 from aworld.site import Site
 
 SOURCE = Path(__file__).parent  # this very aworld, also where it is not the installed one

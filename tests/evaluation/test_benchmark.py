@@ -20,7 +20,8 @@ from aworld.cli import main
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.evaluation import benchmark, figures
-from aworld.rundir import RunDir, publish_json, publish_text
+from aworld.publish import publish_json, publish_text
+from aworld.rundir import RunDir
 from aworld.tasks.task import TaskSource
 from aworld.trajectories.episode import Episode, Turn
 from aworld.trajectories.journal import Journal

@@ -7,7 +7,8 @@ import pytest
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.evaluation.report import report
-from aworld.rundir import RunDir, publish_json, publish_text
+from aworld.publish import publish_json, publish_text
+from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.trajectories import file
 from aworld.trajectories.episode import Episode, Turn

@@ -14,7 +14,8 @@ import pytest
 from aworld import config as configuration
 from aworld.errors import InputError
 from aworld.launch.logs import print_logs
-from aworld.rundir import RunDir, append_json, publish_text
+from aworld.publish import append_json, publish_text
+from aworld.rundir import RunDir
 
 pytestmark = pytest.mark.unit
 LAUNCHER = """

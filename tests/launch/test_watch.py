@@ -21,8 +21,9 @@ from aworld.launch import slurm
 from aworld.launch.overview import STOPPED, show_status
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare, provenance
+from aworld.publish import append_json, is_complete, publish_folder, publish_text
 from aworld.rollout.workload import schedule
-from aworld.rundir import RunDir, append_json, is_complete, open_run, publish_folder, publish_text
+from aworld.rundir import RunDir, open_run
 from aworld.tasks import make_source
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.journal import Journal

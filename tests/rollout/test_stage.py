@@ -9,12 +9,13 @@ import pytest
 
 from aworld import config as configuration
 from aworld.config import Config, Rollout
+from aworld.publish import publish_folder
 from aworld.rollout import stage
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.stage import Worker, rollout
 from aworld.rollout.worker import work
 from aworld.rollout.workload import Workload, reopen_lost
-from aworld.rundir import RunDir, publish_folder
+from aworld.rundir import RunDir
 from aworld.tasks.synthetic import SyntheticTasks
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aworld.rundir import MARK, RunDir
+from aworld.publish import MARK
+from aworld.rundir import RunDir
 from aworld.training.position import Position, positions
 from aworld.trajectories import file
 from aworld.trajectories.file import COLUMNS, Trajectories, offsets_of

@@ -14,7 +14,8 @@ from aworld.evaluation import benchmark, figures, leaderboard, statistics, trace
 from aworld.evaluation.about import about
 from aworld.evaluation.benchmark import Played
 from aworld.evaluation.pages import publish_page
-from aworld.rundir import RunDir, publish_json, publish_text
+from aworld.publish import publish_json, publish_text
+from aworld.rundir import RunDir
 
 
 def add_to(commands: Any) -> None:

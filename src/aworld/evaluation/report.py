@@ -12,7 +12,8 @@ from aworld.evaluation import plots, statistics
 from aworld.evaluation.benchmark import provenance_of
 from aworld.evaluation.figures import tool_calls
 from aworld.evaluation.pages import publish_page
-from aworld.rundir import HELD_OUT, RunDir, numbered, publish_json
+from aworld.publish import publish_json
+from aworld.rundir import HELD_OUT, RunDir, numbered
 from aworld.tasks import make_source
 from aworld.trajectories import file, journal
 from aworld.trajectories.episode import Episode

@@ -12,7 +12,8 @@ from aworld.config import Config, Endpoint
 from aworld.environments import settings
 from aworld.errors import InputError
 from aworld.models import hf
-from aworld.rundir import RunDir, is_complete
+from aworld.publish import is_complete
+from aworld.rundir import RunDir
 from aworld.tasks.task import TaskSource
 from aworld.training import algorithms
 

@@ -19,7 +19,8 @@ from aworld.errors import InfrastructureError
 from aworld.launch.plan import Stage
 from aworld.locks import end_holder
 from aworld.processes import die_with_parent
-from aworld.rundir import RunDir, append_json
+from aworld.publish import append_json
+from aworld.rundir import RunDir
 
 PATIENCE = 10.0  # seconds for a job to notice that its work ended
 

@@ -16,7 +16,8 @@ from aworld.config import Config
 from aworld.errors import InputError, Interrupted, TaskError
 from aworld.locks import holder, sole_holder, try_to_hold
 from aworld.processes import Notice
-from aworld.rundir import WHOLE, RunDir, append_json, progress_counters, read_jsonl
+from aworld.publish import append_json, read_jsonl
+from aworld.rundir import WHOLE, RunDir, progress_counters
 
 POLL_SECONDS = 1.0
 JOB = "AWORLD_JOB"  # set by our batch scripts alone: the file in `starts/`, without its suffix, that is the job's own

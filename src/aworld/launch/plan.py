@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from aworld.config import Config
 from aworld.errors import InputError
+from aworld.publish import damaged, is_complete
 from aworld.rollout.workload import Workload
-from aworld.rundir import RunDir, damaged, is_complete
+from aworld.rundir import RunDir
 from aworld.site import Resources
 from aworld.training.position import positions
 from aworld.trajectories.file import discard_if_damaged

@@ -22,8 +22,9 @@ from aworld.launch.progress import Progress
 from aworld.launch.script import scripts
 from aworld.launch.status import on_benchmark
 from aworld.processes import end_by_interrupt
+from aworld.publish import is_complete
 from aworld.rollout.workload import Workload, evaluation_workload, reopen_failed, round_workload
-from aworld.rundir import HELD_OUT, RunDir, is_complete
+from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks import make_source
 
 # Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.

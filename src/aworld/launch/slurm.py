@@ -17,7 +17,8 @@ from aworld.errors import InfrastructureError, InputError
 from aworld.launch.plan import Stage
 from aworld.launch.script import Part, command, job_name, parameters, parts
 from aworld.locks import hold
-from aworld.rundir import RunDir, append_json, publish_json, read_jsonl
+from aworld.publish import append_json, publish_json, read_jsonl
+from aworld.rundir import RunDir
 from aworld.site import Site
 
 ANSWER_SECONDS = 120.0  # the longest wait for a command of Slurm

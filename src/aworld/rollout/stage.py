@@ -32,11 +32,12 @@ from aworld.errors import InfrastructureError, InputError, Interrupted
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
 from aworld.processes import Notice
+from aworld.publish import append_json, is_complete, publish_json, verify
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.scoring import Scoring
 from aworld.rollout.worker import RENEWALS, Player, while_held, work
 from aworld.rollout.workload import Workload, reopen_lost
-from aworld.rundir import RunDir, StallTimer, append_json, is_complete, publish_json, verify
+from aworld.rundir import RunDir, StallTimer
 from aworld.tasks.judge import Judge
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories.episode import Episode

@@ -19,7 +19,7 @@ from megatron.core.dist_checkpointing.strategies import filesystem_async
 from torch.distributed.checkpoint.api import CheckpointException
 
 from aworld.errors import InfrastructureError, disk_full
-from aworld.rundir import MARK, append_json, damaged, read_jsonl
+from aworld.publish import MARK, append_json, damaged, read_jsonl
 from aworld.training.collectives import broadcast, on_rank_zero, publish_collectively
 from aworld.training.position import Position, positions, prune
 from aworld.training.step import Trainer

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from aworld.errors import InfrastructureError
-from aworld.rundir import begin_folder, finish_folder, is_complete, sweep
+from aworld.publish import begin_folder, finish_folder, is_complete, sweep
 from aworld.training import cpu
 
 # How long a collective may take. Between two of them a rank writes its share of a checkpoint to a slow file system, or

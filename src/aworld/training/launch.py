@@ -15,7 +15,8 @@ from aworld.config import Config
 from aworld.containers import container_binds, container_command, staged_image
 from aworld.errors import Interrupted
 from aworld.processes import STARTER, Notice, die_with_parent
-from aworld.rundir import RunDir, damaged, is_complete
+from aworld.publish import damaged, is_complete
+from aworld.rundir import RunDir
 
 FIRST_PORT = 20000  # of the rendezvous under srun; job and restart are added, so that jobs on one node do not meet
 

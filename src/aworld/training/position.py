@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import total_ordering
 from pathlib import Path
 
-from aworld.rundir import MARK, is_complete, is_idle
+from aworld.publish import MARK, is_complete, is_idle
 
 KEEP = 3
 

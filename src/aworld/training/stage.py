@@ -18,7 +18,8 @@ from megatron.core import parallel_state
 
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError, Interrupted
-from aworld.rundir import RunDir, StallTimer, append_json, damaged, is_complete, publish_json, sweep
+from aworld.publish import append_json, damaged, is_complete, publish_json, sweep
+from aworld.rundir import RunDir, StallTimer
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model
 from aworld.training.collectives import (
     COLLECTIVE_SECONDS,

@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 
 from aworld.errors import InfrastructureError
-from aworld.rundir import RunDir, publishing
+from aworld.publish import publishing
+from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode
 
 FORMAT_VERSION = 3

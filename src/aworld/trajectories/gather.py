@@ -18,7 +18,8 @@ import numpy as np
 
 from aworld.errors import AWorldError, InfrastructureError, TaskError, disk_full
 from aworld.processes import die_with_starter
-from aworld.rundir import RunDir, publish_json, sweep
+from aworld.publish import publish_json, sweep
+from aworld.rundir import RunDir
 from aworld.trajectories import file, journal
 from aworld.trajectories.episode import sound
 from aworld.trajectories.file import Trajectories, discard_if_damaged

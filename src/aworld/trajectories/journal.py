@@ -21,7 +21,7 @@ import msgspec
 
 from aworld.errors import InfrastructureError
 from aworld.locks import acquire
-from aworld.rundir import fsync_dir
+from aworld.publish import fsync_dir
 from aworld.trajectories.episode import Episode
 
 HEADER = b"\x89AWorld journal, format 1\r\n\x1a\n"

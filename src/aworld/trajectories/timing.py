@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aworld.rundir import publish_json, read_jsonl
+from aworld.publish import publish_json, read_jsonl
 
 
 def publish_timing(folder: Path, gather_seconds: float = 0.0) -> None:
