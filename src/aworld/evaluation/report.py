@@ -15,7 +15,7 @@ from aworld.evaluation.pages import publish_page
 from aworld.publish import publish_json
 from aworld.rundir import HELD_OUT, RunDir, numbered
 from aworld.tasks import make_source
-from aworld.trajectories import file, journal
+from aworld.trajectories import arrays, file, journal
 from aworld.trajectories.episode import Episode
 
 SAMPLES = 3  # readable episodes of each kind
@@ -115,7 +115,7 @@ def _rate(tokens: float | None, seconds: float | None) -> float | None:
 
 def _shares(table: np.ndarray) -> dict[str, float]:
     """What the episodes' time went into, in parts of 1: waiting for a sandbox, generating, tools, and the rest."""
-    spent = {phase: float(table[f"seconds_{phase}"].sum()) for phase in file.PHASES}
+    spent = {phase: float(table[f"seconds_{phase}"].sum()) for phase in arrays.PHASES}
     whole = spent["wait"] + spent["total"]
     rest = spent["total"] - spent["generate"] - spent["tools"]  # below 0 where several agents are at work at once
     parts = {"wait": spent["wait"], "generate": spent["generate"], "tools": spent["tools"], "rest": max(rest, 0.0)}

@@ -7,7 +7,7 @@ import torch
 
 from aworld.config import Training
 from aworld.training.algorithms import Algorithm, MicroBatch
-from aworld.trajectories.file import Trajectories
+from aworld.trajectories.arrays import Trajectories
 
 # Lengths are padded to a multiple of it: sequence parallelism over up to as many ranks, and aligned kernels.
 LENGTH_MULTIPLE = 8

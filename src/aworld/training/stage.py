@@ -34,7 +34,7 @@ from aworld.training.metrics import Metrics, summary, too_long
 from aworld.training.position import Position
 from aworld.training.step import Trainer
 from aworld.trajectories import file
-from aworld.trajectories.file import Trajectories
+from aworld.trajectories.arrays import Trajectories
 
 STEPS_TO_STOP = 4
 

@@ -17,7 +17,7 @@ from aworld.errors import TaskError
 from aworld.training import batching, conversion, cpu, model, optimizer
 from aworld.training.algorithms import Algorithm, MicroBatch, divergence
 from aworld.training.collectives import broadcast, max_over, sum_over
-from aworld.trajectories.file import Trajectories
+from aworld.trajectories.arrays import Trajectories
 
 
 class Trainer:

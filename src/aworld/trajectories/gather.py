@@ -20,9 +20,10 @@ from aworld.errors import AWorldError, InfrastructureError, TaskError, disk_full
 from aworld.processes import die_with_starter
 from aworld.publish import publish_json, sweep
 from aworld.rundir import RunDir
-from aworld.trajectories import file, journal
+from aworld.trajectories import arrays, file, journal
+from aworld.trajectories.arrays import Trajectories
 from aworld.trajectories.episode import sound
-from aworld.trajectories.file import Trajectories, discard_if_damaged
+from aworld.trajectories.file import discard_if_damaged
 from aworld.trajectories.mpi import raise_on_all_ranks, receive_array, send_array
 from aworld.trajectories.timing import publish_timing
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 WORLD_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 CHUNK = 1 << 28  # bytes per message, well below the 2 GiB that MPI counts in an int
 TOOLS = np.dtype([("calls", "<i4"), ("errors", "<i4")])  # of an episode: calls of tools, and how many were errors
-INDEX = np.dtype([("row", file.COLUMNS), ("journal", "<i4"), ("place", "<i4"), ("tools", TOOLS)])
+INDEX = np.dtype([("row", arrays.COLUMNS), ("journal", "<i4"), ("place", "<i4"), ("tools", TOOLS)])
 
 
 def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
@@ -73,7 +74,7 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
             f"play what is missing: aworld resume {run.root}"
         )
     kept_of = [kept[ranks[kept] == rank] for rank in range(world.size)]
-    chosen = file.select(mine, places_in_share[kept_of[world.rank]])
+    chosen = arrays.select(mine, places_in_share[kept_of[world.rank]])
     if world.rank:
         _send_episodes(world, chosen, chunk)
         with raise_on_all_ranks(world):  # until rank 0 has published
@@ -82,7 +83,7 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
         _receive_episodes(world, rank, round_, everything["row"][kept_of[rank]], chunk) for rank in range(1, world.size)
     ]
     order = np.argsort(np.argsort(ranks[kept], kind="stable"), kind="stable")
-    result = file.select(file.join(round_, [chosen, *received]), order)
+    result = arrays.select(arrays.join(round_, [chosen, *received]), order)
     with raise_on_all_ranks(world):
         _publish(run, result, everything["tools"][kept], began)
     print(
@@ -120,7 +121,7 @@ def _load_share(paths: Sequence[Path], share: range, round_: int) -> tuple[Traje
     """The episodes [E] of a rank's share of the journals, and the INDEX [E] of them."""
     loaded = [_load(paths[number], round_) for number in share]
     lengths = [len(trajectories) for trajectories, _ in loaded]
-    mine = file.join(round_, [trajectories for trajectories, _ in loaded])
+    mine = arrays.join(round_, [trajectories for trajectories, _ in loaded])
     index = np.zeros(len(mine), INDEX)
     index["row"], index["place"] = mine.episodes, [place for length in lengths for place in range(length)]
     index["journal"] = np.repeat(np.array(share, np.int32), lengths)
@@ -137,7 +138,7 @@ def _load(path: Path, round_: int) -> tuple[Trajectories, np.ndarray]:
                 f"{path} holds an episode of round {episode.round}, not {round_}; move that file away"
             )
     counts = [(len(e.tool_turns), sum(turn.is_error for turn in e.tool_turns)) for e in episodes]
-    return file.from_episodes(round_, episodes), np.array(counts, TOOLS)
+    return arrays.from_episodes(round_, episodes), np.array(counts, TOOLS)
 
 
 def _send_episodes(world: "Intracomm", chosen: Trajectories, chunk: int) -> None:
@@ -149,12 +150,12 @@ def _send_episodes(world: "Intracomm", chosen: Trajectories, chunk: int) -> None
 
 def _receive_episodes(world: "Intracomm", rank: int, round_: int, table: np.ndarray, chunk: int) -> Trajectories:
     """The episodes [E] that a rank sends with `_send_episodes`, under their table [E]."""
-    offsets = file.offsets_of(receive_array(world, rank, len(table), np.int64, chunk))
+    offsets = arrays.offsets_of(receive_array(world, rank, len(table), np.int64, chunk))
     tokens, mask, logprobs = (
         receive_array(world, rank, offsets[-1], dtype, chunk) for dtype in (np.int32, np.uint8, np.float32)
     )
-    counts = file.offsets_of(receive_array(world, rank, len(table), np.int64, chunk))
-    contexts = receive_array(world, rank, counts[-1], file.CONTEXT, chunk)
+    counts = arrays.offsets_of(receive_array(world, rank, len(table), np.int64, chunk))
+    contexts = receive_array(world, rank, counts[-1], arrays.CONTEXT, chunk)
     return Trajectories(round_, tokens, mask, logprobs, offsets, table, contexts, counts)
 
 
