@@ -56,12 +56,12 @@ def is_rank(config: Config) -> bool:
 
 
 def _run_one(command: list[str]) -> int:
-    os.environ.update(_rank_variables())
+    os.environ.update(rank_variables())
     notice = Notice(lambda: _pass_on(psutil.Process().children(), notice))  # first: the rank inherits the blocked USR1
     return subprocess.run(command, preexec_fn=die_with_parent, check=False).returncode
 
 
-def _rank_variables() -> dict[str, str]:
+def rank_variables() -> dict[str, str]:
     """The variables that torch.distributed reads, made from those of srun."""
     job, restart = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", 0))
     return {
