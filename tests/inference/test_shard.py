@@ -26,7 +26,8 @@ from aworld.containers import container_binds
 from aworld.errors import InfrastructureError
 from aworld.inference import shard as shard_module
 from aworld.inference.client import VllmPolicy
-from aworld.inference.shard import SOCKET, VllmShard, own_gpus
+from aworld.inference.command import own_gpus
+from aworld.inference.shard import SOCKET, VllmShard
 from aworld.nodelocal import own_folder
 from aworld.rollout.stage import _player
 from aworld.rundir import RunDir
