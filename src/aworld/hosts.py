@@ -1,4 +1,4 @@
-"""Addresses and keys of endpoints; which hosts are near, so that no proxy of the site leads to them."""
+"""Addresses and keys of endpoints, and which hosts are near: the site's proxy does not lead to those."""
 
 import ipaddress
 import os
@@ -9,21 +9,21 @@ import httpx
 from aworld.config import Endpoint
 from aworld.errors import InputError
 
-BUSY = (408, 409, 425, 429)
+BUSY = (408, 409, 425, 429)  # HTTP status codes after which the same request may succeed
 
 
 def is_near(host: str) -> bool:
-    """Whether a host is this one, or in the site's own network by its name or number."""
+    """Whether a host is this machine, or by its name or number one of the site's own network."""
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_private
     return "." not in host or host.endswith(".localhost")
 
 
 def host(endpoint: Endpoint) -> str:
-    """The host of its address.
+    """The host name in an endpoint's address.
 
     Raises:
-        InputError: it has no address, or one that is none.
+        InputError: the address is missing or invalid.
     """
     if not endpoint.base_url:
         raise InputError(f"{endpoint.model} has no base_url; set it beside its model, as http://localhost:8000/v1")
@@ -35,10 +35,10 @@ def host(endpoint: Endpoint) -> str:
 
 
 def key_header(endpoint: Endpoint) -> dict[str, str]:
-    """The header that carries its key; none where it needs none.
+    """The HTTP header with an endpoint's key; empty where it needs no key.
 
     Raises:
-        InputError: the variable that should hold the key is not set, or holds what cannot be one.
+        InputError: the variable for the key is not set, or its value cannot be a key.
     """
     if not endpoint.key_variable:
         return {}
@@ -51,5 +51,5 @@ def key_header(endpoint: Endpoint) -> dict[str, str]:
 
 
 def refuses(reply: httpx.Response) -> bool:
-    """Whether an endpoint would refuse the same again; 3xx: the address is another."""
+    """Whether an endpoint would refuse the same request again. A redirect (3xx) counts: the address is another."""
     return not reply.is_success and not reply.is_server_error and reply.status_code not in BUSY

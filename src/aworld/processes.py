@@ -15,12 +15,12 @@ _SOON = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def die_with_parent() -> None:
-    """Ask Linux for a SIGKILL when the parent ends, however it ends. Fit to be a `preexec_fn`."""
+    """Ask Linux to kill this process when its parent ends, however that ends. Fit to be a `preexec_fn`."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def die_with_starter() -> None:
-    """End with SIGKILL when the process does that the variable AWORLD_STARTER names, if there is one, on this node.
+    """Die when the process ends whose id is in the variable AWORLD_STARTER, if it is set.
 
     For programs that may run in a container: Apptainer, between the two, makes Linux forget `die_with_parent`.
     """
@@ -38,28 +38,31 @@ def die_with_starter() -> None:
 
 
 def end_by_interrupt() -> None:
-    """Let TERM and HUP end this process as Ctrl-C does, so that a launcher takes its jobs with it; not what is ignored,
-    as HUP is under nohup."""
+    """Let TERM and HUP end this process as Ctrl-C does, so that a launcher takes its jobs with it.
+
+    A signal that is ignored, as HUP is under nohup, stays ignored.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
 
 
 class Notice:
-    """Word that this process has to end: USR1 or USR2 say soon, TERM says now. Make it in the main thread.
+    """Notice that this process has to end: soon after USR1 or USR2, now after TERM. Make it in the main thread.
 
     USR1 and USR2 are blocked here and so, by inheritance, in every process started from now on: Slurm sends a job's
     signal to all processes of its steps, and by default it would kill vLLM and the tool servers.
 
     Attributes:
-        soon, now: what was heard so far; `now` implies `soon`.
+        soon: whether any of the signals came.
+        now: whether TERM came.
     """
 
     def __init__(self, tell: Callable[[], None] = lambda: None):
-        """`tell` is called, in any thread, after each word."""
+        """`tell` is called after each signal, in any thread."""
         self.soon = self.now = False
         self._tell = tell
-        for number in (*_SOON, signal.SIGTERM):  # a library's thread that is older may not block them
+        for number in (*_SOON, signal.SIGTERM):  # an older thread, of a library, may not block them
             signal.signal(number, lambda heard, _: self._hear(heard))
         signal.pthread_sigmask(signal.SIG_BLOCK, _SOON)
         threading.Thread(target=self._listen, daemon=True).start()
