@@ -1,7 +1,7 @@
-"""Distributed checkpoints of model and optimizer: complete or not there, and loadable in another parallel layout.
+"""Distributed checkpoints of model and optimizer, which can be loaded in another parallel layout.
 
 One is written after each round, and within a round every `training.save_seconds`. They hold no state of random number
-generators: nothing random is drawn in training (no dropout); the order of episodes follows from (seed, round, epoch).
+generators: training draws nothing random (no dropout), and the order of episodes follows from (seed, round, epoch).
 """
 
 import os
@@ -28,10 +28,10 @@ METRICS = "metrics.jsonl"
 
 
 def newest(folder: Path, up_to: int) -> Position | None:
-    """The latest sound checkpoint of round `up_to` or before. All ranks call.
+    """The position of the latest sound checkpoint of round `up_to` or before; None: there is none. All ranks call.
 
-    A torn one is passed over; so is a damaged one, whose files are named on stderr, and which is written anew when
-    training comes there again.
+    A torn one is passed over. So is a damaged one, with a warning on stderr; it loses its mark, and is written anew
+    when training comes there again.
     """
 
     def find() -> Position | None:
@@ -50,15 +50,15 @@ def newest(folder: Path, up_to: int) -> Position | None:
 
 
 def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[str, float]]) -> None:
-    """Write the state, with the metrics of the round's steps so far, and remove what is older. All ranks call.
+    """Write a checkpoint, with the metrics of the round's steps so far, and remove old ones. All ranks call.
 
     Raises:
-        InfrastructureError: it could not be written.
+        InfrastructureError: the checkpoint could not be written.
     """
 
     def write(temporary: Path | None) -> None:
-        # Megatron would spawn a process to pass on what was written. It imports torch, and TERM at a preemption, which
-        # Slurm sends to all processes, would end it and the save. Only this process asks for the results.
+        # Megatron would spawn a process that passes the writers' results on. It would import torch; and TERM, which
+        # Slurm sends to all processes at a preemption, would end it and the save. Only this process asks for results.
         filesystem_async._results_queue = SimpleQueue()
         content = {name: value for name, value in _layout().items() if name != "dp_cp_group"}
         state = _state(trainer, is_loading=False)
@@ -71,7 +71,7 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
     try:
         with _writers_live():
             publish_collectively(place, write)
-    except (Exception, CheckpointException) as error:  # Megatron reports a failed write in many ways, one no Exception
+    except (Exception, CheckpointException) as error:  # Megatron reports a failed write in many ways
         if isinstance(error, CheckpointException) and not error.failures:
             reason = "another rank says why"
         else:
@@ -81,7 +81,7 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
 
 
 def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, float]]:
-    """Bring model and optimizer to where they were; returns the metrics of the round's steps so far. All ranks call."""
+    """Load model and optimizer from a checkpoint; returns the metrics of its round's steps. All ranks call."""
     place = folder / position.name
     state = dist_checkpointing.load(_state(trainer, is_loading=True), str(place))
     trainer.module.load_state_dict(state["model"])
@@ -91,9 +91,9 @@ def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, f
 
 @contextmanager
 def _writers_live() -> Iterator[None]:
-    """End this rank if a process that writes for it is killed, by a node out of memory for one.
+    """End this rank if a process that writes for it is killed, such as on a node out of memory.
 
-    Megatron has each shard written by a process forked for that, and waits for ever for one that says nothing any more.
+    Megatron forks a process to write each shard, and would wait for ever for the result of a killed one.
     """
     over = threading.Event()
 
@@ -114,7 +114,7 @@ def _writers_live() -> Iterator[None]:
 
 
 def _exit_code(pid: int) -> int:
-    """Of a child that has ended and was not waited for; 0 while it lives."""
+    """The exit code of a child that has ended and was not waited for; 0 while it lives."""
     with suppress(OSError):
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[48]) if state == "Z" else 0  # the 52nd of proc(5)
@@ -122,7 +122,7 @@ def _exit_code(pid: int) -> int:
 
 
 def _layout() -> dict[str, Any]:
-    """`fully_reshardable` is the optimizer layout that resumes right in any other parallel layout."""
+    """How Megatron lays out a checkpoint. `fully_reshardable` resumes exactly in any other parallel layout."""
     return {
         "distrib_optim_sharding_type": "fully_reshardable",
         "distrib_optim_fully_reshardable_mem_efficient": False,

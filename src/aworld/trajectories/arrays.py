@@ -31,14 +31,14 @@ class Trajectories:
     """The episodes of one round, ordered by (task_id, attempt).
 
     Attributes:
-        round: the round they were played in.
+        round: number of the round that they were played in.
         tokens: int32 [N], the token ids of all episodes end to end.
         mask: uint8 [N], 1 where the policy sampled the token.
         logprobs: float32 [N], nats, 0 where mask is 0.
         offsets: int64 [E + 1]; episode e is tokens[offsets[e] : offsets[e + 1]].
         episodes: structured [E], the columns of COLUMNS. Episodes of one task_id are a group.
-        contexts: structured [C], the columns of CONTEXT: the owner of each context, and where it starts, counted from
-            its episode's first token. None: each episode is one context.
+        contexts: structured [C], the columns of CONTEXT: the agent of each context, and its start counted from its
+            episode's first token. None: each episode is one context.
         context_offsets: int64 [E + 1]; episode e has contexts[context_offsets[e] : context_offsets[e + 1]].
     """
 
@@ -60,18 +60,18 @@ class Trajectories:
         return len(self.episodes)
 
     def spans(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each context its begin and its end in `tokens`, and the index of its episode: int64 [C] each."""
+        """The begin and end of each context in `tokens`, and the index of its episode: int64 [C] each."""
         episode = np.repeat(np.arange(len(self)), np.diff(self.context_offsets))
         begins = self.offsets[episode] + self.contexts["start"]
         return begins, np.append(begins[1:], self.offsets[-1]), episode
 
 
 def from_episodes(round_: int, episodes: Sequence[Episode]) -> Trajectories:
-    """Flatten episodes, in the order given.
+    """The arrays of episodes, in the given order.
 
     Raises:
-        InfrastructureError: an episode's token_ids, mask and logprobs differ in length, its contexts do not lie within
-            them in order, or its task_id or the name of an agent is too long.
+        InfrastructureError: the token_ids, mask and logprobs of an episode differ in length; its contexts are not in
+            order or exceed them; or its task_id or the name of an agent is too long.
     """
     longest = COLUMNS["task_id"].itemsize
     for e in episodes:
@@ -108,7 +108,7 @@ def _flat(rows: Sequence[Sequence | np.ndarray], dtype: np.typing.DTypeLike) -> 
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Where each of E rows of these lengths begins in a flat array, and where the last ends: int64 [E + 1]."""
+    """The begin of each of E rows in a flat array, and the end of the last, int64 [E + 1], from their lengths [E]."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 

@@ -32,10 +32,10 @@ ARRAYS = {
 
 
 def write(path: Path, trajectories: Trajectories) -> None:
-    """Publish the file; the same trajectories give the same bytes.
+    """Publish the file. The same trajectories give the same bytes.
 
     Raises:
-        InfrastructureError: an array has another type than it should, or the lengths do not fit together.
+        InfrastructureError: an array is of the wrong type, or lengths do not fit together.
     """
     arrays = {name: np.ascontiguousarray(getattr(trajectories, name)) for name in ARRAYS}
     if not _fits(arrays):
@@ -51,10 +51,13 @@ def write(path: Path, trajectories: Trajectories) -> None:
 
 
 def read(path: Path, verify: bool = True) -> Trajectories:
-    """Read a file, and check it against its checksums.
+    """The trajectories in a file.
+
+    Args:
+        verify: whether to check them against their checksums.
 
     Raises:
-        InfrastructureError: it is not there, truncated, of another format, or an array's checksum is wrong.
+        InfrastructureError: the file is missing, truncated or of another format, or an array's checksum is wrong.
     """
     round_, arrays = _read(path, tuple(ARRAYS), verify)
     if not _fits(arrays):
@@ -63,13 +66,17 @@ def read(path: Path, verify: bool = True) -> Trajectories:
 
 
 def read_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Only the `episodes` [E] and the number of tokens of each, int64 [E]. Raises as `read` does."""
+    """The `episodes` [E] of a file and the number of tokens of each, int64 [E]; nothing else is read.
+
+    Raises:
+        InfrastructureError: as `read` does.
+    """
     _, arrays = _read(path, ("offsets", "episodes"), verify=True)
     return arrays["episodes"], np.diff(arrays["offsets"])
 
 
 def discard_if_damaged(run: RunDir, round_: int) -> None:
-    """Remove trajectories that cannot be read, so that the journals are gathered again."""
+    """Remove a round's trajectories if they cannot be read, so that its journals are gathered again."""
     path = run.trajectories(round_)
     try:
         if path.exists():
@@ -77,7 +84,7 @@ def discard_if_damaged(run: RunDir, round_: int) -> None:
     except InfrastructureError as damage:
         print(f"warning: {damage}; removed", file=sys.stderr)
         path.unlink()
-        shutil.rmtree(run.round(round_) / "closing", ignore_errors=True)  # else nobody would gather
+        shutil.rmtree(run.round(round_) / "closing", ignore_errors=True)  # the claim of the gather that is done
 
 
 def _read(path: Path, names: Sequence[str], verify: bool) -> tuple[int, dict[str, np.ndarray]]:
@@ -90,12 +97,12 @@ def _read(path: Path, names: Sequence[str], verify: bool) -> tuple[int, dict[str
                 if array.dtype != ARRAYS[name] or (verify and f[name].attrs["sha256"] != _sha256(array)):
                     raise InfrastructureError(f"{path}: the checksum of '{name}' is wrong; {MEND}")
             return int(f.attrs["round"]), arrays
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:  # whatever HDF5 makes of a torn file
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:  # any of them may come from a torn file
         raise InfrastructureError(f"{path} cannot be read ({error}); {MEND}") from error
 
 
 def _fits(arrays: dict[str, np.ndarray]) -> bool:
-    """Whether the arrays have their types and their lengths agree."""
+    """Whether the arrays are of the right types and their lengths fit together."""
     if any(array.dtype != ARRAYS[name] or array.ndim != 1 for name, array in arrays.items()):
         return False
     offsets, tokens = arrays["offsets"], len(arrays["tokens"])

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 WORLD_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 CHUNK = 1 << 28  # bytes per message, well below the 2 GiB that MPI counts in an int
-TOOLS = np.dtype([("calls", "<i4"), ("errors", "<i4")])  # of an episode: calls of tools, and how many were errors
+# Calls of tools in an episode, and how many returned errors.
+TOOLS = np.dtype([("calls", "<i4"), ("errors", "<i4")])
+# An episode's row of the table, the number of its journal, its place in there, and its calls of tools.
 INDEX = np.dtype([("row", arrays.COLUMNS), ("journal", "<i4"), ("place", "<i4"), ("tools", TOOLS)])
 
 
@@ -93,10 +95,10 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
 
 
 def unique(index: np.ndarray) -> np.ndarray:
-    """Which records of an INDEX [M] to keep, ordered by (task_id, attempt): int64 [E].
+    """The positions in an INDEX [M] of the records to keep, ordered by (task_id, attempt): int64 [E].
 
-    Of several with one identity a finished one comes before an infra_error, then the one of the first journal by name,
-    then the one written first.
+    Of several with one identity a finished one is taken before an infra_error, then the one of the first journal by
+    name, then the one written first.
     """
     row = index["row"]
     failed = row["status"] == b"infra_error"
@@ -187,11 +189,11 @@ def main() -> None:
         known = str(error) if isinstance(error, AWorldError) else disk_full(error)
         if known and MPI.COMM_WORLD.rank == 0:
             print(f"error: {known}", file=sys.stderr, flush=True)
-        if known:  # by every rank
+        if known:  # every rank knows it, and ends
             sys.exit(error.exit_code if isinstance(error, AWorldError) else 1)
         traceback.print_exc()
         sys.stderr.flush()
-        MPI.COMM_WORLD.Abort(1)  # a rank that just left would let the others wait for ever
+        MPI.COMM_WORLD.Abort(1)  # a rank that only exited would let the others wait for ever
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def raise_on_all_ranks(world: "Intracomm") -> Iterator[None]:
-    """What one rank raises in here all of them raise, and leave in order: aborting MPI loses what a rank has said."""
+    """Make all ranks raise the error that one of them raises inside. All ranks enter it.
+
+    Then they leave in order; aborting MPI would lose the output of a rank.
+    """
     failure = None
     try:
         yield
@@ -24,14 +27,14 @@ def raise_on_all_ranks(world: "Intracomm") -> Iterator[None]:
 
 
 def send_array(world: "Intracomm", array: np.ndarray, chunk: int) -> None:
-    """Send an array to rank 0 in messages of `chunk` bytes."""
+    """Send an array to rank 0, in messages of `chunk` bytes."""
     data = array.view(np.uint8)
     for at in range(0, len(data), chunk):
         world.Send(data[at : at + chunk], dest=0)
 
 
 def receive_array(world: "Intracomm", source: int, length: int, dtype: np.typing.DTypeLike, chunk: int) -> np.ndarray:
-    """Receive the array [length] that rank `source` sends with `send_array`."""
+    """The array [length] that rank `source` sends with `send_array`."""
     array: np.ndarray = np.empty(length, dtype)
     data = array.view(np.uint8)
     for at in range(0, len(data), chunk):

@@ -6,7 +6,10 @@ from aworld.publish import publish_json, read_jsonl
 
 
 def publish_timing(folder: Path, gather_seconds: float = 0.0) -> None:
-    """Sum up in `timing.json` what each worker noted in `timing.jsonl`: how long a workload took, in seconds."""
+    """Publish `timing.json`: how long a workload took, in seconds, from each worker's lines in `timing.jsonl`.
+
+    `rollout_seconds` count from the moment when the first worker has loaded its policy to the end of the last worker.
+    """
     timings = read_jsonl(folder / "timing.jsonl")
     timing = {
         "rollout_seconds": max((t["ended"] for t in timings), default=0)
