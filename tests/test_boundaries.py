@@ -11,7 +11,7 @@ pytestmark = pytest.mark.unit
 
 SOURCE = Path(aworld.__file__).parent
 BASE = {"errors", "imports", "hosts", "config", "rundir", "processes", "nodelocal", "site", "containers", "words"}
-BASE |= {"bounds", "locks", "publish"}
+BASE |= {"bounds", "phase", "locks", "publish"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "tasks": BASE,

@@ -152,7 +152,7 @@ def _play(
     makes: tuple[str, ...],
     arguments: argparse.Namespace,
 ) -> None:
-    from aworld.rollout.stage import Worker, run_rollout
+    from aworld.rollout.stage import WorkerInfo, run_rollout
 
     number = arguments.worker + task_number()
     name = f"{stage}-{number}"
@@ -161,21 +161,22 @@ def _play(
         # A copy of this worker may still be at work where Slurm lost sight of it: then this is one worker more.
         suffix = "" if is_alone else f"-{uuid.uuid4().hex[:8]}"
         owner, gathers = f"worker-{number}{suffix}", stage == "rollout"
-        worker = Worker(number, name + suffix, owner, gathers, is_copy=not is_alone)
+        worker = WorkerInfo(number, name + suffix, owner, gathers, is_copy=not is_alone)
         run_rollout(config, run, workloads, source, worker)
 
 
 def _gather(arguments: argparse.Namespace) -> None:
+    from aworld.rollout.units import units, units_left
     from aworld.rollout.workload import round_workload
     from aworld.trajectories.launch import run_as_rank, run_gather
 
     config, run, source = _open(arguments)
     workload = round_workload(config, run, source, arguments.round)
     begin(config, run, f"gather-{arguments.round:04d}-{task_number()}", (f"rounds/{arguments.round:04d}",))
-    if left := workload.left:
+    if left := units_left(workload):
         names = ", ".join(unit.task_id for unit in left[:3])
         raise TaskError(
-            f"round {arguments.round} is not played to its end: {len(left)} of {len(workload.units)} tasks are left "
+            f"round {arguments.round} is not played to its end: {len(left)} of {len(units(workload))} tasks are left "
             f"({names}{', …' if len(left) > 3 else ''}); go on with: aworld resume {run.root}"
         )
     episodes = len(workload.tasks) * workload.attempts

@@ -11,7 +11,7 @@ from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Policy
 from aworld.agents.scripted import ScriptedPolicy
 from aworld.agents.team import Team
-from aworld.agents.tokens import PolicySpeaker
+from aworld.agents.tokens import PolicyModel
 from aworld.config import Agent, Environment
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import choose
@@ -39,7 +39,7 @@ def play(chat: ChatFormat, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         def run(policy: Policy, agent: Agent = CONFIG, context: int = 1000) -> Episode:
             async def one() -> Episode:
                 async with pool.episode() as environment:
-                    team = Team(agent, PolicySpeaker(policy, chat, agent, context))
+                    team = Team(agent, PolicyModel(policy, chat, agent, context))
                     return await team.run(TASK, environment, round=1, attempt=2, seed=3)
 
             return runner.run(one())

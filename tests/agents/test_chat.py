@@ -36,14 +36,14 @@ def call(body: str) -> str:
 
 
 def parse(chat: ChatFormat, text: str):
-    return chat.parse(chat.say(text))
+    return chat.parse(chat.assistant(text))
 
 
 def test_a_whole_conversation_is_what_the_models_own_template_renders(chat):
     """The template renders the finished conversation; the agent only ever appended."""
     said = call('{"name": "python", "arguments": {"code": "2+2"}}')
     ids = chat.prompt("Use tools.", "What is 2+2?", TOOLS)
-    ids += chat.say(said) + chat.observation(["4"]) + chat.turn + chat.say("<answer>4</answer>")
+    ids += chat.assistant(said) + chat.observation(["4"]) + chat.turn + chat.assistant("<answer>4</answer>")
     arguments = {"code": "2+2"}
     messages = [
         {"role": "system", "content": "Use tools."},
@@ -127,20 +127,20 @@ def test_a_call_is_made_as_it_was_written(chat, code):
     for text in (said, said + "\nThe text </think> ends thoughts.", f"<think>hm</think>{said}"):
         parsed = parse(chat, text)
         assert (parsed.calls, parsed.error, parsed.answer) == ((ToolCall("python", {"code": code}),), None, None)
-        assert code not in parsed.said and parsed.said.startswith("Let me see.")
+        assert code not in parsed.content and parsed.content.startswith("Let me see.")
 
 
 def test_a_malformed_call_ends_behind_its_json_too(chat):
     """A line break within a string is no JSON, yet the string goes on."""
     parsed = parse(chat, call('{"name": "a", "arguments": {"x": "1\n</tool_call><answer>5</answer>"}}'))
-    assert (parsed.calls, parsed.answer, parsed.said) == ((), None, "")
+    assert (parsed.calls, parsed.answer, parsed.content) == ((), None, "")
     assert parsed.error is not None and "Invalid control character" in parsed.error
 
 
 def test_a_turn_ends_with_either_token(chat):
     text, other = "<answer>4</answer>", chat.tokenizer.convert_tokens_to_ids("<|endoftext|>")
     assert chat.ends == (chat.end_of_turn, other)
-    said = chat.say(text)[:-1]
+    said = chat.assistant(text)[:-1]
     for end in ([chat.end_of_turn], [other], [other, chat.end_of_turn], []):
         assert chat.parse(said + end).text == text
 

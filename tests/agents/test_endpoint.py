@@ -18,7 +18,7 @@ import httpx
 import pytest
 from endpoint_server import Server
 
-from aworld.agents.endpoint import EndpointSpeaker, Refused, is_near
+from aworld.agents.endpoint import EndpointModel, Refused, is_near
 from aworld.agents.team import Team
 from aworld.config import Agent, Endpoint, Environment
 from aworld.environments.pool import EnvironmentPool
@@ -74,12 +74,10 @@ def episode_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[E
     with asyncio.Runner() as runner:
         runner.run(pool.__aenter__())
 
-        def run(
-            endpoint: Endpoint, config: Agent, speaker: EndpointSpeaker | None = None, task: Task = TASK
-        ) -> Episode:
+        def run(endpoint: Endpoint, config: Agent, model: EndpointModel | None = None, task: Task = TASK) -> Episode:
             async def story() -> Episode:
                 async with pool.episode() as world:
-                    team = Team(config, speaker or EndpointSpeaker(endpoint, config))
+                    team = Team(config, model or EndpointModel(endpoint, config))
                     return await team.run(task, world, round=0, attempt=1, seed=3)
 
             return runner.run(story())
@@ -201,11 +199,11 @@ def played(serve: Server, episode_of: Callable[..., Episode]) -> Callable[..., l
 
     def run(questions: list[str], *given: Any) -> list[Episode]:
         endpoint = Endpoint(model="teacher", base_url=serve.address)
-        speaker = EndpointSpeaker(endpoint, CONFIG)
+        model = EndpointModel(endpoint, CONFIG)
         episodes = []
         for question in questions:
             serve.replies[:] = given
-            episodes.append(episode_of(endpoint, CONFIG, speaker, replace(TASK, question=question)))
+            episodes.append(episode_of(endpoint, CONFIG, model, replace(TASK, question=question)))
         return episodes
 
     return run
@@ -227,10 +225,10 @@ def test_what_meets_every_conversation_alike_ends_the_run(played: Callable) -> N
 def test_a_single_question_or_some_conversations_may_be_refused(played: Callable, serve: Server) -> None:
     flagged = (400, "the input was flagged")
     assert [e.status for e in played(["a"] * 5, flagged, OK)] == ["no_answer"] * 5
-    speaker = EndpointSpeaker(Endpoint(model="teacher", base_url=serve.address), CONFIG)
-    speaker.taken(True)
+    model = EndpointModel(Endpoint(model="teacher", base_url=serve.address), CONFIG)
+    model.taken(True)
     for question in "abcde":
-        speaker.refused(True, question, Refused("flagged", False))
+        model.refused(True, question, Refused("flagged", False))
 
 
 @pytest.mark.tools
@@ -292,14 +290,14 @@ def test_whether_it_refuses_all_is_not_told_by_one_that_is_busy(play: Callable) 
 def test_an_endpoint_that_is_not_set_up(changes: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ODD_KEY", "schlüssel")
     with pytest.raises(InputError, match=message):
-        EndpointSpeaker(Endpoint(**{"model": "x", "base_url": "http://x"} | changes), CONFIG)
+        EndpointModel(Endpoint(**{"model": "x", "base_url": "http://x"} | changes), CONFIG)
 
 
 @pytest.mark.tools
 def test_an_endpoint_that_is_away_is_told_from_one_that_refuses(serve: Server) -> None:
     def is_there(address: str, *given: Any) -> bool:
         serve.replies[:] = given
-        return asyncio.run(EndpointSpeaker(Endpoint(model="x", base_url=address), CONFIG).is_there())
+        return asyncio.run(EndpointModel(Endpoint(model="x", base_url=address), CONFIG).is_there())
 
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -325,11 +323,11 @@ def test_no_proxy_stands_before_what_is_near(play: Callable, monkeypatch: pytest
 
 @pytest.mark.tools
 def test_no_connection_is_left_open(serve: Server) -> None:
-    speaker = EndpointSpeaker(Endpoint(model="x", base_url=serve.address), CONFIG)
+    model = EndpointModel(Endpoint(model="x", base_url=serve.address), CONFIG)
     serve.replies[:] = [OK]
 
     async def left() -> int:
-        assert await speaker.is_there()
+        assert await model.is_there()
         give_up = time.monotonic() + 2
         while serve.connections and time.monotonic() < give_up:
             await asyncio.sleep(0.01)

@@ -232,7 +232,7 @@ def test_a_turn_that_ends_otherwise_is_closed_for_the_policy(chat, play):
             self.turns = iter([CALL, "<answer>42</answer>"])
 
         async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
-            ids = [*chat.say(next(self.turns))[:-1], end_of_text]
+            ids = [*chat.assistant(next(self.turns))[:-1], end_of_text]
             return Completion(ids, [-0.5] * len(ids), "stop", 7)
 
     episode = play(Base())

@@ -18,7 +18,7 @@ from aworld.agents.protocols import Completion, Observation, Sampling
 from aworld.agents.record import UNFINISHED
 from aworld.agents.scripted import ScriptedPolicy
 from aworld.agents.team import Team
-from aworld.agents.tokens import PolicySpeaker
+from aworld.agents.tokens import PolicyModel
 from aworld.config import Endpoint, Member
 from aworld.errors import InputError
 from aworld.evaluation.trace import spans
@@ -168,7 +168,7 @@ def test_calls_that_share_no_state_run_at_the_same_time_and_the_others_alone(cha
     calls = [call(name, n=str(n)) for n, name in enumerate(["touch", "look", "look", "touch", "look", "look"])]
     policy, world = script("".join(calls), "<answer>42</answer>"), World()
     config = replace(CONFIG, max_turns=12)
-    played = Team(config, PolicySpeaker(policy, chat, config, 4000)).run(TASK, world, round=1, attempt=0, seed=3)
+    played = Team(config, PolicyModel(policy, chat, config, 4000)).run(TASK, world, round=1, attempt=0, seed=3)
     episode = asyncio.run(asyncio.wait_for(played, 20))
     assert episode.answer == "42" and world.made == ["touch", "look", "look", "touch", "look", "look"]
     read = re.findall(r"(?:touch|look) \d", chat.decode(policy.asked[1][0]))

@@ -88,9 +88,11 @@ def test_only_the_format_itself_makes_special_and_added_tokens(real: ChatFormat)
 
 def test_the_policys_own_tags_are_read(real: ChatFormat) -> None:
     said = '<think>\nI add.\n</think>\n\n<tool_call>\n{"name": "python", "arguments": {"code": "2+2"}}\n</tool_call>'
-    assert added(real, real.say(said)) == ["<think>", "</think>", "<tool_call>", "</tool_call>", "<|im_end|>"]
-    assert real.parse(real.say(said)).calls == (ToolCall("python", {"code": "2+2"}),)
-    ended = real.parse([*real.say("<answer>4</answer>")[:-1], real.tokenizer.convert_tokens_to_ids("<|endoftext|>")])
+    assert added(real, real.assistant(said)) == ["<think>", "</think>", "<tool_call>", "</tool_call>", "<|im_end|>"]
+    assert real.parse(real.assistant(said)).calls == (ToolCall("python", {"code": "2+2"}),)
+    ended = real.parse(
+        [*real.assistant("<answer>4</answer>")[:-1], real.tokenizer.convert_tokens_to_ids("<|endoftext|>")]
+    )
     assert (ended.answer, ended.text) == ("4", "<answer>4</answer>")
 
 
@@ -98,7 +100,7 @@ def test_thinking_is_switched_by_the_template(qwen3: Path) -> None:
     chat = ChatFormat(qwen3, enable_thinking=False)
     assert chat.decode(chat.turn) == "\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
     assert chat.decode(chat.prompt("s", "q", [])).endswith(chat.decode(chat.turn))
-    assert chat.parse(chat.say("<answer>4</answer>")).answer == "4"
+    assert chat.parse(chat.assistant("<answer>4</answer>")).answer == "4"
 
 
 def test_a_template_may_open_the_thought_itself(changed: Callable[..., Path]) -> None:
@@ -109,7 +111,7 @@ def test_a_template_may_open_the_thought_itself(changed: Callable[..., Path]) ->
     )
     assert chat.decode(chat.turn) == "\n<|im_start|>assistant\n<think>\n"
     assert chat.decode(chat.prompt("s", "q", [])).endswith(chat.decode(chat.turn))
-    ids = chat.say("<answer>4</answer>")  # without a thought
+    ids = chat.assistant("<answer>4</answer>")  # without a thought
     assert chat.decode(chat.turn + ids).endswith("<think>\n\n</think>\n\n<answer>4</answer><|im_end|>")
     assert chat.parse(ids).answer == "4"
     thought = chat.tokenizer.encode("<answer>3</answer>", add_special_tokens=False)

@@ -167,7 +167,7 @@ def lost_and_doubled(run: Run) -> tuple[int, int]:
     lost = doubled = 0
     counts = reported(run)
     for workload in run.workloads():
-        if workload.publishes:
+        if workload.phase.is_trained_on:
             rows = file.read(run.dir.trajectories(workload.round)).episodes
             found = {(row["task_id"].decode(), int(row["attempt"])) for row in rows}
             counted = len(rows)
@@ -188,15 +188,15 @@ def assert_round_is_whole(run: Run, number: int) -> None:
     assert seeds == {each: episode_seed(config.seed, number, *each) for each in asked_for(workload)}
     assert b"infra_error" not in set(trajectories.episodes["status"])
     assert np.isfinite(trajectories.logprobs).all()
-    if workload.newest is not None:
+    if workload.policies:
         versions = set(trajectories.episodes["policy_version"].tolist())
-        assert versions <= set(range(workload.oldest or 0, workload.newest + 1))
+        assert versions <= set(workload.policies)
 
 
 def assert_whole(run: Run) -> None:
     """The same of every round and evaluation of a finished run; its policies are sound."""
     for workload in run.workloads():
-        if workload.publishes:
+        if workload.phase.is_trained_on:
             assert_round_is_whole(run, workload.round)
             assert is_complete(run.dir.policy(workload.round)) and damaged(run.dir.policy(workload.round)) == []
         else:

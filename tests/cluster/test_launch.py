@@ -275,7 +275,9 @@ def test_what_is_submitted_inherits_nothing_of_an_allocation(cluster: Cluster, r
     cluster.slurm("env", "SBATCH_PARTITION=high", "SBATCH_JOB_NAME=mine", *FROM_INSIDE, *words)
     (submission,) = slurm.submissions(run.dir)
     assert wait_until_over(cluster, submission.job) == ["COMPLETED", "0:0"], run.last_words()
-    assert cluster.slurm("sacct", "-nXP", f"--jobs={submission.job}", "--format=Partition,JobName") == "low|run.logs"
+    show = ("sacct", "-nXP", f"--jobs={submission.job}", "--format=Partition,JobName")
+    cluster.wait(lambda: not cluster.slurm(*show).startswith("|"))  # the database may learn of its end before its begin
+    assert cluster.slurm(*show) == "low|run.logs"
 
 
 INSIDE = """

@@ -21,6 +21,7 @@ from aworld.config import Config
 from aworld.errors import InputError
 from aworld.evaluation import benchmark, figures
 from aworld.publish import publish_json, publish_text
+from aworld.rollout.units import is_closed, units_left
 from aworld.rundir import RunDir
 from aworld.tasks.task import TaskSource
 from aworld.trajectories.episode import Episode, Turn
@@ -359,11 +360,11 @@ def test_more_attempts_may_be_asked_for_later(run: RunDir, gaia: Path) -> None:
         publish_json(run.evaluation(NAME, version) / "timing.json", {})
         (run.evaluation(NAME, version) / "closing").mkdir()
     benchmark.begin(wanted(gaia), run, NAME, 3)
-    assert on_benchmark(run, NAME, 3).closed
+    assert is_closed(on_benchmark(run, NAME, 3))
     benchmark.begin(wanted(gaia, "evaluation.attempts=8"), run, NAME, 3)
     for version in (3, 4):
         workload = on_benchmark(run, NAME, version)
-        assert (workload.attempts, workload.closed, len(workload.left)) == (8, False, 5)
+        assert (workload.attempts, is_closed(workload), len(units_left(workload))) == (8, False, 5)
         assert not (workload.folder / "closing").exists()
     assert benchmark.played(run, NAME, 3).missing == 8 * 5 - 15
     with pytest.raises(InputError, match=r"evaluation.attempts=8, now it is 4; use the same or more of them, or"):
@@ -445,5 +446,5 @@ def test_a_person_finds_its_episodes_and_where_it_is(run: RunDir, capsys: pytest
     assert "answer '7' · reward 1" in capsys.readouterr().out
     with pytest.raises(InputError, match=f"no episode {NAME}-4/d/9"):
         show(run, f"{NAME}-4/d/9", console)
-    begun = {workload.name: len(workload.left) for workload in begun(run)[0]}
+    begun = {workload.name: len(units_left(workload)) for workload in begun(run)[0]}
     assert begun == {f"{NAME}-0": 5, f"{NAME}-3": 5, f"{NAME}-4": 5}  # no unit was marked done

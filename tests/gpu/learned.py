@@ -37,7 +37,7 @@ def learn(folder: Path, seed: int) -> dict[str, Any]:
             group["lr"] = LR * min(1, (step + 1) / 10)
         prompt = asked[step % len(asked)]
         numbers = rng.integers(10, 100, (BATCH, 4))  # a token for each digit: all answers are of one length
-        ids = torch.tensor([prompt + chat.say(SENTENCES[seed % 2].format(*row)) for row in numbers])
+        ids = torch.tensor([prompt + chat.assistant(SENTENCES[seed % 2].format(*row)) for row in numbers])
         labels = ids.masked_fill(torch.arange(ids.shape[1]) < len(prompt), -100)
         loss = model(ids, labels=labels).loss
         optimizer.zero_grad()

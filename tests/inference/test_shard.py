@@ -20,8 +20,6 @@ from transformers import AutoModelForCausalLM
 
 from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Completion, Observation, Sampling
-from aworld.agents.team import Team
-from aworld.agents.tokens import PolicySpeaker
 from aworld.containers import container_binds
 from aworld.errors import InfrastructureError
 from aworld.inference import shard as shard_module
@@ -29,7 +27,9 @@ from aworld.inference.client import VllmPolicy
 from aworld.inference.command import own_gpus
 from aworld.inference.shard import SOCKET, VllmShard
 from aworld.nodelocal import own_folder
-from aworld.rollout.stage import _player
+from aworld.phase import Phase
+from aworld.rollout.players import PolicyPlayer
+from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
 from aworld.site import Images, Site
 from aworld.tasks.task import Task
@@ -218,12 +218,12 @@ def test_a_vllm_that_hangs_is_started_again_and_the_episode_has_another_try(conf
     task = Task("t", "What is 6*7?", "42", 1)
 
     async def scenario() -> None:
-        async with shard(config, checkpoint(), tmp_path / "vllm.log") as (server, policy):
-            chat = ChatFormat(checkpoint())
-            play = _player(Team(agent, PolicySpeaker(policy, chat, agent, 1000)), 1, server)
+        async with shard(config, checkpoint(), tmp_path / "vllm.log") as (server, _):
+            workload = Workload(Phase.ROUND, "round 1", tmp_path, 1, [task], 3, 1.0, range(1))
+            player = PolicyPlayer(replace(config, agent=agent), workload, server)
 
             async def statuses(count: int) -> list[str]:
-                played = [play(task, attempt, attempt, Nothing()) for attempt in range(count)]
+                played = [player.play(task, attempt, attempt, Nothing()) for attempt in range(count)]
                 return [episode.status for episode in await asyncio.gather(*played)]
 
             hung = server.process

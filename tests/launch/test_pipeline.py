@@ -91,7 +91,7 @@ def test_every_episode_that_was_asked_for_is_there_exactly_once(run):
     config = configuration.read(run.config)
     for workload in schedule(config, run, make_source(config.tasks, run.tasks)):
         wanted = {(task.task_id, attempt) for task in workload.tasks for attempt in range(workload.attempts)}
-        if workload.publishes:
+        if workload.phase.is_trained_on:
             with h5py.File(run.trajectories(workload.round)) as f:
                 found = [(row["task_id"].decode(), int(row["attempt"])) for row in f["episodes"][()]]
         else:

@@ -11,6 +11,7 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.launch.plan import plan
 from aworld.launch.status import estimated_end, status
+from aworld.phase import Phase
 from aworld.publish import MARK, publish_folder, publish_json
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
@@ -29,8 +30,12 @@ def config() -> Config:
 
 
 def rounds(run: RunDir) -> list[Workload]:
-    cold = Workload("cold start", run.round(0), 0, TASKS, 1, 0.0, None, None, True)
-    return [cold, *(Workload(f"round {n}", run.round(n), n, TASKS, 1, 1.0, n - 1, n - 1, True) for n in range(1, 9))]
+    cold = Workload(Phase.COLD_START, "cold start", run.round(0), 0, TASKS, 1, 0.0, range(0))
+    rounds = range(1, 9)
+    return [
+        cold,
+        *(Workload(Phase.ROUND, f"round {n}", run.round(n), n, TASKS, 1, 1.0, range(n - 1, n)) for n in rounds),
+    ]
 
 
 def there(*folders: Path) -> None:

@@ -10,8 +10,10 @@ import psutil
 import pytest
 
 from aworld import config as configuration
+from aworld.phase import Phase
 from aworld.rollout.claims import Claims
-from aworld.rollout.stage import CLOSING, Worker, close
+from aworld.rollout.stage import CLOSING, WorkerInfo, close
+from aworld.rollout.units import units
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
 from aworld.tasks.task import Task
@@ -26,10 +28,10 @@ def test_the_worker_that_gathers_keeps_its_claim(tmp_path: Path) -> None:
     """Its ranks are stopped for several leases while another worker tries to close the round as well."""
     run, tasks = RunDir(tmp_path), [Task(name, "question", "answer", 1) for name in "ab"]
     config = configuration.load(["recipe=demo", "site.gather.tasks_per_node=1", "rollout.lease_seconds=2"])
-    workload = Workload("round 1", run.round(1), 1, tasks, 1, 1.0, 0, 0, True)
+    workload = Workload(Phase.ROUND, "round 1", run.round(1), 1, tasks, 1, 1.0, range(1))
     played = Claims(workload.folder / "claims", "worker-1", 60)
     with Journal(workload.folder / "journals" / "worker-1.journal") as log:
-        while unit := played.claim(workload.units):
+        while unit := played.claim(units(workload)):
             what = (1, unit.task_id, 0, 1, "question", [1, 2], [0, 1], [0.0, -0.5], [], "answer", 1.0)
             log.append(Episode(*what, "answered", {}, 0, 0))
             played.done(unit)
@@ -40,7 +42,8 @@ def test_the_worker_that_gathers_keeps_its_claim(tmp_path: Path) -> None:
 
     other = Claims(workload.folder / "closing", "worker-1", config.rollout.lease_seconds)
     with ThreadPoolExecutor() as threads:
-        closing = threads.submit(asyncio.run, close(config, run, workload, Worker(0, "rollout-0", "worker-0", True)))
+        worker = WorkerInfo(0, "rollout-0", "worker-0", gathers=True)
+        closing = threads.submit(asyncio.run, close(config, run, workload, worker))
         while not (stopped := ranks()):
             assert not closing.done(), closing.result()
             time.sleep(0.01)

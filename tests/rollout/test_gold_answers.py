@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guest import Model, begin, call, made_up_copy, prepare, records, worker
+from endpoint_model import Model, begin, call, made_up_copy, prepare, records, worker
 
 from aworld.environments.sandbox import choose
 from aworld.rundir import RunDir

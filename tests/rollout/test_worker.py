@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guest import Model
+from endpoint_model import Model
 
+from aworld import config as configuration
 from aworld.agents.protocols import Environment
 from aworld.config import Endpoint, Rollout
 from aworld.config import Environment as World
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
 from aworld.errors import InfrastructureError
+from aworld.phase import Phase
 from aworld.rollout import worker
 from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.players import Player
 from aworld.rollout.scoring import Scoring
-from aworld.rollout.worker import Player, work
-from aworld.rollout.workload import Workload, reopen_failed
+from aworld.rollout.units import reopen_failed, units, units_left
+from aworld.rollout.worker import Worker
+from aworld.rollout.workload import Workload
 from aworld.tasks import judge as judges
 from aworld.tasks.judge import Judge
 from aworld.tasks.task import Program, Task
@@ -34,8 +38,8 @@ pytestmark = pytest.mark.tools
 TASKS = [Task(name, f"What is {name}?", "42", 1) for name in ("a", "b")]
 
 
-def evaluation(folder: Path, tasks: list[Task] = TASKS, attempts: int = 1, publishes: bool = False) -> Workload:
-    return Workload("evaluation 3", folder, 3, tasks, attempts, 1.0, 3, 3, publishes)
+def evaluation(folder: Path, tasks: list[Task] = TASKS, attempts: int = 1, phase: Phase = Phase.EVALUATION) -> Workload:
+    return Workload(phase, "evaluation 3", folder, 3, tasks, attempts, 1.0, range(3, 4))
 
 
 class Script:
@@ -46,7 +50,7 @@ class Script:
         self.played: Counter[tuple[str, int]] = Counter()
         self.times: list[float] = []
 
-    async def __call__(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+    async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
         self.played[task.task_id, attempt] += 1
         self.times.append(time.monotonic())
         seen = await environment.call("python", {"code": f"print({self.answer})"})
@@ -96,10 +100,12 @@ def play(
     """What a process of the array does."""
 
     async def story() -> None:
-        world = World(servers=["python"], slots=2, reuse="reset")
-        async with EnvironmentPool(world, sandbox or choose("auto", ""), None, scratch) as pool:
-            config = Rollout(**{"lease_seconds": 60, "infra_retries": 2, **settings})  # type: ignore[arg-type]
-            await work(workload, player, pool, Scoring(score, 60.0, no_program), config, 0, owner, 2)
+        config = configuration.load(["recipe=demo", "seed=0"])
+        config.environment = World(servers=["python"], slots=2, reuse="reset")
+        config.rollout = Rollout(**{"lease_seconds": 60, "infra_retries": 2, **settings})  # type: ignore[arg-type]
+        async with EnvironmentPool(config.environment, sandbox or choose("auto", ""), None, scratch) as pool:
+            scoring = Scoring(score, 60.0, no_program)
+            await Worker(config, workload, player, pool, scoring, owner).run()
 
     asyncio.run(story())
 
@@ -139,7 +145,7 @@ def test_more_attempts_are_played_beside_those_that_there_are(tmp_path: Path) ->
     few, many, player = evaluation(tmp_path / "e"), evaluation(tmp_path / "e", attempts=3), Script()
     play(few, player, tmp_path)
     play(many, player, tmp_path)
-    assert many.left == [] and len(written(many)) == 6
+    assert units_left(many) == [] and len(written(many)) == 6
     assert player.played == {(task.task_id, attempt): 1 for task in TASKS for attempt in range(3)}
 
 
@@ -148,16 +154,17 @@ def test_beyond_the_cap_the_failure_is_recorded_with_its_reason(tmp_path: Path) 
     play(workload, player, tmp_path, infra_retries=1)
     found = {e.task_id: (e.status, e.reward, e.error) for e in written(workload)}
     assert found == {"a": ("infra_error", 0.0, "the model is away"), "b": ("answered", 1.0, "")}
-    assert player.played == {("a", 0): 2, ("b", 0): 1} and workload.left == []
+    assert player.played == {("a", 0): 2, ("b", 0): 1} and units_left(workload) == []
 
 
 @pytest.mark.parametrize("error", ["", "the model is away"])
 def test_no_answer_is_worth_nothing_whatever_the_scorer_makes_of_it(tmp_path: Path, error: str) -> None:
-    async def silent(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
-        return episode(task, attempt, None, error)
+    class Silent:
+        async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+            return episode(task, attempt, None, error)
 
     workload = evaluation(tmp_path / "e")
-    play(workload, silent, tmp_path, lambda answer, task: 1.0, infra_retries=0)
+    play(workload, Silent(), tmp_path, lambda answer, task: 1.0, infra_retries=0)
     assert [e.reward for e in written(workload)] == [0.0, 0.0]
 
 
@@ -168,7 +175,7 @@ def test_a_resume_plays_failures_again_and_nothing_else(tmp_path: Path) -> None:
     play(workload, untold, tmp_path, owner="worker-1")  # a worker that comes later is no resume
     assert not untold.played
     reopen_failed(workload)
-    assert [unit.task_id for unit in workload.left] == ["a"]
+    assert [unit.task_id for unit in units_left(workload)] == ["a"]
     again = Script({"a": 1})
     play(workload, again, tmp_path, owner="worker-1", infra_retries=0)
     assert again.played == {("a", 0): 1, ("a", 1): 1}
@@ -182,10 +189,10 @@ def test_a_resume_plays_failures_again_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_round_goes_on_without_what_failed(tmp_path: Path) -> None:
-    workload = evaluation(tmp_path / "e", publishes=True)
+    workload = evaluation(tmp_path / "e", phase=Phase.ROUND)
     play(workload, Script({"a": 99}), tmp_path, infra_retries=0)
     reopen_failed(workload)
-    assert workload.left == []
+    assert units_left(workload) == []
     player = Script()
     play(workload, player, tmp_path)
     assert not player.played
@@ -270,16 +277,16 @@ def test_without_a_judge_the_worker_ends_and_the_answer_is_not_recorded(tmp_path
 def test_what_a_dead_worker_finished_after_we_came_is_not_played_again(tmp_path: Path) -> None:
     """It has claimed a unit before we come, finishes an attempt of it while we play another one, and dies."""
     workload = evaluation(tmp_path / "e", attempts=2)
-    assert Claims(workload.folder / "claims", "worker-1", 60).claim(workload.units[1:])
+    assert Claims(workload.folder / "claims", "worker-1", 60).claim(units(workload)[1:])
 
     class Ours(Script):
-        async def __call__(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+        async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
             if task.task_id == "a" and attempt == 0:
                 with journal.Journal(workload.folder / "journals" / "worker-1.journal") as log:
                     log.append(episode(TASKS[1], 0, "41"))
                 for path in (workload.folder / "claims").glob("b.*.claim"):
                     os.utime(path, (0, 0))  # the lease is over
-            return await super().__call__(task, attempt, seed, environment)
+            return await super().play(task, attempt, seed, environment)
 
     player = Ours()
     play(workload, player, tmp_path)
@@ -294,7 +301,7 @@ def test_a_unit_that_was_taken_over_is_left_to_the_other(tmp_path: Path, monkeyp
     unit = Unit("a", (0,))
 
     class Slow(Script):
-        async def __call__(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+        async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
             if not self.played:  # we were asleep for longer than the lease, and another took the unit
                 (workload.folder / "claims" / f"{unit.key}.2.claim").write_text("worker-1")
                 self.played[task.task_id, attempt] += 1
@@ -302,7 +309,7 @@ def test_a_unit_that_was_taken_over_is_left_to_the_other(tmp_path: Path, monkeyp
                     await asyncio.sleep(60)
                 finally:
                     stopped.set()
-            return await super().__call__(task, attempt, seed, environment)
+            return await super().play(task, attempt, seed, environment)
 
     slow, stopped = Slow(), threading.Event()
     ours = threading.Thread(target=play, args=(workload, slow, tmp_path), kwargs={"lease_seconds": 60})

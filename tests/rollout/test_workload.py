@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from aworld import config as configuration
+from aworld.phase import Phase
+from aworld.rollout.units import units
 from aworld.rollout.workload import Workload, evaluation_workload, round_workload
 from aworld.rundir import RunDir
 from aworld.tasks.synthetic import SyntheticTasks
@@ -49,10 +51,10 @@ def test_the_longest_expected_comes_first(tmp_path: Path) -> None:
     """By what the last round took: the task itself, else its level, else one cannot know; a wait does not count."""
     tasks = [Task(name, "", "", level) for name, level in (("a", 1), ("b", 1), ("c", 2), ("d", 2), ("e", 3), ("f", 2))]
     gone, path = tmp_path / "gone.h5", tmp_path / "trajectories.h5"
-    workload = Workload("round 2", tmp_path, 2, tasks, 2, 1.0, 1, 1, True, (gone, path))
+    workload = Workload(Phase.ROUND, "round 2", tmp_path, 2, tasks, 2, 1.0, range(1, 2), (gone, path))
 
     def order() -> str:
-        return "".join(unit.task_id for unit in workload.units)
+        return "".join(unit.task_id for unit in units(workload))
 
     assert order() == "ecdfab"  # nothing is known: by level
     played = [("a", 1, 0, 30), ("a", 1, 1, 50), ("x", 1, 0, 1), ("c", 2, 0, 10), ("y", 2, 0, 20)]

@@ -17,7 +17,7 @@ from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast  # AutoTokenizer imports for four seconds
 
-from aworld.agents.protocols import ToolCall, Utterance
+from aworld.agents.protocols import AssistantMessage, ToolCall
 from aworld.agents.turns import END_OF_THOUGHT, THINK, parts
 from aworld.errors import InputError
 
@@ -35,22 +35,22 @@ _BOXED, _TEXT = r"\boxed{", re.compile(r"\\(?:text|mathrm|mathbf){([^{}]*)}")
 
 @dataclass(frozen=True)
 class ParsedTurn:
-    """What a turn of a model says. `said` is its words alone; `error` tells what is wrong with its tool calls, and
+    """What a turn of a model says. `content` is its words alone; `error` tells what is wrong with its tool calls, and
     `wrong` is the first such call."""
 
     text: str
-    said: str
+    content: str
     calls: tuple[ToolCall, ...]
     answer: str | None
     error: str | None
     wrong: str = ""
 
-    def utterance(self, ended: bool, tokens: int) -> Utterance:
+    def message(self, ended: bool, tokens: int) -> AssistantMessage:
         """As the agent takes it: an answer counts where nothing is called, and a malformed call where none is given."""
         wrong = [ToolCall("", {"": self.wrong}, self.error)] if self.error is not None else []
         answer = self.answer if not self.calls else None
         calls = (*self.calls, *wrong) if answer is None else ()
-        return Utterance(self.text, self.said, calls, answer, ended, tokens)
+        return AssistantMessage(self.text, self.content, calls, answer, ended, tokens)
 
 
 class ChatFormat:
@@ -111,7 +111,7 @@ class ChatFormat:
         ids = [] if ended else [self.end_of_turn]
         return [*ids, *self._format("\n<|im_start|>user\n"), *self._plain(text), self.end_of_turn]
 
-    def say(self, text: str) -> list[int]:
+    def assistant(self, text: str) -> list[int]:
         """A whole turn of an assistant who writes `text`, without a thought of its own."""
         closed = f"\n{END_OF_THOUGHT}\n\n{text}" if self._opens_thought else text
         return [*self._format(closed), self.end_of_turn]

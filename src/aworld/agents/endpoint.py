@@ -15,7 +15,7 @@ import httpx
 
 from aworld import config as schema
 from aworld.agents.chat import check_answer_form, read_turn
-from aworld.agents.protocols import Utterance
+from aworld.agents.protocols import AssistantMessage
 from aworld.agents.reply import Reply, read
 from aworld.errors import InfrastructureError, InputError
 from aworld.hosts import BUSY, host, is_near, key_header, refuses
@@ -36,7 +36,7 @@ class Refused(Exception):  # noqa: N818
         self.is_too_long = is_too_long
 
 
-class EndpointSpeaker:
+class EndpointModel:
     """Talks with `endpoint.model`.
 
     Args:
@@ -60,8 +60,8 @@ class EndpointSpeaker:
     def sampling(self) -> dict[str, Any]:
         return {"model": self.endpoint.model, "temperature": self.config.temperature, "top_p": self.config.top_p}
 
-    def begin(self, system: str, question: str, tools: list[dict[str, Any]]) -> "MessageConversation":
-        return MessageConversation(self, system, question, tools)
+    def begin(self, system: str, question: str, tools: list[dict[str, Any]]) -> "MessageChat":
+        return MessageChat(self, system, question, tools)
 
     async def is_there(self) -> bool:
         """Whether the endpoint answers a word, or is only busy.
@@ -152,10 +152,10 @@ def _reason(reply: httpx.Response) -> str:
 
 
 @dataclass
-class MessageConversation:
-    """One conversation with an endpoint: a Conversation."""
+class MessageChat:
+    """One conversation with an endpoint: a Chat."""
 
-    speaker: EndpointSpeaker
+    model: EndpointModel
     system: str
     question: str
     tools: list[dict[str, Any]]
@@ -171,7 +171,7 @@ class MessageConversation:
 
     @property
     def mask(self) -> list[int]:
-        return [int(self.speaker.is_policy)] * len(self.token_ids)
+        return [int(self.model.is_policy)] * len(self.token_ids)
 
     @property
     def logprobs(self) -> list[float]:
@@ -179,17 +179,17 @@ class MessageConversation:
 
     @property
     def room(self) -> int:
-        if not self.speaker.endpoint.context:
+        if not self.model.endpoint.context:
             return self.context
         since = len(json.dumps(self._messages[self._counted :])) // CHARS_PER_TOKEN
         return self.context - self._used - since
 
     @property
     def context(self) -> int:
-        return self.speaker.endpoint.context or sys.maxsize
+        return self.model.endpoint.context or sys.maxsize
 
-    async def say(self, max_tokens: int, seed: int) -> Utterance:
-        c, endpoint = self.speaker.config, self.speaker.endpoint
+    async def generate(self, max_tokens: int, seed: int) -> AssistantMessage:
+        c, endpoint = self.model.config, self.model.endpoint
         body = {
             "model": endpoint.model,
             "messages": self._messages,
@@ -202,11 +202,11 @@ class MessageConversation:
         }
         is_later = any(message["role"] == "assistant" for message in self._messages)
         try:
-            reply = await self.speaker.complete(body)
+            reply = await self.model.complete(body)
         except Refused as refusal:  # asked again it would be refused again: there the model ends
-            self.speaker.refused(is_later, self.question, refusal)
-            return Utterance(f"[{refusal}]", "", (), None, not refusal.is_too_long, 0, is_error=True)
-        self.speaker.taken(is_later)
+            self.model.refused(is_later, self.question, refusal)
+            return AssistantMessage(f"[{refusal}]", "", (), None, not refusal.is_too_long, 0, is_error=True)
+        self.model.taken(is_later)
         self.token_ids += reply.token_ids
         self._messages.append(reply.message)
         self._used = reply.total
@@ -214,9 +214,9 @@ class MessageConversation:
         read = replace(read_turn(reply.text, c.answer_form), text=reply.shown)
         if reply.calls:  # else those that its server has left in the text count
             read = replace(read, calls=reply.calls, error=None)
-        return read.utterance(reply.ended, reply.tokens)
+        return read.message(reply.ended, reply.tokens)
 
-    def hear(self, results: list[str]) -> None:
+    def add_tool_results(self, results: list[str]) -> None:
         calls = self._messages[-1].get("tool_calls")
         if calls is None:  # they were in the text: so are the results, as Qwen3's template writes them
             responses = [f"<tool_response>\n{result}\n</tool_response>" for result in results]
@@ -227,16 +227,16 @@ class MessageConversation:
             for call, result in zip(calls, results, strict=True)
         ]
 
-    def told(self, text: str, aside: bool = False) -> None:
+    def add_user(self, text: str, aside: bool = False) -> None:
         if aside:
             self._aside = len(self._messages)
         self._messages.append({"role": "user", "content": text})
 
-    def shortened(self, note: str) -> "MessageConversation | None":
-        shorter = MessageConversation(self.speaker, self.system, f"{self.question}\n\n{note}", self.tools)
+    def shortened(self, note: str) -> "MessageChat | None":
+        shorter = MessageChat(self.model, self.system, f"{self.question}\n\n{note}", self.tools)
         told = self._messages[: self._aside]
         turns = [at for at, message in enumerate(told) if message["role"] == "assistant"]
-        fits = self.speaker.endpoint.context // 2 * CHARS_PER_TOKEN
+        fits = self.model.endpoint.context // 2 * CHARS_PER_TOKEN
         kept = [at for at in turns if len(json.dumps(told[at:])) <= fits]
         if kept[:1] == turns[:1]:
             return None

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from aworld import config as schema
-from aworld.agents.protocols import Environment, Observation, Speaker, ToolCall, Utterance
-from aworld.agents.record import UNFINISHED, Opened, Record
+from aworld.agents.protocols import AssistantMessage, ChatModel, Environment, Observation, ToolCall
+from aworld.agents.record import UNFINISHED, OpenedContext, Record
 from aworld.agents.roles import ASK, HAND_TO, members, offered, prompt
 from aworld.agents.work import Handoff, Outcome, Question, Work, turn_seed
 from aworld.errors import InputError
-from aworld.trajectories.episode import Status, Turn
+from aworld.trajectories.episode import Status
 
 OBJECTIONS = 2  # of a guard to one agent's answers; the answer after that stands
 ACCEPTS = re.compile(r"[\W_]*accept\b", re.IGNORECASE)
@@ -26,7 +26,7 @@ SUMMARY = "[Your first turns are left out here. You noted:]\n"
 
 
 async def ask(agents: Mapping[str, "Agent"], name: str, question: Question) -> Outcome:
-    """How the agent, or the one that it hands the question over to, ended with it."""
+    """The outcome of a question that agent `name` is asked. It may hand the question over to another agent."""
     while True:
         ended = await agents[name].work(question)
         if isinstance(ended, Outcome):
@@ -35,20 +35,24 @@ async def ask(agents: Mapping[str, "Agent"], name: str, question: Question) -> O
 
 
 class Agent:
-    """One agent of an episode. `agents` are all of them by name; what is wrong with a call its model reads."""
+    """One agent of an episode.
+
+    Args:
+        agents: all agents of the episode, by name.
+    """
 
     def __init__(
         self,
         name: str,
         config: schema.Agent,
-        speaker: Speaker,
+        model: ChatModel,
         environment: Environment,
         record: Record,
         agents: Mapping[str, "Agent"],
     ):
         self.name, self.config, self.record = name, config, record
         self._member = members(config)[name]
-        self._speaker, self._environment, self._agents = speaker, environment, agents
+        self._model, self._environment, self._agents = model, environment, agents
         self._tools = offered(config, name, environment.tools)
         self._names = [tool["function"]["name"] for tool in self._tools]
 
@@ -61,72 +65,72 @@ class Agent:
         """
         work = self._begin(question)
         while True:
-            if self.record.spoken >= self.config.max_turns:
+            if self.record.model_turns >= self.config.max_turns:
                 return await self._last_turn(work, "max_turns")
             await self._make_room(work)
             if (limit := self._limit(work)) < 1:
                 return await self._last_turn(work, "max_tokens")
-            said = await self._say(work, limit)
-            if said.is_error:
-                return work.outcome("no_answer" if said.ended else "max_tokens")
-            if not said.ended and not said.calls:
+            message = await self._generate(work, limit)
+            if message.is_error:
+                return work.outcome("no_answer" if message.ended else "max_tokens")
+            if not message.ended and not message.calls:
                 return await self._last_turn(work, "max_tokens")
-            if said.answer is not None:
-                objection = await self._objection(work, said.answer)
+            if message.answer is not None:
+                objection = await self._objection(work, message.answer)
                 if not objection:
-                    return work.outcome("answered", said.answer)
-                work.talk.told(objection)
-            elif said.calls:
-                if ended := await self._run(work, said.calls):
+                    return work.outcome("answered", message.answer)
+                work.chat.add_user(objection)
+            elif message.calls:
+                if ended := await self._run(work, message.calls):
                     return ended
             elif work.is_nudged or not self._has_last_turn(work):
                 return work.outcome("no_answer")
             else:
                 work.is_nudged = True
-                work.talk.told(NUDGE)
+                work.chat.add_user(NUDGE)
 
     def _begin(self, question: Question) -> Work:
         text = f"{question.text}\n\n{question.notes}" if question.notes else question.text
-        talk = self._speaker.begin(prompt(self.config, self._member), text, self._tools)
-        opened = Opened(self.name, talk, question.place, question.asked_by)
-        return Work(question, talk, self.record.begin(opened))
+        chat = self._model.begin(prompt(self.config, self._member), text, self._tools)
+        opened = OpenedContext(self.name, chat, question.place, question.asked_by)
+        return Work(question, chat, self.record.begin(opened))
 
     async def _make_room(self, work: Work) -> None:
         """
         Raises:
             InputError: the first prompt of the episode fills the context.
         """
-        c, tokens = self.config, len(work.talk.token_ids)
-        if not self.record.spoken and tokens >= work.talk.context:
+        c, tokens = self.config, len(work.chat.token_ids)
+        if not self.record.model_turns and tokens >= work.chat.context:
             raise InputError(
-                f"system prompt, tools and question take {tokens} tokens, and the context holds {work.talk.context}; "
+                f"system prompt, tools and question take {tokens} tokens, and the context holds {work.chat.context}; "
                 f"raise model.shard.max_model_len, give fewer tools, or leave the task out: "
                 f"{work.question.text[:80]!r}"
             )
-        if c.context != "append" and work.talk.room < c.turn_tokens * (3 if c.context == "summarise" else 1):
+        if c.context != "append" and work.chat.room < c.turn_tokens * (3 if c.context == "summarise" else 1):
             await self._shorten(work)
 
     async def _shorten(self, work: Work) -> None:
         """Go on in a new context, without the first turns."""
         note = DROPPED
-        if work.talk.shortened(note) is None:
+        if work.chat.shortened(note) is None:
             return
         if self.config.context == "summarise" and self.record.sampled < self.config.max_tokens:
-            work.talk.told(SUMMARISE, aside=True)
+            work.chat.add_user(SUMMARISE, aside=True)
             if (limit := self._limit(work)) > 0:
-                said = await self._say(work, limit)
-                note = SUMMARY + said.said if said.said else DROPPED
-        shorter = work.talk.shortened(note)
+                message = await self._generate(work, limit)
+                note = SUMMARY + message.content if message.content else DROPPED
+        shorter = work.chat.shortened(note)
         if shorter is not None:
-            work.talk, question = shorter, work.question
-            opened = Opened(self.name, shorter, (*question.place, work.turns), question.asked_by)
+            work.chat, question = shorter, work.question
+            opened = OpenedContext(self.name, shorter, (*question.place, work.turns), question.asked_by)
             work.context = self.record.begin(opened)
 
     def _limit(self, work: Work) -> int:
         """Tokens that the next turn may have; the last one finds some room in the context."""
-        c, room = self.config, work.talk.room
+        c, room = self.config, work.chat.room
         if c.context == "append" and self._has_last_turn(work):
-            room -= min(c.turn_tokens, work.talk.context // LAST_SHARE)
+            room -= min(c.turn_tokens, work.chat.context // LAST_SHARE)
         return min(c.turn_tokens, c.max_tokens - self.record.sampled, room)
 
     def _has_last_turn(self, work: Work) -> bool:
@@ -135,52 +139,47 @@ class Agent:
     async def _last_turn(self, work: Work, limit: Status) -> Outcome:
         """At a limit: end, after one turn beyond it in which nothing but an answer counts."""
         answer = None
-        if self._has_last_turn(work) and work.talk.room > 0:
-            work.talk.told(LAST)
-            if (tokens := min(self.config.turn_tokens, work.talk.room)) > 0:
-                said = await self._say(work, tokens)
-                answer = said.answer if said.ended else None
+        if self._has_last_turn(work) and work.chat.room > 0:
+            work.chat.add_user(LAST)
+            if (tokens := min(self.config.turn_tokens, work.chat.room)) > 0:
+                message = await self._generate(work, tokens)
+                answer = message.answer if message.ended else None
         return work.outcome(limit, answer)
 
-    async def _say(self, work: Work, limit: int) -> Utterance:
+    async def _generate(self, work: Work, limit: int) -> AssistantMessage:
         record, began = self.record, self.record.now
-        said = Utterance(UNFINISHED, "", (), None, False, 0, is_error=True)
-        record.spoken += 1  # now: another agent may be about to speak as well
+        message = AssistantMessage(UNFINISHED, "", (), None, False, 0, is_error=True)
+        record.model_turns += 1  # now: another agent may begin a turn meanwhile
         try:
-            said = await work.talk.say(limit, turn_seed(record.seed, work.question.place, work.turns))
+            message = await work.chat.generate(limit, turn_seed(record.seed, work.question.place, work.turns))
         except BaseException:
-            record.spoken -= 1
+            record.model_turns -= 1
             raise
-        finally:  # also of a turn that is cut off: it took its time, though none of its tokens are there
-            seconds = record.now - began
-            if said.is_error:
-                record.seconds["stalled"] += max(0.0, seconds - record.longest_turn(limit))
-            record.seconds["generate"] += seconds
-            record.turns.append(Turn("assistant", said.text, None, None, said.is_error, seconds, began, work.context))
-        record.sampled += said.tokens
+        finally:  # a turn that is cut off took its time as well, though none of its tokens are there
+            record.end_turn(message, began, limit, work.context)
         work.turns += 1
-        work.said = said.said
-        return said
+        work.content = message.content
+        return message
 
     async def _objection(self, work: Work, answer: str) -> str:
-        """What the guard has against an answer; empty: nothing. A guard that did not get to an end keeps nobody."""
+        """The guard's objection to an answer, or an empty text. A guard that reaches no end does not object."""
         guard = self._member.guard
         if not guard or work.objections == OBJECTIONS:
             return ""
         work.call = ToolCall(ASK + guard, {"answer": answer})
-        with self.record.calling(work.context, work.call) as noted:
+        with self.record.call(work.context, work.call) as recorded:
             outcome = await self._ask(work, 0, guard, f"{work.question.text}\n\nProposed answer: {answer}")
-            noted.seen = self._observed(guard, outcome)
-        verdict, has_ended = noted.seen, outcome.status in ("answered", "no_answer")
+            recorded.observation = self._observed(guard, outcome)
+        verdict, has_ended = recorded.observation, outcome.status in ("answered", "no_answer")
         if not has_ended or verdict.is_error or ACCEPTS.match(verdict.text):
             return ""
         work.objections += 1
         return f"{guard} objects: {verdict.text}"
 
     async def _run(self, work: Work, calls: tuple[ToolCall, ...]) -> Outcome | Handoff | None:
-        """Run a turn's calls, and give the results to the model; an end, where one of the calls is one.
+        """Run the calls of a turn, and give their results to the model. Independent calls run at the same time.
 
-        Those that are independent of each other run at the same time.
+        Returns how the work ended, where a call ends it.
         """
         ended: Outcome | Handoff | None = None
         made = []
@@ -196,16 +195,16 @@ class Agent:
             made.append((number, call))
         results: list[str] = []
         for group in self._groups(made):
-            results += await _together([self._call(work, number, call) for number, call in group])
+            results += await _gather([self._call(work, number, call) for number, call in group])
         if isinstance(ended, Handoff):
-            with self.record.calling(work.context, calls[len(made)]) as noted:
-                noted.seen = Observation(f"{ended.to} goes on with the question", False, 0.0)
+            with self.record.call(work.context, calls[len(made)]) as recorded:
+                recorded.observation = Observation(f"{ended.to} goes on with the question", False, 0.0)
         if ended is None:
-            work.talk.hear(results)
+            work.chat.add_tool_results(results)
         return ended
 
     def _groups(self, calls: list[tuple[int, ToolCall]]) -> Iterator[list[tuple[int, ToolCall]]]:
-        """The calls in their order: neighbours that are independent together, each other one alone."""
+        """The calls in their order. Independent neighbours are one group; each other call is a group of its own."""
         group: list[tuple[int, ToolCall]] = []
         for number, call in calls:
             if not self._is_independent(call):
@@ -229,34 +228,34 @@ class Agent:
         )
 
     async def _call(self, work: Work, number: int, call: ToolCall) -> str:
-        """What the model reads of a call."""
-        with self.record.calling(work.context, call) as noted:
+        """Make a call. Returns the text that the model reads."""
+        with self.record.call(work.context, call) as recorded:
             if reason := self._refusal(number, call):
-                noted.seen = Observation(f"error: {reason}", True, 0.0)
+                recorded.observation = Observation(f"error: {reason}", True, 0.0)
             elif other := self._called(call, ASK, self._member.asks):
                 outcome = await self._ask(work, number, other, str(call.arguments.get("question", "")))
-                noted.seen = self._observed(other, outcome)
+                recorded.observation = self._observed(other, outcome)
             else:
-                noted.seen = await self._use(call)
-        return noted.seen.text
+                recorded.observation = await self._use(call)
+        return recorded.observation.text
 
     def _refusal(self, number: int, call: ToolCall) -> str:
-        """Why a call is not made; empty when it is."""
+        """Why a call is refused; empty: it is made."""
         if call.error:
             return call.error
-        if number >= self.config.max_turns:  # what may take so many turns may take one
+        if number >= self.config.max_turns:  # as many calls as turns, however they are spread
             return f"not run; a turn may make {self.config.max_turns} calls"
         if call.name not in self._names:
             return f"no tool {call.name[:100]!r}; there are: {', '.join(self._names)}"
         return ""
 
     def _called(self, call: ToolCall, how: str, others: list[str]) -> str:
-        """Which of the others a call asks, or hands over to; empty: none."""
+        """The agent that a call asks, or hands over to; empty: none of `others`."""
         other = call.name.removeprefix(how)
         return other if other != call.name and other in others else ""
 
     async def _ask(self, work: Work, number: int, other: str, text: str) -> Outcome:
-        """How another agent ended with a question; it may have a limit of time of its own."""
+        """The outcome of a question to another agent, which may have a time limit of its own."""
         question = Question(text, (*work.question.place, work.turns - 1, number), work.context)
         limit = asyncio.timeout(members(self.config)[other].seconds or None)
         try:
@@ -268,7 +267,7 @@ class Agent:
             return Outcome("timeout", None, "")
 
     def _observed(self, other: str, outcome: Outcome) -> Observation:
-        given = outcome.answer if outcome.answer is not None else outcome.said
+        given = outcome.answer if outcome.answer is not None else outcome.content
         if outcome.status == "timeout":
             reason = f"{other} took longer than {members(self.config)[other].seconds:g} s"
         else:
@@ -285,8 +284,8 @@ class Agent:
                 self.record.seconds["tools"] += self.record.now - began
 
 
-async def _together(work: list[Coroutine[Any, Any, str]]) -> list[str]:
-    """The results of all, in their order. The first that fails ends the others, and its failure is raised as it is."""
+async def _gather(work: list[Coroutine[Any, Any, str]]) -> list[str]:
+    """The results in their order. The first failure cancels the others, and is raised as it is."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]

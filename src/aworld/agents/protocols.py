@@ -1,4 +1,4 @@
-"""The two seams an agent stands between: the policy that speaks and the environment that answers."""
+"""The seams of an agent: the model that it asks, the policy behind it, and the environment that it acts in."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call that a model made; `error` says what is wrong with it, and then it is not run."""
+    """A call that a model made. A call with an `error` is not run; the error says what is wrong with it."""
 
     name: str
     arguments: dict[str, Any]
@@ -43,19 +43,20 @@ class ToolCall:
 
 
 @dataclass(frozen=True)
-class Utterance:
+class AssistantMessage:
     """One turn of a model.
 
     Attributes:
-        text: for people, thoughts and calls included.
-        said: its words alone.
+        text: for people, with thoughts and calls.
+        content: the text without thoughts and calls.
+        answer: the final answer that it gives; None: it gives none.
         ended: whether the model ended the turn itself; else it was cut at the limit.
-        tokens: how many were sampled.
-        is_error: whether it says nothing, and `text` is why.
+        tokens: number of sampled tokens.
+        is_error: whether there is no turn, and `text` says why.
     """
 
     text: str
-    said: str
+    content: str
     calls: tuple[ToolCall, ...]
     answer: str | None
     ended: bool
@@ -63,15 +64,15 @@ class Utterance:
     is_error: bool = False
 
 
-class Conversation(Protocol):
-    """One agent's talk with its model, from its prompt on.
+class Chat(Protocol):
+    """The chat of one agent with its model, from the prompt on.
 
     Attributes:
         opening: the prompt, for people.
-        token_ids, mask, logprobs: as in an Episode; of an endpoint, what it told of the tokens it sampled.
-        policy_version: of the weights that sampled last; -1: not the policy's, or nothing yet.
-        room: tokens that still fit.
-        context: tokens that fit in all.
+        token_ids, mask, logprobs: as in an Episode. An endpoint's chat has what the endpoint tells of its tokens.
+        policy_version: of the weights that sampled last; -1: no policy did.
+        room: number of tokens that still fit.
+        context: number of tokens that fit in all.
     """
 
     @property
@@ -95,45 +96,47 @@ class Conversation(Protocol):
     @property
     def context(self) -> int: ...
 
-    async def say(self, max_tokens: int, seed: int) -> Utterance:
+    async def generate(self, max_tokens: int, seed: int) -> AssistantMessage:
         """The model's next turn. Raises InfrastructureError."""
         ...
 
-    def hear(self, results: list[str]) -> None:
-        """The results of the calls of the last turn, in their order."""
+    def add_tool_results(self, results: list[str]) -> None:
+        """Append the results of the last turn's calls, in their order."""
         ...
 
-    def told(self, text: str, aside: bool = False) -> None:
-        """A user's word in answer to the last turn; from one `aside` on, `shortened` leaves everything out."""
+    def add_user(self, text: str, aside: bool = False) -> None:
+        """Append a user's message. `shortened` leaves out a message that is an `aside`, and all after it."""
         ...
 
-    def shortened(self, note: str) -> "Conversation | None":
-        """A new one of the same question with `note`, and as many of the last turns as half of it holds; None: that
-        would leave nothing out."""
+    def shortened(self, note: str) -> "Chat | None":
+        """A new chat about the same question, with `note` and the last turns, as many as fill half of its context.
+        None: no turn would be left out."""
         ...
 
 
-class Speaker(Protocol):
-    """A model that conversations can be held with. `sampling` is what an Episode says of it."""
+class ChatModel(Protocol):
+    """A model to chat with. `sampling` is what an Episode records of how it samples."""
 
     @property
     def sampling(self) -> dict[str, Any]: ...
 
-    def begin(self, system: str, question: str, tools: list[dict[str, Any]]) -> Conversation: ...
+    def begin(self, system: str, question: str, tools: list[dict[str, Any]]) -> Chat: ...
 
 
 class Policy(Protocol):
-    """Token ids in, token ids out. Raises InfrastructureError when the engine behind it fails."""
+    """An engine: token ids in, token ids out. Raises InfrastructureError where the engine fails."""
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion: ...
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a tool call returned; `is_error` marks a failure that the agent may read and react to.
+    """The result of a tool call.
 
-    `files` are the names of those that it has put into the episode's folder. `stalled` says that its time was lost to
-    the machine or the web, not to what the policy asked for.
+    Attributes:
+        is_error: whether the call failed, which the agent may read and react to.
+        files: names of the files that the call has put into the episode's folder.
+        stalled: whether its time was lost to the machine or the web, not to what the policy asked for.
     """
 
     text: str
@@ -144,9 +147,9 @@ class Observation:
 
 
 class Environment(Protocol):
-    """The world of one episode: some tools, and a call that always returns within its time limit.
+    """The tools of one episode. A call always returns within its time limit.
 
-    A failing tool is an Observation with is_error; InfrastructureError says that the world itself is gone.
+    A tool that fails is an Observation with is_error. InfrastructureError says that the environment itself is gone.
 
     Attributes:
         tools: OpenAI-style {"type": "function", "function": {name, description, parameters}}.

@@ -1,4 +1,4 @@
-"""What the agents of an episode share: its limits, and the record of what each of them said and called."""
+"""The record of an episode, which its agents share: contexts, turns, calls, tokens and seconds so far."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from aworld import config as schema
-from aworld.agents.protocols import Conversation, Observation, ToolCall
+from aworld.agents.protocols import AssistantMessage, Chat, Observation, ToolCall
 from aworld.errors import AWorldError
 from aworld.trajectories.episode import Context, Status, Turn
 
@@ -18,44 +18,44 @@ Place = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A context, and when in the episode it began: contexts are stored in the order of their places.
+class OpenedContext:
+    """A context of an agent, and its place. Contexts are stored in the order of their places.
 
     Attributes:
-        place: of an agent's first context that of its question; of a later one also the turn in which it began.
-        asked_by: number of the context that asked; None: the user did.
+        place: that of the question; a later context of the same question appends the turn in which it began.
+        asked_by: number of the context that asked; None: the user asks.
     """
 
     agent: str
-    talk: Conversation
+    chat: Chat
     place: Place
     asked_by: int | None
 
 
 @dataclass
-class Noted:
-    """The result of a call that is under way."""
+class CallRecord:
+    """A call that is being made, and its result so far."""
 
-    seen: Observation = field(default_factory=lambda: Observation(UNFINISHED, True, 0.0))
+    observation: Observation = field(default_factory=lambda: Observation(UNFINISHED, True, 0.0))
 
 
 @dataclass
 class Record:
-    """Agents may be at work at the same time: `seconds` are summed over all of them.
+    """What happened in an episode so far. `seconds` are sums over all agents, which may work at the same time.
 
     Attributes:
-        sampled: tokens.
-        spoken: turns, also those under way.
+        sampled: tokens that models sampled.
+        model_turns: turns, also those under way.
         sandbox: held during a call to a tool that shares state with others.
     """
 
     config: schema.Agent
     seed: int
     turns: list[Turn] = field(default_factory=list)
-    opened: list[Opened] = field(default_factory=list)
+    opened: list[OpenedContext] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "tools": 0.0, "stalled": 0.0})
     sampled: int = 0
-    spoken: int = 0
+    model_turns: int = 0
     began: float = field(default_factory=time.monotonic)
     sandbox: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -66,48 +66,57 @@ class Record:
 
     @property
     def spent(self) -> Status | None:
-        """The limit because of which no agent may say anything more."""
-        if self.spoken >= self.config.max_turns:
+        """The limit that is reached, after which no agent may take a turn; None: none is."""
+        if self.model_turns >= self.config.max_turns:
             return "max_turns"
         return "max_tokens" if self.sampled >= self.config.max_tokens else None
 
     def longest_turn(self, tokens: int) -> float:
-        """Seconds that a turn of so many tokens may take at the pace of those so far; 0 where there are none."""
+        """Seconds that a turn of so many tokens may take at the pace so far; 0 where there is no pace yet."""
         return SLOW * tokens * self.seconds["generate"] / self.sampled if self.sampled else 0.0
 
-    def begin(self, opened: Opened) -> int:
+    def begin(self, opened: OpenedContext) -> int:
         """Note a new context; returns its number."""
         number = len(self.opened)
         self.opened.append(opened)
-        self.turns.append(Turn("prompt", opened.talk.opening, began=self.now if number else 0.0, context=number))
+        self.turns.append(Turn("prompt", opened.chat.opening, began=self.now if number else 0.0, context=number))
         return number
 
+    def end_turn(self, message: AssistantMessage, began: float, limit: int, context: int) -> None:
+        """Record a model's turn of at most `limit` tokens, also where it fails or is cut off."""
+        seconds = self.now - began
+        if message.is_error:
+            self.seconds["stalled"] += max(0.0, seconds - self.longest_turn(limit))
+        self.seconds["generate"] += seconds
+        self.sampled += message.tokens
+        self.turns.append(Turn("assistant", message.text, None, None, message.is_error, seconds, began, context))
+
     @contextmanager
-    def calling(self, context: int, call: ToolCall) -> Iterator[Noted]:
-        """Note a call and its result, also of one that fails or is cut off."""
-        noted, began = Noted(), self.now
+    def call(self, context: int, call: ToolCall) -> Iterator[CallRecord]:
+        """Record a call and its result, also where it fails or is cut off."""
+        recorded, began = CallRecord(), self.now
         try:
-            yield noted
+            yield recorded
         except AWorldError as error:
-            noted.seen = Observation(f"error: {error}", True, 0.0)
+            recorded.observation = Observation(f"error: {error}", True, 0.0)
             raise
         finally:
-            seen = noted.seen
+            seen = recorded.observation
             seconds = seen.seconds or self.now - began
             if seen.stalled:
                 self.seconds["stalled"] += seconds
             name, arguments = (call.name, call.arguments) if call.name else (None, None)
             self.turns.append(Turn("tool", seen.text, name, arguments, seen.is_error, seconds, began, context))
 
-    def in_order(self) -> tuple[list[Conversation], list[Context], list[Turn]]:
-        """The contexts in the order of their places, whoever was faster, and the turns as they ended."""
+    def in_order(self) -> tuple[list[Chat], list[Context], list[Turn]]:
+        """The contexts in the order of their places, whichever agent was faster, and the turns as they ended."""
         order = sorted(range(len(self.opened)), key=lambda number: self.opened[number].place)
         index = {number: at for at, number in enumerate(order)}
-        talks = [self.opened[number].talk for number in order]
-        starts = accumulate((len(talk.token_ids) for talk in talks), initial=0)
+        chats = [self.opened[number].chat for number in order]
+        starts = accumulate((len(chat.token_ids) for chat in chats), initial=0)
         contexts = []
         for number, start in zip(order, starts, strict=False):
             opened = self.opened[number]
             asked_by = None if opened.asked_by is None else index[opened.asked_by]
             contexts.append(Context(opened.agent, start, asked_by))
-        return talks, contexts, [replace(turn, context=index[turn.context]) for turn in self.turns]
+        return chats, contexts, [replace(turn, context=index[turn.context]) for turn in self.turns]

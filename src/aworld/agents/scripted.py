@@ -9,7 +9,7 @@ class ScriptedPolicy:
     """A Policy that says the turns of `plan` in order. Log-probabilities are 0: it is certain."""
 
     def __init__(self, chat: ChatFormat, plan: list[str]):
-        self._turns = iter([chat.say(text) for text in plan])
+        self._turns = iter([chat.assistant(text) for text in plan])
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
         token_ids = next(self._turns, None)

@@ -1,11 +1,11 @@
-"""All who play an episode, from the question to its record."""
+"""A team: all agents of an episode, from the question to its Episode."""
 
 import asyncio
 
 from aworld import config as schema
-from aworld.agents.endpoint import EndpointSpeaker
+from aworld.agents.endpoint import EndpointModel
 from aworld.agents.loop import Agent, ask
-from aworld.agents.protocols import Environment, Speaker
+from aworld.agents.protocols import ChatModel, Environment
 from aworld.agents.record import Record
 from aworld.agents.roles import check, members, order
 from aworld.agents.work import Outcome, Question
@@ -27,11 +27,11 @@ class Team:
         InputError: what `roles.check` finds wrong, or an endpoint is not set up.
     """
 
-    def __init__(self, config: schema.Agent, policy: Speaker):
+    def __init__(self, config: schema.Agent, policy: ChatModel):
         check(config)
         self.config, self.policy = config, policy
-        self.speakers: dict[str, Speaker] = {
-            name: EndpointSpeaker(member.endpoint, config, is_policy=False) if member.endpoint.model else policy
+        self.models: dict[str, ChatModel] = {
+            name: EndpointModel(member.endpoint, config, is_policy=False) if member.endpoint.model else policy
             for name, member in members(config).items()
         }
 
@@ -52,22 +52,22 @@ class Team:
             status, error = "timeout", f"not finished within {self.config.episode_seconds:g} s"
         except InfrastructureError as failure:
             status, error = "infra_error", str(failure)
-        talks, contexts, turns = record.in_order()
+        chats, contexts, turns = record.in_order()
         return Episode(
             round=round,
             task_id=task.task_id,
             attempt=attempt,
             level=task.level,
             question=task.question,
-            token_ids=[token for talk in talks for token in talk.token_ids],
-            mask=[bit for talk in talks for bit in talk.mask],
-            logprobs=[logprob for talk in talks for logprob in talk.logprobs],
+            token_ids=[token for chat in chats for token in chat.token_ids],
+            mask=[bit for chat in chats for bit in chat.mask],
+            logprobs=[logprob for chat in chats for logprob in chat.logprobs],
             turns=turns,
             answer=outcome.answer,
             reward=0.0,
             status=status,
             seconds={**record.seconds, "total": record.now},
-            policy_version=max((talk.policy_version for talk in talks), default=-1),
+            policy_version=max((chat.policy_version for chat in chats), default=-1),
             seed=seed,
             sampling=self.policy.sampling | {"completion_tokens": record.sampled},
             error=error,
@@ -81,14 +81,14 @@ class Team:
             InfrastructureError: a model or the environment is gone.
         """
         agents: dict[str, Agent] = {}
-        for name, speaker in self.speakers.items():
-            agents[name] = Agent(name, self.config, speaker, environment, record, agents)
+        for name, model in self.models.items():
+            agents[name] = Agent(name, self.config, model, environment, record, agents)
         text, names = asked(task), order(self.config)
         outcome = Outcome("no_answer", None, "")
         for number, name in enumerate(names):
             if limit := record.spent:  # what those before the last one said is not the answer
-                return Outcome(limit, None, outcome.said)
+                return Outcome(limit, None, outcome.content)
             question = Question(text, (number,), is_last=name == names[-1])
             outcome = await ask(agents, name, question)
-            text += f"\n\n{name}: {outcome.answer or outcome.said or 'no answer'}"
+            text += f"\n\n{name}: {outcome.answer or outcome.content or 'no answer'}"
         return outcome

@@ -1,23 +1,23 @@
-"""A question that an agent is asked, how far it is with it, and how it ends."""
+"""A question to an agent, the agent's work on it, and the outcome."""
 
 import hashlib
 from dataclasses import dataclass
 
-from aworld.agents.protocols import Conversation, ToolCall
+from aworld.agents.protocols import Chat, ToolCall
 from aworld.agents.record import Place
 from aworld.trajectories.episode import Status
 
 
 @dataclass(frozen=True)
 class Question:
-    """What an agent is asked.
+    """A question to an agent.
 
     Attributes:
-        place: in the episode: the number of the agent in the order, and for each question on the way to this one the
-            turn and the call in which it was asked.
+        place: in the episode. First the number of the agent in the order; then, for each question that led to this
+            one, the turn and the call that asked it.
         asked_by: number of the asker's context; None: the user asks.
-        is_last: whether the answer is the episode's.
-        notes: of the agent that handed it over.
+        is_last: whether its answer is the episode's.
+        notes: of the agent that handed the question over.
     """
 
     text: str
@@ -29,16 +29,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an agent ended with a question.
+    """How an agent's work on a question ended.
 
     Attributes:
-        answer: with the status of a limit it was given in the last turn.
-        said: the last that the agent said, also without an answer.
+        answer: None: there is none. Where `status` is a limit, it was given in the last turn.
+        content: of the agent's last message, also where that is no answer.
     """
 
     status: Status
     answer: str | None
-    said: str
+    content: str
 
 
 @dataclass(frozen=True)
@@ -51,29 +51,31 @@ class Handoff:
 
 @dataclass
 class Work:
-    """A question that an agent has in hand.
+    """An agent's work on a question, so far.
 
     Attributes:
-        turns: that the agent took so far.
-        call: the last one made, and how often in a row.
+        context: the number of its context in the record.
+        turns: of the model.
+        call, repeats: the last call, and how often it came in a row.
     """
 
     question: Question
-    talk: Conversation
+    chat: Chat
     context: int
     turns: int = 0
-    said: str = ""
+    content: str = ""
     call: ToolCall | None = None
     repeats: int = 0
     objections: int = 0
     is_nudged: bool = False
 
     def outcome(self, status: Status, answer: str | None = None) -> Outcome:
-        return Outcome(status, answer, self.said)
+        return Outcome(status, answer, self.content)
 
 
 def turn_seed(seed: int, place: Place, turn: int) -> int:
-    """The sampling seed (63 bits) of an agent's turn: of where it is asked, not of what else happens meanwhile."""
+    """The sampling seed (63 bits) of an agent's turn. It follows from the place of the question, not from the order in
+    which agents happen to work."""
     first, *way = place
     text = "/".join(map(str, [f"{seed}.{first}" if first else seed, *way, turn]))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 
 from aworld.config import Config
 from aworld.errors import InputError
+from aworld.phase import Phase
 from aworld.publish import damaged, is_complete
+from aworld.rollout.units import is_closed, units_left
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
 from aworld.site import Resources
@@ -80,12 +82,12 @@ def discard_damaged(run: RunDir, workloads: list[Workload]) -> None:
     So is a policy, and exported again: only the newest that is still to be played is read, which may take minutes.
     """
     for workload in workloads:
-        if workload.publishes and not is_complete(run.policy(workload.round)):
+        if workload.phase.is_trained_on and not is_complete(run.policy(workload.round)):
             discard_if_damaged(run, workload.round)
     there = run.policies()
-    newest = [w.newest for w in workloads if w.newest is not None and w.left]
+    newest = [w.policies[-1] for w in workloads if w.policies and units_left(w)]
     played = max((version for version in there if version <= max(newest, default=-1)), default=-1)
-    if any(workload.publishes and workload.round == played for workload in workloads):  # so training makes it
+    if any(workload.phase.is_trained_on and workload.round == played for workload in workloads):  # so training makes it
         _discard_if_damaged(run, played)
 
 
@@ -99,7 +101,7 @@ def _discard_if_damaged(run: RunDir, version: int) -> None:
 def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     root, site = str(run.root), config.site
     stages = []
-    if not all(workload.closed and not workload.left for workload in workloads):
+    if not all(is_closed(workload) and not units_left(workload) for workload in workloads):
         stages.append(Stage("rollout", ("rollout", root), site.rollout))
     if not is_complete(run.policy(config.pipeline.rounds)):
         stages.append(Stage("train", ("train", root), site.train))
@@ -114,15 +116,15 @@ def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
         number = workload.round
         words = ("--round", str(number))
         # the policy it plays, by the stage that makes it
-        policy = [] if workload.oldest is None else [f"train-{workload.oldest:04d}"]
-        if not workload.publishes:
-            if not workload.closed or workload.left:
+        policy = [f"train-{version:04d}" for version in workload.policies[:1]]
+        if workload.phase is Phase.EVALUATION:
+            if not is_closed(workload) or units_left(workload):
                 evaluate = ("evaluate", root, "--policy", str(number))
                 stages.append(Stage(f"evaluate-{number:04d}", evaluate, site.evaluate, tuple(policy)))
             continue
-        if workload.left:
+        if units_left(workload):
             stages.append(Stage(f"rollout-{number:04d}", ("rollout", root, *words), site.rollout, tuple(policy)))
-        if not workload.closed:
+        if not is_closed(workload):
             rollout = f"rollout-{number:04d}"
             stages.append(Stage(f"gather-{number:04d}", ("gather", root, *words), site.gather, (rollout,), True))
         if number in trainings:
@@ -138,10 +140,9 @@ def _trainings(config: Config, run: RunDir, workloads: list[Workload]) -> set[in
     """
     needed = {config.pipeline.rounds}
     for workload in workloads:
-        if workload.oldest is not None and workload.newest is not None and workload.left:
-            admitted = range(workload.oldest, workload.newest + 1)
-            if not any(is_complete(run.policy(version)) for version in admitted):
-                needed.add(workload.oldest)
+        is_there = any(is_complete(run.policy(version)) for version in workload.policies)
+        if workload.policies and not is_there and units_left(workload):
+            needed.add(workload.policies[0])
     begins = [0, *(position.round + 1 for position in positions(run.checkpoints) if position.step is None)]
     found = set()
     for version in needed:

@@ -11,6 +11,7 @@ from rich.console import Console
 from aworld.config import Config
 from aworld.evaluation.statistics import headline
 from aworld.launch.status import StageStatus, status
+from aworld.phase import Phase
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
 from aworld.trajectories import journal
@@ -75,10 +76,10 @@ class Progress:
 
     def _outcome(self, part: str) -> str:
         workload = self.workloads[part]
-        if not workload.publishes:
+        if workload.phase is Phase.EVALUATION:
             return headline(workload.tasks, journal.collect(workload.folder / "journals"), workload.attempts)
         metrics, timing = (_json(workload, name) for name in ("metrics", "timing"))
-        if workload.newest is None:
+        if workload.phase is Phase.COLD_START:
             return self._cold_start(metrics)
         groups = metrics.get("groups")
         nothing = f"; in all {groups} groups every attempt has one reward: nothing to learn from"

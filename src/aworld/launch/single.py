@@ -23,7 +23,8 @@ from aworld.launch.script import scripts
 from aworld.launch.status import on_benchmark
 from aworld.processes import end_by_interrupt
 from aworld.publish import is_complete
-from aworld.rollout.workload import Workload, evaluation_workload, reopen_failed, round_workload
+from aworld.rollout.units import is_closed, reopen_failed, units_left
+from aworld.rollout.workload import Workload, evaluation_workload, round_workload
 from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks import make_source
 
@@ -194,6 +195,6 @@ def _wait(config: Config, run: RunDir, stage: Stage, workloads: list[Workload], 
 
 def _is_done(stage: Stage, workloads: list[Workload]) -> bool:
     """Whether all episodes of a stage with workers are there, whoever of them was lost."""
-    if not stage.has_workers or any(workload.left for workload in workloads):
+    if not stage.has_workers or any(map(units_left, workloads)):
         return False
-    return all(workload.closed or workload.publishes for workload in workloads)
+    return all(is_closed(workload) or workload.phase.is_trained_on for workload in workloads)

@@ -7,6 +7,7 @@ from aworld.errors import InputError
 from aworld.evaluation import benchmark
 from aworld.publish import MARK, is_complete, read_jsonl
 from aworld.rollout.claims import Claims
+from aworld.rollout.units import is_closed, units, units_left
 from aworld.rollout.workload import Workload, evaluation_workload, schedule
 from aworld.rundir import RunDir, numbered
 from aworld.tasks import make_source
@@ -44,13 +45,13 @@ def status(config: Config, run: RunDir, workloads: list[Workload] | None = None)
         workloads = schedule(config, run, make_source(config.tasks, run.tasks))
     found: list[StageStatus] = []
     for workload in workloads:
-        units = len(workload.tasks)
+        total = len(workload.tasks)
         names = Claims(workload.folder / "claims", "status", config.rollout.lease_seconds).done_names()
-        done = sum(unit.key in names for unit in workload.units)  # not those of fewer attempts
-        kind = "rollout" if workload.publishes else "evaluate"
-        finished = workload.closed and not workload.left
-        found.append(StageStatus(kind, workload.name, units if finished else done, units, finished))
-        if workload.publishes:
+        done = sum(unit.key in names for unit in units(workload))  # not those of fewer attempts
+        kind = "rollout" if workload.phase.is_trained_on else "evaluate"
+        finished = is_closed(workload) and not units_left(workload)
+        found.append(StageStatus(kind, workload.name, total if finished else done, total, finished))
+        if workload.phase.is_trained_on:
             found.append(StageStatus("gather", workload.name, int(finished), 1, finished))
             found.append(_training(config, run, workload))
     return found
@@ -83,7 +84,9 @@ def tally(workload: Workload) -> Tally:
     """The episodes so far."""
     episodes = journal.collect(workload.folder / "journals")
     failed = sum(episode.status == "infra_error" for episode in episodes)
-    is_scored = bool(episodes) and (workload.publishes or any(task.answer is not None for task in workload.tasks))
+    is_scored = bool(episodes) and (
+        workload.phase.is_trained_on or any(task.answer is not None for task in workload.tasks)
+    )
     reward = sum(episode.reward for episode in episodes) / len(episodes) if is_scored else None
     return Tally(len(episodes), len(workload.tasks) * workload.attempts, failed, reward)
 

@@ -1,9 +1,9 @@
-"""The rollout stage: a worker that lives through a whole run, or plays one part of it.
+"""The rollout stage: a worker that lives through a whole run, or plays one workload.
 
 A worker keeps its vLLM shard and its warm sandboxes through all workloads, and reloads weights in place. It takes the
-workloads in order, and goes on to the next one when no unit is free. Whoever finds the last unit of one done closes it:
-gathers a round, and notes how long it took. While a worker waits for a policy it looks after the earlier workloads: it
-plays what their workers let go, and closes what they left open.
+workloads in order, and goes on to the next one when no unit is free. The worker that finds all units of a workload done
+closes it: it gathers a round, or notes how long an evaluation took. While a worker waits for a policy it looks after
+the earlier workloads: it plays the units that their workers let go, and closes the workloads that they left open.
 """
 
 import asyncio
@@ -12,35 +12,28 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aworld import config as schema
-from aworld.agents.chat import ChatFormat
-from aworld.agents.endpoint import EndpointSpeaker
-from aworld.agents.protocols import Environment
-from aworld.agents.scripted import ScriptedPolicy
-from aworld.agents.team import Team
-from aworld.agents.tokens import PolicySpeaker
 from aworld.config import Config
-from aworld.containers import container_binds, staged_image
+from aworld.containers import staged_image
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
 from aworld.environments.scorer import Scorer
 from aworld.errors import InfrastructureError, InputError, Interrupted
-from aworld.inference.client import VllmPolicy
-from aworld.inference.shard import VllmShard
 from aworld.processes import Notice
-from aworld.publish import append_json, is_complete, publish_json, verify
+from aworld.publish import append_json, is_complete, publish_json
 from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.players import Player, player
 from aworld.rollout.scoring import Scoring
-from aworld.rollout.worker import RENEWALS, Player, while_held, work
-from aworld.rollout.workload import Workload, reopen_lost
+from aworld.rollout.serving import Serving
+from aworld.rollout.units import is_closed, is_played, reopen_lost, units
+from aworld.rollout.worker import RENEWALS, Worker, while_held
+from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, StallTimer
 from aworld.tasks.judge import Judge
-from aworld.tasks.task import Task, TaskSource
-from aworld.trajectories.episode import Episode
+from aworld.tasks.task import TaskSource
 from aworld.trajectories.launch import run_gather
 from aworld.trajectories.timing import publish_timing
 
@@ -50,8 +43,8 @@ LOOK_SECONDS = 5.0  # between two looks at the earlier workloads
 
 
 @dataclass(frozen=True)
-class Worker:
-    """Who plays.
+class WorkerInfo:
+    """A worker of the stage.
 
     Attributes:
         number: of the worker in its stage, from 0.
@@ -69,7 +62,7 @@ class Worker:
     is_copy: bool = False
 
 
-def run_rollout(config: Config, run: RunDir, workloads: list[Workload], source: TaskSource, worker: Worker) -> None:
+def run_rollout(config: Config, run: RunDir, workloads: list[Workload], source: TaskSource, worker: WorkerInfo) -> None:
     """`rollout` in an event loop of its own. USR1 or USR2: finish what is in hand, and end; TERM: end now.
 
     Raises:
@@ -101,10 +94,10 @@ async def rollout(
     run: RunDir,
     workloads: list[Workload],
     source: TaskSource,
-    worker: Worker,
+    worker: WorkerInfo,
     ends_soon: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Play this worker's share of each workload. Returns once no unit is free for it any more.
+    """Play this worker's share of each workload. Returns once no unit is free.
 
     Raises:
         Interrupted: it ends soon, and not everything is played.
@@ -121,8 +114,8 @@ async def rollout(
     publish_json(run.root / "sandbox.json", seen)
     async with AsyncExitStack() as stack:
         pool: EnvironmentPool | None = None
-        shard = Shard(config, run, worker)
-        stack.push_async_callback(shard.stop)
+        serving = Serving(config, run, worker.name)
+        stack.push_async_callback(serving.stop)
         scratch = Path(config.site.scratch or tempfile.gettempdir())
         programs = await stack.enter_async_context(Scorer(sandbox, config.environment, scratch))
         score = Scoring(source.score, config.tasks.score_seconds, programs.run)
@@ -131,33 +124,32 @@ async def rollout(
         async def share(workload: Workload) -> None:
             nonlocal pool
             claims = Claims(workload.folder / "claims", owner, config.rollout.lease_seconds)
-            if claims.has_free(workload.units):  # else no vLLM starts
+            if claims.has_free(units(workload)):  # else no vLLM starts
                 if pool is None:
                     pool = EnvironmentPool(config.environment, sandbox, source.corpus, scratch)
                     await stack.enter_async_context(pool)
                 publish_json(workload.folder / "sandbox.json", seen)
                 began = time.time()
-                play = await _unless_told(ends_soon, shard.player(workload))
+                plays = await _unless_told(ends_soon, player(config, workload, serving))
                 loaded = time.time() - began
-                slots = config.environment.slots
-                await work(workload, play, pool, score, config.rollout, config.seed, owner, slots, ends_soon)
+                await Worker(config, workload, plays, pool, score, owner, ends_soon).run()
                 timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
                 append_json(workload.folder / "timing.jsonl", timing)
             await close(config, run, workload, worker)
 
         async def look_back() -> None:
-            begun[:] = [workload for workload in begun if not workload.closed]
+            begun[:] = [workload for workload in begun if not is_closed(workload)]
             for workload in begun:
                 await share(workload)
 
         for workload in workloads:
-            if workload.publishes and workload.closed:
+            if workload.phase.is_trained_on and is_closed(workload):
                 continue
             reopen_lost(workload)
             await _wait_for_policy(config, run, workload, worker, look_back, ends_soon)
             await share(workload)
             begun.append(workload)
-        while worker.is_copy and not all(_is_played(workload) for workload in begun):
+        while worker.is_copy and not all(map(is_played, begun)):
             if ends_soon():
                 raise Interrupted(f"{owner} was told to end while it waited for the worker it is a copy of")
             await asyncio.sleep(POLL_SECONDS)
@@ -186,10 +178,6 @@ async def _unless_told(ends_soon: Callable[[], bool], start: Coroutine[Any, Any,
             await asyncio.wait([task])
 
 
-def _is_played(workload: Workload) -> bool:
-    return Claims(workload.folder / "claims", "", 0.0).all_done(workload.units)
-
-
 def check_contained(config: Config, sandbox: Sandbox, workloads: list[Workload]) -> None:
     """`auto` is no leave to run the policy's code as a plain process on a shared machine, or beside gold answers.
 
@@ -213,83 +201,14 @@ def check_contained(config: Config, sandbox: Sandbox, workloads: list[Workload])
         )
 
 
-class Shard:
-    """This worker's vLLM, started when a policy is first needed and reloaded in place ever after."""
-
-    def __init__(self, config: Config, run: RunDir, worker: Worker):
-        self.config, self.run, self.worker = config, run, worker
-        self.vllm: VllmShard | None = None
-        self.version = -1
-
-    async def player(self, workload: Workload) -> Player:
-        """A player of the newest policy that the workload admits, or of the scripted expert."""
-        if workload.newest is None:
-            return _expert(self.config, ChatFormat(self.run.base, enable_thinking=self.config.agent.enable_thinking))
-        if self.config.evaluation.endpoint.model and not workload.publishes:
-            agent = replace(self.config.agent, temperature=workload.temperature)
-            return _guest(EndpointSpeaker(self.config.evaluation.endpoint, agent), agent, workload.round)
-        version = max(v for v in range(workload.oldest or 0, workload.newest + 1) if is_complete(self.run.policy(v)))
-        if version != self.version:
-            verify(self.run.policy(version))
-        if self.vllm is None:
-            log = self.run.logs / f"vllm-{self.worker.name}.log"
-            site, binds = self.config.site, container_binds(self.run)
-            self.vllm = VllmShard(self.run.policy(version), version, self.config.model, log, site, binds)
-            await self.vllm.start()
-        elif version != self.version:
-            await self.vllm.load(self.run.policy(version), version)
-        self.version = version
-        agent = replace(self.config.agent, temperature=workload.temperature)
-        chat = ChatFormat(self.run.policy(version), agent.answer_form, agent.enable_thinking)
-        policy = VllmPolicy(self.vllm, chat.ends)
-        team = Team(agent, PolicySpeaker(policy, chat, agent, self.vllm.context))
-        return _player(team, workload.round, self.vllm)
-
-    async def stop(self) -> None:
-        if self.vllm is not None:
-            await self.vllm.stop()
-
-
-def _player(team: Team, round_: int, shard: VllmShard) -> Player:
-    async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
-        starts = await shard.ready()
-        episode = await team.run(task, environment, round=round_, attempt=attempt, seed=seed)
-        if episode.status in ("timeout", "infra_error") and await shard.revive(starts):
-            return replace(episode, status="infra_error", error="vLLM hung, and was started again")
-        return episode
-
-    return play
-
-
-def _guest(speaker: EndpointSpeaker, agent: schema.Agent, round_: int) -> Player:
-    team = Team(agent, speaker)
-
-    async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
-        episode = await team.run(task, environment, round=round_, attempt=attempt, seed=seed)
-        if episode.status == "infra_error" and not await speaker.is_there():  # so would be every episode to come
-            raise InfrastructureError(episode.error)
-        return replace(episode, policy_version=round_)
-
-    return play
-
-
-def _expert(config: Config, chat: ChatFormat) -> Player:
-    async def play(task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
-        policy = ScriptedPolicy(chat, task.metadata["plan"])
-        team = Team(config.agent, PolicySpeaker(policy, chat, config.agent, config.model.shard.max_model_len))
-        return await team.run(task, environment, round=0, attempt=attempt, seed=seed)
-
-    return play
-
-
-async def close(config: Config, run: RunDir, workload: Workload, worker: Worker) -> None:
+async def close(config: Config, run: RunDir, workload: Workload, worker: WorkerInfo) -> None:
     """Gather a round, or close an evaluation, once all its units are done; one worker does it."""
     closing = Claims(workload.folder / "closing", worker.owner, config.rollout.lease_seconds)
-    if workload.publishes and not worker.gathers:
+    if workload.phase.is_trained_on and not worker.gathers:
         return
-    if workload.closed or not _is_played(workload) or closing.claim([CLOSING]) is None:
+    if is_closed(workload) or not is_played(workload) or closing.claim([CLOSING]) is None:
         return
-    if workload.publishes:
+    if workload.phase.is_trained_on:
         episodes = len(workload.tasks) * workload.attempts
         gathering = asyncio.to_thread(run_gather, config, run, workload.round, episodes)
         is_ours = await while_held(closing, CLOSING, config.rollout.lease_seconds / RENEWALS, gathering)
@@ -304,22 +223,22 @@ async def _wait_for_policy(
     config: Config,
     run: RunDir,
     workload: Workload,
-    worker: Worker,
+    worker: WorkerInfo,
     meanwhile: Callable[[], Awaitable[None]],
     ends_soon: Callable[[], bool],
 ) -> None:
     """Wait until a policy that the workload admits is there, or others have played it. Calls `meanwhile` at times."""
-    if workload.oldest is None or workload.newest is None:
+    if not workload.policies:
         return
-    admitted = [run.policy(version) for version in range(workload.oldest, workload.newest + 1)]
+    oldest, admitted = workload.policies[0], [run.policy(version) for version in workload.policies]
     timer = StallTimer(run, config.site.wait_seconds)
     next_look = 0.0
-    while not (any(map(is_complete, admitted)) or _is_played(workload)):
+    while not (any(map(is_complete, admitted)) or is_played(workload)):
         if ends_soon():
-            raise Interrupted(f"{worker.owner} was told to end while it waited for policy {workload.oldest}")
+            raise Interrupted(f"{worker.owner} was told to end while it waited for policy {oldest}")
         if timer.has_stalled():
             raise InfrastructureError(
-                f"no policy {workload.oldest} yet, and nothing got on for {config.site.wait_seconds:.0f} s; see the "
+                f"no policy {oldest} yet, and nothing got on for {config.site.wait_seconds:.0f} s; see the "
                 f"trainer's log in {run.logs}, then run the same command again"
             )
         if time.monotonic() >= next_look:

@@ -1,4 +1,4 @@
-"""One worker's share of a workload: claim, play, score, journal."""
+"""One worker's share of a workload: claim units, play their attempts, score the answers, record the episodes."""
 
 import asyncio
 import hashlib
@@ -7,13 +7,14 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
-from aworld.agents.protocols import Environment
-from aworld.config import Rollout
+from aworld.config import Config
 from aworld.environments.pool import EnvironmentPool
 from aworld.errors import AWorldError, InfrastructureError, Interrupted
 from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.players import Player
+from aworld.rollout.units import units
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task, Undecided
 from aworld.trajectories import journal
@@ -22,127 +23,149 @@ from aworld.trajectories.episode import Episode, sound
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 RENEWALS = 4  # of a claim, per lease
 
-
-class Player(Protocol):
-    """Plays one attempt; the policy and the agent behind it are its own affair."""
-
-    async def __call__(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode: ...
+Identity = tuple[int, str, int]
+Score = Callable[[str | None, Task], Awaitable[float]]
 
 
 def episode_seed(seed: int, round_: int, task_id: str, attempt: int) -> int:
-    """The same episode has the same seed whoever plays it, and however often (63 bits)."""
+    """The seed of an episode (63 bits). It is the same on each worker, and at each retry."""
     digest = hashlib.sha256(f"{seed}/{round_}/{task_id}/{attempt}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1
 
 
-async def work(
-    workload: Workload,
-    play: Player,
-    pool: EnvironmentPool,
-    score: Callable[[str | None, Task], Awaitable[float]],
-    config: Rollout,
-    seed: int,
-    owner: str,
-    slots: int,
-    ends_soon: Callable[[], bool] = lambda: False,
-) -> None:
-    """Play units of the workload until none is free: all are done, or in the hands of other workers.
+class Worker:
+    """Plays units of a workload until none is free: all are done, or in the hands of other workers.
 
-    A finished episode is durable in this worker's journal before the next begins; what is already in a journal is
-    not played again. An infrastructure failure is retried `config.infra_retries` times, then recorded as such; so is an
-    answer that nobody can score. Once it `ends_soon` the worker claims nothing more; whatever it does not finish is
-    free for others at once.
+    A finished episode is durable in this worker's journal before the next one begins. An episode that is in a journal
+    is not played again.
 
-    Raises:
-        Interrupted: it ends soon, and what it had in hand is finished.
-        InfrastructureError: no environment can be started, the disk is full, the policy's shard is gone, or so is who
-            scores.
+    Args:
+        owner: the name on its claims and its journal. At any time one process goes by it.
+        ends_soon: once it returns true, nothing more is claimed.
     """
-    folder = workload.folder / "journals"
-    folder.mkdir(parents=True, exist_ok=True)
-    tasks = {task.task_id: task for task in workload.tasks}
-    units = workload.units
-    claims = Claims(workload.folder / "claims", owner, config.lease_seconds)
-    capacity = asyncio.Semaphore(slots)
-    episodes = journal.collect(folder)
-    finished = {episode.identity for episode in episodes if not workload.plays_again(episode)}
 
-    async def attempt(task: Task, number: int) -> None:
-        async with capacity:
-            episode = await _play_with_retries(play, pool, task, number, workload.round, config.infra_retries, seed)
-        reward = 0.0  # of an episode that failed or gave no answer, whatever a scorer makes of None
+    def __init__(
+        self,
+        config: Config,
+        workload: Workload,
+        player: Player,
+        pool: EnvironmentPool,
+        score: Score,
+        owner: str,
+        ends_soon: Callable[[], bool] = lambda: False,
+    ):
+        self._config, self._workload, self._player, self._pool, self._score = config, workload, player, pool, score
+        self._ends_soon = ends_soon
+        self._units = units(workload)
+        self._tasks = {task.task_id: task for task in workload.tasks}
+        self._journals = workload.folder / "journals"
+        self._journals.mkdir(parents=True, exist_ok=True)
+        self._claims = Claims(workload.folder / "claims", owner, config.rollout.lease_seconds)
+        self._log: journal.Journal  # open while it runs
+        self._capacity = asyncio.Semaphore(config.environment.slots)
+        self._finished = self._recorded()
+
+    async def run(self) -> None:
+        """Play until no unit is free.
+
+        Raises:
+            Interrupted: it ends soon, and the units that it held are done.
+            InfrastructureError: no environment can be started, the disk is full, or the player or the scorer is gone.
+        """
+        with _first_failure(), journal.Journal(self._journals / f"{self._claims.owner}.journal") as self._log:
+            is_any_free = True
+            while is_any_free and not self._ends_soon():
+                is_any_free = False
+                async with asyncio.TaskGroup() as group:
+                    while claimed := await self.claim():
+                        is_any_free = True  # another may be free once these are done
+                        group.create_task(self._play_unit(claimed))
+                        await asyncio.sleep(0)
+            if self._ends_soon() and not self._claims.all_done(self._units):
+                raise Interrupted(f"told to end; what is left of {self._workload.name} is free for other workers")
+
+    async def claim(self) -> Unit | None:
+        """A unit that can be started now; None: none is free, or the worker ends soon."""
+        if self._ends_soon():
+            return None
+        async with self._capacity:
+            return self._claims.claim(self._units)
+
+    async def play(self, task: Task, attempt: int) -> Episode:
+        """An episode, not scored yet. An infrastructure failure is played again `rollout.infra_retries` times.
+
+        Raises:
+            InfrastructureError: no environment can be started, or the player is gone.
+        """
+        seed = episode_seed(self._config.seed, self._workload.round, task.task_id, attempt)
+        retries = self._config.rollout.infra_retries
+        for left in range(retries, -1, -1):
+            if left < retries:
+                await asyncio.sleep(min(PAUSE * 2.0 ** (retries - left - 1), LONGEST_PAUSE))
+            began = time.monotonic()
+            try:
+                async with self._pool.episode(task.files) as environment:
+                    waited = time.monotonic() - began
+                    episode = await self._player.play(task, attempt, seed, environment)
+            except InfrastructureError:  # no slot could be had; the agent itself reports what fails after that
+                if not left:
+                    raise
+            else:
+                if episode.status != "infra_error" or not left:
+                    return replace(episode, seconds=episode.seconds | {"wait": waited})
+        raise AssertionError("the last try returns or raises")
+
+    async def score(self, episode: Episode, task: Task) -> Episode:
+        """The episode with its reward: 0 where it failed or has no answer. An answer that cannot be scored is an
+        infrastructure failure."""
+        if episode.answer is None or episode.status == "infra_error":
+            return replace(episode, reward=0.0)
         try:
-            if episode.answer is not None and episode.status != "infra_error":
-                reward = await score(episode.answer, task)
-            episode = replace(episode, reward=reward)
+            return replace(episode, reward=await self._score(episode.answer, task))
         except Undecided as reason:
-            episode = replace(episode, status="infra_error", error=str(reason))
+            return replace(episode, status="infra_error", error=str(reason))
+
+    def record(self, episode: Episode) -> None:
+        """Make an episode durable."""
         episode = sound(episode)
-        log.append(episode)
-        if not workload.plays_again(episode):
-            finished.add(episode.identity)
+        self._log.append(episode)
+        if not self._workload.plays_again(episode):
+            self._finished.add(episode.identity)
 
-    async def attempts(claimed: Unit) -> None:
-        if claims.was_anothers(claimed):  # which may have finished some of it since we looked
-            episodes = await asyncio.to_thread(journal.collect, folder)
-            finished.update(episode.identity for episode in episodes if not workload.plays_again(episode))
-        async with asyncio.TaskGroup() as group:
-            for number in claimed.attempts:
-                if (workload.round, claimed.task_id, number) not in finished:
-                    group.create_task(attempt(tasks[claimed.task_id], number))
-
-    async def unit(claimed: Unit) -> None:
+    async def _play_unit(self, unit: Unit) -> None:
+        every = self._claims.lease_seconds / RENEWALS
         try:
-            is_ours = await while_held(claims, claimed, config.lease_seconds / RENEWALS, attempts(claimed))
+            is_ours = await while_held(self._claims, unit, every, self._play_attempts(unit))
         except BaseException:
-            claims.release(claimed)
+            self._claims.release(unit)
             raise
         if is_ours:
-            claims.done(claimed)
+            self._claims.done(unit)
         else:
-            print(f"warning: {claimed.task_id} was taken over by another worker; its lease ran out", file=sys.stderr)
+            print(f"warning: {unit.task_id} was taken over by another worker; its lease ran out", file=sys.stderr)
 
-    with _first_failure(), journal.Journal(folder / f"{owner}.journal") as log:
-        is_any_free = True
-        while is_any_free and not ends_soon():
-            is_any_free = False
-            async with asyncio.TaskGroup() as group:
-                while not ends_soon():
-                    async with capacity:  # claim no more than can be started now
-                        claimed = claims.claim(units)
-                    if claimed is None:
-                        break
-                    is_any_free = True  # another may be so once these are done
-                    group.create_task(unit(claimed))
-                    await asyncio.sleep(0)
-        if ends_soon() and not claims.all_done(units):
-            raise Interrupted(f"told to end; what is left of {workload.name} is free for other workers")
+    async def _play_attempts(self, unit: Unit) -> None:
+        if self._claims.was_anothers(unit):  # the other may have finished some of it since we looked
+            self._finished |= await asyncio.to_thread(self._recorded)
+        async with asyncio.TaskGroup() as group:
+            for attempt in unit.attempts:
+                if (self._workload.round, unit.task_id, attempt) not in self._finished:
+                    group.create_task(self._play_attempt(self._tasks[unit.task_id], attempt))
 
+    async def _play_attempt(self, task: Task, attempt: int) -> None:
+        async with self._capacity:
+            episode = await self.play(task, attempt)
+        self.record(await self.score(episode, task))
 
-async def _play_with_retries(
-    play: Player, pool: EnvironmentPool, task: Task, attempt: int, round_: int, retries: int, seed: int
-) -> Episode:
-    own_seed = episode_seed(seed, round_, task.task_id, attempt)
-    for left in range(retries, -1, -1):
-        if left < retries:
-            await asyncio.sleep(min(PAUSE * 2.0 ** (retries - left - 1), LONGEST_PAUSE))
-        began = time.monotonic()
-        try:
-            async with pool.episode(task.files) as environment:
-                waited = time.monotonic() - began
-                episode = await play(task, attempt, own_seed, environment)
-        except InfrastructureError:  # no slot could be had; the agent itself reports what fails after that
-            if not left:
-                raise
-        else:
-            if episode.status != "infra_error" or not left:
-                return replace(episode, seconds=episode.seconds | {"wait": waited})
-    raise AssertionError("the last try returns or raises")
+    def _recorded(self) -> set[Identity]:
+        """The episodes that are in a journal, and are not played again."""
+        episodes = journal.collect(self._journals)
+        return {episode.identity for episode in episodes if not self._workload.plays_again(episode)}
 
 
 @contextmanager
 def _first_failure() -> Iterator[None]:
-    """Instead of a group of errors, the first that a person can read."""
+    """Raise the first failure that a person can read, in the place of a group of errors."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -156,7 +179,7 @@ def _first_failure() -> Iterator[None]:
 
 
 async def while_held(claims: Claims, unit: Unit, every: float, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work and renew the claim meanwhile. False: another took the unit over, so the rest of the work is its."""
+    """Do the work, and renew the claim each `every` seconds. False: another worker took the unit over."""
     working = asyncio.create_task(work)
     try:
         while not (await asyncio.wait([working], timeout=every))[0]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guest import NAME, Model, begin, call, made_up_copy, prepare, python, records, worker
+from endpoint_model import NAME, Model, begin, call, made_up_copy, prepare, python, records, worker
 
 from aworld.agents.endpoint import TRIES
 from aworld.agents.work import turn_seed
 from aworld.evaluation import benchmark
 from aworld.launch.status import on_benchmark
+from aworld.rollout.units import units_left
 from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode
 
@@ -72,7 +73,7 @@ def test_what_failed_is_asked_again_by_a_resume_and_by_nothing_else(prepared: Ru
         play(run)  # as Slurm puts a job back
         assert len(model.asked) == asked
         begun(run, copy, model)
-        assert [unit.task_id for unit in on_benchmark(run, NAME, 0).left] == ["item-1"]
+        assert [unit.task_id for unit in units_left(on_benchmark(run, NAME, 0))] == ["item-1"]
         play(run)
         model.shutdown()
     assert len(model.asked) == asked + 2 * 2 and len(records(run)) == 6
@@ -80,7 +81,7 @@ def test_what_failed_is_asked_again_by_a_resume_and_by_nothing_else(prepared: Ru
     assert [(e.task_id, e.status, e.reward) for e in best] == [("item-0", "answered", 1.0)] * 2 + [
         ("item-1", "answered", 0.0)
     ] * 2
-    assert on_benchmark(run, NAME, 0).left == []
+    assert units_left(on_benchmark(run, NAME, 0)) == []
 
 
 def test_a_benchmark_whose_tasks_are_generated_is_played(prepared: RunDir, tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_a_benchmark_whose_tasks_are_generated_is_played(prepared: RunDir, tmp_p
         play(run)
         model.shutdown()
     assert (run.evaluation(NAME, 0).parent / "tasks" / "COMPLETE").is_file()
-    assert on_benchmark(run, NAME, 0).left == [] and {e.status for e in records(run)} == {"answered"}
+    assert units_left(on_benchmark(run, NAME, 0)) == [] and {e.status for e in records(run)} == {"answered"}
 
 
 @pytest.mark.deep

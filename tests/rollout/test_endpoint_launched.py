@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from guest import NAME, ROOT, Model, begin, made_up_copy, prepare, records
+from endpoint_model import NAME, ROOT, Model, begin, made_up_copy, prepare, records
 
 from aworld.launch.status import on_benchmark
+from aworld.rollout.units import is_closed
 from aworld.rundir import RunDir
 
 pytestmark = [pytest.mark.tools, pytest.mark.timeout(600)]
@@ -65,7 +66,7 @@ def test_a_worker_that_was_killed_is_started_again(run: RunDir, tmp_path: Path) 
         model.shutdown()
     assert launcher.returncode == 0, told
     assert f"evaluate-{NAME}-0000-1 was killed; started again" in told
-    assert on_benchmark(run, NAME, 0).closed and len(records(run)) == len(ROWS)
+    assert is_closed(on_benchmark(run, NAME, 0)) and len(records(run)) == len(ROWS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
