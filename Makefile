@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):$(wildcard $(APPTAINER))
 WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test test-fast test-rest test-all test-gpu test-packages minutes killer cluster cluster-stop cluster-packages tool-packages lint format lock clean
+.PHONY: help install demo test test-fast test-rest test-all test-gpu test-packages minutes bench killer cluster cluster-stop cluster-packages tool-packages lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -44,6 +44,9 @@ test-packages:
 
 test-gpu: $(if $(GPU_PYTHON),,$(VENV)/.installed) ## the tests for one NVIDIA GPU, by a Python with CUDA: GPU_PYTHON=/path/to/python
 	@$(or $(GPU_PYTHON),$(BIN)/python) -m pytest -m gpu -rs $(ARGS)
+
+bench: $(VENV)/.installed ## seconds of an episode, a tool server and a training step beside this machine kind's baseline: 2 minutes
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 killer: $(VENV)/.installed ## whole runs on a private Slurm under a random killer: ARGS="--kills 200"
 	@$(BIN)/python benchmarks/faults.py $(ARGS)

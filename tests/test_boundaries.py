@@ -10,8 +10,8 @@ import aworld
 pytestmark = pytest.mark.unit
 
 SOURCE = Path(aworld.__file__).parent
-BASE = {"errors", "imports", "hosts", "config", "rundir", "processes", "nodelocal", "site", "containers", "words"}
-BASE |= {"bounds", "phase", "locks", "publish"}
+BASE = {"errors", "imports", "hosts", "config", "rundir", "publish", "locks", "processes", "nodelocal"}
+BASE |= {"containers", "phase"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "tasks": BASE,

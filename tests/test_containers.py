@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from aworld import containers
+from aworld.config import Site
 from aworld.containers import container_binds, container_command, sha256, staged_image
 from aworld.errors import InputError
 from aworld.rundir import RunDir
-from aworld.site import Site
 
 CLUSTER = pytest.mark.cluster
 PYTHON = [sys.executable, "-c"]

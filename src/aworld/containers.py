@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aworld.config import Site
 from aworld.errors import InfrastructureError, InputError
 from aworld.nodelocal import private_folder
 from aworld.publish import publishing
 from aworld.rundir import RunDir
-from aworld.site import Site
 
 SOURCE = Path(__file__).parent  # this very aworld, also where it is not the installed one
 PACKAGES = "/opt/aworld"  # SOURCE inside, without the packages beside it: the host may have another torch there

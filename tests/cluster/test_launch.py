@@ -15,6 +15,7 @@ from slurm_conf import Settings
 from small_run import ROOT, WORDS, Run, copy, hurry
 
 from aworld import config as configuration
+from aworld.config import Resources
 from aworld.doctor.visit import _compute, _mpi
 from aworld.errors import InputError
 from aworld.launch import dag, slurm
@@ -23,7 +24,6 @@ from aworld.launch.script import COME_BACK, beginning
 from aworld.publish import publish_text
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
-from aworld.site import Resources
 from aworld.tasks import make_source
 
 pytestmark = pytest.mark.cluster
@@ -288,7 +288,7 @@ from aworld import config
 from aworld.launch import dag
 from aworld.launch.plan import Stage
 from aworld.rundir import RunDir
-from aworld.site import Resources
+from aworld.config import Resources
 run = RunDir(Path(sys.argv[1]))
 dag.submit(config.read(run.config), run, [Stage("logs", ("logs", str(run.root)), Resources("low", mem_gb=1))])
 """

@@ -45,8 +45,8 @@ def outside(card):
 @pytest.mark.parametrize("bind_python", [False, True], ids=["the image's Python", "this Python"])
 def test_a_program_in_an_image_sees_the_gpus(bind_python, outside, apptainer, environment_image):
     """Also where LD_LIBRARY_PATH is set for the bound Python: the driver's library is found beside it."""
+    from aworld.config import Site
     from aworld.containers import container_command
-    from aworld.site import Site
 
     site = Site("test", bind_python=bind_python)
     found = seen(container_command(site, str(environment_image), [sys.executable, "-c", PROBE], []))
@@ -55,8 +55,8 @@ def test_a_program_in_an_image_sees_the_gpus(bind_python, outside, apptainer, en
 
 def test_pytorch_computes_in_an_image(outside, apptainer, environment_image):
     """This Python and its PyTorch in an image that brings a system only, as with `site.bind_python`."""
+    from aworld.config import Site
     from aworld.containers import container_command
-    from aworld.site import Site
 
     code = "import torch; print((torch.ones(512, 512, device='cuda') @ torch.ones(512, 1, device='cuda')).sum().item())"
     argv = container_command(Site("test", bind_python=True), str(environment_image), [sys.executable, "-c", code], [])

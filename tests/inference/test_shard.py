@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Completion, Observation, Sampling
+from aworld.config import Images, Site
 from aworld.containers import container_binds
 from aworld.errors import InfrastructureError
 from aworld.inference import shard as shard_module
@@ -31,7 +32,6 @@ from aworld.phase import Phase
 from aworld.rollout.players import PolicyPlayer
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
-from aworld.site import Images, Site
 from aworld.tasks.task import Task
 
 pytestmark = pytest.mark.engine
@@ -173,7 +173,7 @@ def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint
         from pathlib import Path
         from aworld import config
         from aworld.inference.shard import VllmShard
-        from aworld.site import Images, Site
+        from aworld.config import Images, Site
 
         async def main():
             model = config.load(["recipe=demo"]).model

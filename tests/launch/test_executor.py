@@ -25,7 +25,7 @@ from aworld.errors import guarded
 from aworld.launch.executor import submit
 from aworld.launch.plan import Stage
 from aworld.rundir import RunDir
-from aworld.site import Resources
+from aworld.config import Resources
 
 def main():
     run = RunDir(Path(sys.argv[1]))

@@ -220,7 +220,7 @@ def test_what_changes_no_figure_may_change(run: RunDir, tmp_path: Path, word: st
     begin(run, tmp_path, word)
     key, _, value = word.partition("=")
     config = configuration.read(RunDir(tmp_path).benchmark("teacher"))
-    assert benchmark.differences(config, configuration.changed(config, [f"{key}={value}"])) == {}
+    assert configuration.differences(config, configuration.changed(config, [f"{key}={value}"])) == {}
 
 
 @pytest.mark.parametrize(

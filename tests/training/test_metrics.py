@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from aworld.site import Site
+from aworld.config import Site
 from aworld.training.metrics import summary, too_long
 
 pytestmark = pytest.mark.unit

@@ -1,0 +1,1 @@
+"""Agents: the agent loop, the token-exact chat format, teams, and models behind endpoints."""

@@ -1,4 +1,4 @@
-"""The seams of an agent: the model that it asks, the policy behind it, and the environment that it acts in."""
+"""Protocols of Policy, ChatModel, Chat and Environment, and the records that they exchange."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

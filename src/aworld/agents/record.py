@@ -1,4 +1,4 @@
-"""The record of an episode, which its agents share: contexts, turns, calls, tokens and seconds so far."""
+"""The record of one episode, shared by its agents: contexts, turns, calls, tokens and seconds, and its limits."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What a reply of an OpenAI-compatible endpoint says, also of a server that takes the format lightly."""
+"""Parse a chat completion of an OpenAI-compatible endpoint, also of a sloppy server."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who plays in an episode, as the configuration declares it: `agent.members`, and how they work together."""
+"""Check `agent.members`, and derive each agent's prompt and tools."""
 
 import re
 from graphlib import CycleError, TopologicalSorter

@@ -1,4 +1,4 @@
-"""An expert that says what it was told to: its solved episodes are what the cold start learns from."""
+"""The scripted expert: a policy that replays a given plan. The cold start learns from its episodes."""
 
 from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Completion, Sampling

@@ -1,4 +1,4 @@
-"""A team: all agents of an episode, from the question to its Episode."""
+"""Play one episode with one or several agents, and return its record."""
 
 import asyncio
 

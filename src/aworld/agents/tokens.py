@@ -1,4 +1,4 @@
-"""Chats with the policy, as tokens, which are only ever appended."""
+"""Token-exact chats with the policy: tokens are only ever appended."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any

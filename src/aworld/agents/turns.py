@@ -1,4 +1,4 @@
-"""The parts of a turn's text: a thought, words, and tool calls in Hermes' form, which is JSON within <tool_call>."""
+"""Parse the text of a turn into thought, words, and Hermes tool calls, which are JSON within <tool_call>."""
 
 import json
 from dataclasses import dataclass

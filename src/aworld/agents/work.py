@@ -1,4 +1,4 @@
-"""A question to an agent, the agent's work on it, and the outcome."""
+"""A question to an agent, the agent's work on it, its outcome, and the sampling seed of a turn."""
 
 import hashlib
 from dataclasses import dataclass

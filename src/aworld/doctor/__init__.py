@@ -1,0 +1,1 @@
+"""The doctor: what a site offers, on login and compute nodes, with a fix for each gap."""

@@ -12,13 +12,12 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from aworld.config import Config
+from aworld.config import Config, Resources
 from aworld.containers import no_apptainer
 from aworld.doctor.check import Check, degraded, missing, ok
 from aworld.environments.escapes import try_all
 from aworld.environments.sandbox import choose
 from aworld.errors import InputError
-from aworld.site import Resources
 
 ANYWHERE = ("1.1.1.1", 443)  # an address that answers wherever there is an internet
 

@@ -13,12 +13,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from aworld.config import Config, to_yaml
+from aworld.config import Config, Resources, to_yaml
 from aworld.doctor import node, slurm
 from aworld.doctor.check import Check, missing, ok
 from aworld.launch.script import further
 from aworld.launch.slurm import clean_environment
-from aworld.site import Resources
 
 COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
 WAIT_SECONDS = 900  # for nodes to come free; then srun gives up, and takes its job out of the queue

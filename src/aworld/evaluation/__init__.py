@@ -1,0 +1,1 @@
+"""Evaluation: statistics, figures, reports, comparisons, traces, and the leaderboard's file."""

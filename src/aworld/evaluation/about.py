@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from aworld.config import Config
+from aworld.config import Config, decisive_sections, read_provenance
 from aworld.evaluation import benchmark
 from aworld.rundir import HELD_OUT, RunDir
 
@@ -21,8 +21,8 @@ def about(run: RunDir, name: str, version: int) -> dict[str, Any]:
     sections: Any = OmegaConf.to_container(OmegaConf.structured(config))
     return {
         "model": _model(config, run, version),
-        "settings": {key: sections[key] for key in (*benchmark.DECIDES, "model")},
-        "provenance": benchmark.provenance_of(path),
+        "settings": {key: sections[key] for key in (*decisive_sections(), "model")},
+        "provenance": read_provenance(path),
         "played": _last_written(run.evaluation(name, version)),
     }
 

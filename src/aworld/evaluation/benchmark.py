@@ -1,16 +1,12 @@
 """A policy on a benchmark of its own configuration: `evals/NAME/` of a run directory, one folder per policy version."""
 
-import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
 
 from aworld import config as configuration
-from aworld.config import Config
+from aworld.config import Change, Config
 from aworld.errors import InputError
 from aworld.publish import publish_text
 from aworld.rundir import HELD_OUT, RunDir, numbered
@@ -18,12 +14,6 @@ from aworld.tasks import make_source
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
-
-DECIDES = ("tasks", "evaluation", "agent", "environment", "seed")  # what the figures depend on
-FREE = re.compile(  # of these: where things lie, keys, and how long is waited
-    r"tasks\.path|environment\.(slots|start_seconds)|.*\.(endpoint|judge)\.(base_url|key_variable|seconds)"
-)
-ATTEMPTS = "evaluation.attempts"
 
 
 @dataclass(frozen=True)
@@ -66,7 +56,8 @@ def begin(
     if path.exists():
         before = configuration.read(path)
         tasks = tasks if is_another(run, name, tasks) else _tasks(run, name, tasks)
-        kept, changes = provenance_of(path) | {"tasks": tasks}, differences(before, config)
+        kept = configuration.read_provenance(path) | {"tasks": tasks}
+        changes = configuration.differences(before, config)
         if is_played(run, name):
             _check_same(name, changes)
         elif before.tasks != config.tasks:
@@ -74,10 +65,10 @@ def begin(
     else:
         kept, changes = {"tasks": tasks, **provenance()}, {}
     check(make_source(config.tasks, path.parent / "tasks"))
-    if ATTEMPTS in changes:
+    if any(change.when == "upwards" for change in changes.values()):
         reopen(run, name)
     run.evaluation(name, version).mkdir(parents=True, exist_ok=True)
-    publish_text(path, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": kept}))
+    publish_text(path, configuration.to_yaml(config, kept))
 
 
 def reopen(run: RunDir, name: str) -> None:
@@ -85,12 +76,6 @@ def reopen(run: RunDir, name: str) -> None:
     for folder in numbered(run.evaluation(name, 0).parent):
         (folder / "timing.json").unlink(missing_ok=True)
         shutil.rmtree(folder / "closing", ignore_errors=True)
-
-
-def provenance_of(path: Path) -> dict[str, str]:
-    """The provenance in a configuration file: commit and versions, and for a benchmark the name of its tasks."""
-    values = OmegaConf.to_container(OmegaConf.load(path))
-    return values.get("provenance", {}) if isinstance(values, dict) else {}
 
 
 def is_played(run: RunDir, name: str) -> bool:
@@ -120,15 +105,17 @@ def is_begun(folder: Path) -> bool:
 
 def _tasks(run: RunDir, name: str, default: str) -> str:
     """The NAME of `tasks=NAME` that it was begun with; empty: the run's own tasks."""
-    return str(OmegaConf.select(OmegaConf.load(run.benchmark(name)), "provenance.tasks", default=default))
+    return configuration.read_provenance(run.benchmark(name)).get("tasks", default)
 
 
-def _check_same(name: str, changes: dict[str, tuple[Any, Any]]) -> None:
-    for key, (was, now) in changes.items():
-        if key.partition(".")[0] not in DECIDES or FREE.fullmatch(key) or (key == ATTEMPTS and now > was):
-            continue
-        fewer = " or more of them" if key == ATTEMPTS else ""
-        raise InputError(f"{name} was begun with {key}={was}, now it is {now}; use the same{fewer}, or another --name")
+def _check_same(name: str, changes: dict[str, Change]) -> None:
+    for key, change in changes.items():
+        if not change.in_a_benchmark:
+            more = " or more of them" if change.when == "upwards" else ""
+            was, now = change.was, change.now
+            raise InputError(
+                f"{name} was begun with {key}={was}, now it is {now}; use the same{more}, or another --name"
+            )
 
 
 def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
@@ -168,23 +155,3 @@ def command(run: RunDir, name: str, version: int) -> str:
     """What begins an evaluation, or goes on with it."""
     named = "" if name == HELD_OUT else f" --name {name}"
     return f"python jobs/evaluate.py {run.root} --policy {version}{named}"
-
-
-def differences(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
-    """The settings that differ, by their full names: before and now; None where it is not there."""
-    old, new = _flat(before, ""), _flat(now, "")
-    return {key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)}
-
-
-def _flat(value: Any, name: str) -> dict[str, Any]:
-    """The settings below `name`, by their full names."""
-    if is_dataclass(value):
-        below = {one.name: getattr(value, one.name) for one in fields(value)}
-    elif isinstance(value, dict) and any(map(is_dataclass, value.values())):
-        below = value
-    else:
-        return {name: value}
-    found: dict[str, Any] = {}
-    for key, one in below.items():
-        found |= _flat(one, f"{name}.{key}" if name else key)
-    return found

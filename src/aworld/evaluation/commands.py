@@ -15,7 +15,7 @@ from aworld.evaluation.about import about
 from aworld.evaluation.benchmark import Played
 from aworld.evaluation.pages import publish_page
 from aworld.publish import publish_json, publish_text
-from aworld.rundir import RunDir
+from aworld.rundir import HELD_OUT, RunDir
 
 
 def add_to(commands: Any) -> None:
@@ -28,7 +28,7 @@ def add_to(commands: Any) -> None:
     def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text)
         command.add_argument("run_dir", metavar="RUN", type=Path)
-        command.add_argument("tasks", metavar="NAME", help="such as gaia-validation; the run's own tasks: held-out")
+        command.add_argument("tasks", metavar="NAME", help=f"such as gaia-validation; the run's own tasks: {HELD_OUT}")
         command.add_argument("policy", metavar="POLICY", type=int, help="its version")
         command.set_defaults(run=run)
         return command

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from aworld.config import Config, to_yaml
+from aworld.config import Config, read_provenance, to_yaml
 from aworld.evaluation import plots, statistics
-from aworld.evaluation.benchmark import provenance_of
 from aworld.evaluation.figures import tool_calls
 from aworld.evaluation.pages import publish_page
 from aworld.publish import publish_json
@@ -30,7 +29,7 @@ def report(config: Config, run: RunDir) -> dict[str, Any]:
         "evaluation": _evaluations(config, run),
         "rounds": [figures for number in _rounds(run) if (figures := _round(run, number))],
         "sandbox": sandbox(run.root),
-        "provenance": provenance_of(run.config),
+        "provenance": read_provenance(run.config),
     }
     publish_json(run.root / "report.json", figures)
     page = {

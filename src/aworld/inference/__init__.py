@@ -1,0 +1,1 @@
+"""Inference: the local vLLM shard, and its client."""

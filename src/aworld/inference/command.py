@@ -5,10 +5,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from aworld.config import Model
+from aworld.config import Model, Site
 from aworld.containers import GPU_DRIVER
 from aworld.processes import STARTER
-from aworld.site import Site
 
 
 def on_cpu(image: str = "") -> bool:

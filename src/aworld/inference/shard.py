@@ -14,13 +14,12 @@ from types import TracebackType
 
 import httpx
 
-from aworld.config import Model
+from aworld.config import Model, Site
 from aworld.containers import container_command, staged_image
 from aworld.errors import InfrastructureError
 from aworld.inference.command import command, environment, on_cpu
 from aworld.nodelocal import own_folder
 from aworld.processes import die_with_parent
-from aworld.site import Site
 
 UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 PROBE_SECONDS = 60.0  # for one token: a server that works samples it much sooner, under any load

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aworld import bounds, hosts, tasks
+from aworld import hosts, tasks
 from aworld.agents import roles
-from aworld.config import Config, Endpoint
+from aworld.config import Config, Endpoint, bounds
 from aworld.environments import settings
 from aworld.errors import InputError
 from aworld.models import support

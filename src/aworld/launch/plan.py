@@ -8,14 +8,13 @@ import shutil
 import sys
 from dataclasses import dataclass, replace
 
-from aworld.config import Config
+from aworld.config import Config, Resources
 from aworld.errors import InputError
 from aworld.phase import Phase
 from aworld.publish import damaged, is_complete
 from aworld.rollout.units import is_closed, units_left
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
-from aworld.site import Resources
 from aworld.training.position import positions
 from aworld.trajectories.file import discard_if_damaged
 

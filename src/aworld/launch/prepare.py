@@ -3,20 +3,17 @@
 import importlib.metadata
 import json
 import platform
-import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
-from aworld.evaluation.benchmark import ATTEMPTS, differences, reopen
+from aworld.evaluation.benchmark import reopen
 from aworld.launch import where
 from aworld.launch.checks import check_model, check_playing, check_tasks, check_training, trains
 from aworld.launch.plan import mode
@@ -26,16 +23,6 @@ from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 
-# What may differ when a run goes on, for no result depends on it: where, how fast, and for how long.
-FREE = re.compile(
-    r"(pipeline|site)\..*|runs|name|training\.(micro_batch_size|save_seconds|made_for)"
-    r"|model\.parallel\..*|model\.shard\.(?!max_model_len$).*|rollout\.(lease_seconds|infra_retries)"
-    r"|environment\.(slots|start_seconds)|.*\.(endpoint|judge)\.(base_url|key_variable|seconds)"
-)
-# What may differ from one round to the next.
-BETWEEN_ROUNDS = re.compile(
-    r"training\.(algorithm|lr|clip_\w+|ratio_cap|batch_size|epochs)|rollout\.(tasks_per_round|group_size)"
-)
 VERSIONS = ("torch", "megatron-core", "mbridge", "transformers", "mpi4py", "h5py", "submitit", "mcp")
 
 
@@ -57,9 +44,7 @@ def _prepare(config: Config, run: RunDir) -> TaskSource:
         before = configuration.read(run.config)
         where.make_absolute(before)
         _go_on(before, config, run)
-    publish_text(
-        run.config, configuration.to_yaml(config) + "\n" + OmegaConf.to_yaml({"provenance": provenance(config)})
-    )
+    publish_text(run.config, configuration.to_yaml(config, provenance(config)))
     source = make_source(config.tasks, run.tasks)
     check_tasks(config, source)
     if config.model.path is None:
@@ -154,31 +139,31 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
     Raises:
         InputError: a setting changed that decides what the run is, or one that a round under way depends on.
     """
-    changed = {key: pair for key, pair in differences(before, now).items() if key != "runs"}
-    decisive = {key: pair for key, pair in changed.items() if not FREE.fullmatch(key)}
+    changed = {key: change for key, change in configuration.differences(before, now).items() if key != "runs"}
+    decisive = {key: change for key, change in changed.items() if not change.at_any_time}
     if decisive and not any((run.root / name).exists() for name in ("jobs.jsonl", "starts", "rounds", "evals")):
         for folder in (run.tasks, run.base, run.policy(0).parent):
             shutil.rmtree(folder, ignore_errors=True)
         return
     rounds = sorted(int(folder.name) for folder in run.round(0).parent.glob("[0-9]*"))
-    more_attempts = ATTEMPTS in decisive and now.evaluation.attempts > before.evaluation.attempts
-    for key, (was, wanted) in decisive.items():
-        if key == ATTEMPTS and more_attempts:
+    for key, change in decisive.items():
+        if change.asks_for_more:
             continue
-        if not BETWEEN_ROUNDS.fullmatch(key):
+        if not change.between_rounds:
             raise InputError(
-                f"{run.root} was started with {key}={was}, now it is {wanted}; leave it out, or begin another run with "
-                "name=…"
+                f"{run.root} was started with {key}={change.was}, now it is {change.now}; leave it out, or begin "
+                "another run with name=…"
             )
         if rounds and not is_complete(run.policy(rounds[-1])):
             raise InputError(
-                f"{run.root}: round {rounds[-1]} is under way with {key}={was}; let it end (aworld resume {run.root} "
-                f"pipeline.rounds={rounds[-1]}), then change it"
+                f"{run.root}: round {rounds[-1]} is under way with {key}={change.was}; let it end (aworld resume "
+                f"{run.root} pipeline.rounds={rounds[-1]}), then change it"
             )
-    if more_attempts:
+    if any(change.asks_for_more for change in decisive.values()):
         reopen(run, HELD_OUT)
     if changed:
-        append_json(run.changes, {"time": time.time(), "after_round": max(rounds, default=0), "changes": changed})
+        pairs = {key: (change.was, change.now) for key, change in changed.items()}
+        append_json(run.changes, {"time": time.time(), "after_round": max(rounds, default=0), "changes": pairs})
 
 
 def texts(config: Config, source: TaskSource) -> Iterator[str]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from submitit.slurm.slurm import _make_sbatch_string
 
+from aworld.config import Site
 from aworld.errors import InputError
 from aworld.launch.plan import Stage
 from aworld.rundir import RunDir
-from aworld.site import Site
 
 COME_BACK = [
     "code=$?",

@@ -1,7 +1,6 @@
 """Launch one stage of an existing run from the login node: what `jobs/rollout.py` and its like do."""
 
 import argparse
-import re
 import signal
 import time
 from functools import partial
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from aworld import config as configuration
-from aworld.config import Config
+from aworld.config import Change, Config
 from aworld.errors import InfrastructureError, InputError, TaskError, guarded
 from aworld.evaluation import benchmark
 from aworld.launch import dag, executor, where
@@ -28,8 +27,6 @@ from aworld.rollout.workload import Workload, evaluation_workload, round_workloa
 from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks import make_source
 
-# Of a single stage's words these do something: the launcher reads them. The job itself reads the run's own settings.
-REACHES = re.compile(r"site\.(?!(sandbox|scratch|images|binds|bind_python|wait_seconds)\b).*")
 KILLED = -signal.SIGKILL
 KINDS = {kind.exit_code: kind for kind in (InputError, TaskError)}
 
@@ -103,11 +100,12 @@ def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> t
     tasks = name or (_named(words) if kind == "evaluate" else "")
     if not tasks:
         config = configuration.changed(own, words)
-        for key, (was, now) in benchmark.differences(own, config).items():
-            if not _reaches(kind, config, key):
+        for key, change in configuration.differences(own, config).items():
+            if not _takes_effect(kind, config, key, change):
                 other = "; to evaluate otherwise, give it a --name" if kind == "evaluate" else ""
                 raise InputError(
-                    f"{key}={now} does not reach the job, which goes by {run.config}: {key}={was}; leave it out{other}"
+                    f"{key}={change.now} does not reach the job, which goes by {run.config}: {key}={change.was}; "
+                    f"leave it out{other}"
                 )
         return config, ""
     where.check_name(tasks, "--name")
@@ -141,10 +139,11 @@ def _check_model(config: Config, run: RunDir, version: int, words: list[str]) ->
         ChatFormat(run.policy(version), agent.answer_form, agent.enable_thinking)
 
 
-def _reaches(kind: str, config: Config, key: str) -> bool:
+def _takes_effect(kind: str, config: Config, key: str, change: Change) -> bool:
+    """Whether the launcher of a stage reads the setting. The job itself reads the run's own settings."""
     if config.site.executor == "local" and kind in ("gather", "train") and key.startswith(f"site.{kind}."):
         return False  # without Slurm the stage starts its own ranks
-    return bool(REACHES.fullmatch(key))
+    return change.at_each_launch
 
 
 def _named(words: list[str]) -> str:

@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-from aworld.config import Config
+from aworld.config import Config, Resources, Site
 from aworld.errors import InputError
 from aworld.rundir import RunDir
-from aworld.site import Resources, Site
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 MOST_SIGNAL_SECONDS = 65535  # Slurm's

@@ -1,0 +1,1 @@
+"""Rollout: workloads, claims, players, and the worker that plays them."""

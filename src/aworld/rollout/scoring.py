@@ -1,4 +1,4 @@
-"""What answers are worth, by a source's scorer: each within its time, none at the cost of the worker."""
+"""Score answers with a time limit, outside the worker's event loop."""
 
 import asyncio
 import threading

@@ -1,0 +1,1 @@
+"""Training: the Megatron model, batching, algorithms, the optimizer step, and checkpoints."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from aworld.site import Site
+from aworld.config import Site
 
 # Taken from a round's first step: there only the two engines differ.
 BEFORE_UPDATES = ("kl", "mismatch_mean", "mismatch_max")

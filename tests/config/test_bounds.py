@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from aworld import bounds
 from aworld import config as configuration
-from aworld.config import McpServer, Member
+from aworld.config import McpServer, Member, bounds
 from aworld.errors import InputError
 
 pytestmark = pytest.mark.unit
@@ -20,7 +19,7 @@ def unlimited(config: Any, name: str) -> Iterator[str]:
         value, full = getattr(config, one.name), f"{name}.{one.name}"
         if is_dataclass(value):
             yield from unlimited(value, full)
-        elif one.type in (int, float, "int", "float") and "limits" not in one.metadata:
+        elif one.type in (int, float, float | None) and not one.metadata.get("limits"):
             yield full
 
 

@@ -1,0 +1,46 @@
+"""The configuration of a run: its schema, and how YAML files and the command line fill it.
+
+Each field of the schema says which values it takes, and when it may change.
+"""
+
+from aworld.config.agent import Agent, Member
+from aworld.config.changes import Change, decisive_sections, differences
+from aworld.config.endpoint import Endpoint
+from aworld.config.environment import Environment, McpServer
+from aworld.config.loading import CONFIGS, changed, load, read, read_provenance, to_yaml
+from aworld.config.model import Architecture, Model, Parallel, Shard
+from aworld.config.schema import Config, Evaluation, Pipeline, Rollout
+from aworld.config.site import Images, Resources, Site
+from aworld.config.tasks import Tasks
+from aworld.config.training import ColdStart, Training
+
+__all__ = [
+    "CONFIGS",
+    "Agent",
+    "Architecture",
+    "Change",
+    "ColdStart",
+    "Config",
+    "Endpoint",
+    "Environment",
+    "Evaluation",
+    "Images",
+    "McpServer",
+    "Member",
+    "Model",
+    "Parallel",
+    "Pipeline",
+    "Resources",
+    "Rollout",
+    "Shard",
+    "Site",
+    "Tasks",
+    "Training",
+    "changed",
+    "decisive_sections",
+    "differences",
+    "load",
+    "read",
+    "read_provenance",
+    "to_yaml",
+]

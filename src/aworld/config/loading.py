@@ -1,0 +1,170 @@
+"""How YAML files and overrides fill the schema.
+
+`load(["recipe=demo", "site=local", "training.lr=1e-3"])` starts from the schema's own defaults. It merges one file per
+group, which an override or the recipe's `defaults` name, then the recipe itself, then the other overrides in order.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from aworld.config.schema import Config
+from aworld.config.verbatim import as_written, with_verbatim
+from aworld.errors import InputError
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+GROUPS = ("site", "model", "tasks", "agent")
+OPTIONAL = ("agent",)
+PROVENANCE = "provenance"  # beside the sections of the schema, in the files that a run keeps
+
+
+def load(overrides: list[str], configs: Path = CONFIGS) -> Config:
+    """The configuration that the overrides `recipe=NAME`, `group=NAME` and `key=value` compose.
+
+    Raises:
+        InputError: naming the file or override, the key, and the valid keys.
+    """
+    groups: dict[str, str] = {}
+    others: list[str] = []
+    for override in overrides:
+        key, value = _split(override)
+        if key in (*GROUPS, "recipe"):
+            groups[key] = value
+        else:
+            others.append(override)
+    if "recipe" not in groups:
+        raise InputError(f"no recipe given; add recipe=NAME, one of: {_names(configs, 'recipe')}")
+    recipe_file, recipe = _read_group(configs, "recipe", groups["recipe"])
+    chosen = {**recipe.pop("defaults", {}), **{g: n for g, n in groups.items() if g != "recipe"}}
+    config = OmegaConf.structured(Config)
+    for group in GROUPS:
+        if group not in chosen:
+            if group in OPTIONAL:
+                continue
+            raise InputError(f"no {group} given; add {group}=NAME, one of: {_names(configs, group)}")
+        file, values = _read_group(configs, group, chosen[group])
+        config = _merge(config, {group: values}, str(file), prefix=f"{group}.")
+    config = _merge(config, {"name": groups["recipe"], **recipe}, str(recipe_file))
+    return _finish(_override(config, others), "the composed configuration")
+
+
+def changed(config: Config, overrides: list[str]) -> Config:
+    """The configuration with the overrides `key=value` and `group=NAME` applied, in order.
+
+    Raises:
+        InputError: naming the override, the key, and the valid keys.
+    """
+    return _finish(_override(OmegaConf.structured(config), overrides), "the changed configuration")
+
+
+def read(path: Path) -> Config:
+    """The configuration in a `run.yaml`, or in the `config.yaml` of a benchmark.
+
+    Raises:
+        InputError: there is no such file, or it does not fit the schema.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not there; is this a run directory? make one with jobs/pipeline.py")
+    values = _read_yaml(path)
+    values.pop(PROVENANCE, None)
+    return _finish(_merge(OmegaConf.structured(Config), values, str(path)), str(path))
+
+
+def read_provenance(path: Path) -> dict[str, str]:
+    """The provenance in such a file: commit and versions, and for a benchmark the name of its tasks."""
+    values = OmegaConf.to_container(OmegaConf.load(path))
+    return values.get(PROVENANCE, {}) if isinstance(values, dict) else {}
+
+
+def to_yaml(config: Config, provenance: dict[str, str] | None = None) -> str:
+    """The text of such a file."""
+    text = OmegaConf.to_yaml(OmegaConf.structured(config))
+    return text if provenance is None else f"{text}\n{OmegaConf.to_yaml({PROVENANCE: provenance})}"
+
+
+def _split(override: str) -> tuple[str, str]:
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise InputError(f"'{override}' on the command line is not key=value")
+    return key, value
+
+
+def _override(config: Any, overrides: list[str]) -> Any:
+    for override in overrides:
+        key, value = _split(override)
+        if key in GROUPS:
+            file, values = _read_group(CONFIGS, key, value)
+            config[key] = _merge(OmegaConf.structured(Config), {key: values}, str(file), prefix=f"{key}.")[key]
+            continue
+        try:
+            typed: Any = OmegaConf.to_container(OmegaConf.create(f"x: {value}"))
+            written = as_written(f"x: {value}")
+        except Exception:
+            raise InputError(f"'{override}' on the command line: the value is not valid YAML; quote it") from None
+        values = _nested(key, typed["x"])
+        if "site" in values:
+            values["site"] = with_verbatim(values["site"], _nested(key, written["x"])["site"])
+        config = _merge(config, values, f"'{override}' on the command line")
+    return config
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """{a: {b: value}} of the key a.b, or a[b]."""
+    patch = OmegaConf.create({})
+    OmegaConf.update(patch, key, value)
+    return OmegaConf.to_container(patch)  # type: ignore[return-value]
+
+
+def _names(configs: Path, group: str) -> str:
+    return ", ".join(sorted(p.stem for p in (configs / group).glob("*.yaml")))
+
+
+def _read_group(configs: Path, group: str, name: str) -> tuple[Path, dict[str, Any]]:
+    file = configs / group / f"{name}.yaml"
+    if not file.is_file():
+        raise InputError(f"no {group} '{name}': {file} is not there; valid: {_names(configs, group)}")
+    return file, _read_yaml(file, is_site=group == "site")
+
+
+def _read_yaml(file: Path, is_site: bool = False) -> dict[str, Any]:
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(file))
+        written = as_written(file.read_text())
+    except Exception as error:  # PyYAML's own errors carry line and column over several lines
+        raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file} holds no keys")
+    if is_site:
+        values = with_verbatim(values, written)
+    elif "site" in values:
+        values["site"] = with_verbatim(values["site"], written["site"])
+    return {str(k): v for k, v in values.items()}
+
+
+def _merge(config: Any, values: Any, where: str, prefix: str = "") -> Any:
+    try:
+        return OmegaConf.merge(config, values)
+    except ConfigKeyError as error:
+        key = error.full_key or ""
+        parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+        valid = ", ".join(str(k) for k in parent) if parent is not None else ""
+        raise InputError(f"{where}: no key '{key.removeprefix(prefix)}'; valid: {valid}") from None
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        if "Incompatible value 'None' for field of type 'str'" in reason:
+            reason = f"no value; to empty it: {error.full_key}=\"''\""
+        raise InputError(f"{where}: '{(error.full_key or '').removeprefix(prefix)}': {reason}") from None
+    except TypeError as error:  # an item of a list by its number
+        raise InputError(f"{where}: {error}; give the whole list") from None
+
+
+def _finish(config: Any, where: str) -> Config:
+    try:
+        finished: Config = OmegaConf.to_object(config)  # type: ignore[assignment]
+    except MissingMandatoryValue as error:
+        raise InputError(f"{where}: no value for '{error.full_key}'; add {error.full_key}=…") from None
+    except OmegaConfBaseException as error:  # ${…} that leads nowhere
+        raise InputError(f"{where}: '{error.full_key}': {str(error).splitlines()[0]}") from None
+    return finished

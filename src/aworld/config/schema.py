@@ -1,0 +1,62 @@
+"""The schema of a run's configuration. Its larger sections have files of their own."""
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from aworld.config.agent import Agent
+from aworld.config.endpoint import Endpoint
+from aworld.config.environment import Environment
+from aworld.config.fields import LARGEST_SEED, number, setting
+from aworld.config.model import Model
+from aworld.config.site import Site
+from aworld.config.tasks import Tasks
+from aworld.config.training import Training
+
+
+@dataclass
+class Rollout:
+    """How a round is played."""
+
+    tasks_per_round: int = number(32, at_least=1, changes="between rounds")
+    group_size: int = number(8, at_least=1, changes="between rounds")  # attempts per task
+    lease_seconds: float = number(120.0, above=0, changes="any time")  # a claim not renewed for so long is free again
+    infra_retries: int = number(2, at_least=0, changes="any time")  # per episode
+
+
+@dataclass
+class Evaluation:
+    """How a policy is measured."""
+
+    attempts: int = number(2, at_least=1, changes="upwards")  # per held-out task
+    temperature: float | None = number(None, at_least=0)  # null: agent.temperature
+    endpoint: Endpoint = setting(Endpoint)  # the model that is evaluated, instead of a policy of the run
+
+
+@dataclass
+class Pipeline:
+    """How many rounds a run has, and how its jobs follow each other."""
+
+    rounds: int = number(5, at_least=0)
+    mode: str = ""  # batch: a job per stage and round | resident: jobs that live through all rounds | "": as suits
+    max_lag: int = number(0, at_least=0)  # rollout of round r may use policy r-1-max_lag
+    max_restarts: int = number(2, at_least=0)  # of one job in a row, while its stage makes no progress
+    max_requeues: int = number(100, at_least=0)  # of one job in all
+
+
+@dataclass
+class Config:
+    """All settings of a run."""
+
+    name: str = setting(MISSING, changes="any time")
+    runs: str = setting("runs", changes="any time")  # the folder of run directories
+    seed: int = number(0, at_least=0, at_most=LARGEST_SEED)
+    site: Site = setting(Site, changes="each launch")
+    model: Model = setting(Model, changes="in a benchmark")
+    tasks: Tasks = setting(Tasks)
+    environment: Environment = setting(Environment)
+    agent: Agent = setting(Agent)
+    rollout: Rollout = setting(Rollout, changes="in a benchmark")
+    training: Training = setting(Training, changes="in a benchmark")
+    evaluation: Evaluation = setting(Evaluation)
+    pipeline: Pipeline = setting(Pipeline, changes="any time")
