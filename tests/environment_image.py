@@ -24,7 +24,8 @@ def environment_image() -> Path:
         if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
             raise InputError(f"no {program} on PATH; install it with make cluster-packages")
     parts = [images.LOCK, *sorted(images.DEFINITIONS.glob("environment.*"))]
-    parts += sorted((images.ROOT / "src" / "aworld" / "tools").rglob("*.py"))
+    package = images.ROOT / "src" / "aworld"
+    parts += [package / "openai_client.py", *sorted((package / "tools").rglob("*.py"))]
     key = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:16]
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     image = data / "aworld" / "images" / f"environment-{key}.sif"

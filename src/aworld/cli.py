@@ -15,6 +15,7 @@ from rich.console import Console
 
 from aworld import config as configuration
 from aworld.config import Config
+from aworld.doctor.task_check import add_to as of_tasks
 from aworld.errors import TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number, training_of
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     corpus = add("corpus", _corpus, "index a folder of documents, or a JSONL dump, for the search tool")
     corpus.add_argument("source", metavar="FOLDER|FILE", type=Path, help="pdf, docx, html, txt, …; or title and text")
     corpus.add_argument("index", metavar="INDEX", type=Path, help="where it goes; then environment.corpus=INDEX")
-    doctor = add("doctor", _doctor, "what this site offers, on the login node and on compute nodes, each with its mend")
+    doctor = add("doctor", _doctor, "check this site, on the login node and on compute nodes, and suggest fixes")
     doctor.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
     doctor.add_argument("--login-only", action="store_true", help="submit nothing")
     doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node for STAGE, as lines of JSON")
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "episode", metavar="EPISODE", nargs="?", help="ROUND/TASK/ATTEMPT or, as held-out-0, NAME-VERSION/…"
     )
     of_evaluations(commands)
+    of_tasks(commands)
     containers = commands.add_parser("containers", help="build the images that a site names")
     build = containers.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "build", help="build one, as this user"

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from endpoint_server import Server
 
-from aworld.agents.endpoint import EndpointModel, Refused, is_near
+from aworld.agents.endpoint import EndpointModel, Refused
 from aworld.agents.team import Team
 from aworld.config import Agent, Endpoint, Environment
 from aworld.environments.pool import EnvironmentPool
@@ -317,8 +317,6 @@ def test_no_proxy_stands_before_what_is_near(play: Callable, monkeypatch: pytest
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     assert play(say("<answer>1</answer>"))[0].status == "answered"
-    near = ["localhost", "login1", "127.0.0.1", "::1", "10.1.2.3", "192.168.0.7", "172.16.0.1"]
-    assert all(map(is_near, near)) and not any(map(is_near, ["api.example.com", "8.8.8.8", "gpu1.cluster.example.org"]))
 
 
 @pytest.mark.tools

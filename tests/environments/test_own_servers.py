@@ -109,6 +109,16 @@ def test_an_address_that_wants_a_key(address: str, tmp_path: Path, monkeypatch: 
     assert "a wrong one" not in str(refused.value) and address in str(refused.value)
 
 
+def test_no_proxy_stands_before_an_address_that_is_near(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # nobody is there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    own = schema.McpServer(url=address, key_variable="COMPANY_KEY", tools=["count"])
+    assert texts(play(SubprocessSandbox(), tmp_path / "root", own, ("count", {}))) == ["1"]
+
+
 def test_the_cache_knows_a_call_by_those_before_and_needs_nobody(address: str, tmp_path: Path) -> None:
     own = schema.McpServer(url=address, key_variable="COMPANY_KEY", tools=["count"])
     cache = str(tmp_path / "cache")

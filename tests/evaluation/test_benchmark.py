@@ -1,4 +1,4 @@
-"""Figures of made-up episodes, computed once more here by hand, and the commands that show them."""
+"""A benchmark from its beginning to its figures, and the commands that show them."""
 
 import base64
 import itertools
@@ -6,150 +6,25 @@ import json
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
+from evaluation_cases import NAME, SAID, episode, finish, wanted
 
 from aworld import config as configuration
 from aworld.cli import main
-from aworld.config import Config
 from aworld.errors import InputError
 from aworld.evaluation import benchmark, figures
 from aworld.publish import publish_json, publish_text
 from aworld.rollout.units import is_closed, units_left
 from aworld.rundir import RunDir
 from aworld.tasks.task import TaskSource
-from aworld.trajectories.episode import Episode, Turn
 from aworld.trajectories.journal import Journal
 
 pytestmark = pytest.mark.unit
-ATTEMPTS = 4
-NAME = "gaia-validation"
-# task: level, gold answer, and what was answered in each attempt; None: no answer, absent: no episode at all
-SAID: dict[str, tuple[int, str, list[str | None]]] = {
-    "a": (1, "12", ["12", "12.0", "13", "12"]),
-    "b": (1, "Paris", ["Rome", " paris.", "PARIS", "Rome"]),
-    "c": (2, "red", [None, None, "red"]),
-    "d": (3, "7", []),
-    "e": (3, "x", ["y", "y", "x", None]),
-}
-RIGHT = {"a": [1, 1, 0, 1], "b": [0, 1, 1, 0], "c": [0, 0, 1, 0], "d": [0] * 4, "e": [0, 0, 1, 0]}
-
-
-def episode(task: str, attempt: int) -> Episode:
-    level, _, said = SAID[task]
-    answer = said[attempt]
-    turns = [Turn("assistant", f"I say {answer}"), Turn("tool", "ok", "python", {}, is_error=attempt == 2)]
-    return Episode(
-        round=3,
-        task_id=task,
-        attempt=attempt,
-        level=level,
-        question="?",
-        token_ids=[1] * (10 + attempt),
-        mask=[0] * 10 + [1] * attempt,
-        logprobs=[0.0] * (10 + attempt),
-        turns=turns,
-        answer=answer,
-        reward=float(RIGHT[task][attempt]),
-        status="answered" if answer else "max_turns",
-        seconds={"total": float(attempt)},
-        policy_version=3,
-        seed=0,
-    )
-
-
-@pytest.fixture
-def gaia(tmp_path: Path) -> Path:
-    folder = tmp_path / "GAIA" / "2023" / "validation"
-    folder.mkdir(parents=True)
-    rows = [
-        {"task_id": name, "Question": "?", "Level": level, "Final answer": answer, "file_name": ""}
-        for name, (level, answer, _) in SAID.items()
-    ]
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tmp_path / "GAIA"
-
-
-@pytest.fixture
-def run(tmp_path: Path, gaia: Path) -> RunDir:
-    """A run whose policy 3 has played the benchmark, and whose policy 4 has done better at task d."""
-    run = RunDir(tmp_path / "run")
-    benchmark.begin(wanted(gaia), run, NAME, 0)
-    for version in (3, 4):
-        with Journal(run.evaluation(NAME, version) / "journals" / "worker-0.journal") as log:
-            for task, (_, _, said) in SAID.items():
-                for attempt in range(len(said)):
-                    log.append(replace(episode(task, attempt), round=version))
-            if version == 4:
-                answered = {"answer": "7", "reward": 1.0, "status": "answered"}
-                log.append(replace(episode("a", 0), round=4, task_id="d", level=3, **answered))  # type: ignore[arg-type]
-    return run
-
-
-def wanted(gaia: Path, *words: str) -> Config:
-    demo = configuration.load(["recipe=demo"])
-    return configuration.changed(
-        demo, [f"tasks={NAME}", f"tasks.path={gaia}", f"evaluation.attempts={ATTEMPTS}", *words]
-    )
-
-
-def test_every_attempt_that_was_asked_for_counts(run: RunDir) -> None:
-    found = figures.figures(benchmark.played(run, NAME, 3))
-    means = {task: np.mean(right) for task, right in RIGHT.items()}
-    assert found["pass_at_1"] == pytest.approx(np.mean(list(means.values())))
-    assert found["by_level"]["3"]["pass_at_1"] == pytest.approx((means["d"] + means["e"]) / 2)
-    assert found["failures"] == {"max_turns": 3, "missing": 5, "wrong_answer": 5}
-    for k in range(1, ATTEMPTS + 1):  # by all subsets
-        chance = [np.mean([max(s) for s in itertools.combinations(right, k)]) for right in RIGHT.values()]
-        assert found["pass_at_k"][k - 1] == pytest.approx(np.mean(chance))
-    # 12, and Rome before paris though as many said either, red, nothing, y
-    assert found["majority"] == pytest.approx(2 / 5)
-    assert found["tools"] == {"python": {"calls": 15, "errors": 4}}
-    assert found["seconds"]["max"] == 3.0
-
-
-def test_answers_of_the_last_turn_are_counted(run: RunDir) -> None:
-    played = benchmark.played(run, NAME, 3)
-    assert figures.figures(played)["last_turn"] == 0
-    answered = [e for e in played.episodes if e.answer is not None]
-    late = [replace(e, status="max_turns") for e in answered[:2]] + [replace(answered[2], status="max_tokens")]
-    assert figures.figures(replace(played, episodes=[*late, *answered[3:]]))["last_turn"] == 3
-
-
-def test_the_vote_is_pythons_mode(run: RunDir) -> None:
-    played = benchmark.played(run, NAME, 3)
-    for task, episodes in figures.by_task(played).items():
-        said = [a.strip(" .").lower().replace("12.0", "12") for a in SAID[task][2] if a]
-        mode = Counter(said).most_common(1)[0][0] if said else None
-        vote = figures.voted(reversed(episodes))
-        assert (vote and vote.answer and vote.answer.strip(" .").lower()) == mode
-
-
-@pytest.mark.parametrize(
-    ("said", "wins"),
-    [(["5", "-5", "-5"], 1), (["5", ".5", ".5"], 1), (["7", "12", "12.0"], 1), (["7", "1,000", "1000"], 1)],
-)
-def test_a_vote_is_for_what_the_scorer_reads(said: list[str], wins: int) -> None:
-    attempts = [replace(episode("a", 0), attempt=n, answer=answer) for n, answer in enumerate(said)]
-    assert figures.voted(attempts) is attempts[wins]
-
-
-def test_every_episode_is_looked_at_once(run: RunDir) -> None:
-    """301 tasks with 32 attempts each: no figure looks for a task's episodes among all."""
-    one = benchmark.played(run, NAME, 3)
-    tasks = [replace(one.tasks[0], task_id=f"t{n}") for n in range(301)]
-    blank = replace(episode("a", 0), turns=[], token_ids=[], mask=[], logprobs=[])
-    episodes = [replace(blank, task_id=task.task_id, attempt=n) for task in tasks for n in range(32)]
-    began = time.process_time()
-    found = figures.figures(replace(one, tasks=tasks, attempts=32, episodes=episodes))
-    assert found["pass_at_k"] == [1.0] * 32 and found["majority"] == 1.0
-    assert time.process_time() - began < 0.5  # it took 2 when they were looked for
 
 
 @pytest.fixture
@@ -188,33 +63,6 @@ def test_what_was_judged_is_not_judged_again(judge: ThreadingHTTPServer, tmp_pat
         assert main(["eval", kind, str(run.root), name, "3", *output]) == 0
     assert json.loads((run.evaluation(name, 3) / "report.json").read_text())["majority"] == 1.0
     assert judge.asked == []  # type: ignore[attr-defined]
-
-
-def finish(run: RunDir) -> None:
-    """Play what is left of both policies, and get it wrong."""
-    for version in (3, 4):
-        played = {e.identity for e in benchmark.played(run, NAME, version).episodes}
-        with Journal(run.evaluation(NAME, version) / "journals" / "worker-1.journal") as log:
-            for task, (level, _, _) in SAID.items():
-                for attempt in range(ATTEMPTS):
-                    wrong = replace(episode("a", 0), round=version, task_id=task, attempt=attempt, level=level)
-                    if wrong.identity not in played:
-                        log.append(replace(wrong, answer="wrong", reward=0.0))
-
-
-def test_two_policies_are_compared_task_by_task(run: RunDir) -> None:
-    found = figures.compare(benchmark.played(run, NAME, 3), benchmark.played(run, NAME, 4))
-    assert found["difference"] == pytest.approx(0.25 / 5)
-    assert (found["better"], found["worse"], found["n_tasks"], found["measure"]) == (1, 0, 5, "pass@1")
-    # resampling five tasks, of which one gained, and the two imaginary ones
-    drawn = np.random.default_rng(1).multinomial(7, [4 / 7, 1 / 7, 1 / 7, 1 / 7], 200_000) @ [0, 0.25, 1, -1] / 7
-    assert found["ci95"] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), abs=0.04)
-
-
-def test_few_tasks_that_came_out_alike_do_not_show_that_nothing_differs(run: RunDir) -> None:
-    one = benchmark.played(run, NAME, 3)
-    low, high = figures.compare(one, one)["ci95"]
-    assert low == pytest.approx(-high, abs=0.05) and high > 0.2
 
 
 def test_what_is_not_finished_is_not_compared_and_said_of_every_figure(
@@ -267,18 +115,6 @@ def test_without_gold_answers_there_is_no_score(gaia: Path, tmp_path: Path, caps
     some = figures.figures(benchmark.played(run, name, 3))
     assert (some["n_tasks"], some["n_withheld"], some["n_asked"], some["mean_reward"]) == (1, 4, 5, 0.0)
     assert some["failures"] == {"wrong_answer": 1}
-
-
-def test_parts_of_1_are_no_pass_at_1(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    with Journal(run.evaluation(NAME, 3) / "journals" / "worker-1.journal") as log:
-        log.append(replace(episode("a", 0), task_id="d", level=3, reward=0.5))
-    assert main(["eval", "report", str(run.root), NAME, "3"]) == 0
-    told = capsys.readouterr().out
-    assert "mean reward" in told and "37.5%" in told and "pass@1 35.0%: attempts with reward 1" in told
-    found = json.loads((run.evaluation(NAME, 3) / "report.json").read_text())
-    assert (found["measure"], found["mean_reward"], found["pass_at_1"]) == ("mean reward", 0.375, 0.35)
-    assert found["pass_at_k"][0] == pytest.approx(found["pass_at_1"])
-    assert "mean reward, %" in (run.evaluation(NAME, 3) / "report.html").read_text()
 
 
 def test_a_report_says_what_was_evaluated_and_how(gaia: Path, tmp_path: Path) -> None:
@@ -408,7 +244,7 @@ def test_the_commands(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["eval", "trace", str(run.root), NAME, "3", "z", "--output", "unused"]) == 2
     assert "policy 3 has not played a task 'z'" in capsys.readouterr().err
     report = told("report", "3")
-    assert "35.0%" in report and "level 2" in report and "5 missing" in report
+    assert "35.0%" in report and "level 2" in report and "5 not played" in report
     assert json.loads((run.evaluation(NAME, 3) / "report.json").read_text())["n_tasks"] == 5
     page = (run.evaluation(NAME, 3) / "report.html").read_text()
     assert page.count('<details class="packed"') == 15 and "4 not played" in page and "<svg" in page

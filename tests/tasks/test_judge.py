@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from aworld import openai_client
 from aworld.config import Endpoint as Config
 from aworld.errors import InfrastructureError, InputError
 from aworld.tasks import judge as judges
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.tools
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judges, "PAUSE", 0.1)
+    monkeypatch.setattr(openai_client, "PAUSE", 0.1)
 
 
 class Endpoint(ThreadingHTTPServer):
@@ -100,13 +101,13 @@ def test_what_is_no_verdict_is_asked_again_and_never_guessed(endpoint: Endpoint)
 
 @pytest.mark.parametrize("failure", [(500, {}), (429, {}), (200, {"error": "x"})])
 def test_it_is_asked_again_ever_later_and_in_the_end_a_word(endpoint: Endpoint, failure: tuple[int, object]) -> None:
-    endpoint.replies = [failure] * judges.TRIES + [saying("ok")]
+    endpoint.replies = [failure] * judges.RETRIES.tries + [saying("ok")]
     began = time.monotonic()
     with pytest.raises(Undecided, match=r"500|429|choices"):  # it answers, but not this
         judge(endpoint).agrees("q", "a", "t")
-    assert time.monotonic() - began >= 0.1 + 0.2 + 0.4 + 0.8 and not endpoint.replies
+    assert time.monotonic() - began >= 0.1 + 0.3 + 0.7 + 1.5 and not endpoint.replies
     assert endpoint.requests[-1]["messages"][0]["content"] == judges.GREETING
-    endpoint.replies = [failure] * (judges.TRIES + 1)
+    endpoint.replies = [failure] * (judges.RETRIES.tries + 1)
     with pytest.raises(InfrastructureError, match=r"is away: ") as caught:
         judge(endpoint).agrees("q", "a", "t")
     assert not isinstance(caught.value, Undecided)

@@ -3,24 +3,23 @@
 What it says is never trained on: the endpoint renders the conversation itself, and at most tells its own turns' tokens.
 """
 
-import asyncio
 import json
 import re
 import sys
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any
-
-import httpx
 
 from aworld import config as schema
 from aworld.agents.chat import check_answer_form, read_turn
 from aworld.agents.protocols import AssistantMessage
 from aworld.agents.reply import Reply, read
+from aworld.endpoints import client_of
 from aworld.errors import InfrastructureError, InputError
-from aworld.hosts import BUSY, host, is_near, key_header, refuses
+from aworld.openai_client import ONCE, BusyError, EndpointError, RefusedError, Retries
 
-TRIES = 4
+RETRIES = Retries(4)
 CHARS_PER_TOKEN = 3  # of what has been said since the endpoint last counted
 GREETING = [{"role": "user", "content": "Reply with the word ok."}]
 GREETING_TOKENS = 16
@@ -49,10 +48,7 @@ class EndpointModel:
     def __init__(self, endpoint: schema.Endpoint, config: schema.Agent, is_policy: bool = True):
         check_answer_form(config.answer_form)
         self.endpoint, self.config, self.is_policy = endpoint, config, is_policy
-        self._url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
-        self._is_near = is_near(host(endpoint))
-        self._headers = {"Content-Type": "application/json", **key_header(endpoint)}
-        self._ssl = httpx.create_ssl_context()
+        self._client = client_of(endpoint)
         self._taken: set[bool] = set()  # whether conversations were with or without a turn of the model's
         self._refused: dict[bool, list[str]] = {False: [], True: []}  # the questions of those that were not
 
@@ -70,32 +66,32 @@ class EndpointModel:
             InputError: it refuses whatever it is asked, as with a wrong key, or where it has no such model.
         """
         like = self.sampling | {"max_tokens": GREETING_TOKENS} | self.endpoint.extra
-        return await self._greet(like) in (httpx.codes.OK, *BUSY)
+        try:
+            await self._greet(like)
+        except BusyError:
+            return True
+        except EndpointError:
+            return False
+        return True
 
     async def complete(self, body: dict[str, Any]) -> Reply:
-        """The endpoint's reply; what fails for a moment is tried four times.
+        """The endpoint's reply. A fault that may pass is given four tries.
 
         Raises:
             Refused: the endpoint does not take this request.
             InputError: it takes none that is asked in this way.
             InfrastructureError: it does not answer, or not in a form that can be understood.
         """
-        reason = ""
-        for attempt in range(TRIES):
-            await asyncio.sleep(2.0**attempt - 1.0)
-            try:
-                reply = await self._post(body)
-                if reply.is_success:
-                    return read(reply.json())
-                reason = _reason(reply)
-            except (httpx.HTTPError, ValueError, RecursionError) as error:
-                reason = str(error) or type(error).__name__
-                continue
-            if refuses(reply):
-                if await self._greet(body) != httpx.codes.OK:
-                    break
-                is_too_long = reply.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE or TOO_LONG.search(reply.text)
-                raise Refused(f"the endpoint refuses this, {reason}", bool(is_too_long))
+        try:
+            return await self._client.chat(body, read, RETRIES)
+        except RefusedError as error:
+            reason = str(error)
+            with suppress(EndpointError):
+                await self._greet(body)
+                is_too_long = error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or TOO_LONG.search(error.text)
+                raise Refused(f"the endpoint refuses this, {reason}", bool(is_too_long)) from None
+        except EndpointError as error:
+            reason = str(error)
         raise InfrastructureError(f"{self.endpoint.model} at {self.endpoint.base_url} did not answer: {reason}")
 
     def taken(self, is_later: bool) -> None:
@@ -119,36 +115,20 @@ class EndpointModel:
             f"{len(questions)} {asked}: {reason}; check the endpoint's context and extra, and the agent's turn_tokens"
         )
 
-    async def _greet(self, like: dict[str, Any]) -> int:
-        """The status of the reply to a word that is asked like that; 0: none came that can be understood.
+    async def _greet(self, like: dict[str, Any]) -> None:
+        """Ask for a word, with the settings of the request `like`.
 
         Raises:
-            InputError: it is refused.
+            InputError: the endpoint refuses even that.
+            EndpointError: it does not answer.
         """
         try:
-            reply = await self._post(like | {"messages": GREETING})
-            if reply.is_success:
-                read(reply.json())
-                return httpx.codes.OK
-        except (httpx.HTTPError, ValueError, RecursionError):
-            return 0
-        if refuses(reply):
+            await self._client.chat(like | {"messages": GREETING}, read, ONCE)
+        except RefusedError as error:
             raise InputError(
-                f"{self.endpoint.model} at {self.endpoint.base_url} refuses whatever it is asked, {_reason(reply)}; "
+                f"{self.endpoint.model} at {self.endpoint.base_url} refuses whatever it is asked, {error}; "
                 "check the endpoint's model, base_url, key_variable and extra, and the agent's turn_tokens"
-            )
-        return reply.status_code
-
-    async def _post(self, body: Mapping[str, Any]) -> httpx.Response:
-        """A connection of its own for each: nothing is left open, whoever ends when."""
-        content = json.dumps(body, ensure_ascii=False).encode(errors="replace")  # half a surrogate pair is no JSON
-        seconds = self.endpoint.seconds
-        async with httpx.AsyncClient(verify=self._ssl, trust_env=not self._is_near, timeout=seconds) as client:
-            return await client.post(self._url, content=content, headers=self._headers)
-
-
-def _reason(reply: httpx.Response) -> str:
-    return f"status {reply.status_code}: {' '.join(reply.text.split())[:200]}"
+            ) from None
 
 
 @dataclass

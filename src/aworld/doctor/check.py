@@ -1,4 +1,4 @@
-"""What the doctor finds: one line each."""
+"""Findings of the doctor, one line each."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""What one node can do, tried there: `aworld doctor` runs this on the login node and on compute nodes."""
+"""Checks of one node, made on it: `aworld doctor` runs them on the login node and on compute nodes."""
 
 import asyncio
 import fcntl
@@ -88,7 +88,7 @@ def _sandbox(config: Config, folder: Path) -> Iterator[Check]:
             "sandbox", "a plain subprocess: neither files nor network are out of reach", "install bubblewrap"
         )
     else:
-        yield ok("sandbox", f"{sandbox.name}; left open: {'; '.join(sandbox.gaps) or 'nothing known'}")
+        yield ok("sandbox", f"{sandbox.name}; known gaps: {'; '.join(sandbox.gaps) or 'none'}")
     for attempt in asyncio.run(try_all(sandbox, config.environment, folder)):
         if attempt.blocked:
             yield ok(f"escape: {attempt.name}", attempt.detail)

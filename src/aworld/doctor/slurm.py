@@ -1,4 +1,4 @@
-"""What the login node can tell of Slurm and of the site's configuration."""
+"""Checks of Slurm and of the site's configuration, made on the login node."""
 
 import re
 import shutil

@@ -130,7 +130,7 @@ def _last_line(text: str) -> str:
 
 
 def _gave_up(said: str, began: float, wait: int) -> bool:
-    """Whether srun got no node in time; what can never be had it refuses at once."""
+    """Whether srun got no node in time. It refuses an impossible request at once."""
     return "Unable to allocate resources" in said and time.monotonic() - began >= wait
 
 

@@ -35,7 +35,7 @@ class Checker:
         self._validators = [draft(schema, registry=Registry()) for draft in drafts][:1]
 
     def problem(self, arguments: Any) -> str:
-        """What is wrong with the arguments; empty where nothing is, or nothing can be told."""
+        """The fault of the arguments; empty where there is none, or the schema itself is invalid."""
         if not isinstance(arguments, dict):
             return f"{arguments!r} is not of type 'object'"
         found: list[ValidationError] = []

@@ -1,4 +1,4 @@
-"""Make an index that the search tool answers from where there is no web: of a folder of documents, or of a dump."""
+"""Index a folder of documents, or a dump, for the search tool."""
 
 import json
 import sqlite3

@@ -5,13 +5,8 @@ Each is bounded, so that it harms nothing where it succeeds: `aworld doctor` mak
 
 import asyncio
 import os
-import secrets
-import select
 import socket
-import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +15,7 @@ import psutil
 
 from aworld import config as schema
 from aworld.agents.protocols import Environment, Observation
+from aworld.environments.bait import Bait, bait_in
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox
 from aworld.errors import InfrastructureError
@@ -35,7 +31,7 @@ NOBODY = 65534
 
 @dataclass(frozen=True)
 class Attempt:
-    """What was tried, and how it went.
+    """One attempt and its outcome.
 
     Attributes:
         detail: the last line that the tool answered.
@@ -46,48 +42,6 @@ class Attempt:
     blocked: bool
     detail: str
     gap: str = ""
-
-
-@dataclass
-class Bait:
-    """What there is outside: files with a secret, a process that has it in its environment, an open port."""
-
-    folder: Path
-    home: Path
-    answers: Path
-    victim: subprocess.Popen[bytes]
-    port: int
-    secret: str
-    stream: socket.socket
-    datagram: socket.socket
-
-    def was_reached(self) -> bool:
-        """Whether anything came to the open port since the last look."""
-        found = select.select([self.stream, self.datagram], [], [], 0)[0]
-        while ready := select.select([self.stream, self.datagram], [], [], 0)[0]:
-            for one in ready:
-                one.accept()[0].close() if one is self.stream else one.recv(64)
-        return bool(found)
-
-
-@contextmanager
-def _bait(folder: Path) -> Iterator[Bait]:
-    secret = secrets.token_hex(16)
-    home = Path.home() / f".aworld-bait-{secret[:8]}"
-    answers = folder / "tasks" / secret[::-1]  # an error message names the path
-    answers.parent.mkdir()
-    with suppress(OSError):  # a home that nobody can write to
-        home.write_text(secret)
-    answers.write_text(secret)
-    victim = subprocess.Popen(["sleep", "600"], env={"SECRET": secret, "PATH": os.environ["PATH"]})
-    with socket.create_server(("", 0)) as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-        datagram.bind(stream.getsockname())
-        try:
-            yield Bait(folder, home, answers, victim, stream.getsockname()[1], secret, stream, datagram)
-        finally:
-            victim.kill()
-            victim.wait()
-            home.unlink(missing_ok=True)
 
 
 async def try_all(sandbox: Sandbox, limits: schema.Environment, runs: Path) -> list[Attempt]:
@@ -101,7 +55,7 @@ async def try_all(sandbox: Sandbox, limits: schema.Environment, runs: Path) -> l
     """
     alone: dict[str, Any] = {"servers": ["python"], "mcp": {}, "web": [], "web_cache": "", "tool_seconds": {}}
     config = replace(limits, slots=2, reuse="reset", call_seconds=CALL_SECONDS, **alone, **SMALL)
-    with tempfile.TemporaryDirectory(prefix=".bait-", dir=runs.resolve()) as folder, _bait(Path(folder)) as bait:
+    with tempfile.TemporaryDirectory(prefix=".bait-", dir=runs.resolve()) as folder, bait_in(Path(folder)) as bait:
         async with EnvironmentPool(config, sandbox, None, bait.folder) as pool:
             return [
                 *[await _read(pool, bait, name, gap, code) for name, gap, code in _secrets(bait)],

@@ -44,7 +44,7 @@ class Server:
 
 
 def servers_of(config: schema.Environment) -> list[Server]:
-    """All that the configuration puts outside the sandbox.
+    """Every server that the configuration puts outside the sandbox.
 
     Raises:
         InputError: one has no command and no address, or both; a variable that it names is not set.
@@ -71,9 +71,10 @@ def servers_of(config: schema.Environment) -> list[Server]:
 
 
 def check(name: str, server: schema.McpServer) -> None:
-    """
+    """Check the settings of one server of the user's.
+
     Raises:
-        InputError: it has no command and no address, or both, or what goes with the other.
+        InputError: it has no command and no address, or both, or a setting that goes with the other.
     """
     at = f"environment.mcp.{name}"
     if bool(server.command) == bool(server.url):
@@ -87,7 +88,7 @@ def check(name: str, server: schema.McpServer) -> None:
 
 
 class Outside:
-    """One of them, for one episode; it is started at the first call that needs it, and again after it broke."""
+    """A server outside the sandbox, for one episode. It starts at the first call, and again after it broke."""
 
     def __init__(
         self, server: Server, config: schema.Environment, scratch: Path, home: Path, tools: list[dict[str, Any]]
@@ -120,13 +121,13 @@ class Outside:
         return await self._toolbox.call(name, arguments)
 
     def remember(self, name: str, arguments: Mapping[str, Any], seen: bool) -> None:
-        """That later answers depend on this call, which this server has `seen`, or the cache has answered."""
+        """Record a call that later answers depend on; `seen`: this server answered it, not the cache."""
         if self.remembers(name):
             self.history.append((name, arguments))
             self._done += seen
 
     def watch(self) -> None:
-        """Stop it where it uses more memory than an episode may."""
+        """Stop the server if it uses more memory than an episode may."""
         toolbox = self._toolbox
         if toolbox is not None and toolbox.pid and not toolbox.broken:
             reason = watchdog.excess([toolbox.pid], self._scratch, self._limits)
@@ -160,7 +161,7 @@ def _there(remote: Remote, scratch: Path, home: Path) -> Remote:
 
 
 def _settings(config: schema.Environment) -> dict[str, str]:
-    """Of our own servers: AWORLD_…, and limits that end a slow page before it costs the server."""
+    """Environment variables of our own servers. Their limits end a slow call before the server is killed for it."""
     limits = {f"AWORLD_{tool.upper()}_SECONDS": f"{0.8 * seconds_of(config, tool):g}" for tool in LIMITED}
     given = {key: value for key, value in os.environ.items() if key.startswith("AWORLD_")}
     return {"AWORLD_WEB_SECONDS": f"{0.8 * config.call_seconds:g}", **given, **limits}

@@ -71,13 +71,13 @@ class Slot:
         return await self._fitted(observation)
 
     def excess(self) -> str:
-        """What its servers together have more of than an episode may; empty when all is well."""
+        """The limit that its servers together exceed, in words; empty where there is none."""
         alive = [server.toolbox.pid for server in self.servers if not server.toolbox.broken]
         return watchdog.excess(alive, self.scratch, self.limits) if alive else ""
 
     @property
     def limits(self) -> schema.Environment:
-        """What the episode may use: `scratch_mb` is for what it makes, whatever the task brings."""
+        """The episode's limits. `scratch_mb` is for the files it makes, so attachments are added."""
         return replace(self.config, scratch_mb=self.config.scratch_mb + self.attachments_mb)
 
     def stop(self, reason: str) -> None:
@@ -88,7 +88,7 @@ class Slot:
         await asyncio.gather(*(server.toolbox.close() for server in self.servers))
 
     async def _fitted(self, observation: Observation) -> Observation:
-        """With no more text than an agent is to read at once; the whole of it is kept in the scratch."""
+        """The observation cut to `result_chars`; the whole text is kept in the scratch."""
         limit = self.config.result_chars
         if len(observation.text) <= limit:
             return observation
@@ -201,7 +201,7 @@ class EnvironmentPool:
                     await asyncio.to_thread(slot.web.watch)
 
     async def _add(self) -> None:
-        """Start a slot; its failure is for the episode that would have had it."""
+        """Start a slot. A failure is raised in the episode that would have used it."""
         async with self._starting:
             try:
                 slot = await self._start()
@@ -262,7 +262,8 @@ class EnvironmentPool:
 
 
 def _distinct(toolsets: list[list[dict[str, Any]]]) -> None:
-    """
+    """Check that each tool has a name of its own.
+
     Raises:
         InputError: two servers have a tool of one name.
     """

@@ -60,11 +60,11 @@ class ServerProcess:
 
     @property
     def stderr(self) -> str:
-        """The last lines it wrote there, and of those on its stdout that are not MCP."""
+        """The last lines of its stderr, and of the lines on its stdout that are not MCP."""
         return self._stderr[-STDERR_TAIL:].decode("utf-8", "replace").strip()
 
     def expect(self) -> None:
-        """A request follows: what may be read until the next one starts at zero."""
+        """Reset the count of bytes read: a request follows, and the limit is per request."""
         self._bytes = self._lines = 0
 
     def kill(self, reason: str) -> None:

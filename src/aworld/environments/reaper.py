@@ -39,7 +39,7 @@ def kill(pids: list[int]) -> None:
 
 
 def end() -> None:
-    """Kill what is below until nothing is, also where it forks meanwhile."""
+    """Kill all descendants, repeatedly, until none is left: they may fork meanwhile."""
     while below := descendants(os.getpid()):
         kill(below)
         try:

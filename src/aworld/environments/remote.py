@@ -1,4 +1,4 @@
-"""An MCP server that runs already, somewhere else: what `ServerProcess` is to one started here."""
+"""An MCP server that already runs somewhere else, with the interface of `ServerProcess`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,11 +8,12 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from aworld.environments.process import FromServer, ToServer
+from aworld.openai_client import is_near
 
 
 @dataclass(frozen=True)
 class Remote:
-    """Its address, and the key that it wants, if any; the key is never shown."""
+    """The address of the server and its key, if it needs one; the key is never shown."""
 
     url: str
     key: str = field(default="", repr=False)
@@ -40,9 +41,10 @@ class RemoteServer:
     @asynccontextmanager
     async def transport(self) -> AsyncIterator[tuple[FromServer, ToServer]]:
         headers = {"Authorization": f"Bearer {self._remote.key}"} if self._remote.key else {}
-        # calls have their own limits
+        timeout = httpx2.Timeout(30.0, read=None)  # calls have their own limits
+        by_proxy = not is_near(httpx2.URL(self._remote.url).host)
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(30.0, read=None)) as client,
+            httpx2.AsyncClient(headers=headers, timeout=timeout, trust_env=by_proxy) as client,
             streamable_http_client(self._remote.url, http_client=client) as streams,
         ):
             yield streams

@@ -1,8 +1,8 @@
-"""What keeps a tool process contained: three back ends that each turn a command into a contained one.
+"""Sandboxes: three back ends that each turn a command into a contained one.
 
 None of them is a security boundary against a program that attacks the kernel; each says in `gaps` what it leaves open.
-Limits are set by util-linux's `prlimit` inside the sandbox, so that no code has to run between fork and exec; what all
-processes and files of a sandbox add up to is the watchdog's.
+Limits are set by util-linux's `prlimit` inside the sandbox, so that no code has to run between fork and exec; the
+watchdog limits the sum over all processes and files of a sandbox.
 """
 
 import os
@@ -20,9 +20,10 @@ from aworld.containers import DEAF, no_apptainer
 from aworld.environments.libraries import LIBRARIES
 from aworld.errors import InputError
 
-TOOLS = Path(__file__).parents[1] / "tools"
+PACKAGE = Path(__file__).parents[1]
+STANDALONE = (PACKAGE / "tools", PACKAGE / "openai_client.py")  # what a tool server needs of this package
 # Where this Python serves: this very aworld, also where it is not the installed one; of its libraries, the image's.
-OURS = {"PYTHONPATH": str(Path(__file__).parents[2]), "AWORLD_LIBRARIES": ":".join(LIBRARIES)}
+OURS = {"PYTHONPATH": str(PACKAGE.parent), "AWORLD_LIBRARIES": ":".join(LIBRARIES)}
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 SCRATCH = "/episode"  # where a sandbox with a file system of its own shows the scratch
 PROBE_SECONDS = 60
@@ -33,12 +34,12 @@ SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/et
 
 @dataclass(frozen=True)
 class Contents:
-    """What a sandbox is filled with.
+    """The contents of a sandbox.
 
     Attributes:
         scratch: the working folder, and the one place to write.
         read_only: files and folders that are seen, at their own paths.
-        env: what the environment holds besides the fixed part.
+        env: environment variables besides the fixed ones.
     """
 
     scratch: Path
@@ -132,8 +133,8 @@ class BubblewrapSandbox:
     python: str = sys.executable
 
     def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
-        runtime = {sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1]), str(TOOLS)}
-        seen = [*sorted(runtime - {"/usr"}), *(str(path) for path in contents.read_only)]
+        runtime = {sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1])}
+        seen = [*sorted(runtime - {"/usr"}), *map(str, STANDALONE), *(str(path) for path in contents.read_only)]
         variables = _environment(SCRATCH, OURS | dict(contents.env))
         places = (SCRATCH, *_for_scratch(map(Path, seen)))
         closed = [place for place in TEMPORARY[:2] if place not in places]

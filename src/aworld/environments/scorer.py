@@ -48,7 +48,7 @@ class Scorer:
         self._folder.close()
 
     async def run(self, program: Program) -> float:
-        """What the program says, 0 to 1; 0 where it fails, hangs, exceeds a limit or says no such number.
+        """The program's score, 0 to 1; 0 where it fails, hangs, exceeds a limit or gives no such number.
 
         Raises:
             InfrastructureError: the program cannot be started.
@@ -106,7 +106,7 @@ class Scorer:
         return server
 
     async def _excess(self, server: Process) -> str:
-        """Returns once a server has more of something than an episode may."""
+        """Wait until a server exceeds a limit of an episode; returns the limit in words."""
         while True:
             await asyncio.sleep(watchdog.SECONDS)
             if reason := await asyncio.to_thread(watchdog.excess, [server.pid], self._root, self._limits):

@@ -12,7 +12,7 @@ KEPT_CHARS = 1_000_000
 
 
 def megabytes(files: tuple[Path, ...]) -> int:
-    """What the copies of these attachments take of a scratch, each rounded up."""
+    """MB that copies of these attachments take, each rounded up."""
     return sum(math.ceil(file.stat().st_size / (1 << 20)) for file in files if file.is_file())
 
 
@@ -34,7 +34,7 @@ def stage(files: tuple[Path, ...], scratch: Path) -> None:
 
 
 def keep(text: str, scratch: Path) -> str:
-    """Write a tool's long result into the scratch; returns the file's name, "" where that cannot be, or is too much."""
+    """Write a tool's long result into the scratch; returns its name, "" if it is too large or cannot be written."""
     if len(text) > KEPT_CHARS:
         return ""
     for number in range(1, 100):

@@ -1,4 +1,4 @@
-"""What can be known of an environment's settings before any of it is started."""
+"""Checks of an environment's settings before anything is started."""
 
 from pathlib import Path
 
@@ -10,7 +10,8 @@ REMEMBERS = "python_session"
 
 
 def check(config: schema.Environment, corpus: Path | None) -> None:
-    """
+    """Check the settings of an environment.
+
     Args:
         corpus: what the tasks bring for the search server.
 

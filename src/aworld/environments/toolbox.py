@@ -96,7 +96,7 @@ class McpToolbox:
 
     @property
     def names(self) -> Iterable[str]:
-        """Of the tools."""
+        """Names of the tools."""
         return self._checkers
 
     @property
@@ -106,7 +106,7 @@ class McpToolbox:
 
     @property
     def pid(self) -> int:
-        """Of the process started here, which leads the server's session; 0 where there is none."""
+        """Id of the process started here, which leads the server's session; 0 for a remote server."""
         return self._process.pid
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
@@ -178,7 +178,7 @@ class McpToolbox:
         return replace(gone, stalled=stalled)
 
     def _refusal(self, name: str, arguments: Mapping[str, Any]) -> str:
-        """Why this call is not made, in a line the agent can act on; empty when it is."""
+        """The reason to refuse this call, in a line the agent can act on; empty where it is made."""
         if name not in self._checkers:
             return f"no tool {name[:100]!r}; there are: {', '.join(self._checkers)}"
         if problem := self._checkers[name].problem(arguments):
@@ -226,7 +226,7 @@ def _shown(block: ContentBlock) -> str:
 
 
 def _without_titles(node: Any) -> Any:
-    """A JSON schema less the titles that generators add: each would cost tokens in every prompt."""
+    """A JSON schema without the titles that generators add: each would cost tokens in every prompt."""
     if isinstance(node, list):
         return [_without_titles(item) for item in node]
     if not isinstance(node, dict):

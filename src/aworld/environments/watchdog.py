@@ -19,7 +19,7 @@ MAX_FILES = 20_000  # beyond, a look would take too long
 
 
 def excess(pids: Iterable[int], scratch: Path, limits: schema.Environment) -> str:
-    """What the processes below `pids` and their scratch have too much of, in a few words; empty when all is well."""
+    """The limit that the processes below `pids` and their scratch exceed, in words; empty where there is none."""
     below = [descendants(pid) for pid in pids]
     processes = [process for some in below for process in some]
     if len(processes) > limits.processes:

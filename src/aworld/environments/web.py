@@ -1,4 +1,4 @@
-"""The tools outside the sandbox, of one episode, behind the cache: so that a run repeats exactly, and costs once."""
+"""The tools outside the sandbox of one episode, behind the cache: a run repeats exactly, and costs once."""
 
 import asyncio
 import json
@@ -81,7 +81,7 @@ class WebTools:
             await server.close()
 
     async def _ask(self, server: Outside, name: str, arguments: Mapping[str, Any]) -> tuple[Observation, bool]:
-        """What it answers, and whether that is an answer: what broke it, or failed on the way, is not remembered."""
+        """The server's answer, and whether it may be kept: a failure on the way is not."""
         seen = await server.call(name, arguments)
         unanswered = seen.is_error and seen.text.startswith(NOT_KEPT)
         seen = replace(seen, stalled=seen.stalled or unanswered)

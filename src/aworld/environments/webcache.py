@@ -1,4 +1,4 @@
-"""What the web answered, kept in a folder that many workers share: so that a run repeats exactly, and costs once.
+"""Answers of the web, kept in a folder that many workers share: a run repeats exactly, and costs once.
 
     FOLDER/WORKER.jsonl      a line per answer, by the worker that asked
     FOLDER/files/SHA256      files that a tool fetched
@@ -64,7 +64,7 @@ class WebCache:
 
     @asynccontextmanager
     async def asking(self, key: str) -> AsyncIterator[None]:
-        """Of the episodes that ask the same at once, one asks alone; the others wait, and then find its answer."""
+        """Let one episode ask; others that ask the same meanwhile wait, and then find its answer."""
         if first := self._asked.get(key):
             await first.wait()
             yield

@@ -18,7 +18,7 @@ from aworld.trajectories.episode import Episode
 
 @dataclass(frozen=True)
 class Played:
-    """What was asked, and what came of it; an attempt without an episode is still among those asked for."""
+    """The tasks of an evaluation and the episodes played. An attempt without an episode still counts as asked."""
 
     tasks: list[Task]
     attempts: int
@@ -72,7 +72,7 @@ def begin(
 
 
 def reopen(run: RunDir, name: str) -> None:
-    """Now that more attempts are asked for, the evaluation of no policy is over."""
+    """Mark the evaluation of every policy as unfinished, because more attempts are asked for."""
     for folder in numbered(run.evaluation(name, 0).parent):
         (folder / "timing.json").unlink(missing_ok=True)
         shutil.rmtree(folder / "closing", ignore_errors=True)
@@ -136,10 +136,10 @@ def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
 
 
 def played(run: RunDir, name: str, version: int) -> Played:
-    """What a policy has played of a benchmark so far.
+    """The part of a benchmark that a policy has played so far.
 
     Raises:
-        InputError: nothing.
+        InputError: it has played nothing.
     """
     config, _, source = read(run, name)
     folder = run.evaluation(name, version)
@@ -152,6 +152,6 @@ def played(run: RunDir, name: str, version: int) -> Played:
 
 
 def command(run: RunDir, name: str, version: int) -> str:
-    """What begins an evaluation, or goes on with it."""
+    """The command that begins or continues an evaluation."""
     named = "" if name == HELD_OUT else f" --name {name}"
     return f"python jobs/evaluate.py {run.root} --policy {version}{named}"

@@ -1,4 +1,4 @@
-"""`aworld eval report|compare|export|trace|curve`: what a person asks of a policy's benchmark."""
+"""`aworld eval report|compare|export|trace|curve`: results of a policy on a benchmark."""
 
 import argparse
 from pathlib import Path
@@ -17,38 +17,44 @@ from aworld.evaluation.pages import publish_page
 from aworld.publish import publish_json, publish_text
 from aworld.rundir import HELD_OUT, RunDir
 
+LABELS = {"missing": "not played", "wrong_answer": "wrong", "infra_error": "infrastructure errors"}
+
 
 def add_to(commands: Any) -> None:
-    """Add them to the subparsers of a command line."""
+    """Add these commands to the subparsers of a command line."""
     evaluations = commands.add_parser(
-        "eval", help="what a policy did on a benchmark, or on the run's own held-out tasks"
+        "eval", help="results of a policy on a benchmark, or on the run's own held-out tasks"
     )
     kinds = evaluations.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text)
         command.add_argument("run_dir", metavar="RUN", type=Path)
-        command.add_argument("tasks", metavar="NAME", help=f"such as gaia-validation; the run's own tasks: {HELD_OUT}")
-        command.add_argument("policy", metavar="POLICY", type=int, help="its version")
+        command.add_argument(
+            "tasks", metavar="NAME", help=f"benchmark, such as gaia-validation; {HELD_OUT} for the run's own tasks"
+        )
+        command.add_argument("policy", metavar="POLICY", type=int, help="version of the policy")
         command.set_defaults(run=run)
         return command
 
-    add("report", _report, "its figures; also report.html, with every episode, and report.json")
+    add("report", _report, "scores with intervals; writes report.json, and report.html with every episode")
     compare = add(
-        "compare", _compare, "what another is better, paired by task: a policy, a teacher, one of another run"
+        "compare", _compare, "difference between two policies, paired by task; either may be a teacher's evaluation"
     )
     compare.add_argument(
         "other",
         metavar="OTHER",
-        help="its version; or, where it was played under another name, NAME-VERSION: teacher-0",
+        help="version of the other policy; NAME-VERSION, such as teacher-0, if it was played under another name",
     )
-    compare.add_argument("--with", dest="other_run", metavar="RUN", type=Path, help="that OTHER is of, if not the same")
-    export = add("export", _export, "the leaderboard's JSONL file")
+    compare.add_argument(
+        "--with", dest="other_run", metavar="RUN", type=Path, help="run directory of OTHER (default: RUN)"
+    )
+    export = add("export", _export, "write the JSONL file for GAIA's leaderboard")
     export.add_argument("--output", type=Path, required=True, metavar="FILE")
-    of_task = add("trace", _trace, "where the time of a task's attempts went, for Perfetto or chrome://tracing")
+    of_task = add("trace", _trace, "timeline of a task's attempts, for Perfetto or chrome://tracing")
     of_task.add_argument("task", metavar="TASK", help="its id")
     of_task.add_argument("--output", type=Path, required=True, metavar="FILE")
-    curve = add("curve", _curve, "success against attempts, as a picture (SVG)")
+    curve = add("curve", _curve, "plot pass@k against k (SVG)")
     curve.add_argument("--output", type=Path, required=True, metavar="FILE")
 
 
@@ -98,7 +104,7 @@ def _report(arguments: argparse.Namespace) -> None:
     else:
         console.print(statistics.headline(played.tasks, played.episodes, played.attempts))
     if found["last_turn"]:
-        console.print(f"{found['last_turn']} answers were given in the last turn, at a limit")
+        console.print(f"{found['last_turn']} answers came in the last turn, after a limit was reached")
     console.print(folder / "report.html")
     _warn(played, arguments)
 
@@ -117,9 +123,12 @@ def _print_scores(found: dict[str, Any], console: Console) -> None:
         last = found["attempts"]
         console.print(f"pass@{last} {found['pass_at_k'][-1]:.1%}, majority vote {found['majority']:.1%}")
     if found["failures"]:
-        console.print("not right: " + ", ".join(f"{n} {kind}" for kind, n in found["failures"].items()))
+        named = (f"{n} {LABELS.get(kind, kind)}" for kind, n in found["failures"].items())
+        console.print("attempts without reward: " + ", ".join(named))
     if found["n_withheld"]:
-        console.print(f"not scored: {found['n_withheld']} of {found['n_asked']} tasks, whose gold answers are not here")
+        console.print(
+            f"not scored: {found['n_withheld']} of {found['n_asked']} tasks, as their gold answers are withheld"
+        )
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -137,7 +146,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     found = figures.compare(one, other)
     low, high = found["ci95"]
     print(
-        f"{100 * found['difference']:+.1f} points of {found['measure']}, 95 % interval {100 * low:+.1f} to "
+        f"{100 * found['mean']:+.1f} points of {found['measure']}, 95 % interval {100 * low:+.1f} to "
         f"{100 * high:+.1f}; {found['better']} tasks better, {found['worse']} worse, of {found['n_tasks']}"
     )
 

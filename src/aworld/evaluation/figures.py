@@ -1,4 +1,4 @@
-"""What a benchmark's episodes come to. Every task and attempt that was asked for counts, played or not."""
+"""Figures of a benchmark's episodes. Every task and attempt asked for counts, played or not."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,12 +12,11 @@ from aworld.evaluation.benchmark import Played
 from aworld.tasks.scoring import vote_key
 from aworld.trajectories.episode import Episode
 
-RESAMPLES = 10_000
 LIMITS = ("max_turns", "max_tokens")  # with an answer: given in the last turn
 
 
 def figures(played: Played) -> dict[str, Any]:
-    """For report.json: pass@1 with its interval and by level, pass@k, majority vote, and what it took.
+    """For report.json: pass@1 with its interval and by level, pass@k, majority vote, and the cost.
 
     `n_withheld` tasks have no gold answer. They are in no score; where all are such, there is none: `measure` is None.
     `last_turn` counts the answers that were given at a limit.
@@ -38,7 +37,7 @@ def figures(played: Played) -> dict[str, Any]:
 
 
 def tool_calls(episodes: Iterable[Episode]) -> dict[str, dict[str, int]]:
-    """Of each tool how many calls there were, and how many of them came back as errors."""
+    """For each tool, the number of its calls and of those that returned errors."""
     turns = [turn for episode in episodes for turn in episode.tool_turns]
     calls = Counter(str(turn.tool) for turn in turns)
     errors = Counter(str(turn.tool) for turn in turns if turn.is_error)
@@ -46,10 +45,9 @@ def tool_calls(episodes: Iterable[Episode]) -> dict[str, dict[str, int]]:
 
 
 def _scores(played: Played, withheld: set[str]) -> dict[str, Any]:
-    """Those of the tasks whose answers are known.
+    """Figures of the tasks whose gold answers are known.
 
-    `pass_at_k[k - 1]` is the unbiased pass@k over all attempts, the curve of success against attempts; an attempt that
-    is worth a part of 1 is none that passed.
+    `pass_at_k[k - 1]` is the unbiased pass@k over all attempts. An attempt passes if its reward is 1.
     """
     levels = {task.task_id: task.level for task in played.tasks if task.task_id not in withheld}
     if not levels:
@@ -65,7 +63,7 @@ def _scores(played: Played, withheld: set[str]) -> dict[str, Any]:
 
 
 def by_task(played: Played) -> dict[str, list[Episode]]:
-    """The episodes of each task that was asked for, in the order of the tasks; without any: an empty list."""
+    """The episodes of each task asked for, in the order of the tasks; an empty list where there are none."""
     found: dict[str, list[Episode]] = {task.task_id: [] for task in played.tasks}
     for episode in played.episodes:
         found.setdefault(episode.task_id, []).append(episode)
@@ -73,7 +71,7 @@ def by_task(played: Played) -> dict[str, list[Episode]]:
 
 
 def voted(episodes: Iterable[Episode]) -> Episode | None:
-    """The first attempt that gave the answer given most often, and of equals the first; without an answer: no vote."""
+    """The first attempt with the most frequent answer; of equals, the first given. None: no answer."""
     in_order = sorted(episodes, key=lambda e: e.attempt)
     # what nobody could score has no vote
     answered = [(vote_key(e.answer), e) for e in in_order if e.answer is not None and e.status != "infra_error"]
@@ -81,11 +79,8 @@ def voted(episodes: Iterable[Episode]) -> Episode | None:
     return max(answered, key=lambda one: votes[one[0]], default=(None, None))[1]  # max takes the first of equals
 
 
-def compare(one: Played, other: Played, seed: int = 0) -> dict[str, Any]:
-    """Mean reward of `other` minus that of `one`, paired by task, with a 95 % percentile bootstrap over tasks.
-
-    What is drawn from holds one imaginary task gained and one lost as well (see `statistics`): a few tasks with like
-    outcomes do not show that there is no difference.
+def compare(one: Played, other: Played) -> dict[str, Any]:
+    """Mean reward of `other` minus that of `one`, paired by task, with its interval: `statistics.difference`.
 
     Raises:
         InputError: their tasks are not the same, or their answers are withheld.
@@ -99,22 +94,17 @@ def compare(one: Played, other: Played, seed: int = 0) -> dict[str, Any]:
     before, after = (_means(played) for played in (one, other))
     if not before:
         raise InputError(f"the gold answers of these {len(asked)} tasks are not here; without them nothing is compared")
-    gains = np.array([after[task] - before[task] for task in before])
-    pool = np.concatenate([gains, statistics.IMAGINED_DIFFERENCES])
-    drawn = np.random.default_rng(seed).integers(0, len(pool), (RESAMPLES, len(pool)))
-    low, high = np.quantile(pool[drawn].mean(axis=1), [0.025, 0.975])
     return {
         "measure": statistics.measure([*one.episodes, *other.episodes]),
-        "difference": float(gains.mean()),
-        "ci95": [float(low), float(high)],
-        "better": int((gains > 0).sum()),
-        "worse": int((gains < 0).sum()),
-        "n_tasks": len(gains),
+        **statistics.difference(before, after),
+        "better": sum(after[task] > before[task] for task in before),
+        "worse": sum(after[task] < before[task] for task in before),
+        "n_tasks": len(before),
     }
 
 
 def _means(played: Played) -> dict[str, float]:
-    """Of each task whose answer is known."""
+    """The mean reward of each task whose gold answer is known."""
     means = statistics.task_means(played.episodes, played.attempts)
     return {task.task_id: means.get(task.task_id, 0.0) for task in played.tasks if task.answer is not None}
 

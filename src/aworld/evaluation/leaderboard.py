@@ -30,7 +30,7 @@ def export(played: Played, path: Path) -> int:
     """Write the file, with the answer voted for, empty where there is none.
 
     Returns:
-        how many tasks have an answer.
+        The number of tasks with an answer.
 
     Raises:
         InputError: what would be written is no such file; nothing is.
@@ -44,7 +44,8 @@ def export(played: Played, path: Path) -> int:
 
 
 def check(text: str, tasks: list[str]) -> None:
-    """
+    """Check the text of the file.
+
     Raises:
         InputError: it is not a line for each of `tasks`, once, as the schema has it.
     """

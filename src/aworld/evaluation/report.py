@@ -43,7 +43,7 @@ def report(config: Config, run: RunDir) -> dict[str, Any]:
 
 
 def sandbox(folder: Path) -> dict[str, Any]:
-    """The name of the sandbox that tools ran in, for a run or an evaluation, and its gaps; empty before one started."""
+    """The sandbox that tools ran in: its name and gaps. Empty before one started."""
     return _json(folder / "sandbox.json")
 
 
@@ -102,7 +102,7 @@ def _round(run: RunDir, number: int) -> dict[str, Any] | None:
 
 
 def _groups(table: np.ndarray) -> dict[str, int]:
-    """How many groups, and in how many all episodes have one reward, so that none has an advantage."""
+    """The number of groups, and of those whose episodes all have the same reward and so no advantage."""
     tasks = table["task_id"]
     rewards = [table["reward"][tasks == task] for task in np.unique(tasks)]
     return {"n_groups": len(rewards), "n_zero_variance": sum(bool(np.ptp(group) == 0) for group in rewards)}
@@ -113,7 +113,7 @@ def _rate(tokens: float | None, seconds: float | None) -> float | None:
 
 
 def _shares(table: np.ndarray) -> dict[str, float]:
-    """What the episodes' time went into, in parts of 1: waiting for a sandbox, generating, tools, and the rest."""
+    """Shares of the episodes' time, 0 to 1: waiting for a sandbox, generating, tools, and the rest."""
     spent = {phase: float(table[f"seconds_{phase}"].sum()) for phase in arrays.PHASES}
     whole = spent["wait"] + spent["total"]
     rest = spent["total"] - spent["generate"] - spent["tools"]  # below 0 where several agents are at work at once

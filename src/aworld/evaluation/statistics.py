@@ -1,10 +1,10 @@
-"""What an evaluation says, and how sure it is: pass@1, pass@k, and the paired difference of two evaluations.
+"""Figures with intervals: pass@1 of an evaluation, pass@k, and the paired difference of two evaluations.
 
 Intervals are 95 %, normal, with the standard error clustered by task: the attempts at one task are not independent,
-so the task is the unit (Miller, "Adding Error Bars to Evals", arXiv 2411.00640). A few tasks with like outcomes have a
-spread of nearly 0, which says little. So an interval counts imaginary tasks as well: of one evaluation two right and
-two wrong (Agresti and Coull, 1998), of a difference one gained and one lost (Bonett and Price, 2012). With hundreds of
-tasks they hardly count. An attempt that failed or is missing counts as 0.
+so the task is the unit (Miller, "Adding Error Bars to Evals", arXiv 2411.00640). A few tasks with
+equal outcomes have a spread near 0 and would look certain. So each interval counts imaginary tasks as well: two right
+and two wrong for one evaluation (Agresti and Coull, 1998), one gained and one lost for a difference (Bonett and Price,
+2012). With hundreds of tasks they hardly count. An attempt that failed or is missing counts as 0.
 """
 
 import math
@@ -93,7 +93,7 @@ def score(means: np.ndarray) -> tuple[float, list[float]]:
 
 
 def measure(episodes: Iterable[Episode]) -> str:
-    """What their mean reward is called: pass@1, unless an answer was worth a part of 1."""
+    """The name of their mean reward: pass@1, unless some answer was worth a fraction of 1."""
     return PASS_AT_1 if all(episode.reward in (0.0, 1.0) for episode in episodes) else MEAN_REWARD
 
 
@@ -108,7 +108,7 @@ def headline(tasks: list[Task], episodes: list[Episode], attempts: int) -> str:
 
 
 def difference(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
-    """After minus before, paired by task, of the means of the same tasks, with its interval, within [-1, 1].
+    """The mean over tasks of after minus before, and its interval within [-1, 1].
 
     Raises:
         InputError: the tasks are not the same.

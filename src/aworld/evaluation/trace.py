@@ -22,7 +22,7 @@ class Span:
 
 
 def spans(episode: Episode) -> list[Span]:
-    """In the order they began; a span lies within the last one before it of a smaller depth."""
+    """Spans in the order they began. A span lies within the last earlier span of smaller depth."""
     total = episode.seconds.get("total", 0.0)
     outcome = {"status": episode.status, "answer": episode.answer, "reward": episode.reward, "error": episode.error}
     told = {"attempt": episode.attempt, "level": episode.level, "seed": episode.seed, **outcome}

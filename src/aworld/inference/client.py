@@ -1,4 +1,4 @@
-"""The policy behind a vLLM shard: token ids in, token ids out."""
+"""The policy that a vLLM shard serves: token ids in, token ids out."""
 
 import json
 from collections.abc import Sequence
@@ -62,10 +62,7 @@ class VllmPolicy:
 
 
 def check(token_ids: list[int], logprobs: list[float], vocabulary: int) -> None:
-    """Check a sampled turn.
-
-    Args:
-        vocabulary: size of the vocabulary.
+    """Check a completion before it is stored.
 
     Raises:
         InfrastructureError: a token is outside the vocabulary, or has no log-probability of a sampled one.

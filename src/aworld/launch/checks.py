@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aworld import hosts, tasks
+from aworld import tasks
 from aworld.agents import roles
 from aworld.config import Config, Endpoint, bounds
+from aworld.endpoints import check_address
 from aworld.environments import settings
 from aworld.errors import InputError
 from aworld.models import support
@@ -138,7 +139,7 @@ def opened(config: Config, path: Path) -> Iterator[TaskSource]:
 
 def _check_endpoint(where: str, endpoint: Endpoint) -> None:
     if endpoint.model:
-        hosts.host(endpoint)
+        check_address(endpoint)
     elif endpoint.base_url:
         raise InputError(f"{where}.base_url={endpoint.base_url}, but no model is named; set {where}.model")
 

@@ -1,11 +1,11 @@
-"""What is asked: a source of tasks is a module of this room with a `source(config, folder)` function.
+"""Sources of tasks. A source is a module of this package with a `source(config, folder)` function.
 
 Its `USES` names the settings below `tasks` that it reads; one that it does not read is refused.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -33,7 +33,7 @@ def make_source(config: schema.Tasks, folder: Path) -> TaskSource:
 
 @dataclass
 class _Readable:
-    """A source that raises InputError where it cannot read its tasks: data moves, and a module may not check."""
+    """A source whose every failure to read its tasks is an InputError: files move, and a module may not check."""
 
     module: ModuleType
     source: TaskSource
@@ -62,37 +62,54 @@ def _read_by(module: ModuleType) -> Iterator[None]:
         ) from error
 
 
-def check(config: schema.Tasks) -> None:
+def uses(config: schema.Tasks) -> tuple[str, ...]:
+    """The settings below `tasks` that the source reads.
+
+    Raises:
+        InputError: no source of that name.
     """
+    found: tuple[str, ...] = _module(config).USES
+    return found
+
+
+def check(config: schema.Tasks) -> None:
+    """Check that the source exists and uses each setting that is given.
+
     Raises:
         InputError: no source of that name, or a setting is given that it does not use.
     """
-    uses: tuple[str, ...] = _module(config).USES
+    used = uses(config)
     for one in fields(config):
         default = one.default if one.default_factory is MISSING else one.default_factory()
         value = getattr(config, one.name)
-        if one.name not in ("source", *uses) and value != default:
+        if one.name not in ("source", *used) and value != default:
             raise InputError(
-                f"tasks.{one.name}={value}: tasks.source={config.source} does not use it, only {', '.join(uses)}; "
+                f"tasks.{one.name}={value}: tasks.source={config.source} does not use it, only {', '.join(used)}; "
                 "leave it out, or choose other tasks with tasks=NAME"
             )
 
 
 def check_ids(tasks: Iterable[Task]) -> None:
-    """
+    """Check that the ids of one split can be stored.
+
     Raises:
         InputError: two tasks of a split have one id, or an id cannot be stored.
     """
     seen: set[str] = set()
     for task in tasks:
-        name, where = task.task_id, f"tasks.source={task.source}: the task id {task.task_id!r}"
-        if not isinstance(name, str) or not name.isprintable() or not name:
-            raise InputError(f"{where} is no printable text; give each task one")
-        if (size := len(name.encode())) > LONGEST_ID:
-            raise InputError(f"{where} has {size} bytes; shorten it to {LONGEST_ID}")
-        if name in seen:
-            raise InputError(f"{where} is there twice in a split; give each task its own")
-        seen.add(name)
+        if fault := id_fault(task, seen):
+            raise InputError(f"tasks.source={task.source}: the task id {task.task_id!r} {fault}")
+        seen.add(task.task_id)
+
+
+def id_fault(task: Task, seen: Collection[str]) -> str:
+    """Why a task cannot have its id, with the mend; empty where it can. `seen`: ids of the same split before it."""
+    name = task.task_id
+    if not isinstance(name, str) or not name.isprintable() or not name:
+        return "is no printable text; give each task one"
+    if (size := len(name.encode())) > LONGEST_ID:
+        return f"has {size} bytes; shorten it to {LONGEST_ID}"
+    return "is there twice in a split; give each task its own" if name in seen else ""
 
 
 def _module(config: schema.Tasks) -> ModuleType:

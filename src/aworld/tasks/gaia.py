@@ -125,5 +125,5 @@ def _files(row: dict[str, Any], root: Path, metadata: Path) -> tuple[Path, ...]:
 
 
 def _is_null(value: Any) -> bool:
-    """None, and NaN, which is what a table library makes of a field that holds nothing."""
+    """Whether a field is empty: None, or NaN, as table libraries write it."""
     return value is None or value != value

@@ -24,7 +24,7 @@ SPLITS = ("train", "held_out")
 
 
 class GymTasks:
-    """A TaskSource made into `folder` (once; later uses read what is there); the reward may be a part of 1."""
+    """A TaskSource made into `folder` (once; later uses read it). The reward may be a fraction of 1."""
 
     corpus = None
 
@@ -63,7 +63,7 @@ def _generate(config: schema.Tasks, folder: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The same of Python's own types; in JSON a tuple would become a list, which some scorers tell apart."""
+    """The same value in Python's own types. JSON would turn a tuple into a list, and some scorers tell them apart."""
     if isinstance(value, Mapping):
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):

@@ -28,7 +28,7 @@ def gaia_correct(answer: str | None, truth: str) -> bool:
 
 
 def vote_key(answer: str) -> Hashable:
-    """What answers share that a majority vote takes as one: how the scorer reads them, of the kind that they look like.
+    """A key that is equal for answers that the scorer reads alike; a majority vote counts them as one.
 
     A number is its value, a list its elements, and any other text is squeezed as the scorer does it. Commas are a
     number's only where they part thousands. Two answers with one key are scored alike against any truth of that kind.

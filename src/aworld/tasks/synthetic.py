@@ -72,7 +72,7 @@ Draft = tuple[str, str, int, dict[str, str], list[str], str]  # key, question, l
 
 
 class SyntheticTasks:
-    """A TaskSource generated into `folder` (once; later uses read what is there)."""
+    """A TaskSource generated into `folder` (once; later uses read it)."""
 
     def __init__(self, config: schema.Tasks, folder: Path):
         self.folder = folder

@@ -1,4 +1,4 @@
-"""What is asked of the agent."""
+"""Tasks, their sources, and the programs that score answers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ LFS_POINTER = b"version https://git-lfs"
 
 
 class Undecided(InfrastructureError):  # noqa: N818
-    """Nobody could say what this one answer is worth; others may well be scored."""
+    """This answer could not be scored; others may be."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class Task:
 
 
 def check_fetched(path: Path) -> None:
-    """
+    """Check that a file holds its content.
+
     Raises:
-        InputError: instead of the file there is the note that a clone without Git LFS leaves in its place.
+        InputError: it is a pointer of Git LFS, which a clone without LFS leaves in the file's place.
     """
     with open(path, "rb") as f:
         if f.read(len(LFS_POINTER)) == LFS_POINTER:
@@ -49,7 +50,7 @@ def check_fetched(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Program:
-    """A program that says what an answer is worth, where the answer has to be executed or parsed to know it.
+    """A program that scores an answer which has to be executed or parsed.
 
     It runs in a sandbox, for at most `environment.call_seconds`. What fails there, or takes longer, is worth 0.
 
@@ -73,12 +74,12 @@ class TaskSource(Protocol):
         ...
 
     def score(self, answer: str | None, task: Task) -> "float | Program":
-        """What an answer is worth, 0 to 1; 0 where the gold answer is withheld. Without an answer it is not asked.
+        """The reward of an answer, 0 to 1; 0 where the gold answer is withheld. Not called without an answer.
 
         It runs in the worker, so it executes nothing of an answer: for that it returns a Program.
 
         Raises:
-            Undecided: it could not be said of this answer.
-            InfrastructureError: it can be said of no answer, for who decides is away.
+            Undecided: this answer could not be scored.
+            InfrastructureError: no answer can be scored, because the judge is away.
         """
         ...

@@ -36,7 +36,7 @@ LASTING = ("ERR_ABORTED", "ERR_BLOCKED_BY_CLIENT", "ERR_TOO_MANY_REDIRECTS", "ER
 
 
 def seconds() -> float:
-    """What one call may take, a start of Chromium included."""
+    """Time limit of one call, a start of Chromium included."""
     return float(os.environ.get("AWORLD_BROWSE_SECONDS", "20"))
 
 
@@ -49,7 +49,8 @@ class Browser:
         self._allowed: dict[str, bool] = {}
 
     async def page(self) -> Any:
-        """
+        """The page of the browser, which is started where it does not run.
+
         Raises:
             WebError: there is no Chromium, or it does not start.
         """
@@ -200,7 +201,7 @@ async def _answered(page: Any) -> None:
 
 
 def _passes(reason: str) -> bool:
-    """Whether what Playwright or Chromium says is of the network, and may be otherwise the next time."""
+    """Whether an error of Playwright or Chromium is of the network, and may pass."""
     if NO_TEXT in reason:
         return _browser.status in internet.AGAIN
     return "net::ERR_" in reason and not any(f"net::{code}" in reason for code in LASTING)

@@ -13,7 +13,7 @@ RUN_CODE = Path(execute.__file__).with_name("run_code.py")
 
 
 def interpreter() -> tuple[str | Path, ...]:
-    """The command that runs the agent's code; AWORLD_LIBRARIES are the modules that it may import, or it is not set."""
+    """The command that runs the agent's code. AWORLD_LIBRARIES names the modules it may import; unset: all."""
     # -I -S: 13 ms instead of 20; it finds the installed packages by itself
     packages, libraries = os.pathsep.join(site.getsitepackages()), os.environ.get("AWORLD_LIBRARIES", "")
     return sys.executable, "-I", "-S", RUN_CODE, packages, libraries

@@ -22,7 +22,7 @@ GRACE = 0.15  # of the limit: for an interrupt to get through
 
 @dataclass
 class Interpreter:
-    """A living one, and what belongs to it."""
+    """A running interpreter and its streams."""
 
     process: asyncio.subprocess.Process
     stdout: int
@@ -90,7 +90,7 @@ async def start() -> Interpreter:
 
 
 async def end(one: Interpreter) -> int | None:
-    """Kill it, unless it has ended, with all that it started; its exit status."""
+    """Kill the interpreter, unless it has ended, and all it started; returns its exit status."""
     execute.kept.discard(one.process.pid)
     await execute.bury(one.process)
     return one.process.returncode

@@ -17,19 +17,12 @@ async def speech(path: str) -> Result:
             return error(f"{path[:100]!r} is empty")
         name = Path(path).name
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        reply = await model.post(
-            "audio/transcriptions",
-            data={"model": model.model, "response_format": "json"},
-            files={"file": (name, content, kind)},
-        )
-        said = str(reply["text"]).strip()
+        transcript = await model.transcribe(name, kind, content)
     except endpoint.EndpointError as reason:
         return endpoint.failed(reason)
     except opened.NoFileError as reason:
         return error(str(reason))
-    except (LookupError, TypeError):
-        return endpoint.failed(endpoint.EndpointError("its reply has no text"))
-    return endpoint.told(model, said or "(nothing is said in it)")
+    return endpoint.told(model, transcript or "(nothing is said in it)")
 
 
 def add_to(server: ToolServer) -> None:

@@ -60,7 +60,8 @@ def _page(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _ask(action: str = "query", **parameters: str) -> dict[str, Any]:
-    """
+    """The reply of MediaWiki's API.
+
     Raises:
         WebError: there is no answer, or it is an error.
     """

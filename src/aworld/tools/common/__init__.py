@@ -1,1 +1,1 @@
-"""What several tool servers use."""
+"""Code that several tool servers share."""

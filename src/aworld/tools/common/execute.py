@@ -26,7 +26,7 @@ def adopt_orphans() -> None:
 
 
 def seconds_of(tool: str) -> float:
-    """What a call of this tool may take."""
+    """Time limit of a call of this tool."""
     return float(os.environ.get(f"AWORLD_{tool.upper()}_SECONDS") or os.environ.get("AWORLD_CALL_SECONDS", "10"))
 
 
@@ -109,6 +109,6 @@ async def bury(process: asyncio.subprocess.Process) -> None:
 
 
 def _children() -> list[int]:
-    """Those of the main thread: the one that starts processes, and the first that orphans are given to."""
+    """Children of the main thread, which starts processes and is the first to adopt orphans."""
     found = map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
     return [pid for pid in found if pid not in kept]

@@ -85,12 +85,12 @@ async def get(
 
 
 def seconds() -> float:
-    """What one call to a web tool may take."""
+    """Time limit of one call to a web tool."""
     return float(os.environ.get("AWORLD_WEB_SECONDS", "20"))
 
 
 def proxy() -> str:
-    """Of this site, where it has one."""
+    """The proxy of this site; empty where it has none."""
     names = ("https_proxy", "http_proxy", "all_proxy")
     return next((os.environ[n] for name in names for n in (name, name.upper()) if os.environ.get(n)), "")
 
@@ -155,7 +155,7 @@ async def _body(answer: httpx.Response, url: httpx.URL) -> bytes:
 
 
 async def check(url: httpx.URL | str) -> list[str]:
-    """That it is http or https, and on the web, not on this site's network.
+    """Check that a URL is http or https, and on the web, not on this site's network.
 
     Returns the addresses of its host: connect to one of them. None where the URL holds an address itself, where a proxy
     looks names up, and where this site's network is allowed.
@@ -201,5 +201,5 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 def failed(reason: WebError) -> Result:
-    """The result that says so."""
+    """The error result of a failure."""
     return error(f"{UNREACHABLE}: {reason}" if reason.passing else str(reason))

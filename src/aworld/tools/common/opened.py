@@ -52,7 +52,7 @@ def read(path: str, folder: Path | None = None) -> bytes:
 
 
 def digest(path: str, folder: Path | None = None) -> str:
-    """The SHA-256 of what `read` gives.
+    """The SHA-256 of a file's content.
 
     Raises:
         NoFileError: as `read` does.

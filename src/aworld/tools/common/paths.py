@@ -1,10 +1,10 @@
-"""Which file a tool means: one of the working folder, and no link leads out of it."""
+"""Paths within the working folder; no link leads out of it."""
 
 from pathlib import Path
 
 
 def inside(path: str) -> Path:
-    """The file meant, whether it is there or not.
+    """The path within the working folder, whether a file is there or not.
 
     Raises:
         ValueError: it is not in the working folder.
@@ -17,7 +17,7 @@ def inside(path: str) -> Path:
 
 
 def existing(path: str) -> Path:
-    """The file meant.
+    """The existing file within the working folder.
 
     Raises:
         ValueError: there is none, or it is not in the working folder.

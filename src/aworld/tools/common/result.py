@@ -1,4 +1,4 @@
-"""What the tools of this package return, and what they leave."""
+"""Results of the tools of this package, and the files they write."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ UNANSWERED = "the endpoint did not answer"  # the same of a model that a tool as
 
 @dataclass(frozen=True)
 class Result:
-    """What a tool returns.
+    """The result of a tool call.
 
     Attributes:
         files: names of the files that the call has put into the working folder.

@@ -27,7 +27,7 @@ class Libraries:
         return PathFinder.find_spec(name, self.packages) if wanted else None
 
     def find_distributions(self, context: object) -> object:
-        """So that a library finds its own version."""
+        """Lets a library find its own version."""
         from importlib.metadata import DistributionFinder
 
         name = getattr(context, "name", None)

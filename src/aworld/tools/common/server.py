@@ -51,7 +51,8 @@ class ToolServer:
         self._calls: dict[Number, asyncio.Task[None]] = {}  # under way
 
     def add_tool(self, tool: Tool, description: str) -> None:
-        """
+        """Offer a function as a tool of its name.
+
         Raises:
             KeyError: a parameter is of a type that TYPES does not have.
         """

@@ -45,7 +45,8 @@ def lines(rows: Iterable[Iterable[str]]) -> Iterator[str]:
 
 
 def decoded(path: Path) -> str:
-    """
+    """The text of a file in its own encoding.
+
     Raises:
         UnicodeDecodeError: it is not text.
     """
@@ -88,7 +89,7 @@ def guessed(content: bytes) -> str:
 
 
 def _delimiter(content: str) -> str:
-    """What every line has as many of, and some; else what most lines have. Decimal commas are no delimiters."""
+    """The delimiter that every line has equally often, else the one most lines have. Decimal commas do not count."""
     unquoted = [line for line in re.sub(r'"[^"]*"', "", content).splitlines() if line.strip()]
     for mark in "\t;,|":
         counts = {line.count(mark) for line in unquoted}

@@ -64,7 +64,7 @@ def _mark(body: Any, part: Any) -> None:
 
 
 def _drawn(drawing: Any, part: Any) -> Iterator[str]:
-    """What a drawing holds besides text, which stands in paragraphs of its own."""
+    """The content of a drawing besides its text, which has paragraphs of its own."""
     from docx.oxml import parse_xml
     from docx.oxml.ns import qn
 

@@ -1,0 +1,125 @@
+"""`aworld tasks check`: a set of tasks, its attachments and its scorer, checked without a model."""
+
+import argparse
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from aworld import config as configuration
+from aworld import tasks
+from aworld.config import Config, Endpoint, bounds
+from aworld.doctor.task_faults import Fault, faults_of, score_faults
+from aworld.errors import InputError, printable
+from aworld.tasks.task import Task, TaskSource
+
+SPLITS = ("train", "held_out")
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the subparsers of a command line."""
+    of_tasks = commands.add_parser("tasks", help="check a set of tasks before a model plays it")
+    text = "check ids, questions, attachments, gold answers and the scorer of a set of tasks, without a model"
+    check = of_tasks.add_subparsers(required=True, metavar="COMMAND").add_parser("check", help=text, description=text)
+    check.add_argument("words", nargs="+", metavar="KEY=VALUE", help="such as tasks=gaia-validation tasks.path=FOLDER")
+    check.set_defaults(run=_check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    is_demo = not any(word.startswith("recipe=") for word in arguments.words)
+    return check_tasks(configuration.load([*(["recipe=demo"] if is_demo else []), *arguments.words]), Console())
+
+
+def check_tasks(config: Config, console: Console) -> int:
+    """Print a table of the tasks and a line for each fault; returns the exit code: 0, or 2 where there is a fault.
+
+    Raises:
+        InputError: the tasks cannot be read.
+    """
+    bounds.check(config)
+    tasks.check(config.tasks)
+    exact = replace(config.tasks, judge=Endpoint())  # no model is asked
+    with tempfile.TemporaryDirectory() as folder:
+        source = tasks.make_source(exact, Path(folder) / "tasks")
+        splits = {split: found for split in SPLITS if (found := list(source.tasks(split)))}
+        if not splits:
+            raise InputError(f"tasks.source={exact.source} has no tasks; mend tasks.path, or the module")
+        faults = [fault for found in splits.values() for fault in faults_of(found, _is_withheld(config, found))]
+        answered = [task for found in splits.values() for task in found if task.answer is not None]
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("scoring", total=len(answered))
+            faults += asyncio.run(_scored(config, source, answered, lambda: progress.advance(bar)))
+    console.print(_table(splits, _tokens(config)))
+    for fault in faults:
+        line = escape(printable(f"{fault.task_id}: {fault.text}"))
+        console.print(f"[red]fault[/] {line}", highlight=False, soft_wrap=True)
+    count = sum(map(len, splits.values()))
+    kept = f"{count - len(answered)} without a gold answer, " if len(answered) < count else ""
+    console.print(f"{count} tasks, {kept}{len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}", highlight=False)
+    return InputError.exit_code if faults else 0
+
+
+def _is_withheld(config: Config, found: list[Task]) -> bool:
+    """Whether the gold answers of a whole split are withheld, as of a test split. Other splits should have them."""
+    has_names = "split" in tasks.uses(config.tasks)
+    return all(task.answer is None for task in found) and (config.tasks.split == "test" or not has_names)
+
+
+async def _scored(config: Config, source: TaskSource, asked: list[Task], advance: Callable[[], None]) -> list[Fault]:
+    """Faults of the scorer. It runs as in a rollout: within its time limit, its programs in the sandbox."""
+    from aworld.containers import staged_image
+    from aworld.environments.sandbox import choose
+    from aworld.environments.scorer import Scorer
+    from aworld.rollout.scoring import Scoring
+
+    sandbox = choose(config.site.sandbox, staged_image(config.site.images.environment, config.site.scratch))
+    async with AsyncExitStack() as stack:
+        scratch = Path(config.site.scratch or tempfile.gettempdir())
+        programs = await stack.enter_async_context(Scorer(sandbox, config.environment, scratch))
+        score = Scoring(source.score, config.tasks.score_seconds, programs.run)
+
+        async def faults(task: Task) -> list[Fault]:
+            found = await score_faults(task, score)
+            advance()
+            return found
+
+        return [fault for found in await asyncio.gather(*map(faults, asked)) for fault in found]
+
+
+def _tokens(config: Config) -> Callable[[str], int] | None:
+    """Counts the tokens of a text by the model's tokenizer; None where its folder is not here."""
+    file = Path(config.model.path or "", "tokenizer.json")
+    if not config.model.path or not file.is_file():
+        return None
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _table(splits: dict[str, list[Task]], tokens: Callable[[str], int] | None) -> Table:
+    table = Table()
+    for head in ("split", "level", "tasks", "attachments", "longest question"):
+        table.add_column(head, justify="right" if head in ("level", "tasks") else "left")
+    for split, found in splits.items():
+        for level in sorted({task.level for task in found}):
+            of_level = [task for task in found if task.level == level]
+            longest = max((str(task.question) for task in of_level), key=len)
+            size = f"{len(longest)} characters" + (f", {tokens(longest)} tokens" if tokens else "")
+            table.add_row(split, str(level), str(len(of_level)), escape(_kinds(of_level)), size)
+    return table
+
+
+def _kinds(found: list[Task]) -> str:
+    """The attachments by the ends of their names, such as "12 xlsx, 3 png"."""
+    kinds = Counter(path.suffix.removeprefix(".").lower() or "no suffix" for task in found for path in task.files)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
