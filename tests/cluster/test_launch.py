@@ -21,8 +21,9 @@ from aworld.errors import InputError
 from aworld.launch import dag, slurm
 from aworld.launch.plan import Stage, plan
 from aworld.launch.script import COME_BACK, beginning
+from aworld.publish import publish_text
 from aworld.rollout.workload import schedule
-from aworld.rundir import RunDir, publish_text
+from aworld.rundir import RunDir
 from aworld.tasks import make_source
 
 pytestmark = pytest.mark.cluster

@@ -13,7 +13,7 @@ from aworld.config import read
 from aworld.launch import slurm
 from aworld.launch.overview import UNDER_WAY, show_status
 from aworld.launch.start import start
-from aworld.rundir import is_complete
+from aworld.publish import is_complete
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 

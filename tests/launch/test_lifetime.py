@@ -16,7 +16,8 @@ from aworld.config import Config
 from aworld.errors import TaskError
 from aworld.evaluation import benchmark
 from aworld.launch.lifetime import begin, training_of
-from aworld.rundir import WHOLE, RunDir, publish_folder
+from aworld.publish import publish_folder
+from aworld.rundir import WHOLE, RunDir
 
 pytestmark = pytest.mark.unit
 

@@ -8,8 +8,9 @@ from rich.console import Console
 
 from aworld import config as configuration
 from aworld.launch.progress import Progress
+from aworld.publish import publish_folder, publish_json, publish_text
 from aworld.rollout.workload import schedule
-from aworld.rundir import RunDir, publish_folder, publish_json, publish_text
+from aworld.rundir import RunDir
 from aworld.tasks import make_source
 
 pytestmark = pytest.mark.unit

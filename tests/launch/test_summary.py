@@ -7,7 +7,8 @@ from rich.console import Console
 
 from aworld.evaluation import statistics
 from aworld.launch.summary import summary
-from aworld.rundir import RunDir, publish_json
+from aworld.publish import publish_json
+from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode
 
 pytestmark = pytest.mark.unit

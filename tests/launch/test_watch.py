@@ -21,8 +21,9 @@ from aworld.launch import slurm
 from aworld.launch.overview import STOPPED, show_status
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare, provenance
+from aworld.publish import append_json, is_complete, publish_folder, publish_text
 from aworld.rollout.workload import schedule
-from aworld.rundir import RunDir, append_json, is_complete, open_run, publish_folder, publish_text
+from aworld.rundir import RunDir, open_run
 from aworld.tasks import make_source
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.journal import Journal
@@ -33,7 +34,7 @@ WORDS = ["recipe=demo", "site=local", "tasks.train=4", "tasks.held_out=2", "trai
 HOLDER = """
     import sys, time
     from pathlib import Path
-    from aworld.processes import sole_holder
+    from aworld.locks import sole_holder
     with sole_holder(Path(sys.argv[1])):
         print("held", flush=True)
         time.sleep(float(sys.argv[2]))

@@ -16,8 +16,9 @@ from aworld.launch import slurm
 from aworld.launch.plan import Stage, discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.launch.script import scripts, shape
+from aworld.publish import publish_text
 from aworld.rollout.workload import schedule
-from aworld.rundir import RunDir, publish_text
+from aworld.rundir import RunDir
 
 
 @dataclass(frozen=True)

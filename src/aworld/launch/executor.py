@@ -17,8 +17,10 @@ import submitit
 
 from aworld.errors import InfrastructureError
 from aworld.launch.plan import Stage
-from aworld.processes import die_with_parent, end_holder
-from aworld.rundir import RunDir, append_json
+from aworld.locks import end_holder
+from aworld.processes import die_with_parent
+from aworld.publish import append_json
+from aworld.rundir import RunDir
 
 PATIENCE = 10.0  # seconds for a job to notice that its work ended
 

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from aworld.config import Config
 from aworld.errors import InputError, Interrupted, TaskError
-from aworld.processes import Notice, holder, sole_holder, try_to_hold
-from aworld.rundir import WHOLE, RunDir, append_json, durable, read_jsonl
+from aworld.locks import holder, sole_holder, try_to_hold
+from aworld.processes import Notice
+from aworld.publish import append_json, read_jsonl
+from aworld.rundir import WHOLE, RunDir, progress_counters
 
 POLL_SECONDS = 1.0
 JOB = "AWORLD_JOB"  # set by our batch scripts alone: the file in `starts/`, without its suffix, that is the job's own
@@ -52,7 +54,7 @@ def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE
     if in_own_job():
         job, restart = os.environ["SLURM_JOB_ID"], int(os.environ.get("SLURM_RESTART_COUNT", 0))
         Path(f"{os.environ[JOB]}.tries").unlink(missing_ok=True)
-    progress = durable(run, makes)
+    progress = progress_counters(run, makes)
     earlier = [start for start in read_jsonl(path) if start["job"] == job]
     start = {"job": job, "restart": restart, "progress": progress, "time": time.time(), "node": socket.gethostname()}
     append_json(path, start)

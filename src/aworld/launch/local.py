@@ -14,7 +14,7 @@ from aworld.launch.plan import Stage, discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.launch.progress import Progress
 from aworld.launch.status import status
-from aworld.processes import end_holder, sole_holder
+from aworld.locks import end_holder, sole_holder
 from aworld.rollout.units import is_closed
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir

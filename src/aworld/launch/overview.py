@@ -17,8 +17,9 @@ from aworld.evaluation import benchmark
 from aworld.launch import slurm
 from aworld.launch.status import StageStatus, begun, estimated_end, never_played, status, tally
 from aworld.launch.table import SLIM, UNLIMITED, parts
+from aworld.publish import read_jsonl
 from aworld.rollout.workload import Workload, schedule
-from aworld.rundir import RunDir, read_jsonl
+from aworld.rundir import RunDir
 from aworld.tasks import make_source
 
 FURTHER_LINES = 10  # that `watch` has to show besides the rows of the run

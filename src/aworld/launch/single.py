@@ -21,9 +21,10 @@ from aworld.launch.progress import Progress
 from aworld.launch.script import scripts
 from aworld.launch.status import on_benchmark
 from aworld.processes import end_by_interrupt
+from aworld.publish import is_complete
 from aworld.rollout.units import is_closed, reopen_failed, units_left
 from aworld.rollout.workload import Workload, evaluation_workload, round_workload
-from aworld.rundir import HELD_OUT, RunDir, is_complete
+from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks import make_source
 
 KILLED = -signal.SIGKILL

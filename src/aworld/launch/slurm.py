@@ -17,8 +17,9 @@ from aworld.config import Site
 from aworld.errors import InfrastructureError, InputError
 from aworld.launch.plan import Stage
 from aworld.launch.script import Part, command, job_name, parameters, parts
-from aworld.processes import hold
-from aworld.rundir import RunDir, append_json, publish_json, read_jsonl
+from aworld.locks import hold
+from aworld.publish import append_json, publish_json, read_jsonl
+from aworld.rundir import RunDir
 
 ANSWER_SECONDS = 120.0  # the longest wait for a command of Slurm
 # What the user's shell says to Slurm's commands. A submission from inside an allocation would ask for what that one
