@@ -10,6 +10,7 @@ from megatron.core import parallel_state
 
 from aworld.config import Config, Training
 from aworld.errors import InfrastructureError, Interrupted
+from aworld.phase import Phase
 from aworld.publish import append_json, publish_json
 from aworld.rundir import RunDir, StallTimer
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu
@@ -31,6 +32,7 @@ class Round:
         self, config: Config, run: RunDir, trainer: Trainer, number: int, ends_soon: Callable[[], bool]
     ) -> None:
         self.config, self.run_dir, self.trainer, self.number = config, run, trainer, number
+        self.is_cold_start = Phase.of(number) is Phase.COLD_START
         self.ends_soon = ends_soon
         self.saved = time.monotonic()
         self.warned = False
@@ -54,12 +56,12 @@ class Round:
         if is_rank_zero():  # before the checkpoint, after which the round is not done again
             seconds = {"wait": waited, "train": time.monotonic() - began}
             outcome = summary(metrics, trajectories.episodes["reward"]) | {"seconds": seconds}
-            if number == 0 and metrics:
+            if self.is_cold_start and metrics:
                 outcome["repeats"] = fmean(step["repeats"] for step in metrics[-STEPS_TO_STOP:])
             outcome |= batching.groups(trajectories, self.config.training.stalled_share)
             publish_json(run.round(number) / "metrics.json", outcome)
         publish_policy(run, trainer, number)  # before the checkpoint, as workers wait for it
-        if number == 0:  # after the cold start only policy 0 is needed
+        if self.is_cold_start:  # after the cold start only policy 0 is needed
             trainer.new_optimizer(self.config.training.lr)
         else:
             checkpoint.save(trainer, run.checkpoints, Position(number), metrics)
@@ -87,7 +89,7 @@ class Round:
         """Make the optimizer steps that are left, each noted in `steps.jsonl`; returns the metrics of all steps."""
         config, number, trainer = self.config, self.number, self.trainer
         training, cold = config.training, config.training.cold_start
-        if number == 0:
+        if self.is_cold_start:
             training = replace(training, algorithm="sft", epochs=cold.epochs, batch_size=cold.batch_size, lr=cold.lr)
         algorithm = algorithms.make(training)
         planned = self._plan(trajectories, training, algorithm)
@@ -101,11 +103,12 @@ class Round:
                 f"round {number}: no episode has an advantage, nothing to learn; the policy stays as it is", flush=True
             )
         rank, device = parallel_state.get_data_parallel_rank(), cpu.device()
-        temperature = config.agent.temperature if number else 1.0  # nobody sampled the expert's tokens
+        temperature = 1.0 if self.is_cold_start else config.agent.temperature  # nobody sampled the expert's tokens
         for at, step in enumerate(planned[len(metrics) :], len(metrics) + 1):
-            if number == 0 and _has_learned(metrics, cold.stop_at):
+            if self.is_cold_start and _has_learned(metrics, cold.stop_at):
                 break
-            trainer.set_lr(training.lr * (min(1.0, at / max(cold.warmup_steps, 1)) if number == 0 else 1.0))
+            warmed_up = min(1.0, at / max(cold.warmup_steps, 1)) if self.is_cold_start else 1.0
+            trainer.set_lr(training.lr * warmed_up)
             batches = batching.micro_batches(trajectories, step, rank, device)
             began = time.monotonic()
             metrics.append(trainer.step(batches, algorithm, temperature))

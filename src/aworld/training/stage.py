@@ -13,6 +13,7 @@ from functools import partial
 
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError
+from aworld.phase import Phase
 from aworld.publish import damaged, is_complete, sweep
 from aworld.rundir import RunDir
 from aworld.training import checkpoint, model
@@ -104,7 +105,7 @@ def _resume(config: Config, run: RunDir, at: Position) -> tuple[Trainer, Metrics
     if at == Position(0):
         path = run.policy(0) if training.cold_start.tasks else run.base
         return Trainer(training, path, dtype, training.lr), []
-    lr = training.cold_start.lr if at.round == 0 else training.lr
+    lr = training.cold_start.lr if Phase.of(at.round) is Phase.COLD_START else training.lr
     trainer = Trainer(training, run.base, dtype, lr, has_weights=False)  # the checkpoint has them
     metrics = checkpoint.load(trainer, run.checkpoints, at)
     if at.step is not None:
