@@ -10,7 +10,8 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from aworld.config import Architecture
-from aworld.models.hf import LEAST_VOCABULARY, tensors
+from aworld.models.special_tokens import LEAST_VOCABULARY
+from aworld.models.support import tensors
 from aworld.models.tokenizer import make_tokenizer
 
 

@@ -10,8 +10,8 @@ import aworld
 pytestmark = pytest.mark.unit
 
 SOURCE = Path(aworld.__file__).parent
-BASE = {"errors", "imports", "endpoints", "config", "rundir", "processes", "nodelocal", "containers", "phase"}
-BASE |= {"openai_client", "slurm", "stages"}
+BASE = {"errors", "imports", "endpoints", "config", "rundir", "publish", "locks", "processes", "nodelocal"}
+BASE |= {"containers", "phase", "openai_client", "slurm", "stages"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "openai_client": set(),

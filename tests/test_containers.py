@@ -12,7 +12,7 @@ import pytest
 
 from aworld import containers
 from aworld.config import Site
-from aworld.containers import folders, inside, sha256, staged
+from aworld.containers import container_binds, container_command, sha256, staged_image
 from aworld.errors import InputError
 from aworld.rundir import RunDir
 
@@ -36,7 +36,7 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.mark.unit
 def test_without_an_image_a_command_is_what_it_was(site: Site) -> None:
-    assert inside(site, "", ["python", "-m", "aworld"], [Path("/a")]) == ["python", "-m", "aworld"]
+    assert container_command(site, "", ["python", "-m", "aworld"], [Path("/a")]) == ["python", "-m", "aworld"]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def apptainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_apptainer_an_image_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match=r"/i/vllm.sif is to be run: no apptainer on PATH; load its module"):
-        inside(Site("test"), "/i/vllm.sif", ["true"], [])
+        container_command(Site("test"), "/i/vllm.sif", ["true"], [])
 
 
 @pytest.mark.unit
@@ -64,12 +64,12 @@ def test_a_container_gets_the_gpus_where_their_driver_is(
     if there:
         device.touch()
     monkeypatch.setattr(containers, "GPU_DRIVER", device)
-    assert ("--nv" in inside(Site("test"), "/i/vllm.sif", ["true"], [])) is there
+    assert ("--nv" in container_command(Site("test"), "/i/vllm.sif", ["true"], [])) is there
 
 
 @pytest.mark.unit
 def test_an_image_with_its_own_python_runs_that(apptainer: None) -> None:
-    command = inside(Site("test", binds=["/data:/data:ro"]), "/i/vllm.sif", [sys.executable, "-m", "x"], [])
+    command = container_command(Site("test", binds=["/data:/data:ro"]), "/i/vllm.sif", [sys.executable, "-m", "x"], [])
     at = command.index("/i/vllm.sif")
     deaf = ["env", "--ignore-signal=USR1", "--ignore-signal=USR2"]
     assert command[at + 1 :] == [*deaf, f"HOME=/tmp/aworld-{os.getuid()}", "python3", "-m", "x"]
@@ -80,7 +80,7 @@ def test_an_image_with_its_own_python_runs_that(apptainer: None) -> None:
 @pytest.mark.unit
 def test_a_folder_that_cannot_be_bound_is_one_line(apptainer: None, site: Site, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a:b holds a colon or a comma"):
-        inside(site, "/i/vllm.sif", ["true"], [tmp_path / "a:b"])
+        container_command(site, "/i/vllm.sif", ["true"], [tmp_path / "a:b"])
 
 
 @pytest.mark.unit
@@ -93,7 +93,7 @@ def test_the_model_that_a_run_links_to_is_among_its_folders(tmp_path: Path) -> N
     (model / "tokenizer.json").write_text("{}")
     for file in model.iterdir():
         (run.base / file.name).symlink_to(file)
-    assert folders(run) == [run.root, blobs, model]
+    assert container_binds(run) == [run.root, blobs, model]
 
 
 @pytest.mark.cluster
@@ -101,7 +101,7 @@ def test_a_signal_to_the_whole_job_does_not_end_a_program_inside(site: Site, env
     code = "import time; print('began', flush=True); time.sleep(1); print('ended')"
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGUSR2])  # as in whoever has a `Notice`
     try:
-        argv = inside(site, str(environment_image), [*PYTHON, code], [])
+        argv = container_command(site, str(environment_image), [*PYTHON, code], [])
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as program:
             assert program.stdout and program.stdout.readline() == "began\n"
             for process in psutil.Process(program.pid).children(recursive=True):
@@ -134,7 +134,7 @@ print(json.dumps([
     os.environ["NCCL_DEBUG"],
 ]))
 """
-    command = inside(site, str(environment_image), [*PYTHON, code], [tmp_path / "link"])
+    command = container_command(site, str(environment_image), [*PYTHON, code], [tmp_path / "link"])
     environment = dict(os.environ, NCCL_DEBUG="WARN")
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -148,13 +148,13 @@ print(json.dumps([
 @pytest.mark.cluster
 def test_the_code_in_the_image_is_this_very_code_and_read_only(site: Site, environment_image: Path) -> None:
     code = "import aworld.containers as c; print(open(c.__file__).read(), end=''); open(c.__file__, 'a')"
-    command = inside(site, str(environment_image), [*PYTHON, code], [])
+    command = container_command(site, str(environment_image), [*PYTHON, code], [])
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == Path(sys.modules["aworld.containers"].__file__ or "").read_text()
     assert done.returncode and "Read-only file system" in done.stderr
 
 
-STAGE = "import sys; from aworld.containers import staged; print(staged(*sys.argv[1:]))"
+STAGE = "import sys; from aworld.containers import staged_image; print(staged_image(*sys.argv[1:]))"
 
 
 @pytest.mark.unit
@@ -170,11 +170,11 @@ def test_many_processes_make_one_whole_copy(image: Path, tmp_path: Path) -> None
 
 @pytest.mark.unit
 def test_a_new_image_is_a_new_copy(image: Path, tmp_path: Path) -> None:
-    first = staged(str(image), str(tmp_path))
-    assert staged(str(image), str(tmp_path)) == first
+    first = staged_image(str(image), str(tmp_path))
+    assert staged_image(str(image), str(tmp_path)) == first
     written = Path(first).stat().st_mtime_ns
     image.write_bytes(image.read_bytes()[::-1])
-    second = staged(str(image), str(tmp_path))
+    second = staged_image(str(image), str(tmp_path))
     assert second != first and Path(second).read_bytes() == image.read_bytes()
     assert Path(first).stat().st_mtime_ns == written
 
@@ -188,7 +188,7 @@ def test_a_copy_torn_by_a_kill_is_never_used(image: Path, tmp_path: Path) -> Non
     assert killed.returncode == -signal.SIGXFSZ and killed.stdout == b""
     folder = tmp_path / f"aworld-{os.getuid()}" / "images"
     assert not list(folder.glob("[!.]*.sif")) and list(folder.glob(".*.tmp-*"))
-    assert sha256(Path(staged(str(image), str(tmp_path)))) == sha256(image)
+    assert sha256(Path(staged_image(str(image), str(tmp_path)))) == sha256(image)
     assert not list(folder.glob(".*.tmp-*"))
 
 
@@ -207,7 +207,7 @@ def test_a_copy_that_others_could_have_made_is_not_used(
     image: Path, tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scratch, other = tmp_path / "scratch", tmp_path / "other"
-    first = Path(staged(str(image), str(scratch)))
+    first = Path(staged_image(str(image), str(scratch)))
     owned = scratch / f"aworld-{os.getuid()}"
     if way == "link":
         owned.rename(other)
@@ -219,7 +219,7 @@ def test_a_copy_that_others_could_have_made_is_not_used(
     else:
         os.chown(owned, 12345, 12345)
     first.write_bytes(b"planted")
-    assert staged(str(image), str(scratch)) == str(image)
+    assert staged_image(str(image), str(scratch)) == str(image)
     said = capsys.readouterr().err
     assert said.startswith("warning: ") and "another user owns it, or others may write to it" in said
 
@@ -231,7 +231,7 @@ def test_sha256_of_an_image(image: Path) -> None:
         sha256(image.with_name("gone.sif"))
 
 
-FOLLOWER = "import sys, time; from aworld.processes import die_with_starter; die_with_starter(); time.sleep(600)"
+FOLLOWER = "import sys, time; from aworld.processes import die_with_starter; die_with_starter; time.sleep600"
 STARTER = """
 import json, os, subprocess, sys
 subprocess.Popen(json.loads(sys.argv[1]), env=dict(os.environ, AWORLD_STARTER=str(os.getpid())))
@@ -242,7 +242,7 @@ sys.stdin.read()
 @pytest.mark.parametrize("in_image", [pytest.param(False, marks=pytest.mark.unit), pytest.param(True, marks=CLUSTER)])
 def test_a_program_ends_with_its_starter(in_image: bool, site: Site, request: pytest.FixtureRequest) -> None:
     image = str(request.getfixturevalue("environment_image")) if in_image else ""
-    command = inside(site, image, [*PYTHON, FOLLOWER], [])
+    command = container_command(site, image, [*PYTHON, FOLLOWER], [])
     starter = subprocess.Popen([*PYTHON, STARTER, json.dumps(command)], stdin=subprocess.PIPE)
     started: list[psutil.Process] = []
     while not any(p.name().startswith("python") and p.num_threads() > 1 for p in started):

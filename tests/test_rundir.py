@@ -1,50 +1,38 @@
-import fcntl
 import itertools
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import no_locks
 import pytest
 
 from aworld import rundir
-from aworld.errors import InfrastructureError
-from aworld.processes import end_holder, sole_holder
+from aworld.publish import publish_folder
 
 pytestmark = pytest.mark.unit
 
-NODE = os.uname().nodename
 
-
-def test_patience_lasts_while_the_run_gets_on(tmp_path):
+def test_a_run_has_stalled_only_when_nothing_became_durable_for_so_long(tmp_path):
     run = rundir.RunDir(tmp_path)
     path = run.round(1) / "journals" / "worker-0.journal"
     path.parent.mkdir(parents=True)
-    patience = rundir.Patience(run, 1.0)
-    assert not patience.is_over()
+    timer = rundir.StallTimer(run, 1.0)
+    assert not timer.has_stalled()
     time.sleep(1.1)
     path.write_text("an episode")
-    assert not patience.is_over()  # and begins anew
-    assert not patience.is_over()
+    assert not timer.has_stalled()  # and begins anew
+    assert not timer.has_stalled()
     time.sleep(1.1)
-    assert patience.is_over()
+    assert timer.has_stalled()
 
 
 def test_progress_is_seen_of_every_kind_of_work_whatever_else_lies_in_the_run(tmp_path):
     run = rundir.RunDir(tmp_path)
-    seen = [rundir.durable(run)]
+    seen = [rundir.progress_counters(run)]
 
     def publish(folder: Path) -> None:
         time.sleep(0.01)  # the clock of a file system ticks every few ms
-        rundir.publish_folder(folder, lambda where: (where / "a").write_text("weights"))
+        publish_folder(folder, lambda where: (where / "a").write_text("weights"))
 
     def write(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,154 +53,13 @@ def test_progress_is_seen_of_every_kind_of_work_whatever_else_lies_in_the_run(tm
     ]
     for step in steps:
         step()
-        seen.append(rundir.durable(run))
+        seen.append(rundir.progress_counters(run))
     assert all(one != other for one, other in itertools.pairwise(seen))
-    assert seen[-1] == rundir.durable(run) == json.loads(json.dumps(seen[-1]))
+    assert seen[-1] == rundir.progress_counters(run) == json.loads(json.dumps(seen[-1]))
 
 
 def test_a_copy_of_a_policy_beside_the_others_is_no_version(tmp_path):
     run = rundir.RunDir(tmp_path)
     for name in ("0002", "0001", "0001-old", "12000"):
-        rundir.publish_folder(run.policy(0).parent / name, lambda where: (where / "a").write_text("weights"))
+        publish_folder(run.policy(0).parent / name, lambda where: (where / "a").write_text("weights"))
     assert run.policies() == [1, 2, 12000]
-
-
-def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(tmp_path):
-    """A writer that publishes for as long as it lives, killed at many moments."""
-    path = tmp_path / "value.json"
-    program = f"""
-        from pathlib import Path
-        from aworld.rundir import publish_json
-        n = 0
-        while True:
-            n += 1
-            publish_json(Path({str(path)!r}), {{"n": [n] * 5000}})
-    """
-    for moment in range(6):
-        writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)])
-        give_up = time.monotonic() + 20
-        while not path.exists() and time.monotonic() < give_up:
-            time.sleep(0.01)
-        for _ in range(100 + 37 * moment):
-            values = json.loads(path.read_text())["n"]
-            assert len(values) == 5000 and len(set(values)) == 1
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
-        values = json.loads(path.read_text())["n"]
-        assert len(values) == 5000 and len(set(values)) == 1
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
-    path = tmp_path / "file"
-    rundir.publish_text(path, "old")
-    with pytest.raises(RuntimeError), rundir.publishing(path) as temporary:
-        temporary.write_text("half of the n")
-        raise RuntimeError
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_is_complete_only_with_all_that_its_mark_vouches_for(tmp_path):
-    folder = tmp_path / "policy"
-    rundir.publish_folder(folder, lambda where: [(where / name).write_text(name * 9) for name in "ab"])
-    assert rundir.is_complete(folder)
-    os.truncate(folder / "b", 4)
-    assert not rundir.is_complete(folder)
-    (folder / "b").unlink()
-    assert not rundir.is_complete(folder)
-    rundir.publish_folder(folder, lambda where: (where / "c").write_text("again"))
-    assert rundir.is_complete(folder)
-    assert sorted(p.name for p in folder.iterdir()) == [rundir.MARK, "c"]
-    (folder / rundir.MARK).write_text("{")
-    assert not rundir.is_complete(folder)
-
-
-def test_a_complete_folder_is_not_written_again(tmp_path):
-    folder = tmp_path / "policy"
-    rundir.publish_folder(folder, lambda where: (where / "a").write_text("first"))
-    rundir.publish_folder(folder, lambda where: pytest.fail("called"))
-    assert (folder / "a").read_text() == "first"
-
-
-def test_lines_of_a_torn_log_are_read_up_to_the_tear(tmp_path):
-    path = tmp_path / "log.jsonl"
-    for n in range(3):
-        rundir.append_json(path, {"n": n})
-    os.truncate(path, path.stat().st_size - 2)
-    assert rundir.read_jsonl(path) == [{"n": 0}, {"n": 1}]
-    assert rundir.read_jsonl(tmp_path / "none") == []
-
-
-def test_one_holder_at_a_time_who_can_be_ended(tmp_path):
-    lock = tmp_path / "locks" / "train.lock"
-    program = f"""
-        import signal, time
-        from pathlib import Path
-        from aworld.processes import sole_holder
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        with sole_holder(Path({str(lock)!r})):
-            print("held", flush=True)
-            time.sleep(60)
-    """
-    holder = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout.readline() == "held\n"
-    with (
-        pytest.raises(InfrastructureError, match=f"process {holder.pid} on node {NODE} is already doing this work"),
-        sole_holder(lock),
-    ):
-        pass
-    assert end_holder(lock, patience=0.5)  # it ignores SIGTERM
-    assert holder.wait(5) == -signal.SIGKILL
-    assert not end_holder(lock)
-    with sole_holder(lock):
-        pass
-
-
-@contextmanager
-def held_by(path: Path, text: str) -> Iterator[None]:
-    """A lock as a file system that shares its locks shows it to this node: it is held, by whom its text says."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    with open(path) as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
-        yield
-
-
-def test_a_holder_on_another_node_is_named_and_nobody_here_is_signalled(tmp_path):
-    stranger = subprocess.Popen(["sleep", "60"])  # has here the process id that the holder has there
-    lock = tmp_path / "train.lock"
-    with held_by(lock, f"login1 {stranger.pid}"):
-        with pytest.raises(InfrastructureError, match=rf"{stranger.pid} is at work on node login1 \(.*; end it there"):
-            end_holder(lock, patience=0.5)
-        with (
-            pytest.raises(InfrastructureError, match=f"process {stranger.pid} on node login1 is already doing"),
-            sole_holder(lock),
-        ):
-            pass
-    assert stranger.poll() is None
-    stranger.kill()
-    stranger.wait()
-
-
-@pytest.mark.parametrize("who", ["", f"{NODE} 4194305"])  # above the largest process id that Linux gives
-def test_a_lock_whose_holder_cannot_be_ended_is_not_waited_for(tmp_path, who):
-    lock = tmp_path / "train.lock"
-    with held_by(lock, who), pytest.raises(InfrastructureError, match=f"{lock} is held, and .* does not end"):
-        end_holder(lock, patience=0.5)
-
-
-@no_locks.needed
-def test_without_locks_nobody_holds_one(tmp_path):
-    run = rundir.RunDir(tmp_path)
-    program = f"""
-        from pathlib import Path
-        from aworld.processes import end_holder
-        from aworld.rundir import RunDir
-        run = RunDir(Path({str(tmp_path)!r}))
-        print(run.is_worked_on(), end_holder(run.lock("train")))
-    """
-    words = [sys.executable, "-c", textwrap.dedent(program)]
-    with held_by(run.lock("train"), f"{NODE} {os.getpid()}"):
-        done = subprocess.run(words, preexec_fn=no_locks.refuse_flock, capture_output=True, text=True, check=True)
-        assert run.is_worked_on()
-    assert done.stdout.split() == ["False", "False"]

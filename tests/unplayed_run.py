@@ -8,13 +8,14 @@ from pathlib import Path
 from hf_folder import hf_folder
 
 from aworld import config as configuration
-from aworld.rundir import RunDir, publish_text
+from aworld.publish import publish_text
+from aworld.rundir import RunDir
 
 WORDS = ["recipe=demo", "site=local", "tasks.train=4", "tasks.held_out=2", "training.cold_start.tasks=2"]
 HOLDER = """
     import sys, time
     from pathlib import Path
-    from aworld.processes import sole_holder
+    from aworld.locks import sole_holder
     with sole_holder(Path(sys.argv[1])):
         print("held", flush=True)
         time.sleep(float(sys.argv[2]))

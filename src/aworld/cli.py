@@ -19,7 +19,7 @@ from aworld.doctor.task_check import add_to as of_tasks
 from aworld.errors import TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number
-from aworld.processes import try_to_hold
+from aworld.locks import try_to_hold
 from aworld.rundir import HELD_OUT, RunDir, open_run
 from aworld.stages import EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
@@ -156,7 +156,7 @@ def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, fir
 def _gather(arguments: argparse.Namespace) -> None:
     from aworld.rollout.units import units, units_left
     from aworld.rollout.workload import round_workload
-    from aworld.trajectories.gather import run_as_rank, run_gather
+    from aworld.trajectories.launch import run_as_rank, run_gather
 
     config, run, source = _open(arguments)
     workload = round_workload(config, run, source, arguments.round)

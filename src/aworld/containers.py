@@ -1,7 +1,7 @@
 """How a program of ours runs inside an Apptainer image: the same paths, the same network, the GPUs that are there.
 
 The host's environment is passed on, but for PATH, PYTHONPATH and HOME. PATH is the image's. HOME is a folder in /tmp:
-no home is in the container, and vLLM and Triton keep caches there unless told otherwise (VLLM_CACHE_ROOT, …).
+the container has no home, and vLLM and Triton keep caches there unless told otherwise (VLLM_CACHE_ROOT, …).
 """
 
 import fcntl
@@ -15,26 +15,28 @@ from pathlib import Path
 from aworld.config import Site
 from aworld.errors import InfrastructureError, InputError
 from aworld.nodelocal import private_folder
-from aworld.rundir import RunDir, publishing
+from aworld.publish import publishing
+from aworld.rundir import RunDir
 
 SOURCE = Path(__file__).parent  # this very aworld, also where it is not the installed one
-PACKAGES = "/opt/aworld"  # where it is seen: alone, for beside it the host may have another torch
+PACKAGES = "/opt/aworld"  # SOURCE inside, without the packages beside it: the host may have another torch there
 GPU_DRIVER = Path("/dev/nvidiactl")
-# Apptainer unblocks the signals that Slurm sends to every process of a job, and passes them on to the one it runs.
+# Apptainer unblocks the signals that Slurm sends to every process of a job, and passes them on to its program.
 DEAF = ("env", "--ignore-signal=USR1", "--ignore-signal=USR2")
 
 
-def inside(site: Site, image: str, argv: list[str], binds: Sequence[Path]) -> list[str]:
-    """`argv`, a command of this Python, as it runs in `image`; unchanged where there is no image.
+def container_command(site: Site, image: str, argv: list[str], binds: Sequence[Path]) -> list[str]:
+    """The command line that runs `argv` in `image`; `argv` itself where there is no image.
 
-    Apptainer drops a parent-death signal: what has to end with its starter calls `processes.die_with_starter`.
+    Apptainer drops a parent-death signal: a program that has to end with its starter calls `die_with_starter`.
 
     Args:
-        binds: folders it needs, such as `folders(run)`; the site's own are added.
+        argv: a command of this Python.
+        binds: folders that the program needs, such as `container_binds(run)`; the site's own are added.
 
     Raises:
-        InputError: there is no apptainer, or a folder's name is one that it cannot bind.
-        InfrastructureError: another user of this node has taken the place of its home.
+        InputError: there is no apptainer, or it cannot bind a folder of that name.
+        InfrastructureError: another user of this node made the folder that is to be HOME.
     """
     if not image:
         return argv
@@ -65,7 +67,7 @@ def inside(site: Site, image: str, argv: list[str], binds: Sequence[Path]) -> li
 
 
 def _home() -> Path:
-    """Programs keep compiled kernels there, and run them the next time."""
+    """The folder that is HOME inside. Programs keep compiled kernels there, and run them the next time."""
     try:
         return private_folder(Path(f"/tmp/aworld-{os.getuid()}"))
     except PermissionError as reason:
@@ -73,13 +75,17 @@ def _home() -> Path:
 
 
 def no_apptainer() -> str:
-    """Why no image can be run from here, with the mend; "" where it can."""
+    """Why no image can be run on this machine, with the mend; "" where one can."""
     there = shutil.which("apptainer")
     return "" if there else "no apptainer on PATH; load its module, or install it with scripts/apptainer.sh"
 
 
 def _bind(path: Path) -> list[str]:
-    """At the path it is called by and at its real one: links inside a run name the real one."""
+    """The binds of a folder at its real path and at the given one. Links inside a run name real paths.
+
+    Raises:
+        InputError: Apptainer cannot bind a path of that name.
+    """
     called = Path.cwd() / path
     for place in (called, path.resolve()):
         if any(mark in str(place) for mark in ":,"):
@@ -88,17 +94,17 @@ def _bind(path: Path) -> list[str]:
     return [str(path.resolve()), *linked]
 
 
-def folders(run: RunDir) -> list[Path]:
-    """What a program that works on a run has to see: its folder, and the model's own that `base` links to."""
+def container_binds(run: RunDir) -> list[Path]:
+    """The folders that a program needs to work on a run: the run's own, and the model's that `base` links to."""
     links = run.base.iterdir() if run.base.is_dir() else ()
     return [run.root, *sorted({link.resolve().parent for link in links if link.is_symlink()})]
 
 
-def staged(image: str, scratch: str) -> str:
-    """The copy of `image` in the node-local folder `scratch`, made by the first process of the node that asks.
+def staged_image(image: str, scratch: str) -> str:
+    """The path of a copy of `image` in the node-local folder `scratch`; the first process of a node makes the copy.
 
-    A copy's name holds size and time of the image, so that a new image is a new copy. Unchanged where there is no image
-    or no scratch. A copy that cannot be made, or that others could have made, costs a warning; the shared file serves.
+    Its name holds size and time of the image, so that a new image is a new copy. `image` itself is returned where there
+    is no scratch; and, with a warning, where the copy cannot be made or another user could have made it.
     """
     if not (image and scratch):
         return image
@@ -126,7 +132,8 @@ def staged(image: str, scratch: str) -> str:
 
 
 def sha256(image: Path) -> str:
-    """
+    """The SHA-256 of an image file, in hexadecimal.
+
     Raises:
         InputError: there is no such image.
     """

@@ -1,4 +1,4 @@
-"""The ways to end early, each with its own exit code, and how they reach the user."""
+"""The ways to end early, each with its exit code, and how they are reported to the user."""
 
 import errno
 import locale
@@ -21,13 +21,13 @@ class AWorldError(Exception):
 
 
 class InputError(AWorldError):
-    """The user asked for something that cannot be: a misspelt key, a missing file."""
+    """The user's input cannot be used: a misspelt key, a missing file."""
 
     exit_code = 2
 
 
 class TaskError(AWorldError):
-    """The work ran and came out wrong: no policy learned, no trajectory usable."""
+    """The work ran and its outcome is wrong: training diverged, episodes are missing."""
 
     exit_code = 3
 
@@ -39,18 +39,18 @@ class InfrastructureError(AWorldError):
 
 
 class Interrupted(AWorldError):  # noqa: N818
-    """Told to end before the work was over. What is finished is saved; started again, it goes on."""
+    """Told to end before the work was over. Finished work is saved; the same command goes on from there."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def printable(text: str) -> str:
-    """The text with terminal commands escaped, so that a terminal shows them and does not obey them."""
+    """The text with terminal commands escaped: a terminal shows them and does not obey them."""
     return text.translate(_COMMANDS)
 
 
 def guarded(run: Callable[[], int | None]) -> int:
-    """Call `run`; turn the failures meant for people into one line and an exit code."""
+    """Call `run` and return its exit code. A failure that a user can mend becomes one line on stderr and a code."""
     speak_utf8()
     try:
         return run() or 0
@@ -68,14 +68,17 @@ def guarded(run: Callable[[], int | None]) -> int:
 
 
 def speak_utf8() -> None:
-    """Begin this program again in Python's UTF-8 mode where the locale is another: so are files, pipes and children."""
+    """Start this program again in Python's UTF-8 mode if the locale has another encoding.
+
+    Then files, pipes and child processes use UTF-8 as well.
+    """
     if not sys.flags.utf8_mode and locale.getpreferredencoding(False).lower() not in ("utf-8", "utf8"):
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, sys.orig_argv)
 
 
 def forbidden(error: BaseException) -> str:
-    """The line for a person where a file may not be read or written; empty where it is something else."""
+    """A line for the user if permission to read or write a file is missing; "" for any other error."""
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(forbidden, error.exceptions)), "")
     if not isinstance(error, OSError) or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -85,11 +88,11 @@ def forbidden(error: BaseException) -> str:
 
 
 def disk_full(error: BaseException) -> str:
-    """The line for a person where a full disk, or quota, is behind `error`; empty where it is not."""
+    """A line for the user if a full disk or quota caused the error; "" for any other error."""
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(disk_full, error.exceptions)), "")
     for code in (errno.ENOSPC, errno.EDQUOT):
-        # libraries wrap it: HDF5 and torch keep only the words
+        # libraries wrap it: HDF5 and torch keep only its message
         if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
             place = getattr(error, "filename", None)
             where = f" at {place}" if place else ""

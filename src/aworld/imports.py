@@ -1,4 +1,4 @@
-"""Imports of large libraries at less cost: on many ranks at once they are what a start waits for."""
+"""Faster imports of large libraries: with many ranks on a node they take most of the time of a start."""
 
 import gc
 import importlib.util
@@ -11,7 +11,7 @@ from types import ModuleType
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Look for no garbage while modules come, and in them never again: a fifth of what thousands of them take."""
+    """Collect no garbage during imports, and never in the imported modules. It would take a fifth of the time."""
     gc.disable()
     try:
         yield
@@ -21,7 +21,7 @@ def without_collecting() -> Iterator[None]:
 
 
 def enter_without_running(package: str, folder: str) -> None:
-    """Let modules of `package.folder` be imported without its `__init__`, which would import all of them."""
+    """Let single modules of `package.folder` be imported without its `__init__`, which would import all of them."""
     spec = importlib.util.find_spec(package)
     assert spec is not None and spec.submodule_search_locations is not None
     module = ModuleType(f"{package}.{folder}")

@@ -1,4 +1,4 @@
-"""Folders on this node that go with their process, at the latest when the next one makes its own."""
+"""Folders on this node that are removed with their process, at the latest when the next process makes its own."""
 
 import errno
 import fcntl
@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aworld.processes import try_to_hold
+from aworld.locks import acquire, try_to_hold
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder, or take the one that is there, in a place where other users write too.
+    """Make a folder in a place where other users write too, or take the one that is there. Returns its path.
 
     Raises:
-        PermissionError: it is no folder, or others made it or may write to it: they could have put anything there.
+        PermissionError: it is no folder, another user made it, or others may write to it: they could have put anything
+            there.
     """
     path.mkdir(mode=0o700, exist_ok=True)
     if not _is_private(path):
@@ -33,17 +34,17 @@ def _is_private(path: Path) -> bool:
 
 @contextmanager
 def own_folder(root: Path, name: str) -> Iterator[Path]:
-    """A new folder `aworld-NAME-*` in `root`, only this user's; those that the dead left there are removed first."""
-    held = f"held-{os.uname().nodename}"  # `root` may be shared, and a lock hold on its node alone
+    """A new folder `aworld-NAME-*` in `root`, private to this user. Folders of ended processes are removed first."""
+    held = f"held-{os.uname().nodename}"  # `root` may be shared, and its locks may hold on one node only
     for left in root.glob(f"aworld-{name}-*/{held}"):
-        with suppress(OSError):  # a living process's, or locks are not to be had
-            if _is_private(left.parent):  # another user's could be a trap: a pipe to wait at, links to follow
+        with suppress(OSError):  # another process removed it just now
+            if _is_private(left.parent):  # another user's could be a trap: a pipe to wait at, a link to follow
                 with open(left) as f:
-                    fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    remove(left.parent)
+                    if acquire(f, fcntl.LOCK_EX) == "acquired":
+                        remove(left.parent)
     folder = Path(tempfile.mkdtemp(prefix=f"aworld-{name}-", dir=root)).resolve()
     with try_to_hold(folder / "new"):
-        (folder / "new").rename(folder / held)  # from here on it is known, and held already
+        (folder / "new").rename(folder / held)  # under this name others look for it, and it is held already
         try:
             yield folder
         finally:
@@ -51,7 +52,7 @@ def own_folder(root: Path, name: str) -> Iterator[Path]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder, also where code inside took the permission to."""
+    """Remove a folder, also where a program inside took away the permissions of its subfolders."""
     for parent, names, _ in os.walk(folder):
         for name in names:
             if not (Path(parent) / name).is_symlink():

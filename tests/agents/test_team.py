@@ -22,8 +22,8 @@ from aworld.agents.tokens import PolicyModel
 from aworld.config import Endpoint, Member
 from aworld.errors import InputError
 from aworld.evaluation.trace import spans
+from aworld.trajectories.arrays import from_episodes
 from aworld.trajectories.episode import Episode
-from aworld.trajectories.file import from_episodes
 
 pytestmark = pytest.mark.unit
 

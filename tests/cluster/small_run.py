@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from aworld import config as configuration
 from aworld import slurm
 from aworld.errors import InfrastructureError
+from aworld.publish import damaged, is_complete, read_jsonl
 from aworld.rollout.worker import episode_seed
 from aworld.rollout.workload import Workload, round_workload, schedule
-from aworld.rundir import RunDir, damaged, is_complete, read_jsonl
+from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.trajectories import file, journal
 from aworld.watch.queue import alive, submissions

@@ -21,8 +21,9 @@ from aworld.errors import InputError
 from aworld.launch import dag, preview
 from aworld.launch.plan import plan
 from aworld.launch.script import render
+from aworld.publish import publish_text
 from aworld.rollout.workload import schedule
-from aworld.rundir import RunDir, publish_text
+from aworld.rundir import RunDir
 from aworld.stages import GATHER, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
 from aworld.watch.queue import alive, submissions

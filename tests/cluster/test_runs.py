@@ -11,7 +11,7 @@ from small_run import Run, assert_trained_as_if_undisturbed, assert_whole, aworl
 
 from aworld.config import read
 from aworld.launch.start import start
-from aworld.rundir import is_complete
+from aworld.publish import is_complete
 from aworld.watch.overview import UNDER_WAY, show_status
 from aworld.watch.queue import submissions
 

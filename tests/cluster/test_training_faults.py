@@ -9,7 +9,7 @@ from faults import Fault, lose_the_node, preempt, requeue, restart_the_controlle
 from safetensors.torch import load_file
 from small_run import Run, copy
 
-from aworld.rundir import read_jsonl
+from aworld.publish import read_jsonl
 
 pytestmark = [pytest.mark.cluster, pytest.mark.deep, pytest.mark.timeout(1800)]
 

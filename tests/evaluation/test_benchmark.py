@@ -18,8 +18,9 @@ from aworld import config as configuration
 from aworld.cli import main
 from aworld.errors import InputError
 from aworld.evaluation import benchmark, figures
+from aworld.publish import publish_json, publish_text
 from aworld.rollout.units import is_closed, units_left
-from aworld.rundir import RunDir, publish_json, publish_text
+from aworld.rundir import RunDir
 from aworld.tasks.task import TaskSource
 from aworld.trajectories.journal import Journal
 

@@ -18,7 +18,8 @@ from test_trace import episode, with_a_colleague
 from aworld import config as configuration
 from aworld.cli import main
 from aworld.evaluation import benchmark, trace
-from aworld.rundir import RunDir, publish_json
+from aworld.publish import publish_json
+from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode, Turn
 from aworld.trajectories.journal import Journal
 

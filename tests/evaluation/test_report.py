@@ -7,9 +7,10 @@ import pytest
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.evaluation.report import report
-from aworld.rundir import RunDir, publish_json, publish_text
+from aworld.publish import publish_json, publish_text
+from aworld.rundir import RunDir
 from aworld.tasks import make_source
-from aworld.trajectories import file
+from aworld.trajectories import arrays, file
 from aworld.trajectories.episode import Episode, Turn
 from aworld.trajectories.journal import Journal
 
@@ -46,7 +47,7 @@ def run(config: Config) -> RunDir:
 def gathered(run: RunDir, number: int, rewards: dict[str, list[float]]) -> None:
     run.round(number).mkdir(parents=True)
     episodes = [episode(number, task, n, reward) for task, each in rewards.items() for n, reward in enumerate(each)]
-    file.write(run.trajectories(number), file.from_episodes(number, episodes))
+    file.write(run.trajectories(number), arrays.from_episodes(number, episodes))
     publish_json(
         run.round(number) / "timing.json", {"rollout_seconds": 4.0, "load_seconds": 1.0, "gather_seconds": 1.0}
     )

@@ -10,8 +10,8 @@ from trial import TASKS, Trial
 
 from aworld import config as configuration
 from aworld.launch.plan import discard_damaged, plan
+from aworld.publish import is_complete
 from aworld.rollout.workload import schedule
-from aworld.rundir import is_complete
 from aworld.tasks import make_source
 
 pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(600)]

@@ -8,7 +8,7 @@ import pytest
 import strace
 from trial import LEASE, Trial
 
-from aworld.rundir import is_complete
+from aworld.publish import is_complete
 
 pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(1800), strace.needed]
 OURS = "AWORLD_TEST_OF_FAULTS"

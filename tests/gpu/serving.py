@@ -99,9 +99,9 @@ def write(path: Path, samples: list[Sample]) -> None:
     """The samples as a file of trajectories: an episode each."""
     import numpy as np
 
-    from aworld.trajectories import file
+    from aworld.trajectories import arrays, file
 
-    rows = np.zeros(len(samples), file.COLUMNS)
+    rows = np.zeros(len(samples), arrays.COLUMNS)
     rows["task_id"], rows["status"], rows["attempt"] = b"task", b"answered", np.arange(len(samples))
     parts: list[tuple[list[int], list[int], list[float]]] = []
     for sample in samples:
@@ -112,5 +112,5 @@ def write(path: Path, samples: list[Sample]) -> None:
         np.concatenate([np.array(part[i], dtype) for part in parts])
         for i, dtype in enumerate((np.int32, np.uint8, np.float32))
     )
-    offsets = file.offsets_of(np.array([len(part[0]) for part in parts]))
-    file.write(path, file.Trajectories(1, tokens, masks, logprobs, offsets, rows))
+    offsets = arrays.offsets_of(np.array([len(part[0]) for part in parts]))
+    file.write(path, arrays.Trajectories(1, tokens, masks, logprobs, offsets, rows))

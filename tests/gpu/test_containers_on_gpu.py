@@ -46,20 +46,20 @@ def outside(card):
 def test_a_program_in_an_image_sees_the_gpus(bind_python, outside, apptainer, environment_image):
     """Also where LD_LIBRARY_PATH is set for the bound Python: the driver's library is found beside it."""
     from aworld.config import Site
-    from aworld.containers import inside
+    from aworld.containers import container_command
 
     site = Site("test", bind_python=bind_python)
-    found = seen(inside(site, str(environment_image), [sys.executable, "-c", PROBE], []))
+    found = seen(container_command(site, str(environment_image), [sys.executable, "-c", PROBE], []))
     assert found["gpus"] == outside["gpus"]
 
 
 def test_pytorch_computes_in_an_image(outside, apptainer, environment_image):
     """This Python and its PyTorch in an image that brings a system only, as with `site.bind_python`."""
     from aworld.config import Site
-    from aworld.containers import inside
+    from aworld.containers import container_command
 
     code = "import torch; print((torch.ones(512, 512, device='cuda') @ torch.ones(512, 1, device='cuda')).sum().item())"
-    argv = inside(Site("test", bind_python=True), str(environment_image), [sys.executable, "-c", code], [])
+    argv = container_command(Site("test", bind_python=True), str(environment_image), [sys.executable, "-c", code], [])
     assert seen(argv) == 512.0**2
 
 

@@ -30,7 +30,7 @@ from aworld.config import Parallel
 from aworld.training import checkpoint, cpu, model
 from aworld.training.checkpoint import Position
 from aworld.training.step import Trainer
-from aworld.trajectories import file
+from aworld.trajectories import arrays, file
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     dist.destroy_process_group()
 
 
-def train(trainer: Trainer, path: Path, out: Path, trajectories: file.Trajectories) -> None:
+def train(trainer: Trainer, path: Path, out: Path, trajectories: arrays.Trajectories) -> None:
     metrics = in_layout.steps(trainer, trajectories, 0, 1)
     in_layout.export(trainer, path, out / "after-one-step")
     metrics += in_layout.steps(trainer, trajectories, 1, words["steps"])

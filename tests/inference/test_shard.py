@@ -21,11 +21,12 @@ from transformers import AutoModelForCausalLM
 from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Completion, Observation, Sampling
 from aworld.config import Images, Site
-from aworld.containers import folders
+from aworld.containers import container_binds
 from aworld.errors import InfrastructureError
 from aworld.inference import shard as shard_module
 from aworld.inference.client import VllmPolicy
-from aworld.inference.shard import SOCKET, VllmShard, own_gpus
+from aworld.inference.command import own_gpus
+from aworld.inference.shard import SOCKET, VllmShard
 from aworld.nodelocal import own_folder
 from aworld.phase import Phase
 from aworld.rollout.players import PolicyPlayer
@@ -152,7 +153,7 @@ def test_vllm_in_an_image_samples_from_a_policy_of_links_and_from_the_next_one(
 
     async def scenario() -> None:
         log = tmp_path / "vllm.log"
-        async with VllmShard(run.policy(0), 0, config.model, log, site, folders(run)) as server:
+        async with VllmShard(run.policy(0), 0, config.model, log, site, container_binds(run)) as server:
             (vllm, *_) = psutil.Process(server.process.pid).children()
             assert vllm.environ()["APPTAINER_CONTAINER"] == str(environment_image)
             policy = VllmPolicy(server, ChatFormat(run.policy(0)).ends)

@@ -12,7 +12,8 @@ from aworld.config import CONFIGS, Config
 from aworld.errors import InputError
 from aworld.launch.prepare import prepare
 from aworld.launch.start import dry_run
-from aworld.rundir import HELD_OUT, RunDir, is_complete, publish_folder, publish_json, publish_text, read_jsonl
+from aworld.publish import is_complete, publish_folder, publish_json, publish_text, read_jsonl
+from aworld.rundir import HELD_OUT, RunDir
 
 pytestmark = pytest.mark.unit
 TINY = configuration.load(["recipe=demo"]).model.architecture

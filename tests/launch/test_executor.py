@@ -13,7 +13,8 @@ import pytest
 
 from aworld import config as configuration
 from aworld.errors import InputError
-from aworld.rundir import RunDir, append_json, publish_text
+from aworld.publish import append_json, publish_text
+from aworld.rundir import RunDir
 from aworld.watch.logs import print_logs
 
 pytestmark = pytest.mark.unit
@@ -39,7 +40,7 @@ sys.exit(guarded(main))
 HOLDER = """
 import sys, time
 from pathlib import Path
-from aworld.processes import sole_holder
+from aworld.locks import sole_holder
 with sole_holder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(300)

@@ -16,7 +16,8 @@ from aworld.config import Config, Resources
 from aworld.errors import TaskError
 from aworld.evaluation import benchmark
 from aworld.launch.lifetime import begin
-from aworld.rundir import RunDir, publish_folder
+from aworld.publish import publish_folder
+from aworld.rundir import RunDir
 from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN, Kind, Stage
 
 pytestmark = pytest.mark.unit

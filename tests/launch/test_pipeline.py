@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from aworld import config as configuration
+from aworld.publish import is_complete
 from aworld.rollout.workload import schedule
-from aworld.rundir import RunDir, is_complete
+from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.trajectories import journal
 

@@ -16,8 +16,9 @@ from aworld import config as configuration
 from aworld.containers import sha256
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare, provenance
+from aworld.publish import is_complete, publish_folder, publish_text
 from aworld.rollout.workload import schedule
-from aworld.rundir import RunDir, is_complete, open_run, publish_folder, publish_text
+from aworld.rundir import RunDir, open_run
 from aworld.tasks import make_source
 
 pytestmark = pytest.mark.unit

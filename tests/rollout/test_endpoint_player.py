@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from endpoint_model import NAME, Model, begin, call, made_up_copy, prepare, python, records, worker
 
-from aworld.agents.endpoint import TRIES
+from aworld.agents.endpoint import RETRIES
 from aworld.agents.work import turn_seed
 from aworld.evaluation import benchmark
 from aworld.rollout.units import units_left
@@ -67,7 +67,7 @@ def test_what_failed_is_asked_again_by_a_resume_and_by_nothing_else(prepared: Ru
         play(run)
         failed = [e for e in records(run) if e.status == "infra_error"]
         assert [e.task_id for e in failed] == ["item-1"] * 2 and all("status 500" in e.error for e in failed)
-        asked = 2 * 2 + 2 * 2 * TRIES  # two turns of two attempts, and two that were played twice
+        asked = 2 * 2 + 2 * 2 * RETRIES.tries  # two turns of two attempts, and two that were played twice
         assert len(model.asked) == asked
         away = False
         play(run)  # as Slurm puts a job back

@@ -10,13 +10,14 @@ import pytest
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.phase import Phase
+from aworld.publish import publish_folder
 from aworld.rollout import stage
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.stage import WorkerInfo, rollout
 from aworld.rollout.units import is_closed, reopen_lost, units
 from aworld.rollout.worker import Worker
 from aworld.rollout.workload import Workload
-from aworld.rundir import RunDir, publish_folder
+from aworld.rundir import RunDir
 from aworld.tasks.synthetic import SyntheticTasks
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode

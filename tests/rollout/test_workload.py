@@ -12,7 +12,7 @@ from aworld.rollout.workload import Workload, evaluation_workload, round_workloa
 from aworld.rundir import RunDir
 from aworld.tasks.synthetic import SyntheticTasks
 from aworld.tasks.task import Task
-from aworld.trajectories import file
+from aworld.trajectories import arrays, file
 from aworld.trajectories.episode import Context, Episode
 
 pytestmark = pytest.mark.unit
@@ -58,7 +58,7 @@ def test_the_longest_expected_comes_first(tmp_path: Path) -> None:
 
     assert order() == "ecdfab"  # nothing is known: by level
     played = [("a", 1, 0, 30), ("a", 1, 1, 50), ("x", 1, 0, 1), ("c", 2, 0, 10), ("y", 2, 0, 20)]
-    file.write(path, file.from_episodes(1, [an_episode(*row) for row in played]))
+    file.write(path, arrays.from_episodes(1, [an_episode(*row) for row in played]))
     # e: of a level unknown; a: 40; b: its level's (30 + 50 + 1) / 3; d, f: 15; c: 10
     assert order() == "eabdfc"
     path.write_bytes(b"damaged")

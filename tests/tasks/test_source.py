@@ -68,7 +68,7 @@ def test_ids_that_cannot_be_stored_are_refused(names: list[object], message: str
 
 
 def test_the_longest_id_is_the_trajectory_files() -> None:
-    from aworld.trajectories.file import COLUMNS
+    from aworld.trajectories.arrays import COLUMNS
 
     assert COLUMNS["task_id"].itemsize == tasks.LONGEST_ID
 

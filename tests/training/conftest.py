@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from aworld.trajectories import file
-from aworld.trajectories.file import COLUMNS, CONTEXT, Trajectories, offsets_of
+from aworld.trajectories.arrays import COLUMNS, CONTEXT, Trajectories, offsets_of
 
 PROGRAM = Path(__file__).with_name("in_layout.py")
 

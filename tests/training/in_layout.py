@@ -13,7 +13,7 @@ from aworld.config import Parallel, Training
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model
 from aworld.training.checkpoint import Position
 from aworld.training.step import Trainer
-from aworld.trajectories import file
+from aworld.trajectories import arrays, file
 
 STEPS, SAVED_AFTER = 4, 2
 # With Adam's usual epsilon an update is ±lr even where the gradient is nothing but rounding.
@@ -41,7 +41,7 @@ def main() -> None:
     dist.destroy_process_group()
 
 
-def run(path: Path, out: Path, trajectories: file.Trajectories) -> None:
+def run(path: Path, out: Path, trajectories: arrays.Trajectories) -> None:
     trainer = Trainer(TRAINING, path, "float32", TRAINING.lr)
     export(trainer, path, out / "round-trip")
     logits = forward(trainer, trajectories.tokens[None, :48])
@@ -61,7 +61,7 @@ def run(path: Path, out: Path, trajectories: file.Trajectories) -> None:
         (out / "metrics.json").write_text(json.dumps(metrics))
 
 
-def steps(trainer: Trainer, trajectories: file.Trajectories, first: int, last: int) -> list[dict[str, float]]:
+def steps(trainer: Trainer, trajectories: arrays.Trajectories, first: int, last: int) -> list[dict[str, float]]:
     """The steps [first, last) of as many passes over the trajectories as it takes."""
     algorithm = algorithms.make(TRAINING)
     planned: list[batching.Step] = []

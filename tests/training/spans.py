@@ -1,6 +1,6 @@
 """Where contexts lie, read by hand."""
 
-from aworld.trajectories.file import Trajectories
+from aworld.trajectories.arrays import Trajectories
 
 
 def spans_of(trajectories: Trajectories, episode: int) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from aworld.config import Training
 from aworld.training import algorithms, batching
-from aworld.trajectories.file import COLUMNS, CONTEXT, Trajectories, offsets_of
+from aworld.trajectories.arrays import COLUMNS, CONTEXT, Trajectories, offsets_of
 
 pytestmark = pytest.mark.unit
 

@@ -13,7 +13,7 @@ import sys, time
 from datetime import timedelta
 import torch.distributed as dist
 from aworld.errors import TaskError
-from aworld.training.collectives import agreed, on_first
+from aworld.training.collectives import broadcast, on_rank_zero
 
 rank = int(sys.argv[1])
 dist.init_process_group(
@@ -24,8 +24,8 @@ def slow():
     return "read by " + str(rank)
 def fails():
     raise TaskError("it is damaged")
-print(on_first(slow), agreed(rank), flush=True)
-on_first(fails)
+print(on_rank_zero(slow), broadcast(rank), flush=True)
+on_rank_zero(fails)
 """
 
 

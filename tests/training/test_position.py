@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aworld.rundir import IDLE_SECONDS, MARK, publish_folder
+from aworld.publish import IDLE_SECONDS, MARK, publish_folder
 from aworld.training.position import Position, positions, prune
 
 pytestmark = pytest.mark.unit

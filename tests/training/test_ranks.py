@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aworld import config as configuration
-from aworld.training.launch import _rank, is_rank
+from aworld.training.launch import is_rank, rank_variables
 
 pytestmark = pytest.mark.unit
 
@@ -39,5 +39,5 @@ def test_the_rendezvous_of_the_users_own_work_is_not_the_jobs(monkeypatch: pytes
     step |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "0", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     for name, value in (step | {"MASTER_ADDR": "login1", "MASTER_PORT": "29500"}).items():
         monkeypatch.setenv(name, value)
-    found = _rank()
+    found = rank_variables()
     assert (found["MASTER_ADDR"], found["MASTER_PORT"]) == ("localhost", "20023")

@@ -17,7 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aworld.rundir import RunDir, is_complete
+from aworld.publish import is_complete
+from aworld.rundir import RunDir
 
 pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(1800)]
 

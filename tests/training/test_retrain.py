@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aworld.rundir import MARK, RunDir
+from aworld.publish import MARK
+from aworld.rundir import RunDir
 from aworld.training.position import Position, positions
 from aworld.trajectories import file
-from aworld.trajectories.file import COLUMNS, Trajectories, offsets_of
+from aworld.trajectories.arrays import COLUMNS, Trajectories, offsets_of
 
 pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(1800)]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aworld.trajectories import file
+from aworld.trajectories import arrays
 from aworld.trajectories.episode import Episode, sound
 
 pytestmark = pytest.mark.unit
@@ -37,5 +37,5 @@ def test_another_costs_itself_and_says_so(
     found = sound(episode("train-7", 1, **changes))
     assert (found.status, found.reward, found.error, found.answer) == ("infra_error", 0.0, reason, "4")
     assert f"attempt 1 at train-7 of round 1 is not used: {reason}" in capsys.readouterr().err
-    trajectories = file.from_episodes(1, [episode(), found])
+    trajectories = arrays.from_episodes(1, [episode(), found])
     assert np.isfinite(trajectories.logprobs).all() and np.diff(trajectories.offsets).tolist() == [20, 0]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aworld.errors import InfrastructureError
-from aworld.trajectories import file
+from aworld.trajectories import arrays, file
 from aworld.trajectories.episode import Context
 
 pytestmark = pytest.mark.unit
@@ -25,7 +25,7 @@ def written(tmp_path_factory, episode):
     """Some episodes of uneven length, one without tokens, and the file they were written to."""
     episodes = [episode("täsk-1", 0, 30), episode("täsk-1", 1, 0, status="infra_error"), episode("z", 0, 7)]
     path = tmp_path_factory.mktemp("file") / "trajectories.h5"
-    file.write(path, file.from_episodes(1, episodes))
+    file.write(path, arrays.from_episodes(1, episodes))
     return path, episodes
 
 
@@ -55,10 +55,10 @@ def test_bare_h5py_reads_what_happened(written):
 @given(lengths=st.lists(st.integers(0, 40), max_size=6), seed=st.integers(0, 2**32))
 def test_round_trip_is_bit_equal_and_the_same_bytes_twice(tmp_path_factory, lengths, seed):
     rng = np.random.default_rng(seed)
-    count, table = sum(lengths), np.zeros(len(lengths), file.COLUMNS)
+    count, table = sum(lengths), np.zeros(len(lengths), arrays.COLUMNS)
     table["seed"] = rng.integers(0, 2**63, len(lengths))
     table["task_id"] = [f"ta\u00dfk{n}".encode() for n in range(len(lengths))]
-    one = file.Trajectories(
+    one = arrays.Trajectories(
         round=7,
         tokens=rng.integers(-(2**31), 2**31, count, dtype=np.int32),
         mask=rng.integers(0, 2, count, dtype=np.uint8),
@@ -80,13 +80,13 @@ def test_round_trip_is_bit_equal_and_the_same_bytes_twice(tmp_path_factory, leng
 
 def test_selecting_and_joining_are_what_lists_would_be(episode):
     episodes = [episode(f"t{n}", n, length) for n, length in enumerate((5, 0, 9, 3))]
-    whole = file.from_episodes(1, episodes)
+    whole = arrays.from_episodes(1, episodes)
     rows = [3, 1, 0, 3]
     for got, wanted in (
-        (file.select(whole, rows), file.from_episodes(1, [episodes[row] for row in rows])),
-        (file.select(whole, []), file.from_episodes(1, [])),
-        (file.join(1, [whole, file.select(whole, [2])]), file.from_episodes(1, [*episodes, episodes[2]])),
-        (file.join(1, []), file.from_episodes(1, [])),
+        (arrays.select(whole, rows), arrays.from_episodes(1, [episodes[row] for row in rows])),
+        (arrays.select(whole, []), arrays.from_episodes(1, [])),
+        (arrays.join(1, [whole, arrays.select(whole, [2])]), arrays.from_episodes(1, [*episodes, episodes[2]])),
+        (arrays.join(1, []), arrays.from_episodes(1, [])),
     ):
         for name in ARRAYS:
             assert getattr(got, name).tobytes() == getattr(wanted, name).tobytes()
@@ -160,7 +160,7 @@ def test_what_does_not_fit_together_is_not_written(written, tmp_path, episode):
         "logprobs": good.logprobs.astype(np.float64),
     }.items():
         with pytest.raises(InfrastructureError, match="do not fit together"):
-            file.write(tmp_path / "bad.h5", file.Trajectories(**{**vars(good), name: array}))
+            file.write(tmp_path / "bad.h5", arrays.Trajectories(**{**vars(good), name: array}))
     for bad in (
         episode(mask=[1]),
         episode(task="x" * 129),
@@ -170,7 +170,7 @@ def test_what_does_not_fit_together_is_not_written(written, tmp_path, episode):
         episode(contexts=[Context("a" * 33)]),
     ):
         with pytest.raises(InfrastructureError, match="episode "):
-            file.from_episodes(1, [bad])
+            arrays.from_episodes(1, [bad])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,4 +191,4 @@ def test_the_documented_example_runs(written):
 
 def test_every_column_is_documented(written):
     text = FORMAT.read_text()
-    assert all(f"`{name}`" in text for name in (*ARRAYS, *file.COLUMNS.names, *file.CONTEXT.names))
+    assert all(f"`{name}`" in text for name in (*ARRAYS, *arrays.COLUMNS.names, *arrays.CONTEXT.names))

@@ -14,8 +14,8 @@ from aworld.errors import InfrastructureError, TaskError
 from aworld.rundir import RunDir
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Turn
-from aworld.trajectories.gather import run_gather
 from aworld.trajectories.journal import Journal
+from aworld.trajectories.launch import run_gather
 
 pytestmark = pytest.mark.engine
 

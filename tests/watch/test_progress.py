@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from aworld import config as configuration
+from aworld.publish import publish_folder, publish_json, publish_text
 from aworld.rollout.workload import schedule
-from aworld.rundir import RunDir, publish_folder, publish_json, publish_text
+from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.watch.progress import Progress
 

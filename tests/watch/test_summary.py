@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from aworld.evaluation import statistics
-from aworld.rundir import RunDir, publish_json
+from aworld.publish import publish_json
+from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode
 from aworld.watch.summary import summary
 

@@ -14,7 +14,8 @@ from unplayed_run import aworld, hold, unplayed_run
 from aworld import config as configuration
 from aworld import slurm
 from aworld.errors import InfrastructureError
-from aworld.rundir import RunDir, append_json, publish_folder, publish_text
+from aworld.publish import append_json, publish_folder, publish_text
+from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.journal import Journal
 from aworld.watch.overview import STOPPED, show_status

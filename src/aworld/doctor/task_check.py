@@ -76,12 +76,12 @@ def _is_withheld(config: Config, found: list[Task]) -> bool:
 
 async def _scored(config: Config, source: TaskSource, asked: list[Task], advance: Callable[[], None]) -> list[Fault]:
     """Faults of the scorer. It runs as in a rollout: within its time limit, its programs in the sandbox."""
-    from aworld.containers import staged
+    from aworld.containers import staged_image
     from aworld.environments.sandbox import choose
     from aworld.environments.scorer import Scorer
     from aworld.rollout.scoring import Scoring
 
-    sandbox = choose(config.site.sandbox, staged(config.site.images.environment, config.site.scratch))
+    sandbox = choose(config.site.sandbox, staged_image(config.site.images.environment, config.site.scratch))
     async with AsyncExitStack() as stack:
         scratch = Path(config.site.scratch or tempfile.gettempdir())
         programs = await stack.enter_async_context(Scorer(sandbox, config.environment, scratch))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from aworld import config as configuration
-from aworld.containers import inside
+from aworld.containers import container_command
 from aworld.errors import guarded
 
 WORLD = "from mpi4py import MPI; print('size', MPI.COMM_WORLD.size, flush=True)"
@@ -16,7 +16,7 @@ WORLD = "from mpi4py import MPI; print('size', MPI.COMM_WORLD.size, flush=True)"
 
 def main() -> None:
     site = configuration.read(Path(sys.argv[1])).site
-    command = inside(site, site.images.megatron, [sys.executable, "-c", WORLD], [])
+    command = container_command(site, site.images.megatron, [sys.executable, "-c", WORLD], [])
     os.execvp(command[0], command)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.progress import track
 
 from aworld.errors import InputError
-from aworld.rundir import publishing
+from aworld.publish import publishing
 from aworld.tools.common.result import sound
 from aworld.tools.documents import READERS, plain
 

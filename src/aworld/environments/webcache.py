@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from aworld.errors import InputError
-from aworld.rundir import append_json, publishing
+from aworld.publish import append_json, publishing
 
 RECORD, REPLAY, STRICT = "record", "replay", "strict"
 MODES = (RECORD, REPLAY, STRICT)

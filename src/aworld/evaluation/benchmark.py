@@ -8,7 +8,8 @@ from pathlib import Path
 from aworld import config as configuration
 from aworld.config import Change, Config
 from aworld.errors import InputError
-from aworld.rundir import HELD_OUT, RunDir, numbered, publish_text
+from aworld.publish import publish_text
+from aworld.rundir import HELD_OUT, RunDir, numbered
 from aworld.tasks import make_source
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories import journal

@@ -14,7 +14,8 @@ from aworld.evaluation import benchmark, figures, leaderboard, statistics, trace
 from aworld.evaluation.about import about
 from aworld.evaluation.benchmark import Played
 from aworld.evaluation.pages import publish_page
-from aworld.rundir import HELD_OUT, RunDir, publish_json, publish_text
+from aworld.publish import publish_json, publish_text
+from aworld.rundir import HELD_OUT, RunDir
 
 LABELS = {"missing": "not played", "wrong_answer": "wrong", "infra_error": "infrastructure errors"}
 

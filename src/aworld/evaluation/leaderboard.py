@@ -10,7 +10,7 @@ from jsonschema.exceptions import best_match
 from aworld.errors import InputError
 from aworld.evaluation.benchmark import Played
 from aworld.evaluation.figures import by_task, voted
-from aworld.rundir import publish_text
+from aworld.publish import publish_text
 from aworld.trajectories.episode import Episode
 
 SCHEMA = {

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from aworld.evaluation.trace import spans
-from aworld.rundir import publishing
+from aworld.publish import publishing
 
 
 def publish_page(path: Path, template: str, values: Mapping[str, Any]) -> None:

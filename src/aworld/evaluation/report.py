@@ -11,9 +11,10 @@ from aworld.config import Config, read_provenance, to_yaml
 from aworld.evaluation import plots, statistics
 from aworld.evaluation.figures import tool_calls
 from aworld.evaluation.pages import publish_page
-from aworld.rundir import HELD_OUT, RunDir, numbered, publish_json
+from aworld.publish import publish_json
+from aworld.rundir import HELD_OUT, RunDir, numbered
 from aworld.tasks import make_source
-from aworld.trajectories import file, journal
+from aworld.trajectories import arrays, file, journal
 from aworld.trajectories.episode import Episode
 
 SAMPLES = 3  # readable episodes of each kind
@@ -113,7 +114,7 @@ def _rate(tokens: float | None, seconds: float | None) -> float | None:
 
 def _shares(table: np.ndarray) -> dict[str, float]:
     """Shares of the episodes' time, 0 to 1: waiting for a sandbox, generating, tools, and the rest."""
-    spent = {phase: float(table[f"seconds_{phase}"].sum()) for phase in file.PHASES}
+    spent = {phase: float(table[f"seconds_{phase}"].sum()) for phase in arrays.PHASES}
     whole = spent["wait"] + spent["total"]
     rest = spent["total"] - spent["generate"] - spent["tools"]  # below 0 where several agents are at work at once
     parts = {"wait": spent["wait"], "generate": spent["generate"], "tools": spent["tools"], "rest": max(rest, 0.0)}

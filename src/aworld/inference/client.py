@@ -14,17 +14,21 @@ LOWEST = -9999.0  # what vLLM writes for a log-probability of -inf
 
 
 class VllmPolicy:
-    """A Policy that a shard of ours serves. `ends`: the tokens that end a turn."""
+    """A Policy that a shard serves.
+
+    Args:
+        ends: ids of the tokens that end a turn.
+    """
 
     def __init__(self, shard: VllmShard, ends: Sequence[int]):
         self.shard, self.ends = shard, ends
         self.vocabulary = _vocabulary(shard.policy)
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
-        """Sample one turn; the token that ends it, when sampled, is the last of `token_ids`.
+        """Sample one turn. A token that ends it is the last of its `token_ids`.
 
         Raises:
-            InfrastructureError: the shard does not answer, or with something that cannot be trained on.
+            InfrastructureError: the shard did not answer, or its answer cannot be trained on.
         """
         request = {
             "model": self.shard.name,
@@ -61,14 +65,14 @@ def check(token_ids: list[int], logprobs: list[float], vocabulary: int) -> None:
     """Check a completion before it is stored.
 
     Raises:
-        InfrastructureError: a token is not one of `vocabulary`, or could not have been sampled.
+        InfrastructureError: a token is outside the vocabulary, or has no log-probability of a sampled one.
     """
     if len(token_ids) != len(logprobs):
         raise InfrastructureError(f"vLLM gave {len(token_ids)} tokens and {len(logprobs)} log-probabilities")
     for token, logprob in zip(token_ids, logprobs, strict=True):
         if not 0 <= token < vocabulary:
             raise InfrastructureError(f"vLLM gave the token {token}, of a vocabulary of {vocabulary}")
-        if not LOWEST < logprob < 1e-3:  # NaN is neither; rounding may leave 0 a little behind
+        if not LOWEST < logprob < 1e-3:  # false for NaN; rounding may exceed 0 a little
             raise InfrastructureError(f"vLLM sampled the token {token} with a log-probability of {logprob}")
 
 

@@ -1,4 +1,4 @@
-"""`vllm serve`, of whose processes none outlives the one that started it, however that one ends."""
+"""`vllm serve`, whose processes end with the process that started it, however that one ends."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A vLLM server of our own on this node: start it, know it, load new weights in place, end it."""
+"""A vLLM server of our own on this node: start it, watch its health, load new weights in place, end it."""
 
 import asyncio
 import os
@@ -7,45 +7,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
 import httpx
 
-from aworld import config as schema
-from aworld.config import Site
-from aworld.containers import GPU_DRIVER, inside, staged
+from aworld.config import Model, Site
+from aworld.containers import container_command, staged_image
 from aworld.errors import InfrastructureError
+from aworld.inference.command import command, environment, on_cpu
 from aworld.nodelocal import own_folder
-from aworld.processes import STARTER, die_with_parent
+from aworld.processes import die_with_parent
 
 UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-PROBE_SECONDS = 60.0  # for one token: any that runs samples it much sooner, however many others it samples
-SOCKET = "http"  # vLLM listens on it
-PLACE_CHARS = 107 - len("/aworld-vllm-12345678") - 37
-
-
-def on_cpu(image: str = "") -> bool:
-    """Whether there is no GPU for vLLM to use, here or in an image."""
-    if not GPU_DRIVER.exists():
-        return True
-    if image:
-        return False
-    import torch
-
-    return not torch.cuda.is_available()
+PROBE_SECONDS = 60.0  # for one token: a server that works samples it much sooner, under any load
+SOCKET = "http"  # name of the socket that vLLM listens on
+# Linux allows a socket a path of 107 characters; vLLM names its own by a UUID.
+PLACE_CHARS = 107 - len("/aworld-vllm-12345678") - len("/") - 36
 
 
 class VllmShard:
-    """One `vllm` process group serving `policy` over HTTP, for `async with` or start/stop.
+    """A `vllm` process group that serves a policy over HTTP, for `async with` or start/stop.
 
     It listens on a socket in a folder that only this user may enter, and on no port: vLLM's administrative routes take
-    no key, and `/collective_rpc` loads any file. No web page and no other user can reach such a socket.
+    no key, and `/collective_rpc` loads any file. No web page and no other user can reach the socket.
 
     Attributes:
-        version: the version of the weights it serves.
+        policy, version: the HF folder of the weights it serves, and their version.
         client: an HTTP client for it, once it is started.
         starts: how often it was started.
         name: the model name it serves under.
@@ -58,15 +48,19 @@ class VllmShard:
         self,
         policy: Path,
         version: int,
-        model: schema.Model,
+        model: Model,
         log: Path,
         site: Site | None = None,
         binds: Sequence[Path] = (),
     ):
-        """`binds`: folders of this policy and the later ones, for a vLLM in the site's image."""
+        """
+        Args:
+            log: file that the server's output is appended to.
+            binds: folders of this policy and the later ones, for a vLLM in the site's image.
+        """
         self.policy, self.version, self.model, self.log, self.binds = policy, version, model, log, binds
         self.site = site or Site(name="local")
-        self.image = staged(self.site.images.vllm, self.site.scratch)
+        self.image = staged_image(self.site.images.vllm, self.site.scratch)
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
         self._temporary = AsyncExitStack()
@@ -74,7 +68,7 @@ class VllmShard:
 
     @property
     def context(self) -> int:
-        """Most tokens of prompt and response."""
+        """The most tokens that prompt and response may have."""
         return self.model.shard.max_model_len
 
     @property
@@ -102,7 +96,7 @@ class VllmShard:
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
                     self._command(listens),
-                    env=self._environment(temporary),
+                    env=environment(self.model, self.site, temporary, on_cpu(self.image)),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -122,13 +116,18 @@ class VllmShard:
         self.starts += 1
 
     async def ready(self) -> int:
-        """Wait until it is not being started again; returns the number of its starts."""
+        """Wait while it is being started again; returns the number of its starts."""
         async with self._reviving:
             return self.starts
 
     async def revive(self, starts: int) -> bool:
-        """Start it again, in place, where it hangs. Returns whether there was a start since their number was `starts`:
-        what failed meanwhile did so for that.
+        """Start it again, in place, if it hangs.
+
+        Args:
+            starts: what `ready` returned before the request that failed.
+
+        Returns:
+            Whether it was started again since then: the request failed for that reason.
 
         Raises:
             InfrastructureError: it has ended, or hangs again at once.
@@ -145,6 +144,7 @@ class VllmShard:
             return self.starts != starts
 
     async def _samples(self) -> bool:
+        """Whether it samples one token within PROBE_SECONDS."""
         request = {"model": self.name, "prompt": [0], "max_tokens": 1}
         try:
             return (await self.client.post("/v1/completions", json=request, timeout=PROBE_SECONDS)).is_success
@@ -152,7 +152,7 @@ class VllmShard:
             return False
 
     async def load(self, policy: Path, version: int) -> None:
-        """Serve the weights of `policy` from now on, in place; requests in flight go on with them."""
+        """Serve the weights of `policy` from now on, loaded in place; requests in flight go on with them."""
         await self._post("/pause", params={"mode": "keep"})
         await self._post("/collective_rpc", json={"method": "load_policy", "args": [str(policy)]})
         await self._post("/reset_prefix_cache", params={"reset_running_requests": "true"})
@@ -167,12 +167,12 @@ class VllmShard:
         self.process = None
 
     async def _end(self, process: subprocess.Popen[bytes]) -> None:
-        for sig, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
+        for sig, seconds in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
             try:
                 os.killpg(process.pid, sig)
             except ProcessLookupError:
                 break
-            give_up = time.monotonic() + patience
+            give_up = time.monotonic() + seconds
             while process.poll() is None and time.monotonic() < give_up:
                 await asyncio.sleep(0.05)
 
@@ -196,43 +196,8 @@ class VllmShard:
             return False
 
     def _command(self, listens: Path) -> list[str]:
-        shard = self.model.shard
-        words = {
-            "--model": str(self.policy),
-            "--served-model-name": self.name,
-            "--uds": str(listens),
-            "--dtype": self.model.dtype,
-            "--max-model-len": str(shard.max_model_len),
-            "--max-num-seqs": str(shard.max_num_seqs),
-            "--tensor-parallel-size": str(shard.tensor_parallel_size),
-            # The model's own generation_config must not change the distribution behind our back.
-            "--generation-config": "vllm",
-            "--logprobs-mode": "processed_logprobs",
-            "--worker-extension-cls": "aworld.inference.reload.ReloadExtension",
-        }
-        flags = ["--enable-prefix-caching", "--disable-uvicorn-access-log", "--disable-log-stats"]
-        if on_cpu(self.image):
-            words["--kv-cache-memory-bytes"] = str(int(shard.kv_cache_gb * 2**30))
-            flags.append("--enforce-eager")
-            if shard.tensor_parallel_size == 1:  # engine and worker in one process: twice as fast on few cores
-                words["--distributed-executor-backend"] = "uni"
-        program = [sys.executable, "-m", "aworld.inference.serve", *(word for pair in words.items() for word in pair)]
-        return inside(self.site, self.image, [*program, *flags], [self.policy, *self.binds, listens.parent])
-
-    def _environment(self, temporary: Path) -> dict[str, str]:
-        """`temporary`: for its sockets and files, some of which vLLM leaves behind even where it ends in peace."""
-        env = dict(os.environ, HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1", VLLM_SERVER_DEV_MODE="1")
-        env |= {STARTER: str(os.getpid()), "TMPDIR": str(temporary)}
-        if own := own_gpus(env, self.model.shard.tensor_parallel_size):
-            env["CUDA_VISIBLE_DEVICES"] = own
-        if on_cpu(self.image):
-            env |= {
-                "OMP_NUM_THREADS": str(self.site.rollout.cpus_per_task),
-                "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # shards share the node's cores
-                "TORCHDYNAMO_DISABLE": "1",
-                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # without it the CPU platform replaces `uni` by `mp`
-            }
-        return env
+        program = command(self.model, self.policy, self.name, listens, on_cpu(self.image))
+        return container_command(self.site, self.image, program, [self.policy, *self.binds, listens.parent])
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
@@ -240,17 +205,7 @@ class VllmShard:
         return (telling or lines or ["it said nothing"])[-1].strip()[-300:]
 
 
-def own_gpus(env: Mapping[str, str], count: int) -> str:
-    """Which `count` of a node's GPUs are this task's, as CUDA_VISIBLE_DEVICES; "" where the variable is not set.
-
-    Slurm shows every task of a node all the GPUs that the job has there.
-    """
-    visible = [device for device in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
-    first = int(env.get("SLURM_LOCALID", 0)) * count
-    return ",".join(visible[first : first + count])
-
-
 def _place_of_sockets() -> Path:
-    """TMPDIR, or /tmp where the path of a socket of vLLM's in a folder there (a UUID) would exceed Linux's limit."""
+    """TMPDIR, or /tmp where paths in TMPDIR would be too long for a socket."""
     place = Path(tempfile.gettempdir()).resolve()
     return place if len(str(place)) <= PLACE_CHARS else Path("/tmp")

@@ -12,8 +12,9 @@ from aworld.config import Config, Endpoint, bounds
 from aworld.endpoints import check_address
 from aworld.environments import settings
 from aworld.errors import InputError
-from aworld.models import hf
-from aworld.rundir import RunDir, is_complete
+from aworld.models import support
+from aworld.publish import is_complete
+from aworld.rundir import RunDir
 from aworld.tasks.task import TaskSource
 from aworld.training import algorithms
 
@@ -93,7 +94,7 @@ def check_model(config: Config) -> None:
     model, base = config.model, RunDir.of(config).base
     if model.path is not None and not Path(model.path).is_dir() and is_complete(base):
         model = replace(model, path=str(base))  # a relative path, seen from another folder: the run has links to it
-    hf.check(model, trains(config))
+    support.check(model, trains(config))
     _check_length(config, config.model.shard.max_model_len)
 
 

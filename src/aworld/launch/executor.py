@@ -15,8 +15,9 @@ import psutil
 import submitit
 
 from aworld.errors import InfrastructureError
-from aworld.processes import die_with_parent, end_holder
-from aworld.rundir import append_json
+from aworld.locks import end_holder
+from aworld.processes import die_with_parent
+from aworld.publish import append_json
 from aworld.stages import Stage
 
 PATIENCE = 10.0  # seconds, for a job to notice that its work ended

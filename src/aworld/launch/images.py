@@ -16,7 +16,7 @@ from typing import TextIO
 
 from aworld.containers import no_apptainer
 from aworld.errors import InfrastructureError, InputError
-from aworld.rundir import publishing
+from aworld.publish import publishing
 
 ROOT = Path(__file__).parents[3]
 DEFINITIONS = ROOT / "containers"

@@ -15,8 +15,9 @@ from aworld.errors import InputError
 from aworld.launch.arrays import arrays
 from aworld.launch.sbatch import sbatch
 from aworld.launch.script import script
-from aworld.processes import hold
-from aworld.rundir import RunDir, append_json, publish_json, read_jsonl
+from aworld.locks import hold
+from aworld.publish import append_json, publish_json, read_jsonl
+from aworld.rundir import RunDir
 from aworld.slurm import ask
 from aworld.stages import Stage
 from aworld.watch.queue import Queued, Submission, queue, settled, squeue, submissions

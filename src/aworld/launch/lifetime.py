@@ -14,8 +14,10 @@ from pathlib import Path
 
 from aworld.config import Config
 from aworld.errors import InputError, Interrupted, TaskError
-from aworld.processes import Notice, holder, sole_holder, try_to_hold
-from aworld.rundir import append_json, durable, read_jsonl
+from aworld.locks import holder, sole_holder, try_to_hold
+from aworld.processes import Notice
+from aworld.publish import append_json, read_jsonl
+from aworld.rundir import progress_counters
 from aworld.stages import Stage
 
 POLL_SECONDS = 1.0
@@ -50,7 +52,7 @@ def begin(config: Config, stage: Stage) -> None:
     if in_own_job():
         job, restart = os.environ["SLURM_JOB_ID"], int(os.environ.get("SLURM_RESTART_COUNT", 0))
         Path(f"{os.environ[JOB]}.tries").unlink(missing_ok=True)
-    progress = durable(run, stage.outputs)
+    progress = progress_counters(run, stage.outputs)
     earlier = [start for start in read_jsonl(path) if start["job"] == job]
     start = {"job": job, "restart": restart, "progress": progress, "time": time.time(), "node": socket.gethostname()}
     append_json(path, start)

@@ -12,7 +12,7 @@ from aworld.errors import InfrastructureError, InputError, printable
 from aworld.launch.executor import Job, processes, submit
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare
-from aworld.processes import end_holder, sole_holder
+from aworld.locks import end_holder, sole_holder
 from aworld.rollout.units import is_closed
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir

@@ -10,7 +10,8 @@ from aworld.config import Config
 from aworld.launch.arrays import arrays
 from aworld.launch.options import sbatch_options, setup_lines, srun_options
 from aworld.launch.script import render, worker_option
-from aworld.rundir import RunDir, publish_text
+from aworld.publish import publish_text
+from aworld.rundir import RunDir
 from aworld.stages import EVALUATE, GATHER, KINDS, ROLLOUT, TRAIN, Kind, Stage
 
 FOLDER = Path(__file__).parents[3] / "sbatch"

@@ -11,12 +11,13 @@ from dataclasses import replace
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.phase import Phase
+from aworld.publish import damaged, is_complete
 from aworld.rollout.units import is_closed, units_left
 from aworld.rollout.workload import Workload
-from aworld.rundir import RunDir, damaged, is_complete
+from aworld.rundir import RunDir
 from aworld.stages import EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Kind, Stage, stage_name
 from aworld.training.position import positions
-from aworld.trajectories.gather import discard_if_damaged
+from aworld.trajectories.file import discard_if_damaged
 
 BATCH, RESIDENT = "batch", "resident"
 

@@ -17,8 +17,9 @@ from aworld.evaluation.benchmark import reopen
 from aworld.launch import where
 from aworld.launch.checks import check_model, check_playing, check_tasks, check_training, trains
 from aworld.launch.plan import mode
-from aworld.processes import hold
-from aworld.rundir import HELD_OUT, MARK, RunDir, append_json, is_complete, publish_folder, publish_text
+from aworld.locks import hold
+from aworld.publish import MARK, append_json, is_complete, publish_folder, publish_text
+from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from aworld.config import Config, Site, to_yaml
 from aworld.errors import InfrastructureError, InputError
 from aworld.launch.script import scripts, shape
-from aworld.rundir import publish_text
+from aworld.publish import publish_text
 from aworld.slurm import last_line, run
 from aworld.stages import Stage
 

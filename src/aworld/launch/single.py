@@ -16,9 +16,10 @@ from aworld.launch.local_stage import play
 from aworld.launch.prepare import check, provenance
 from aworld.launch.script import scripts
 from aworld.processes import end_by_interrupt
+from aworld.publish import is_complete
 from aworld.rollout.units import reopen_failed
 from aworld.rollout.workload import Workload, evaluation_workload, round_workload
-from aworld.rundir import HELD_OUT, RunDir, is_complete
+from aworld.rundir import HELD_OUT, RunDir
 from aworld.stages import EVALUATE, Kind, Stage
 from aworld.tasks import make_source
 from aworld.watch.status import on_benchmark

@@ -1,4 +1,4 @@
-"""A small Qwen3 of our own making: a real HF checkpoint with random weights and a tokenizer trained on given texts."""
+"""A small Qwen3 of our own: a real HF checkpoint with random weights and a tokenizer trained on given texts."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -13,7 +13,13 @@ from aworld.models.tokenizer import make_tokenizer
 
 
 def make_checkpoint(architecture: Architecture, texts: Iterable[str], seed: int, folder: Path) -> None:
-    """Write an HF folder: config, float32 weights drawn from `seed`, tokenizer; `hf.check` has seen its sizes."""
+    """Write an HF folder: config, float32 weights drawn from `seed`, and tokenizer.
+
+    Args:
+        architecture: one that `support.check` accepted.
+        texts: that the tokenizer is trained on.
+        folder: existing or not.
+    """
     tokenizer = make_tokenizer(texts, architecture.vocab_size)
     torch.manual_seed(seed)
     values = asdict(architecture)
@@ -27,6 +33,6 @@ def make_checkpoint(architecture: Architecture, texts: Iterable[str], seed: int,
     )
     model = Qwen3ForCausalLM(config).to(torch.float32)
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    disable_progress_bar()  # a few megabytes
+    disable_progress_bar()  # it writes a few megabytes
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,7 +1,7 @@
-"""A tokenizer of our own making, trained on given texts.
+"""A tokenizer of our own, trained on given texts.
 
-It has Qwen3's special tokens and a compact form of its chat template (ChatML, Hermes tool calls; of each tool only its
-name and parameters, since a small model has to pay for every token), so that whatever works on it works on Qwen3's.
+It has Qwen3's special tokens and a compact form of its chat template: ChatML with Hermes tool calls. Code that works
+with it works with Qwen3's. The template shows a tool's name and parameters only: a small model pays for every token.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from aworld.models.hf import SPECIAL_TOKENS
+from aworld.models.special_tokens import SPECIAL_TOKENS
 
 CHAT_TEMPLATE = """\
 {%- if tools %}<|im_start|>system
@@ -42,7 +42,10 @@ CHAT_TEMPLATE = """\
 
 
 def make_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE with single digits (numbers are copied digit by digit) and Qwen3's special tokens."""
+    """A byte-level BPE of at most `vocab_size` tokens, Qwen3's special tokens among them.
+
+    Digits are single tokens, so that numbers are copied digit by digit.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
-from aworld.rundir import publish_text
+from aworld.publish import publish_text
 
 DONE = ".done"
 CLAIM = ".claim"

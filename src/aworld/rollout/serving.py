@@ -1,9 +1,10 @@
 """A worker's vLLM shard: it starts when the policy first has to play, and takes newer weights in place."""
 
 from aworld.config import Config
-from aworld.containers import folders
+from aworld.containers import container_binds
 from aworld.inference.shard import VllmShard
-from aworld.rundir import RunDir, is_complete, verify
+from aworld.publish import is_complete, verify
+from aworld.rundir import RunDir
 
 
 class Serving:
@@ -28,7 +29,7 @@ class Serving:
         if self._shard is None:
             verify(folder)
             log = self.run.logs / f"vllm-{self.name}.log"
-            site, binds = self.config.site, folders(self.run)
+            site, binds = self.config.site, container_binds(self.run)
             self._shard = VllmShard(folder, version, self.config.model, log, site, binds)
             await self._shard.start()
         elif version != self._shard.version:

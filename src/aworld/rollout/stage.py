@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from aworld.config import Config
-from aworld.containers import staged
+from aworld.containers import staged_image
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
 from aworld.environments.scorer import Scorer
 from aworld.errors import InfrastructureError, InputError, Interrupted
 from aworld.processes import Notice
+from aworld.publish import append_json, is_complete, publish_json
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.players import Player, player
 from aworld.rollout.scoring import Scoring
@@ -30,10 +31,11 @@ from aworld.rollout.serving import Serving
 from aworld.rollout.units import is_closed, is_played, reopen_lost, units
 from aworld.rollout.worker import RENEWALS, Worker, while_held
 from aworld.rollout.workload import Workload
-from aworld.rundir import Patience, RunDir, append_json, is_complete, publish_json
+from aworld.rundir import RunDir, StallTimer
 from aworld.tasks.judge import Judge
 from aworld.tasks.task import TaskSource
-from aworld.trajectories.gather import publish_timing, run_gather
+from aworld.trajectories.launch import run_gather
+from aworld.trajectories.timing import publish_timing
 
 CLOSING = Unit("close", (0,))
 POLL_SECONDS = 0.2
@@ -104,7 +106,7 @@ async def rollout(
             run gets on for the site's `wait_seconds`.
     """
     owner = worker.owner
-    sandbox = choose(config.site.sandbox, staged(config.site.images.environment, config.site.scratch))
+    sandbox = choose(config.site.sandbox, staged_image(config.site.images.environment, config.site.scratch))
     check_contained(config, sandbox, workloads)
     if config.tasks.judge.model:
         Judge(config.tasks.judge)  # its key is missed now rather than at the first answer
@@ -229,12 +231,12 @@ async def _wait_for_policy(
     if not workload.policies:
         return
     oldest, admitted = workload.policies[0], [run.policy(version) for version in workload.policies]
-    patience = Patience(run, config.site.wait_seconds)
+    timer = StallTimer(run, config.site.wait_seconds)
     next_look = 0.0
     while not (any(map(is_complete, admitted)) or is_played(workload)):
         if ends_soon():
             raise Interrupted(f"{worker.owner} was told to end while it waited for policy {oldest}")
-        if patience.is_over():
+        if timer.has_stalled():
             raise InfrastructureError(
                 f"no policy {oldest} yet, and nothing got on for {config.site.wait_seconds:.0f} s; see the "
                 f"trainer's log in {run.logs}, then run the same command again"

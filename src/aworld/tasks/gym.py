@@ -15,7 +15,7 @@ import reasoning_gym
 
 from aworld import config as schema
 from aworld.errors import InputError
-from aworld.rundir import publish_folder
+from aworld.publish import publish_folder
 from aworld.tasks.task import Program, Task
 
 SCORER = Path(__file__).with_name("gym_score.py")

@@ -14,7 +14,7 @@ from typing import Any
 
 from aworld import config as schema
 from aworld.errors import InputError
-from aworld.rundir import publish_folder
+from aworld.publish import publish_folder
 from aworld.tasks.scoring import gaia_correct
 from aworld.tasks.task import Task
 

@@ -1,4 +1,4 @@
-"""From a round's trajectories to optimizer steps. Everything follows from (trajectories, seed, epoch)."""
+"""From a round's trajectories to optimizer steps, as a function of (trajectories, seed, epoch) alone."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ import torch
 
 from aworld.config import Training
 from aworld.training.algorithms import Algorithm, MicroBatch
-from aworld.trajectories.file import Trajectories
+from aworld.trajectories.arrays import Trajectories
 
-# Lengths are padded to a multiple of it: sequence parallelism over up to as many ranks, and aligned kernels.
+# Lengths are padded to a multiple of this, for aligned kernels and sequence parallelism over up to so many ranks.
 LENGTH_MULTIPLE = 8
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step, as the whole world sees it: per data-parallel rank as many micro-batches, of contexts.
+    """One optimizer step of all data-parallel ranks. Every rank has the same number of micro-batches.
 
-    A context is a sequence of its own to the model; advantage and weight are its episode's.
+    The model sees each context as a sequence of its own; advantage and weight are those of its episode.
 
     Attributes:
         contexts: [rank][micro-batch] → indices of contexts; empty where a rank has less to do than another.
@@ -31,9 +31,13 @@ class Step:
 
 
 def lost(table: np.ndarray, stalled_share: float) -> np.ndarray:
-    """Whether each episode ended as it did by the machine's doing, not the policy's: bool [E].
+    """Whether each episode was lost to the machine, bool [E].
 
-    A policy that runs out of time has spent it, unless more than `stalled_share` of it was lost to engine or tools.
+    An episode that ran out of time is lost if more than `stalled_share` of its time was lost to the engine or a tool.
+    Else the policy spent the time.
+
+    Args:
+        table: the `episodes` of trajectories, [E].
     """
     stalled = table["seconds_stalled"] > stalled_share * table["seconds_total"]
     return (table["status"] == b"infra_error") | ((table["status"] == b"timeout") & stalled)
@@ -42,9 +46,9 @@ def lost(table: np.ndarray, stalled_share: float) -> np.ndarray:
 def advantages(
     trajectories: Trajectories, algorithm: Algorithm, stalled_share: float = Training.stalled_share
 ) -> np.ndarray:
-    """Advantage of each episode, float64 [E]; NaN for one that is not trained.
+    """The advantage of each episode, float64 [E]; NaN for one that is not trained.
 
-    Groups are the episodes of one task; those that were lost to the machine or sampled nothing are in no group.
+    A group holds the episodes of one task, without those that were lost to the machine or sampled nothing.
     """
     table = trajectories.episodes
     result = np.full(len(table), np.nan)
@@ -58,7 +62,7 @@ def advantages(
 
 
 def groups(trajectories: Trajectories, stalled_share: float = Training.stalled_share) -> dict[str, int]:
-    """How many groups there are, and how many teach nothing, as all their attempts have one reward.
+    """The number of `groups`, and of `groups_of_one_reward`, from which nothing is learned.
 
     Attempts that were lost to the machine are in no group.
     """
@@ -72,12 +76,12 @@ def groups(trajectories: Trajectories, stalled_share: float = Training.stalled_s
 
 
 def sampled_tokens(trajectories: Trajectories) -> np.ndarray:
-    """Tokens the policy sampled in each episode and that have a predecessor in their context, int64 [E]."""
+    """The number of tokens in each episode that were sampled and have a predecessor in their context, int64 [E]."""
     return np.diff(_count(trajectories)[trajectories.offsets])
 
 
 def _count(trajectories: Trajectories) -> np.ndarray:
-    """How many sampled tokens with a predecessor there are before each token, int64 [N + 1]."""
+    """The number of sampled tokens with a predecessor before each token, and in all: int64 [N + 1]."""
     mask = trajectories.mask.astype(np.int64)
     begins, ends, _ = trajectories.spans()
     mask[begins[begins < ends]] = 0
@@ -97,12 +101,13 @@ def steps(
 ) -> list[Step]:
     """The optimizer steps of one pass, in order.
 
-    Episodes are shuffled by `seed` and cut into as many steps as `batch_size` asks, equal up to one episode. An
-    episode of zero advantage counts in its step's normalisation and is not computed; a step of only such is left out.
+    Episodes are shuffled by `seed` and cut into steps of at most `batch_size`, equal up to one episode. An episode of
+    zero advantage counts in the normalisation of its step, but is not computed. A step of only such is left out.
 
     Args:
-        max_tokens: sampled tokens an episode may have (the `constant` normalisation).
-        data_parallel: ranks that share each step's micro-batches.
+        micro_batch_size: contexts in a micro-batch.
+        max_tokens: the limit of sampled tokens in an episode, for the `constant` normalisation.
+        data_parallel: number of ranks that share each step's micro-batches.
     """
     advantage = advantages(trajectories, algorithm, stalled_share)
     tokens = sampled_tokens(trajectories)
@@ -123,7 +128,7 @@ def steps(
                 weights[batch] = 1 / (len(batch) * tokens[batch])
             case "constant":
                 weights[batch] = 1 / (len(batch) * max_tokens)
-        # Sorted by length, a micro-batch holds little padding, and those that ranks do at one time take as long.
+        # Sorted by length: a micro-batch holds little padding, and micro-batches of one time take equally long.
         contexts = np.concatenate([np.arange(*trajectories.context_offsets[e : e + 2]) for e in active])
         contexts = contexts[speaks[contexts]]
         contexts = contexts[np.argsort(-lengths[contexts], kind="stable")]
@@ -142,10 +147,12 @@ def micro_batches(trajectories: Trajectories, step: Step, rank: int, device: tor
 def pad(
     trajectories: Trajectories, contexts: np.ndarray, advantage: np.ndarray, weights: np.ndarray, device: torch.device
 ) -> MicroBatch:
-    """Contexts, each up to its last sampled token, padded to the longest; of none at all, a token that weighs nothing.
+    """The micro-batch of some contexts, each cut behind its last sampled token and padded to the longest.
+
+    Without contexts it holds one token of weight 0.
 
     Args:
-        contexts: indices; each has a sampled token.
+        contexts: indices of contexts, each with a sampled token.
         advantage, weights: float64 [C], of all contexts.
     """
     rows = []
@@ -160,7 +167,7 @@ def pad(
     weight = np.zeros(shape, np.float32)
     per_row = np.zeros((shape[0], 1), np.float32)
     if not rows:
-        sampled[0, 0] = True  # collectives on no data at all are not portable
+        sampled[0, 0] = True  # collectives on empty tensors are not portable
     for i, (row, context) in enumerate(zip(rows, contexts, strict=True)):
         n = row.stop - row.start - 1
         tokens[i, : n + 1] = trajectories.tokens[row]

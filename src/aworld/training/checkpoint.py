@@ -1,28 +1,26 @@
-"""Distributed checkpoints of model and optimizer: complete or not there, and loadable in another parallel layout.
+"""Distributed checkpoints of model and optimizer, which can be loaded in another parallel layout.
 
 One is written after each round, and within a round every `training.save_seconds`. They hold no state of random number
-generators: nothing random is drawn in training (no dropout); the order of episodes follows from (seed, round, epoch).
+generators: training draws nothing random (no dropout), and the order of episodes follows from (seed, round, epoch).
 """
 
 import os
-import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import psutil
-import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 from torch.distributed.checkpoint.api import CheckpointException
 
 from aworld.errors import InfrastructureError, disk_full
-from aworld.rundir import MARK, append_json, begin_folder, damaged, finish_folder, is_complete, read_jsonl, sweep
-from aworld.training.collectives import agreed, on_first
+from aworld.publish import MARK, append_json, damaged, read_jsonl
+from aworld.training.collectives import broadcast, on_rank_zero, publish_collectively
 from aworld.training.position import Position, positions, prune
 from aworld.training.step import Trainer
 
@@ -30,10 +28,10 @@ METRICS = "metrics.jsonl"
 
 
 def newest(folder: Path, up_to: int) -> Position | None:
-    """The latest sound checkpoint of round `up_to` or before. All ranks call.
+    """The position of the latest sound checkpoint of round `up_to` or before; None: there is none. All ranks call.
 
-    A torn one is passed over; so is a damaged one, whose files are named on stderr, and which is written anew when
-    training comes there again.
+    A torn one is passed over. So is a damaged one, with a warning on stderr; it loses its mark, and is written anew
+    when training comes there again.
     """
 
     def find() -> Position | None:
@@ -48,23 +46,23 @@ def newest(folder: Path, up_to: int) -> Position | None:
             )
         return None
 
-    return on_first(find)
+    return on_rank_zero(find)
 
 
 def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[str, float]]) -> None:
-    """Write the state, with the metrics of the round's steps so far, and remove what is older. All ranks call.
+    """Write a checkpoint, with the metrics of the round's steps so far, and remove old ones. All ranks call.
 
     Raises:
-        InfrastructureError: it could not be written.
+        InfrastructureError: the checkpoint could not be written.
     """
 
     def write(temporary: Path | None) -> None:
-        # Megatron would spawn a process to pass on what was written. It imports torch, and TERM at a preemption, which
-        # Slurm sends to all processes, would end it and the save. Only this process asks for the results.
+        # Megatron would spawn a process that passes the writers' results on. It would import torch; and TERM, which
+        # Slurm sends to all processes at a preemption, would end it and the save. Only this process asks for results.
         filesystem_async._results_queue = SimpleQueue()
         content = {name: value for name, value in _layout().items() if name != "dp_cp_group"}
         state = _state(trainer, is_loading=False)
-        dist_checkpointing.save(state, str(agreed(temporary)), content_metadata=content)
+        dist_checkpointing.save(state, str(broadcast(temporary)), content_metadata=content)
         if temporary:
             for row in metrics:
                 append_json(temporary / METRICS, row)
@@ -72,30 +70,30 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
     place = folder / position.name
     try:
         with _writers_live():
-            together(place, write)
-    except (Exception, CheckpointException) as error:  # Megatron reports a failed write in many ways, one no Exception
+            publish_collectively(place, write)
+    except (Exception, CheckpointException) as error:  # Megatron reports a failed write in many ways
         if isinstance(error, CheckpointException) and not error.failures:
             reason = "another rank says why"
         else:
             reason = disk_full(error) or (str(error).strip() or repr(error)).splitlines()[-1]
         raise InfrastructureError(f"{place} could not be written: {reason}") from error
-    on_first(lambda: prune(folder, position))
+    on_rank_zero(lambda: prune(folder, position))
 
 
 def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, float]]:
-    """Bring model and optimizer to where they were; returns the metrics of the round's steps so far. All ranks call."""
+    """Load model and optimizer from a checkpoint; returns the metrics of its round's steps. All ranks call."""
     place = folder / position.name
     state = dist_checkpointing.load(_state(trainer, is_loading=True), str(place))
     trainer.module.load_state_dict(state["model"])
     trainer.optimizer.load_state_dict(state["optimizer"])
-    return agreed(read_jsonl(place / METRICS))
+    return broadcast(read_jsonl(place / METRICS))
 
 
 @contextmanager
 def _writers_live() -> Iterator[None]:
-    """End this rank if a process that writes for it is killed, by a node out of memory for one.
+    """End this rank if a process that writes for it is killed, such as on a node out of memory.
 
-    Megatron has each shard written by a process forked for that, and waits for ever for one that says nothing any more.
+    Megatron forks a process to write each shard, and would wait for ever for the result of a killed one.
     """
     over = threading.Event()
 
@@ -116,37 +114,15 @@ def _writers_live() -> Iterator[None]:
 
 
 def _exit_code(pid: int) -> int:
-    """Of a child that has ended and was not waited for; 0 while it lives."""
+    """The exit code of a child that has ended and was not waited for; 0 while it lives."""
     with suppress(OSError):
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[48]) if state == "Z" else 0  # the 52nd of proc(5)
     return 0
 
 
-def together(folder: Path, write: Callable[[Path | None], None]) -> None:
-    """`publish_folder` for a folder that all ranks write: `write` is called on each, on rank 0 with the place to write.
-
-    Where the folder is complete already nothing is called.
-    """
-    if on_first(lambda: is_complete(folder)):
-        return
-    on_first(lambda: sweep(folder.parent))  # what a rank that was killed on another node left
-    temporary = begin_folder(folder) if dist.get_rank() == 0 else None
-
-    def finish() -> None:  # which reads all of the folder, for its checksums
-        assert temporary
-        finish_folder(temporary, folder)
-
-    try:
-        write(temporary)
-        on_first(finish)
-    finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _layout() -> dict[str, Any]:
-    """`fully_reshardable` is the optimizer layout that resumes right in any other parallel layout."""
+    """How Megatron lays out a checkpoint. `fully_reshardable` resumes exactly in any other parallel layout."""
     return {
         "distrib_optim_sharding_type": "fully_reshardable",
         "distrib_optim_fully_reshardable_mem_efficient": False,

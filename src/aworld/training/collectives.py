@@ -1,13 +1,22 @@
-"""What the ranks tell each other beside Megatron's own collectives. Every rank calls each of these."""
+"""The ranks of the trainer: how they join, what they tell each other beside Megatron's own collectives, how they leave.
 
+Every rank calls each of these functions, but for `is_rank_zero`.
+"""
+
+import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from aworld.errors import InfrastructureError
+from aworld.publish import begin_folder, finish_folder, is_complete, sweep
+from aworld.training import cpu
 
 # How long a collective may take. Between two of them a rank writes its share of a checkpoint to a slow file system, or
 # waits for the longest episode of a step; a rank that hangs is found after it.
@@ -15,29 +24,91 @@ COLLECTIVE_SECONDS = 1800.0
 POLL_SECONDS = 0.2
 
 
-def agreed(value: Any) -> Any:
-    """What rank 0 says."""
+def join_ranks(timeout_seconds: float) -> None:
+    """Join this process to the others, over nccl where CUDA is there, else gloo. Ranks come from the environment.
+
+    Args:
+        timeout_seconds: how long a collective may take; a rank may wait so long for the slowest.
+    """
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+
+
+def leave_ranks() -> None:
+    """Wait for the other ranks, then end the communication with them."""
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def is_rank_zero() -> bool:
+    return dist.get_rank() == 0
+
+
+def broadcast(value: Any, source: int = 0, group: dist.ProcessGroup | None = None) -> Any:
+    """The value that rank `source` of the world has; `group` holds all ranks that call, None: all."""
     box = [value]
-    dist.broadcast_object_list(box, 0)
+    dist.broadcast_object_list(box, source, group)
     return box[0]
 
 
-def on_first(work: Callable[[], Any]) -> Any:
-    """What `work` returns on rank 0, where alone it runs, in a thread: it may take longer than a collective may.
+def sum_over(group: dist.ProcessGroup, tensor: torch.Tensor) -> torch.Tensor:
+    """The sum of the group's tensors; computed in place, in `tensor`."""
+    dist.all_reduce(tensor, dist.ReduceOp.SUM, group)
+    return tensor
+
+
+def max_over(group: dist.ProcessGroup, tensor: torch.Tensor) -> torch.Tensor:
+    """The elementwise maximum of the group's tensors; computed in place, in `tensor`."""
+    dist.all_reduce(tensor, dist.ReduceOp.MAX, group)
+    return tensor
+
+
+def any_rank(*flags: bool) -> list[bool]:
+    """For each flag, whether it is up on any rank."""
+    tensor = torch.tensor(flags, dtype=torch.int, device=cpu.device())
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in tensor.tolist()]
+
+
+def on_rank_zero(work: Callable[[], Any]) -> Any:
+    """The result of `work`, which runs on rank 0 alone, in a thread: it may take longer than a collective may.
 
     Raises:
-        Exception: on rank 0 what `work` raises; the other ranks then exit with its code, and say nothing.
+        Exception: on rank 0 the one that `work` raises; the other ranks then exit with its code, and say nothing.
     """
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(work) if dist.get_rank() == 0 else None
-        while agreed(running is not None and not wait([running], POLL_SECONDS).done):
+        running = threads.submit(work) if is_rank_zero() else None
+        while broadcast(running is not None and not wait([running], POLL_SECONDS).done):
             pass
     error = running.exception() if running else None
     value = running.result() if running and not error else None
     code = getattr(error, "exit_code", InfrastructureError.exit_code) if error else 0
-    value, code = agreed((value, code))
+    value, code = broadcast((value, code))
     if error:
         raise error
     if code:
         sys.exit(code)
     return value
+
+
+def publish_collectively(folder: Path, write: Callable[[Path | None], None]) -> None:
+    """Publish a folder that all ranks write. Does nothing where it is complete already.
+
+    Args:
+        write: called on every rank; on rank 0 with the temporary folder to be filled, elsewhere with None.
+    """
+    if on_rank_zero(lambda: is_complete(folder)):
+        return
+    on_rank_zero(lambda: sweep(folder.parent))  # what a rank that was killed on another node left
+    temporary = begin_folder(folder) if is_rank_zero() else None
+
+    def finish() -> None:  # which reads all of the folder, for its checksums
+        assert temporary
+        finish_folder(temporary, folder)
+
+    try:
+        write(temporary)
+        on_rank_zero(finish)
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Hugging Face ↔ Megatron weights, by mbridge; bit-exact in both directions."""
+"""Conversion of weights between Hugging Face and Megatron, by mbridge; bit-exact in both directions."""
 
 import json
 import shutil
@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-import torch.distributed as dist
 from mbridge.models.qwen3 import Qwen3Bridge
 from megatron.core.models.gpt import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
 from safetensors.torch import save_file
 from transformers import AutoConfig, Qwen3Config
 
+from aworld.training.collectives import is_rank_zero
+
 SHARD_BYTES = 5 << 30
 
 
 class Bridge(Qwen3Bridge):
-    """Qwen3's names in mbridge, with those that layer norms have where Transformer Engine does not fuse them."""
+    """mbridge's Qwen3, with the names that layer norms have where Transformer Engine does not fuse them."""
 
     _OTHER_MAPPING: ClassVar = {"input_layernorm.weight": ["model.layers.{layer_number}.input_layernorm.weight"]}
     _MLP_MAPPING: ClassVar = {
@@ -37,22 +38,22 @@ class Bridge(Qwen3Bridge):
 
 
 def load_hf(model: GPTModel, path: Path) -> None:
-    """Fill this rank's part of the model from an HF folder. All ranks call it."""
+    """Load this rank's part of the model from an HF folder. All ranks call it."""
     with torch.no_grad():
         Bridge(AutoConfig.from_pretrained(path), model.config).load_weights([model], str(path))
 
 
 def export_hf(model: GPTModel, base: Path, out: Path | None) -> None:
-    """Write the HF folder `out` (existing, empty) that a vLLM can serve. All ranks call it.
+    """Write an HF folder that vLLM can serve. All ranks call it, rank 0 writes.
 
-    Everything but the weights (config, tokenizer, chat template, generation config) is copied from `base`.
+    All other files than the weights (config, tokenizer, chat template, generation config) are copied from `base`.
 
     Args:
-        out: on rank 0 the folder, elsewhere None: rank 0 alone writes.
+        out: on rank 0 an empty folder, elsewhere None.
     """
     weights = Bridge(AutoConfig.from_pretrained(base), model.config).export_weights([model])
-    if dist.get_rank() != 0:
-        for _ in weights:  # gathering is collective
+    if not is_rank_zero():
+        for _ in weights:  # each is gathered by all ranks
             pass
         return
     assert out is not None
@@ -63,7 +64,7 @@ def export_hf(model: GPTModel, base: Path, out: Path | None) -> None:
 
 
 def _write_weights(weights: Iterable[tuple[str, torch.Tensor]], out: Path) -> None:
-    """`model.safetensors`, or numbered files of about SHARD_BYTES and their index."""
+    """Write `model.safetensors`, or numbered files of about SHARD_BYTES and their index."""
     parts: list[list[str]] = []
     held: dict[str, torch.Tensor] = {}
     seen: set[str] = set()

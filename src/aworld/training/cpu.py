@@ -1,16 +1,16 @@
-"""What lets megatron-core 0.16.1 and mbridge run on CPU tensors with gloo. Does nothing where CUDA is there.
+"""Changes that let megatron-core 0.16.1 and mbridge run on CPU tensors with gloo. None where CUDA is there.
 
-Megatron names the CUDA device outright in many places. `prepare` gives the modules of Megatron and mbridge, and no one
-else, a `torch` in which those names mean the CPU:
+Megatron names the CUDA device in many places. `prepare` gives the modules of Megatron and mbridge, and no others, a
+`torch` in which these names mean the CPU:
 
 - `torch.cuda.current_device()` is the CPU; streams, events and synchronisation are no-ops;
 - `torch.zeros(…, device="cuda")` and its like make CPU tensors;
-- the random number tracker, which forks CUDA generators, is Megatron's own one for inference, which forks nothing:
-  right as long as there is no dropout.
+- the random number tracker, which would fork CUDA generators, is Megatron's own one for inference, which forks
+  nothing; that is right as long as there is no dropout.
 
-Two methods of tensors have to be replaced for everyone, since Megatron calls them on tensors: `Tensor.cuda()` returns
-the tensor itself, and `Tensor.type()` returns a name that also equals its CUDA spelling (Megatron's optimizer and
-gradient clipping compare it with "torch.cuda.FloatTensor").
+Two methods of tensors are replaced for all modules: `Tensor.cuda()` returns the tensor itself, and `Tensor.type()`
+returns a name that also equals its CUDA spelling, since Megatron's optimizer and gradient clipping compare it with
+"torch.cuda.FloatTensor".
 """
 
 import contextlib
@@ -37,22 +37,22 @@ _FACTORIES = ("zeros", "ones", "tensor", "empty", "full", "arange", "zeros_like"
 
 
 def device() -> torch.device:
-    """Where this rank computes."""
+    """The device of this rank."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def spare_the_compiler() -> None:
-    """Let `torch.compile` give functions back as they are. Call it before Megatron is imported.
+    """Let `torch.compile` return functions as they are, on a CPU. Call it before Megatron is imported.
 
-    Megatron hands its fused operations to torch.compile as it is imported, which imports the compiler: a fifth of the
-    time that a rank takes to start. On a CPU the trainer uses none of them.
+    Megatron passes its fused operations to torch.compile when it is imported. That imports the compiler, a fifth of the
+    time that a rank takes to start. On a CPU the trainer uses none of the operations.
     """
     if not torch.cuda.is_available():
         torch.compile = lambda function=None, **_: function or (lambda decorated: decorated)
 
 
 def prepare() -> None:
-    """Make Megatron and mbridge run on this machine. Call it once, before a model is built."""
+    """Make Megatron and mbridge run on this machine. Call it before a model is built."""
     if torch.cuda.is_available() or isinstance(sys.modules.get("aworld.training._torch"), _Torch):
         return
     with warnings.catch_warnings():
@@ -72,7 +72,7 @@ def prepare() -> None:
 
 
 class _Nothing:
-    """A stream or event: accepts every call, does nothing."""
+    """A stream or event that accepts every call and does nothing."""
 
     def __init__(self, *_: Any, **__: Any):
         pass

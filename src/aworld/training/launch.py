@@ -12,21 +12,25 @@ from contextlib import suppress
 import psutil
 
 from aworld.config import Config
-from aworld.containers import folders, inside, staged
+from aworld.containers import container_binds, container_command, staged_image
 from aworld.errors import Interrupted
 from aworld.processes import STARTER, Notice, die_with_parent
-from aworld.rundir import RunDir, damaged, is_complete
+from aworld.publish import damaged, is_complete
+from aworld.rundir import RunDir
 
 FIRST_PORT = 20000  # of the rendezvous under srun; job and restart are added, so that jobs on one node do not meet
 
 
 def launch(config: Config, run: RunDir, round_: int | None) -> int:
-    """Run `python -m aworld.training.rank` in the site's ranks; returns the exit code of the first failure.
+    """Run `python -m aworld.training.rank` in the site's ranks.
 
-    USR1, USR2 and TERM are passed on to the ranks, which save and end. So is Ctrl-C, as TERM; the ranks
-    themselves ignore it.
+    USR1, USR2 and TERM are passed on to the ranks, which save and end. So is Ctrl-C, as TERM; the ranks themselves
+    ignore it.
+
+    Returns:
+        The exit code of the first rank that failed; 0 where none did, or where the policy is there already.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a launcher wants its jobs to ignore it
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a launcher had it ignored
         signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))
     made = run.policy(config.pipeline.rounds if round_ is None else round_)
     if is_complete(made) and not damaged(made):
@@ -34,32 +38,34 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
         return 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the ranks share the cores
     os.environ[STARTER] = str(os.getpid())
-    words = [str(run.root), *(["--round", str(round_)] if round_ is not None else [])]
-    image = staged(config.site.images.megatron, config.site.scratch)
-    command = inside(config.site, image, [sys.executable, "-u", "-m", "aworld.training.rank", *words], folders(run))
-    return _one(command) if is_rank(config) else _all(config, command)
+    program = [sys.executable, "-u", "-m", "aworld.training.rank", str(run.root)]
+    if round_ is not None:
+        program += ["--round", str(round_)]
+    image = staged_image(config.site.images.megatron, config.site.scratch)
+    command = container_command(config.site, image, program, container_binds(run))
+    return _run_one(command) if is_rank(config) else _run_all(config, command)
 
 
 def is_rank(config: Config) -> bool:
     """Whether this process is one of the tasks that srun started for the ranks.
 
-    Several tasks are, also where they are not as many as the run's site says: a job may have been told otherwise.
+    Several tasks are ranks even where their number differs from the site's: a job may have been submitted with another.
     """
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 0))
     return "SLURM_PROCID" in os.environ and (tasks > 1 or tasks == config.site.train.tasks)
 
 
-def _one(command: list[str]) -> int:
-    os.environ.update(_rank())
-    notice = Notice(lambda: _tell(psutil.Process().children(), notice))  # first, so that the rank is born deaf to USR1
+def _run_one(command: list[str]) -> int:
+    os.environ.update(rank_variables())
+    notice = Notice(lambda: _pass_on(psutil.Process().children(), notice))  # first: the rank inherits the blocked USR1
     return subprocess.run(command, preexec_fn=die_with_parent, check=False).returncode
 
 
-def _rank() -> dict[str, str]:
-    """What torch.distributed wants to know, from what srun says."""
+def rank_variables() -> dict[str, str]:
+    """The variables that torch.distributed reads, made from those of srun."""
     job, restart = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", 0))
     return {
-        "MASTER_ADDR": _first_host(),  # whatever these are in the user's shell: that is of other work
+        "MASTER_ADDR": _first_host(),  # not what the user's shell has: that belongs to other work
         "MASTER_PORT": str(FIRST_PORT + (7 * job + restart) % 10000),
         "RANK": os.environ["SLURM_PROCID"],
         "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
@@ -68,7 +74,7 @@ def _rank() -> dict[str, str]:
 
 
 def _first_host() -> str:
-    """The step's first node; where its name is Slurm's alone, the address that srun was called from: the same node."""
+    """The step's first node. Where only Slurm knows its name: the address of srun, which runs on that node."""
     nodes = os.environ["SLURM_STEP_NODELIST"]
     shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
     first = shown.stdout.split()[0]
@@ -79,13 +85,13 @@ def _first_host() -> str:
     return first
 
 
-def _all(config: Config, command: list[str]) -> int:
+def _run_all(config: Config, command: list[str]) -> int:
     # Importing torch takes seconds. A launcher that starts one rank under srun does not need it.
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    with tempfile.TemporaryDirectory() as logs:  # empty, as no output is redirected, but torch would leave its own
+    with tempfile.TemporaryDirectory() as logs:  # stays empty; without it torch would leave a folder behind
         settings = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -97,7 +103,7 @@ def _all(config: Config, command: list[str]) -> int:
             logs_specs=DefaultLogsSpecs(log_dir=logs),
             signals_to_handle="SIGTERM",
         )
-        notice = Notice(lambda: _tell(psutil.Process().children(recursive=True), notice))
+        notice = Notice(lambda: _pass_on(psutil.Process().children(recursive=True), notice))
         try:
             elastic_launch(settings, command[0])(*command[1:])
         except ChildFailedError as error:
@@ -108,7 +114,7 @@ def _all(config: Config, command: list[str]) -> int:
         return 0
 
 
-def _tell(processes: list[psutil.Process], notice: Notice) -> None:
+def _pass_on(processes: list[psutil.Process], notice: Notice) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGTERM if notice.now else signal.SIGUSR1)

@@ -1,4 +1,4 @@
-"""What a round's `metrics.json` holds."""
+"""The numbers in a round's `metrics.json`."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ import numpy as np
 
 from aworld.config import Site
 
-BEFORE_UPDATES = (
-    "kl",
-    "mismatch_mean",
-    "mismatch_max",
-)  # of a round's first step: the two engines differ, nothing else
+# Taken from a round's first step: there only the two engines differ.
+BEFORE_UPDATES = ("kl", "mismatch_mean", "mismatch_max")
 MEANS = ("loss", "entropy", "grad_norm", "ratio", "clip_fraction")
 Metrics = list[dict[str, float]]
 
 
 def summary(steps: Metrics, rewards: np.ndarray) -> dict[str, Any]:
-    """Means over the round's steps, each step's weighted by its tokens; the mean reward, where there is an episode."""
+    """The summary of a round: means over its steps, weighted by their tokens, and the mean of its rewards [E].
+
+    `reward` is missing in a round without episodes, the metrics of steps in one without steps.
+    """
     tokens = sum(step["tokens"] for step in steps)
     found: dict[str, Any] = {"steps": len(steps), "tokens_trained": tokens}
     if len(rewards):
@@ -29,7 +29,7 @@ def summary(steps: Metrics, rewards: np.ndarray) -> dict[str, Any]:
 
 
 def too_long(seconds: float, site: Site) -> str:
-    """What to say of a step that took so long, where Slurm would kill the job before the next one ends; else empty."""
+    """A warning for the user if Slurm's notice comes too late for a step that takes so long to be saved; else ""."""
     if site.executor != "slurm" or seconds < site.signal_seconds:
         return ""
     return (

@@ -1,13 +1,11 @@
-"""A Hugging Face Qwen3 (dense) as a Megatron GPT model, and the process groups it is spread over."""
+"""A Hugging Face Qwen3 (dense) as a Megatron GPT model, spread over the ranks of the trainer."""
 
 import importlib.util
 import os
 import sys
 from dataclasses import replace
-from datetime import timedelta
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from megatron.core import parallel_state, tensor_parallel
 from megatron.core.models.gpt import GPTModel
@@ -23,18 +21,19 @@ from transformers import Qwen3Config
 from aworld.config import Parallel
 from aworld.errors import InputError
 from aworld.training import cpu
+from aworld.training.collectives import is_rank_zero, join_ranks
 
 
 def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
-    """Join this process to the others: torch.distributed, then Megatron's groups; seeds.
+    """Join this process to the other ranks, make Megatron's process groups, and seed the random number generators.
 
-    Ranks come from the environment, as torchrun and `launch` set it; nccl where CUDA is there, else gloo.
+    Ranks come from the environment, as torchrun and `launch` set it.
 
     Args:
-        timeout_seconds: how long a collective may take; a rank may wait so long for the slowest.
+        timeout_seconds: how long a collective may take.
 
     Raises:
-        InputError: the processes cannot be laid out as `parallel` says.
+        InputError: the environment has no rank, or the number of ranks does not fit `parallel`.
     """
     if "RANK" not in os.environ:
         raise InputError("no RANK in the environment; start the trainer with aworld train, or with torchrun")
@@ -49,9 +48,9 @@ def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(seconds=timeout_seconds))
+    join_ranks(timeout_seconds)
     parallel_state.initialize_model_parallel(tensor, pipeline)
-    if dist.get_rank() == 0 and (warning := missing(gpu, _transformer_engine())):
+    if is_rank_zero() and (warning := missing(gpu, _transformer_engine())):
         print(warning, file=sys.stderr, flush=True)
     torch.manual_seed(seed)
     if gpu:
@@ -59,10 +58,10 @@ def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
 
 
 def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig:
-    """Megatron's description of `hf` under the parallel layout that `initialize` made.
+    """Megatron's description of the model `hf` in the parallel layout of `initialize`.
 
     Raises:
-        InputError: heads, vocabulary or layers cannot be split so.
+        InputError: the layout does not divide its heads, vocabulary or layers.
     """
     tensor = parallel_state.get_tensor_model_parallel_world_size()
     pipeline = parallel_state.get_pipeline_model_parallel_world_size()
@@ -96,15 +95,15 @@ def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig
         pipeline_model_parallel_size=pipeline,
         sequence_parallel=fused and tensor > 1,
         variable_seq_lengths=pipeline > 1,
-        moe_token_dispatcher_type="alltoall",  # asked for beside it, even of a dense model
+        moe_token_dispatcher_type="alltoall",  # variable_seq_lengths asks for it, even in a dense model
         params_dtype=dtype,
         pipeline_dtype=dtype,
         bf16=dtype is torch.bfloat16,
         attention_softmax_in_fp32=True,
-        # The loss carries its own weights: sum gradients over micro-batches and replicas, divide by nothing.
+        # The loss has its own weights: sum gradients over micro-batches and replicas, and divide by nothing.
         calculate_per_token_loss=True,
         use_cpu_initialization=not torch.cuda.is_available(),
-        # Even though weights are loaded afterwards: it also marks which parameters are split over tensor ranks.
+        # Weights are loaded afterwards, but this also marks the parameters that are split over tensor ranks.
         perform_initialization=True,
         gradient_accumulation_fusion=False,
         masked_softmax_fusion=False,
@@ -116,7 +115,11 @@ def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig
 
 
 def build(hf: Qwen3Config, config: TransformerConfig) -> GPTModel:
-    """This rank's part of the model, with random weights; logits stay split over the vocabulary."""
+    """This rank's part of the model, with random weights; logits stay split over the vocabulary.
+
+    Raises:
+        InputError: the model is no Qwen3, or has other than plain rotary positions.
+    """
     if hf.model_type != "qwen3":
         raise InputError(f"the trainer knows the architecture qwen3, not {hf.model_type}; choose another model.path")
     rope = hf.rope_parameters
@@ -138,7 +141,7 @@ def build(hf: Qwen3Config, config: TransformerConfig) -> GPTModel:
 
 
 def missing(gpu: bool, transformer_engine: bool) -> str:
-    """A line for people where the trainer runs without a part that saves memory; else empty."""
+    """A warning for the user if the trainer runs on a GPU without Transformer Engine; else ""."""
     if not gpu or transformer_engine:
         return ""
     return (
@@ -161,9 +164,9 @@ def _layer_spec() -> ModuleSpec:
 
 
 class CausalAttention(MegatronModule):
-    """softmax(QKᵀ/√d)·V under the causal mask in PyTorch's fused kernel, which never holds the s × s scores.
+    """softmax(QKᵀ/√d)·V under the causal mask, in PyTorch's fused kernel, which never holds the s × s scores.
 
-    Stands where Megatron has `DotProductAttention`, and takes its arguments.
+    It replaces Megatron's `DotProductAttention`, and takes its arguments.
     """
 
     def __init__(self, config: TransformerConfig, **_: object):
@@ -172,7 +175,12 @@ class CausalAttention(MegatronModule):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object
     ) -> torch.Tensor:
-        """query [s, b, heads, d], key and value [s, b, kv_heads, d] → [s, b, heads · d]."""
+        """The attention's output, [s, b, heads · d].
+
+        Args:
+            query: [s, b, heads, d].
+            key, value: [s, b, kv_heads, d].
+        """
         q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
         return out.permute(2, 0, 1, 3).flatten(2)

@@ -1,11 +1,11 @@
-"""Megatron's distributed optimizer over Adam, made to resume right where Adam is PyTorch's own.
+"""Megatron's distributed optimizer over Adam, repaired for checkpoints where Adam is PyTorch's own.
 
-Megatron prefers the fused Adam of Transformer Engine or Apex; without them it takes `torch.optim.AdamW`, for which
-megatron-core 0.16.1 has three faults, all of them about checkpoints:
+Megatron prefers the fused Adam of Transformer Engine or Apex. Without them it takes `torch.optim.AdamW`, for which
+megatron-core 0.16.1 has three faults:
 
-- a state that no step has made yet cannot be described for loading: `build` makes it, zero, from the start;
-- `load_state_dict` gives all parameters one shared `step` tensor, so that AdamW advances it once per parameter and its
-  bias correction is silently wrong after a resume;
+- a state that does not exist before the first step cannot be loaded: `build` makes it, zero, from the start;
+- `load_state_dict` gives all parameters one shared `step` tensor: AdamW advances it once per parameter, and its bias
+  correction is silently wrong after a resume;
 - loading stops at the missing `step` of a parameter's tensors, which `load_state_dict` has restored already.
 """
 
@@ -18,7 +18,7 @@ from aworld.config import Training
 
 
 def build(training: Training, lr: float, model: DistributedDataParallel, dtype: torch.dtype) -> MegatronOptimizer:
-    """A fresh optimizer (moments zero) with a constant learning rate; no weight decay on vectors, as Megatron does."""
+    """A fresh optimizer (moments zero) with a constant learning rate. Vectors have no weight decay, as in Megatron."""
     config = OptimizerConfig(
         optimizer="adam",
         lr=lr,
@@ -33,7 +33,7 @@ def build(training: Training, lr: float, model: DistributedDataParallel, dtype: 
         use_distributed_optimizer=True,
     )
     optimizer = get_megatron_optimizer(config, [model])
-    for group in optimizer.param_groups:  # left to Megatron's scheduler, which a constant learning rate does without
+    for group in optimizer.param_groups:  # Megatron's scheduler would do this; a constant learning rate needs none
         group["weight_decay"] = training.weight_decay * group["wd_mult"]
     for part in _parts(optimizer):
         if isinstance(part.optimizer, torch.optim.AdamW):

@@ -1,4 +1,4 @@
-"""Which checkpoints there are, by name. Imports nothing heavy: a launcher asks as well."""
+"""The checkpoints of a run, by their names. A launcher imports this: nothing heavy here."""
 
 import re
 import shutil
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import total_ordering
 from pathlib import Path
 
-from aworld.rundir import MARK, is_complete, is_idle
+from aworld.publish import MARK, is_complete, is_idle
 
 KEEP = 3
 
@@ -14,7 +14,12 @@ KEEP = 3
 @total_ordering
 @dataclass(frozen=True)
 class Position:
-    """How far training is: `step` optimizer steps of a round are made; None: the round is over."""
+    """How far training is.
+
+    Attributes:
+        round: the round that is trained.
+        step: how many of its optimizer steps are made; None: all of them.
+    """
 
     round: int
     step: int | None = None
@@ -31,7 +36,7 @@ class Position:
 
 
 def positions(folder: Path) -> list[Position]:
-    """Of all complete checkpoints, in order."""
+    """The positions of all complete checkpoints in a folder, in order."""
     found = []
     for path in folder.glob("round-*"):
         name = re.fullmatch(r"round-(\d+)(?:-step-(\d+))?", path.name)
@@ -41,12 +46,12 @@ def positions(folder: Path) -> list[Position]:
 
 
 def prune(folder: Path, written: Position) -> None:
-    """Remove all checkpoints up to `written`, which is there now, but the last few; and what is left of torn ones.
+    """Remove the checkpoints up to `written`, but the last KEEP, and torn ones that nobody writes any more.
 
-    Later ones stay: they are there where an earlier round is trained again, and the run goes on from them.
+    Later ones stay: there are some if an earlier round is trained again, and the run goes on from them.
     """
     for old in [position for position in positions(folder) if position <= written][:-KEEP]:
-        (folder / old.name / MARK).unlink()  # first, so that a removal cut short leaves a torn one
+        (folder / old.name / MARK).unlink()  # first: an interrupted removal leaves a torn one
         shutil.rmtree(folder / old.name)
     for path in folder.glob("round-*"):
         if not is_complete(path) and is_idle(path):

@@ -27,7 +27,7 @@ def main() -> None:
     from aworld.training import cpu
 
     cpu.spare_the_compiler()
-    enter_without_running("mbridge", "models")  # thirteen families of models, of which the trainer knows one
+    enter_without_running("mbridge", "models")  # thirteen model families; the trainer uses one
     with without_collecting():
         from aworld.training.stage import train
 

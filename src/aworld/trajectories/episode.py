@@ -6,24 +6,24 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 Status = Literal["answered", "no_answer", "max_turns", "max_tokens", "repeated", "timeout", "infra_error"]
-LARGEST_ID = 2**31 - 1  # that trajectories can hold
+LARGEST_ID = 2**31 - 1  # of a token: trajectories.h5 holds int32
 STATUSES: tuple[str, ...] = get_args(Status)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn, for people to read; training never looks at it.
+    """One turn, for people to read; training does not use it.
 
     Attributes:
         role: `prompt`, `assistant` or `tool`.
-        text: decoded text of the turn, or of the tool's result.
-        tool: name of the tool called (role `tool`).
-        arguments: the call's arguments (role `tool`).
-        is_error: whether the result is an error shown to the policy; of an assistant's turn, that it came to no end and
-            left no tokens.
+        text: the decoded text of the turn, or the tool's result.
+        tool: the name of the called tool (role `tool`).
+        arguments: of the call (role `tool`).
+        is_error: role `tool`: the result is an error that the policy was shown; role `assistant`: the turn was not
+            finished and left no tokens.
         seconds: wall-clock of the turn.
-        began: when it began, in seconds since the episode did.
-        context: index of the context that it belongs to.
+        began: when it began, in seconds since the episode's begin.
+        context: index of the context that the turn belongs to.
     """
 
     role: str
@@ -38,12 +38,12 @@ class Turn:
 
 @dataclass(frozen=True)
 class Context:
-    """What one agent's model saw and said, from its prompt on; each time an agent is asked it has a new one.
+    """One sequence of tokens of one agent's model, from its prompt on. Every time an agent is asked, a context begins.
 
     Attributes:
-        agent: the owner's name.
-        start: index in the episode's `token_ids` of its first token; it ends where the next one starts.
-        asked_by: index of the context whose agent asked this one; None: the user did.
+        agent: the name of the agent.
+        start: index of its first token in the episode's `token_ids`; it ends where the next context starts.
+        asked_by: index of the context whose agent asked this one; None: the user asked.
     """
 
     agent: str
@@ -56,17 +56,17 @@ class Episode:
     """One attempt at one task. Identity is (round, task_id, attempt).
 
     Attributes:
-        token_ids: each context after the other, prompt first, in the order the policy saw it.
-        mask: 1 where the policy sampled the token, 0 elsewhere; same length as token_ids.
-        logprobs: log-probability (nats) of each sampled token, 0.0 where mask is 0; same length.
-        answer: the text given as final answer, None when there is none.
-        reward: what the scorer gave, 0 to 1.
-        seconds: wall-clock by phase: `wait` (for a sandbox, before `total` begins), `generate`, `tools`, `total`; and
-            `stalled`, the part of it that the engine or a tool kept the policy waiting for nothing.
-        policy_version: version of the weights that sampled every token of the episode.
-        seed: from which each turn's sampling seed is derived.
+        token_ids: of all contexts, one after the other; of each the prompt first, in the order the policy saw them.
+        mask: 1 where the policy sampled the token, 0 elsewhere; as long as token_ids.
+        logprobs: log-probability (nats) of each sampled token, 0.0 where mask is 0; as long as token_ids.
+        answer: the text of the final answer; None: there is none.
+        reward: by the scorer, 0 to 1.
+        seconds: wall-clock by phase: `wait` for a sandbox, before `total` begins; `generate`; `tools`; `total`; and
+            `stalled`, the part of `total` that was lost to the engine or to a tool.
+        policy_version: version of the weights that sampled every token.
+        seed: each turn's sampling seed is derived from it.
         sampling: the sampling parameters.
-        error: why, for `infra_error` and `timeout`.
+        error: the reason of `infra_error` and `timeout`.
         contexts: in the order in which they would begin if nothing ran at the same time.
     """
 
@@ -95,13 +95,15 @@ class Episode:
 
     @property
     def tool_turns(self) -> list[Turn]:
-        """The calls of tools, each with its result."""
+        """The turns that are calls of tools."""
         return [turn for turn in self.turns if turn.role == "tool"]
 
 
 def sound(episode: Episode) -> Episode:
-    """The episode as it may be stored. One that could not be trained on becomes an `infra_error` without tokens, said
-    on stderr."""
+    """The episode as it may be stored.
+
+    One that cannot be trained on becomes an `infra_error` without tokens, with a warning on stderr.
+    """
     wrong = _fault(episode)
     if not wrong:
         return episode
@@ -114,7 +116,7 @@ def sound(episode: Episode) -> Episode:
 
 
 def _fault(episode: Episode) -> str:
-    """Why the episode would spoil the round that it is in; else empty."""
+    """Why the episode cannot be stored and trained on; "" where it can."""
     e = episode
     if not len(e.token_ids) == len(e.mask) == len(e.logprobs):
         return f"{len(e.token_ids)} token ids, a mask of {len(e.mask)}, {len(e.logprobs)} log-probabilities"

@@ -5,33 +5,20 @@ The layout is documented in docs/trajectory-file-format.md; any HDF5 reader open
 
 import hashlib
 import importlib.metadata
+import shutil
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from aworld.errors import InfrastructureError
-from aworld.rundir import publishing
-from aworld.trajectories.episode import Episode
+from aworld.publish import publishing
+from aworld.rundir import RunDir
+from aworld.trajectories.arrays import COLUMNS, CONTEXT, Trajectories
 
 FORMAT_VERSION = 3
-PHASES = ("wait", "generate", "tools", "stalled", "total")
-COLUMNS = np.dtype(
-    [
-        ("task_id", h5py.string_dtype("utf-8", 128)),
-        ("attempt", "<i4"),
-        ("level", "<i4"),
-        ("reward", "<f4"),
-        ("status", h5py.string_dtype("utf-8", 16)),
-        ("policy_version", "<i4"),
-        ("seed", "<i8"),
-        ("turns", "<i4"),
-        *((f"seconds_{phase}", "<f4") for phase in PHASES),
-    ]
-)
-CONTEXT = np.dtype([("agent", h5py.string_dtype("utf-8", 32)), ("start", "<i8")])
 MEND = "remove it and gather the round again"
 ARRAYS = {
     "tokens": np.dtype("<i4"),
@@ -44,128 +31,11 @@ ARRAYS = {
 }
 
 
-@dataclass(frozen=True)
-class Trajectories:
-    """The episodes of one round, ordered by (task_id, attempt).
-
-    Attributes:
-        round: the round they were played in.
-        tokens: int32 [N], the token ids of all episodes end to end.
-        mask: uint8 [N], 1 where the policy sampled the token.
-        logprobs: float32 [N], nats, 0 where mask is 0.
-        offsets: int64 [E + 1]; episode e is tokens[offsets[e] : offsets[e + 1]].
-        episodes: structured [E], the columns of COLUMNS. Episodes of one task_id are a group.
-        contexts: structured [C], the columns of CONTEXT: the owner of each context, and where it starts, counted from
-            its episode's first token. None: each episode is one context.
-        context_offsets: int64 [E + 1]; episode e has contexts[context_offsets[e] : context_offsets[e + 1]].
-    """
-
-    round: int
-    tokens: np.ndarray
-    mask: np.ndarray
-    logprobs: np.ndarray
-    offsets: np.ndarray
-    episodes: np.ndarray
-    contexts: np.ndarray = None  # type: ignore[assignment]
-    context_offsets: np.ndarray = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        if self.contexts is None:
-            object.__setattr__(self, "contexts", np.array([(b"agent", 0)] * len(self), CONTEXT))
-            object.__setattr__(self, "context_offsets", np.arange(len(self) + 1, dtype=np.int64))
-
-    def __len__(self) -> int:
-        return len(self.episodes)
-
-    def spans(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each context its begin and its end in `tokens`, and the index of its episode: int64 [C] each."""
-        episode = np.repeat(np.arange(len(self)), np.diff(self.context_offsets))
-        begins = self.offsets[episode] + self.contexts["start"]
-        return begins, np.append(begins[1:], self.offsets[-1]), episode
-
-
-def from_episodes(round_: int, episodes: Sequence[Episode]) -> Trajectories:
-    """Flatten episodes, in the order given.
-
-    Raises:
-        InfrastructureError: an episode's token_ids, mask and logprobs differ in length, its contexts do not lie within
-            them in order, or its task_id or the name of an agent is too long.
-    """
-    longest = COLUMNS["task_id"].itemsize
-    for e in episodes:
-        if not len(e.token_ids) == len(e.mask) == len(e.logprobs):
-            raise InfrastructureError(f"episode {e.identity}: token_ids, mask and logprobs differ in length")
-        if len(e.task_id.encode()) > longest:
-            raise InfrastructureError(f"episode {e.identity}: task_id is longer than {longest} bytes")
-        starts = [context.start for context in e.contexts]
-        if starts[:1] != [0] or starts != sorted(starts) or starts[-1] > len(e.token_ids):
-            raise InfrastructureError(f"episode {e.identity}: its contexts start at {starts}")
-        if any(len(context.agent.encode()) > CONTEXT["agent"].itemsize for context in e.contexts):
-            raise InfrastructureError(f"episode {e.identity}: an agent's name is longer than 32 bytes")
-    return Trajectories(
-        round=round_,
-        tokens=_flat([e.token_ids for e in episodes], np.int32),
-        mask=_flat([e.mask for e in episodes], np.uint8),
-        logprobs=_flat([e.logprobs for e in episodes], np.float32),
-        offsets=offsets_of(np.array([len(e.token_ids) for e in episodes], np.int64)),
-        episodes=np.array([_row(e) for e in episodes], COLUMNS),
-        contexts=np.array([(c.agent.encode(), c.start) for e in episodes for c in e.contexts], CONTEXT),
-        context_offsets=offsets_of(np.array([len(e.contexts) for e in episodes], np.int64)),
-    )
-
-
-def _row(e: Episode) -> tuple:
-    turns = sum(turn.role == "assistant" for turn in e.turns)
-    seconds = [e.seconds.get(phase, 0.0) for phase in PHASES]
-    row = (e.task_id.encode(), e.attempt, e.level, e.reward, e.status.encode(), e.policy_version, e.seed, turns)
-    return (*row, *seconds)
-
-
-def _flat(rows: Sequence[Sequence | np.ndarray], dtype: np.typing.DTypeLike) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype), *(np.asarray(row, dtype) for row in rows)])
-
-
-def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Where each of E rows of these lengths begins in a flat array, and where the last ends: int64 [E + 1]."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-
-
-def select(trajectories: Trajectories, rows: Sequence[int] | np.ndarray) -> Trajectories:
-    """The episodes at these indices, in this order."""
-    t = trajectories
-    spans = [slice(t.offsets[row], t.offsets[row + 1]) for row in rows]
-    contexts = [slice(t.context_offsets[row], t.context_offsets[row + 1]) for row in rows]
-    return Trajectories(
-        round=t.round,
-        tokens=_flat([t.tokens[span] for span in spans], np.int32),
-        mask=_flat([t.mask[span] for span in spans], np.uint8),
-        logprobs=_flat([t.logprobs[span] for span in spans], np.float32),
-        offsets=offsets_of(np.diff(t.offsets)[np.asarray(rows, np.int64)]),
-        episodes=t.episodes[np.asarray(rows, np.int64)],
-        contexts=np.concatenate([np.zeros(0, CONTEXT), *(t.contexts[span] for span in contexts)]),
-        context_offsets=offsets_of(np.diff(t.context_offsets)[np.asarray(rows, np.int64)]),
-    )
-
-
-def join(round_: int, parts: Sequence[Trajectories]) -> Trajectories:
-    """The episodes of several parts, one part after another."""
-    return Trajectories(
-        round=round_,
-        tokens=_flat([p.tokens for p in parts], np.int32),
-        mask=_flat([p.mask for p in parts], np.uint8),
-        logprobs=_flat([p.logprobs for p in parts], np.float32),
-        offsets=offsets_of(_flat([np.diff(p.offsets) for p in parts], np.int64)),
-        episodes=np.concatenate([np.zeros(0, COLUMNS), *(p.episodes for p in parts)]),
-        contexts=np.concatenate([np.zeros(0, CONTEXT), *(p.contexts for p in parts)]),
-        context_offsets=offsets_of(_flat([np.diff(p.context_offsets) for p in parts], np.int64)),
-    )
-
-
 def write(path: Path, trajectories: Trajectories) -> None:
-    """Publish the file; the same trajectories give the same bytes.
+    """Publish the file. The same trajectories give the same bytes.
 
     Raises:
-        InfrastructureError: an array has another type than it should, or the lengths do not fit together.
+        InfrastructureError: an array is of the wrong type, or lengths do not fit together.
     """
     arrays = {name: np.ascontiguousarray(getattr(trajectories, name)) for name in ARRAYS}
     if not _fits(arrays):
@@ -181,10 +51,13 @@ def write(path: Path, trajectories: Trajectories) -> None:
 
 
 def read(path: Path, verify: bool = True) -> Trajectories:
-    """Read a file, and check it against its checksums.
+    """The trajectories in a file.
+
+    Args:
+        verify: whether to check them against their checksums.
 
     Raises:
-        InfrastructureError: it is not there, truncated, of another format, or an array's checksum is wrong.
+        InfrastructureError: the file is missing, truncated or of another format, or an array's checksum is wrong.
     """
     round_, arrays = _read(path, tuple(ARRAYS), verify)
     if not _fits(arrays):
@@ -193,9 +66,25 @@ def read(path: Path, verify: bool = True) -> Trajectories:
 
 
 def read_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Only the `episodes` [E] and the number of tokens of each, int64 [E]. Raises as `read` does."""
+    """The `episodes` [E] of a file and the number of tokens of each, int64 [E]; nothing else is read.
+
+    Raises:
+        InfrastructureError: as `read` does.
+    """
     _, arrays = _read(path, ("offsets", "episodes"), verify=True)
     return arrays["episodes"], np.diff(arrays["offsets"])
+
+
+def discard_if_damaged(run: RunDir, round_: int) -> None:
+    """Remove a round's trajectories if they cannot be read, so that its journals are gathered again."""
+    path = run.trajectories(round_)
+    try:
+        if path.exists():
+            read(path)
+    except InfrastructureError as damage:
+        print(f"warning: {damage}; removed", file=sys.stderr)
+        path.unlink()
+        shutil.rmtree(run.round(round_) / "closing", ignore_errors=True)  # the claim of the gather that is done
 
 
 def _read(path: Path, names: Sequence[str], verify: bool) -> tuple[int, dict[str, np.ndarray]]:
@@ -208,12 +97,12 @@ def _read(path: Path, names: Sequence[str], verify: bool) -> tuple[int, dict[str
                 if array.dtype != ARRAYS[name] or (verify and f[name].attrs["sha256"] != _sha256(array)):
                     raise InfrastructureError(f"{path}: the checksum of '{name}' is wrong; {MEND}")
             return int(f.attrs["round"]), arrays
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:  # whatever HDF5 makes of a torn file
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:  # any of them may come from a torn file
         raise InfrastructureError(f"{path} cannot be read ({error}); {MEND}") from error
 
 
 def _fits(arrays: dict[str, np.ndarray]) -> bool:
-    """Whether the arrays have their types and their lengths agree."""
+    """Whether the arrays are of the right types and their lengths fit together."""
     if any(array.dtype != ARRAYS[name] or array.ndim != 1 for name, array in arrays.items()):
         return False
     offsets, tokens = arrays["offsets"], len(arrays["tokens"])

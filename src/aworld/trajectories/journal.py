@@ -2,11 +2,10 @@
 
 The file begins with `HEADER`; then frames: `MAGIC`, the payload's length and a CRC-32 of length and payload
 (little-endian uint32 each), and the payload (msgpack). A record is durable when `append` returns. A torn tail is cut
-when the journal is opened again, and nothing before it is lost; a frame damaged in the middle is skipped and counted,
-and the good ones after it are still read.
+when the journal is opened again, and nothing before it is lost. A frame damaged in the middle is skipped and counted;
+the good frames after it are still read.
 """
 
-import errno
 import fcntl
 import os
 import struct
@@ -21,14 +20,14 @@ from typing import Any
 import msgspec
 
 from aworld.errors import InfrastructureError
-from aworld.rundir import fsync_dir
+from aworld.locks import acquire
+from aworld.publish import fsync_dir
 from aworld.trajectories.episode import Episode
 
 HEADER = b"\x89AWorld journal, format 1\r\n\x1a\n"
 MAGIC = b"\xf1AWJ\x01\r\n\x1a"  # not valid UTF-8, so that no text in a payload looks like a frame
 _FRAME = struct.Struct("<8sII")
 _LENGTH = struct.Struct("<I")
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without -o flock, NFS without lockd
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Episode)
@@ -36,11 +35,12 @@ _decoder = msgspec.msgpack.Decoder(Episode)
 
 @dataclass(frozen=True)
 class Contents:
-    """What a journal holds: its good records in the order of writing, and what lies between them.
+    """The contents of a journal.
 
     Attributes:
-        end: byte offset behind the last good record; whatever follows is a torn tail.
-        damaged: bytes before `end` that belong to no good record.
+        episodes: the good records, in the order of writing.
+        end: byte offset behind the last good record; a torn tail may follow.
+        damaged: number of bytes before `end` that belong to no good record.
     """
 
     episodes: list[Episode]
@@ -49,7 +49,7 @@ class Contents:
 
 
 class Journal:
-    """A journal open for appending by one process. Where the file system has no locks it is a new file beside `path`.
+    """A journal open for appending by one process. If the file system has no locks, it is a new file beside `path`.
 
     Raises:
         InfrastructureError: another process has it open, or the file is no journal.
@@ -70,17 +70,17 @@ class Journal:
             raise
 
     def append(self, episode: Episode) -> None:
-        """Write one record; on return it is on disk. After a failed write the file is as it was before.
+        """Write one record; on return it is on disk. A failed write leaves the file as it was.
 
         Raises:
-            InfrastructureError: the file system did not take it.
+            InfrastructureError: the file could not be written.
         """
         payload = _encode(episode)
         frame = _FRAME.pack(MAGIC, len(payload), _checksum(payload)) + payload
         before = os.fstat(self._fd).st_size
         try:
             left = memoryview(frame)
-            while left:  # a disk that is nearly full takes a part, and says why at the rest
+            while left:  # a disk that is nearly full takes a part, and fails at the rest
                 left = left[os.write(self._fd, left) :]
             os.fdatasync(self._fd)
         except OSError as error:
@@ -98,7 +98,11 @@ class Journal:
 
 
 def read(path: Path) -> Iterator[Episode]:
-    """Every finished record of a journal, in the order of writing; damage is told on stderr. Raises as `load` does."""
+    """The good records of a journal, in the order of writing, with a warning on stderr if bytes are damaged.
+
+    Raises:
+        InfrastructureError: the file is no journal of this format.
+    """
     contents = load(path)
     if contents.damaged:
         print(f"warning: {path}: {contents.damaged} bytes are damaged; their episodes are lost", file=sys.stderr)
@@ -106,10 +110,10 @@ def read(path: Path) -> Iterator[Episode]:
 
 
 def collect(folder: Path) -> list[Episode]:
-    """The records of all journals in a folder, one per identity and in its order.
+    """The records of all journals in a folder, one for each identity, ordered by identity.
 
-    Of several with one identity a finished one comes before an infra_error, then the one of the first journal by name,
-    then the one written first.
+    Of several with one identity a finished one is taken before an infra_error, then the one of the first journal by
+    name, then the one written first.
     """
     best: dict[tuple[int, str, int], Episode] = {}
     for path in sorted(folder.glob("*.journal")):
@@ -121,7 +125,7 @@ def collect(folder: Path) -> list[Episode]:
 
 
 def load(path: Path) -> Contents:
-    """Read a journal, which another process may be writing.
+    """The contents of a journal. Another process may be writing it.
 
     Raises:
         InfrastructureError: the file is no journal of this format.
@@ -150,23 +154,20 @@ def load(path: Path) -> Contents:
 
 
 def _open_alone(path: Path) -> tuple[Path, int]:
+    """The path and file descriptor of a journal that this process alone writes."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock = acquire(fd, fcntl.LOCK_EX)
+    if lock == "acquired":
         return path, fd
-    except BlockingIOError:
-        os.close(fd)
-        raise InfrastructureError(f"{path} is being written by another process; end that one first") from None
-    except OSError as error:
-        os.close(fd)
-        if error.errno not in _NO_LOCKS:
-            raise
+    os.close(fd)
+    if lock == "held":
+        raise InfrastructureError(f"{path} is being written by another process; end that one first")
     own = path.with_name(f"{path.stem}.{uuid.uuid4().hex}{path.suffix}")
     return own, os.open(own, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
 
 
 def _payload(data: bytes, at: int) -> memoryview | None:
-    """The payload of the frame at `at`, or None if it is torn or damaged."""
+    """The payload of the frame at byte `at`; None if the frame is torn or damaged."""
     start = at + _FRAME.size
     if start > len(data):
         return None

@@ -5,7 +5,8 @@ from collections import Counter
 
 from rich.table import Table
 
-from aworld.rundir import RunDir, read_jsonl
+from aworld.publish import read_jsonl
+from aworld.rundir import RunDir
 from aworld.watch.queue import Queued, accounts, newest, submissions
 from aworld.watch.table import SLIM
 

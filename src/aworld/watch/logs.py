@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from aworld.errors import InputError, printable
-from aworld.rundir import RunDir, read_jsonl
+from aworld.publish import read_jsonl
+from aworld.rundir import RunDir
 
 
 def print_logs(run: RunDir, stage: str | None, lines: int) -> None:

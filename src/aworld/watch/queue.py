@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aworld.errors import InfrastructureError
-from aworld.rundir import RunDir, read_jsonl
+from aworld.publish import read_jsonl
+from aworld.rundir import RunDir
 from aworld.slurm import ask
 
 SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.evaluation import benchmark
+from aworld.publish import MARK, is_complete, read_jsonl
 from aworld.rollout.claims import Claims
 from aworld.rollout.units import is_closed, units, units_left
 from aworld.rollout.workload import Workload, evaluation_workload, schedule
-from aworld.rundir import MARK, RunDir, is_complete, numbered, read_jsonl
+from aworld.rundir import RunDir, numbered
 from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN, Kind
 from aworld.tasks import make_source
 from aworld.trajectories import journal

@@ -1,6 +1,6 @@
 """The seam of learning: one file per algorithm, found by its name.
 
-A file `NAME.py` in this folder makes `training.algorithm=NAME` valid; it holds `make(training) -> Algorithm`.
+A file `NAME.py` in this folder makes `training.algorithm=NAME` valid. It holds `make(training) -> Algorithm`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class MicroBatch:
     Attributes:
         tokens: int64 [b, s + 1].
         sampled: bool [b, s], whether the policy sampled tokens[:, 1:].
-        logprobs: float32 [b, s], nats, of those under the sampling policy; 0 elsewhere.
+        logprobs: float32 [b, s], nats, of the sampled tokens under the policy that sampled them; 0 elsewhere.
         advantages: float32 [b, 1].
         weights: float32 [b, s], the share of each token in the step's loss; 0 where not sampled.
     """
@@ -42,7 +42,7 @@ class MicroBatch:
 
 
 class Algorithm(Protocol):
-    """How rewards become advantages, and advantages a loss. The loss of an optimizer step is Σ weight · loss.
+    """How advantages follow from rewards, and a loss from advantages. The loss of an optimizer step is Σ weight · loss.
 
     Attributes:
         normalisation: the weight of token t of episode i, with n episodes in the step and |o_i| sampled tokens:
@@ -55,14 +55,15 @@ class Algorithm(Protocol):
     counts_zero_advantage: bool
 
     def advantages(self, rewards: np.ndarray) -> np.ndarray:
-        """Advantages of the episodes of one group, float64 [group], from their rewards, float [group].
+        """The advantage of each episode of a group, float64 [group].
 
-        The group is what exists: lost attempts are absent, never made up.
+        Args:
+            rewards: float [group]. Attempts that were lost to the machine are in no group.
         """
         ...
 
     def loss(self, logprobs: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Loss per token, float32 [b, s], and named metrics per token, [b, s], to be averaged over sampled tokens.
+        """The loss of each token, float32 [b, s], and named metrics of each token, [b, s], averaged over sampled ones.
 
         Args:
             logprobs: float32 [b, s], nats, of tokens[:, 1:] under the policy in training; 0 where not sampled.
@@ -71,11 +72,13 @@ class Algorithm(Protocol):
 
 
 def names() -> list[str]:
+    """The names of all algorithms."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def check(training: Training) -> None:
-    """
+    """Check the name of the algorithm.
+
     Raises:
         InputError: there is no algorithm of the name `training.algorithm`.
     """
@@ -84,7 +87,7 @@ def check(training: Training) -> None:
 
 
 def make(training: Training) -> Algorithm:
-    """The algorithm that `training.algorithm` names.
+    """The algorithm of the name `training.algorithm`.
 
     Raises:
         InputError: there is none of that name.
@@ -94,7 +97,7 @@ def make(training: Training) -> Algorithm:
 
 
 def clip(training: Training, low: float, high: float) -> tuple[float, float]:
-    """`training.clip_low` and `clip_high`; where they are not set, the algorithm's own."""
+    """`training.clip_low` and `clip_high`; `low` and `high`, the algorithm's own, where they are not set."""
     return (
         low if training.clip_low is None else training.clip_low,
         high if training.clip_high is None else training.clip_high,
@@ -102,7 +105,7 @@ def clip(training: Training, low: float, high: float) -> tuple[float, float]:
 
 
 def bounded_exp(log_ratio: torch.Tensor) -> torch.Tensor:
-    """exp, finite and with a finite gradient whatever the log-ratio (nats); where it is bounded the gradient is 0.
+    """exp(min(log_ratio, LARGEST_LOG_RATIO)), of the same shape; log_ratio in nats.
 
     A ratio that is clipped only after it has overflowed has the gradient 0 · inf, which is NaN.
     """
@@ -110,17 +113,17 @@ def bounded_exp(log_ratio: torch.Tensor) -> torch.Tensor:
 
 
 def ratio(logprobs: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
-    """π(token) / μ(token), μ the policy that sampled it as the inference engine computed it; [b, s]."""
+    """π(token) / μ(token), [b, s]. μ is the policy that sampled the token, as the inference engine computed it."""
     return bounded_exp(logprobs - batch.logprobs)
 
 
 def divergence(logprobs: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
-    """Schulman's k3 estimate of KL(μ‖π) at each token, nats, [b, s]."""
+    """Schulman's k3 estimate of KL(μ‖π) at each token (nats), [b, s]: http://joschu.net/blog/kl-approx.html."""
     difference = logprobs - batch.logprobs
     return bounded_exp(difference) - 1 - difference
 
 
 def centred(rewards: np.ndarray) -> np.ndarray:
-    """rewards − mean, float64; exactly zero where all are equal."""
+    """rewards − mean, float64 [group]; exactly zero where all rewards are equal."""
     values = rewards.astype(np.float64)
     return values - values.mean() if np.ptp(values) else np.zeros(len(values))

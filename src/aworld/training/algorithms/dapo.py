@@ -4,8 +4,8 @@ GRPO's advantage and clipped ratio with ε_low < ε_high, and
 
     L = −1/Σ|o_i| Σ_i Σ_t min(r A_i, clip(r, 1 − ε_low, 1 + ε_high) A_i)
 
-over groups that hold both right and wrong answers: groups of equal rewards are no part of a step. Where the paper
-samples others in their place, a round here is as large as it is. Its soft penalty for overlong answers is not applied.
+over groups with right and wrong answers: groups of equal rewards are no part of a step. The paper samples others in
+their place; here a round has fewer episodes then. The paper's soft penalty for overlong answers is not applied.
 """
 
 from aworld.config import Training

@@ -1,10 +1,10 @@
 """GRPO: group relative policy optimisation (DeepSeekMath, arXiv 2402.03300, eq. 3), without a KL term.
 
-    A_i = (R_i − mean R) / std R          std of the group as it is (population)
+    A_i = (R_i − mean R) / std R          std: the population's, of the group
     L = −1/n Σ_i 1/|o_i| Σ_t min(r A_i, clip(r, 1 − ε_low, 1 + ε_high) A_i),    r = min(π/μ, ratio_cap)
 
-The ratio is to the policy that sampled, with the log-probabilities the inference engine gave, so that it also corrects
-for the mismatch of the two engines. The cap bounds the loss where the advantage is negative and the clip does not: dual
+The ratio is to the policy that sampled, by the log-probabilities of the inference engine, so that it also corrects for
+the mismatch of the two engines. The cap bounds the loss where the advantage is negative and the clip does not: dual
 clip (Ye et al., arXiv 1912.09729, eq. 5). Where they are not set, ε are 0.2 and 0.28. A group of equal rewards has zero
 advantage.
 """

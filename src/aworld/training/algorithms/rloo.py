@@ -1,6 +1,6 @@
 """RLOO: REINFORCE with the mean of the other attempts as baseline (arXiv 2402.14740, eq. 8).
 
-    A_i = R_i − 1/(G − 1) Σ_{j≠i} R_j          0 for an attempt that is alone
+    A_i = R_i − 1/(G − 1) Σ_{j≠i} R_j          0 in a group of one
     L = −1/n Σ_i Σ_t sg[min(π/μ, ratio_cap)] A_i log π_t
 
 up to the constant factor 1/max_tokens. On the data of its own policy the weight sg[…] is 1, as in the paper; it

@@ -2,7 +2,7 @@
 
 L = −1/Σ|o_i| Σ_{i: R_i = 1} Σ_t log π_t
 
-The metric `repeats` is the chance exp(Σ_t log π_t) that the policy says all of an episode word for word.
+The metric `repeats` is the probability exp(Σ_t log π_t) that the policy samples the whole episode, word for word.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ from hf_folder import hf_folder, safetensors
 from aworld import config as configuration
 from aworld.config import Model
 from aworld.errors import InputError
-from aworld.models.hf import check
+from aworld.models.support import check
 
 pytestmark = pytest.mark.unit
 

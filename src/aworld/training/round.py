@@ -1,0 +1,174 @@
+"""One round of training: wait for its trajectories, make its optimizer steps, save in between, publish its policy."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import fmean
+
+from megatron.core import parallel_state
+
+from aworld.config import Config, Training
+from aworld.errors import InfrastructureError, Interrupted
+from aworld.phase import Phase
+from aworld.publish import append_json, publish_json
+from aworld.rundir import RunDir, StallTimer
+from aworld.training import algorithms, batching, checkpoint, conversion, cpu
+from aworld.training.algorithms import Algorithm
+from aworld.training.collectives import POLL_SECONDS, any_rank, is_rank_zero, publish_collectively
+from aworld.training.metrics import Metrics, summary, too_long
+from aworld.training.position import Position
+from aworld.training.step import Trainer
+from aworld.trajectories import file
+from aworld.trajectories.arrays import Trajectories
+
+STEPS_TO_STOP = 4
+
+
+class Round:
+    """The training of one round, from its trajectories to its policy. All ranks call every method."""
+
+    def __init__(
+        self, config: Config, run: RunDir, trainer: Trainer, number: int, ends_soon: Callable[[], bool]
+    ) -> None:
+        self.config, self.run_dir, self.trainer, self.number = config, run, trainer, number
+        self.is_cold_start = Phase.of(number) is Phase.COLD_START
+        self.ends_soon = ends_soon
+        self.saved = time.monotonic()
+        self.warned = False
+
+    def run(self, metrics: Metrics) -> None:
+        """Train the round.
+
+        Args:
+            metrics: of the steps that were made before this process began.
+
+        Raises:
+            Interrupted: a rank was told to end; the state is saved.
+            InfrastructureError: the trajectories did not come while nothing of the run became durable.
+        """
+        number, run, trainer = self.number, self.run_dir, self.trainer
+        began = time.monotonic()
+        trajectories = self._wait()
+        waited = time.monotonic() - began
+        began = time.monotonic()
+        metrics = self._steps(trajectories, metrics)
+        if is_rank_zero():  # before the checkpoint, after which the round is not done again
+            seconds = {"wait": waited, "train": time.monotonic() - began}
+            outcome = summary(metrics, trajectories.episodes["reward"]) | {"seconds": seconds}
+            if self.is_cold_start and metrics:
+                outcome["repeats"] = fmean(step["repeats"] for step in metrics[-STEPS_TO_STOP:])
+            outcome |= batching.groups(trajectories, self.config.training.stalled_share)
+            publish_json(run.round(number) / "metrics.json", outcome)
+        publish_policy(run, trainer, number)  # before the checkpoint, as workers wait for it
+        if self.is_cold_start:  # after the cold start only policy 0 is needed
+            trainer.new_optimizer(self.config.training.lr)
+        else:
+            checkpoint.save(trainer, run.checkpoints, Position(number), metrics)
+
+    def _wait(self) -> Trajectories:
+        path = self.run_dir.trajectories(self.number)
+        seconds = self.config.site.wait_seconds
+        timer = StallTimer(self.run_dir, seconds)
+        while True:
+            is_there, has_stalled, ends_soon = any_rank(path.exists(), timer.has_stalled(), self.ends_soon())
+            if is_there:
+                while not path.exists():  # this node may see it later
+                    time.sleep(POLL_SECONDS)
+                return file.read(path)
+            if ends_soon:
+                raise Interrupted(f"told to end while waiting for {path}")
+            if has_stalled:
+                raise InfrastructureError(
+                    f"no {path} yet, and nothing got on for {seconds:.0f} s; see the rollout logs in "
+                    f"{self.run_dir.logs}, then run the same command again"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _steps(self, trajectories: Trajectories, metrics: Metrics) -> Metrics:
+        """Make the optimizer steps that are left, each noted in `steps.jsonl`; returns the metrics of all steps."""
+        config, number, trainer = self.config, self.number, self.trainer
+        training, cold = config.training, config.training.cold_start
+        if self.is_cold_start:
+            training = replace(training, algorithm="sft", epochs=cold.epochs, batch_size=cold.batch_size, lr=cold.lr)
+        algorithm = algorithms.make(training)
+        planned = self._plan(trajectories, training, algorithm)
+        writes, log = is_rank_zero(), self.run_dir.round(number) / "steps.jsonl"
+        if writes:
+            log.unlink(missing_ok=True)
+            for at, row in enumerate(metrics, 1):
+                append_json(log, {"step": at, "of": len(planned), **row})
+        if writes and not planned:
+            print(
+                f"round {number}: no episode has an advantage, nothing to learn; the policy stays as it is", flush=True
+            )
+        rank, device = parallel_state.get_data_parallel_rank(), cpu.device()
+        temperature = 1.0 if self.is_cold_start else config.agent.temperature  # nobody sampled the expert's tokens
+        for at, step in enumerate(planned[len(metrics) :], len(metrics) + 1):
+            if self.is_cold_start and _has_learned(metrics, cold.stop_at):
+                break
+            warmed_up = min(1.0, at / max(cold.warmup_steps, 1)) if self.is_cold_start else 1.0
+            trainer.set_lr(training.lr * warmed_up)
+            batches = batching.micro_batches(trajectories, step, rank, device)
+            began = time.monotonic()
+            metrics.append(trainer.step(batches, algorithm, temperature))
+            if writes:
+                self._warn_once(time.monotonic() - began)
+                append_json(log, {"step": at, "of": len(planned), **metrics[-1]})
+                loss, norm = metrics[-1]["loss"], metrics[-1]["grad_norm"]
+                print(
+                    f"round {number}, step {at} of {len(planned)}: loss {loss:.4f}, gradient norm {norm:.4f}",
+                    flush=True,
+                )
+            if at < len(planned):
+                self._save_in_time(metrics)
+        return metrics
+
+    def _plan(self, trajectories: Trajectories, training: Training, algorithm: Algorithm) -> list[batching.Step]:
+        """All optimizer steps of the round, in order."""
+        return [
+            step
+            for epoch in range(training.epochs)
+            for step in batching.steps(
+                trajectories,
+                algorithm,
+                batch_size=training.batch_size,
+                micro_batch_size=training.micro_batch_size,
+                max_tokens=self.config.agent.max_tokens,
+                data_parallel=parallel_state.get_data_parallel_world_size(),
+                seed=(self.config.seed, self.number, epoch),
+                stalled_share=training.stalled_share,
+            )
+        ]
+
+    def _warn_once(self, seconds: float) -> None:
+        """Warn of the first step that takes longer than Slurm's notice before the time limit."""
+        if not self.warned and (message := too_long(seconds, self.config.site)):
+            self.warned = True
+            print(f"warning: {message}", file=sys.stderr, flush=True)
+
+    def _save_in_time(self, metrics: Metrics) -> None:
+        """Save if the last save is `training.save_seconds` ago, or if a rank was told to end.
+
+        Raises:
+            Interrupted: a rank was told to end; the state is saved.
+        """
+        is_due = is_rank_zero() and time.monotonic() - self.saved > self.config.training.save_seconds
+        is_due, ends_soon = any_rank(is_due, self.ends_soon())
+        if is_due or ends_soon:
+            position = Position(self.number, len(metrics))
+            checkpoint.save(self.trainer, self.run_dir.checkpoints, position, metrics)
+            self.saved = time.monotonic()
+        if ends_soon:
+            raise Interrupted(f"told to end after step {len(metrics)} of round {self.number}, which is saved")
+
+
+def publish_policy(run: RunDir, trainer: Trainer, number: int) -> None:
+    """Publish the weights as the policy of a round, unless it is complete already. All ranks call."""
+    publish_collectively(run.policy(number), lambda out: conversion.export_hf(trainer.module, run.base, out))
+
+
+def _has_learned(metrics: Metrics, stop_at: float) -> bool:
+    """Whether `repeats`, averaged over the last steps, has reached `stop_at`: reinforcement learning can take over."""
+    latest = metrics[-STEPS_TO_STOP:]
+    return len(latest) == STEPS_TO_STOP and fmean(step["repeats"] for step in latest) >= stop_at
