@@ -11,6 +11,7 @@ gaia-validation 5` the second.
 import sys
 
 from aworld.launch.single import launch_stage
+from aworld.stages import EVALUATE
 
 if __name__ == "__main__":
-    sys.exit(launch_stage("evaluate", __doc__))
+    sys.exit(launch_stage(EVALUATE, __doc__))

@@ -9,6 +9,7 @@ Every journal of the round goes into one `trajectories.h5`; a round gathered alr
 import sys
 
 from aworld.launch.single import launch_stage
+from aworld.stages import GATHER
 
 if __name__ == "__main__":
-    sys.exit(launch_stage("gather", __doc__))
+    sys.exit(launch_stage(GATHER, __doc__))

@@ -23,11 +23,11 @@ from aworld.processes import end_by_interrupt
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "words", nargs="*", metavar="KEY=VALUE", help="recipe=NAME, site=NAME, or any key of the schema"
+        "overrides", nargs="*", metavar="KEY=VALUE", help="recipe=NAME, site=NAME, or any key of the schema"
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be launched and launch nothing")
     arguments = parser.parse_intermixed_args()
-    config = load(arguments.words)
+    config = load(arguments.overrides)
     console = Console()
     if arguments.dry_run:
         dry_run(config, console)

@@ -9,6 +9,7 @@ The policy it needs must be published; what is finished already is not played ag
 import sys
 
 from aworld.launch.single import launch_stage
+from aworld.stages import ROLLOUT
 
 if __name__ == "__main__":
-    sys.exit(launch_stage("rollout", __doc__))
+    sys.exit(launch_stage(ROLLOUT, __doc__))

@@ -9,6 +9,7 @@ It goes on from the newest complete checkpoint, and publishes the policy of that
 import sys
 
 from aworld.launch.single import launch_stage
+from aworld.stages import TRAIN
 
 if __name__ == "__main__":
-    sys.exit(launch_stage("train", __doc__))
+    sys.exit(launch_stage(TRAIN, __doc__))

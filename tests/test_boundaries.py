@@ -11,7 +11,7 @@ pytestmark = pytest.mark.unit
 
 SOURCE = Path(aworld.__file__).parent
 BASE = {"errors", "imports", "endpoints", "config", "rundir", "publish", "locks", "processes", "nodelocal"}
-BASE |= {"containers", "phase", "openai_client"}
+BASE |= {"containers", "phase", "openai_client", "slurm", "stages"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "openai_client": set(),
@@ -25,9 +25,13 @@ MAY_IMPORT = {
     "rollout": BASE | {"tasks", "agents", "environments", "inference", "trajectories"},
     "training": BASE | {"trajectories"},
     "evaluation": BASE | {"tasks", "trajectories"},
-    "launch": BASE | {"tasks", "agents", "models", "environments", "rollout", "training", "trajectories", "evaluation"},
+    "watch": BASE | {"tasks", "rollout", "trajectories", "evaluation"},
+    "launch": BASE
+    | {"tasks", "agents", "models", "environments", "rollout", "training", "trajectories", "evaluation"}
+    | {"watch"},  # to submit what is missing, and to show what is under way
     "doctor": BASE | {"tasks", "environments", "rollout", "launch"},
-    "cli": BASE | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "launch"},
+    "cli": BASE
+    | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "watch", "launch"},
     "__main__": {"cli"},
 }
 ENGINES = {"vllm": "inference", "megatron": "training", "mbridge": "training", "mpi4py": "trajectories"}

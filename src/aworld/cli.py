@@ -18,9 +18,10 @@ from aworld.config import Config
 from aworld.doctor.task_check import add_to as of_tasks
 from aworld.errors import TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
-from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number, training_of
+from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number
 from aworld.locks import try_to_hold
-from aworld.rundir import WHOLE, RunDir, open_run
+from aworld.rundir import HELD_OUT, RunDir, open_run
+from aworld.stages import EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 
@@ -68,16 +69,16 @@ def _parser() -> argparse.ArgumentParser:
     corpus.add_argument("source", metavar="FOLDER|FILE", type=Path, help="pdf, docx, html, txt, …; or title and text")
     corpus.add_argument("index", metavar="INDEX", type=Path, help="where it goes; then environment.corpus=INDEX")
     doctor = add("doctor", _doctor, "check this site, on the login node and on compute nodes, and suggest fixes")
-    doctor.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
+    doctor.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
     doctor.add_argument("--login-only", action="store_true", help="submit nothing")
     doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node for STAGE, as lines of JSON")
     prepare = add("prepare", _prepare, "make a run directory, and launch nothing")
-    prepare.add_argument("words", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
+    prepare.add_argument("overrides", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
     of_run("status", _status, "how far each stage is, by the run's files and what Slurm says")
     watch = of_run("watch", _watch, "status, again and again until the run ends")
     watch.add_argument("--every", type=float, help="seconds between two looks (default: the site's poll_seconds)")
     resume = of_run("resume", _resume, "submit what a run has left to do; jobs that wait or run are left as they are")
-    resume.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as pipeline.mode=batch")
+    resume.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as pipeline.mode=batch")
     of_run("cancel", _cancel, "cancel the run's jobs; what is finished stays")
     logs = of_run("logs", _logs, "the end of a stage's logs; without a stage: which there are")
     logs.add_argument("stage", nargs="?", metavar="STAGE", help="such as train, or rollout-0; rollout: all of them")
@@ -121,50 +122,35 @@ def _rollout(arguments: argparse.Namespace) -> None:
 
     config, run, source = _open(arguments)
     number = arguments.round
-    if number is None:
-        _play(config, run, source, schedule(config, run, source), "rollout", WHOLE, arguments)
-    else:
-        makes = (f"rounds/{number:04d}",)
-        workloads = [round_workload(config, run, source, number)]
-        _play(config, run, source, workloads, f"rollout-{number:04d}", makes, arguments)
+    whole = schedule(config, run, source) if number is None else [round_workload(config, run, source, number)]
+    _play(config, source, whole, Stage.of(ROLLOUT, config, run, number), arguments.worker)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from aworld.evaluation import benchmark
     from aworld.rollout.workload import evaluation_workload
 
+    name, version = arguments.tasks or HELD_OUT, arguments.policy
     if arguments.tasks:
-        config, run, source = benchmark.read(RunDir(Path(arguments.run_dir)), arguments.tasks)
-        workloads = [evaluation_workload(config, run, source, arguments.policy, arguments.tasks)]
-        stage = f"evaluate-{arguments.tasks}-{arguments.policy:04d}"
+        config, run, source = benchmark.read(RunDir(Path(arguments.run_dir)), name)
     else:
         config, run, source = _open(arguments)
-        workloads = [evaluation_workload(config, run, source, arguments.policy)]
-        stage = f"evaluate-{arguments.policy:04d}"
-    makes = (f"evals/{workloads[0].folder.parent.name}/{arguments.policy:04d}",)
-    _play(config, run, source, workloads, stage, makes, arguments)
+    workloads = [evaluation_workload(config, run, source, version, name)]
+    _play(config, source, workloads, Stage.of(EVALUATE, config, run, version, arguments.tasks or ""), arguments.worker)
 
 
-def _play(
-    config: Config,
-    run: RunDir,
-    source: TaskSource,
-    workloads: list,
-    stage: str,
-    makes: tuple[str, ...],
-    arguments: argparse.Namespace,
-) -> None:
+def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, first: int) -> None:
     from aworld.rollout.stage import WorkerInfo, run_rollout
 
-    number = arguments.worker + task_number()
-    name = f"{stage}-{number}"
-    begin(config, run, name, makes)
-    with try_to_hold(run.lock(name)) as is_alone:
+    number = first + task_number()
+    worker = stage.task_of(number)
+    begin(config, worker)
+    with try_to_hold(worker.lock) as is_alone:
         # A copy of this worker may still be at work where Slurm lost sight of it: then this is one worker more.
         suffix = "" if is_alone else f"-{uuid.uuid4().hex[:8]}"
-        owner, gathers = f"worker-{number}{suffix}", stage == "rollout"
-        worker = WorkerInfo(number, name + suffix, owner, gathers, is_copy=not is_alone)
-        run_rollout(config, run, workloads, source, worker)
+        gathers = stage.number is None
+        who = WorkerInfo(number, worker.name + suffix, f"worker-{number}{suffix}", gathers, is_copy=not is_alone)
+        run_rollout(config, stage.run, workloads, source, who)
 
 
 def _gather(arguments: argparse.Namespace) -> None:
@@ -174,7 +160,8 @@ def _gather(arguments: argparse.Namespace) -> None:
 
     config, run, source = _open(arguments)
     workload = round_workload(config, run, source, arguments.round)
-    begin(config, run, f"gather-{arguments.round:04d}-{task_number()}", (f"rounds/{arguments.round:04d}",))
+    rank = Stage.of(GATHER, config, run, arguments.round).task_of(task_number())
+    begin(config, rank)
     if left := units_left(workload):
         names = ", ".join(unit.task_id for unit in left[:3])
         raise TaskError(
@@ -187,26 +174,24 @@ def _gather(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     config, run, _ = _open(arguments)
-    number = arguments.round
-    name, makes = ("train", WHOLE) if number is None else (f"train-{number:04d}", training_of(number))
-    begin(config, run, f"{name}-{task_number()}", makes)
+    rank = Stage.of(TRAIN, config, run, arguments.round).task_of(task_number())
+    begin(config, rank)
     # Where the file system shares no locks a second trainer may be at work: it publishes the same bits.
-    with sole_trainer(run):
+    with sole_trainer(rank.lock):
         from aworld.training.launch import launch  # importing torch takes seconds
 
-        return launch(config, run, number)
+        return launch(config, run, arguments.round)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from aworld.doctor.visit import report_node, visit
 
     if arguments.node:
-        report_node(arguments.node, arguments.words[0], configuration.read(arguments.node / "run.yaml"))
+        report_node(arguments.node, arguments.overrides[0], configuration.read(arguments.node / "run.yaml"))
         return 0
-    words = (
-        arguments.words if any(w.startswith("recipe=") for w in arguments.words) else ["recipe=demo", *arguments.words]
-    )
-    return visit(configuration.load(words), Console(), on_compute=not arguments.login_only)
+    has_recipe = any(override.startswith("recipe=") for override in arguments.overrides)
+    overrides = [*([] if has_recipe else ["recipe=demo"]), *arguments.overrides]
+    return visit(configuration.load(overrides), Console(), on_compute=not arguments.login_only)
 
 
 def _prefetch(arguments: argparse.Namespace) -> None:
@@ -226,19 +211,19 @@ def _corpus(arguments: argparse.Namespace) -> None:
 def _prepare(arguments: argparse.Namespace) -> None:
     from aworld.launch.prepare import prepare
 
-    run, _ = prepare(configuration.load(arguments.words))
+    run, _ = prepare(configuration.load(arguments.overrides))
     print(run.root)
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from aworld.launch.overview import show_status
+    from aworld.watch.overview import show_status
 
     config, run, _ = _open(arguments)
     return show_status(config, run, _console())
 
 
 def _watch(arguments: argparse.Namespace) -> int:
-    from aworld.launch.overview import watch
+    from aworld.watch.overview import watch
 
     config, run, _ = _open(arguments)
     return watch(config, run, _console(), arguments.every or config.site.poll_seconds)
@@ -248,19 +233,19 @@ def _resume(arguments: argparse.Namespace) -> None:
     from aworld.launch.start import start
 
     config, _, _ = _open(arguments)
-    start(configuration.changed(config, arguments.words), Console())
+    start(configuration.changed(config, arguments.overrides), Console())
 
 
 def _cancel(arguments: argparse.Namespace) -> None:
-    from aworld.launch import local, slurm
+    from aworld.launch import jobs, local
 
     config, run, _ = _open(arguments)
-    ended = (slurm.cancel if config.site.executor == "slurm" else local.cancel)(run)
+    ended = (jobs.cancel if config.site.executor == "slurm" else local.cancel)(run)
     print(f"cancelled {', '.join(ended)}" if ended else "no job of this run waits or runs")
 
 
 def _logs(arguments: argparse.Namespace) -> None:
-    from aworld.launch.logs import print_logs
+    from aworld.watch.logs import print_logs
 
     _, run, _ = _open(arguments)
     print_logs(run, arguments.stage, arguments.lines)
@@ -271,7 +256,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
     config, run, _ = _open(arguments)
     if in_own_job():
-        begin(config, run, "report")
+        begin(config, Stage.of(REPORT, config, run))
     report(config, run)
     print(run.root / "report.html")
 
@@ -286,7 +271,7 @@ def _build_image(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from aworld.launch.show import show
+    from aworld.watch.show import show
 
     _, run, _ = _open(arguments)
     show(run, arguments.episode, Console())

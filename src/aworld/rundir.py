@@ -10,7 +10,7 @@ from aworld.locks import is_held
 from aworld.publish import MARK, is_complete
 
 HELD_OUT = "held-out"  # the name of evaluations on the run's own tasks
-WHOLE = ("rounds/*", "evals/*/*", "policies/*", "checkpoints/*")  # all that a run makes
+ALL_OUTPUTS = ("rounds/*", "evals/*/*", "policies/*", "checkpoints/*")  # every folder that a run fills
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def open_run(folder: Path) -> tuple[Config, RunDir]:
     return config, run
 
 
-def progress_counters(run: RunDir, makes: tuple[str, ...] = WHOLE) -> dict[str, int]:
+def progress_counters(run: RunDir, outputs: tuple[str, ...] = ALL_OUTPUTS) -> dict[str, int]:
     """Counters of the durable work in these folders. A later call returns other numbers whenever more became durable.
 
     Returns:
@@ -115,7 +115,7 @@ def progress_counters(run: RunDir, makes: tuple[str, ...] = WHOLE) -> dict[str, 
         when the newest folder was marked complete, in ns since 1970, 0 where none is. The number of complete folders
         would not do: old checkpoints are removed.
     """
-    folders = [folder for pattern in makes for folder in run.root.glob(pattern)]
+    folders = [folder for pattern in outputs for folder in run.root.glob(pattern)]
     return {
         "journal_bytes": sum(path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal")),
         "gathered": sum((folder / "trajectories.h5").exists() for folder in folders),

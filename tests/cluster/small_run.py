@@ -17,14 +17,15 @@ import torch
 from safetensors.torch import load_file
 
 from aworld import config as configuration
+from aworld import slurm
 from aworld.errors import InfrastructureError
-from aworld.launch import slurm
 from aworld.publish import damaged, is_complete, read_jsonl
 from aworld.rollout.worker import episode_seed
 from aworld.rollout.workload import Workload, round_workload, schedule
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.trajectories import file, journal
+from aworld.watch.queue import alive, submissions
 
 ROOT = Path(__file__).parents[2]
 # The policy learns its few tasks by heart, so that GRPO has rewards of both kinds to work with.
@@ -63,7 +64,7 @@ class Run:
 
     def job(self, stage: str) -> str:
         """The id of the newest job of a stage."""
-        return [s.job for s in slurm.submissions(self.dir) if s.stage == stage][-1]
+        return [s.job for s in submissions(self.dir) if s.stage == stage][-1]
 
     def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 600, every: float = 0.2) -> None:
         give_up = time.monotonic() + seconds
@@ -74,7 +75,7 @@ class Run:
     def wait_for_jobs(self, seconds: float = 900) -> None:
         def ended() -> bool:
             hurry()
-            return not slurm.alive(self.dir)
+            return not alive(self.dir)
 
         self.wait_for(ended, "the end of all jobs", seconds, every=1)
 

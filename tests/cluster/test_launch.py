@@ -18,13 +18,15 @@ from aworld import config as configuration
 from aworld.config import Resources
 from aworld.doctor.visit import _compute, _mpi
 from aworld.errors import InputError
-from aworld.launch import dag, slurm
-from aworld.launch.plan import Stage, plan
-from aworld.launch.script import COME_BACK, beginning
+from aworld.launch import dag, preview
+from aworld.launch.plan import plan
+from aworld.launch.script import render
 from aworld.publish import publish_text
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
+from aworld.stages import GATHER, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
+from aworld.watch.queue import alive, submissions
 
 pytestmark = pytest.mark.cluster
 
@@ -44,9 +46,9 @@ def run(cluster: Cluster, tmp_path: Path) -> Run:
     return configured(tmp_path)
 
 
-def held(elements: int) -> Stage:
+def held(run: RunDir, elements: int) -> Stage:
     """An array of jobs that stay in the queue: no node ever has so much memory free for them all."""
-    return Stage("rollout-0001", ("rollout", "nowhere", "--round", "1"), Resources("low", elements=elements, mem_gb=60))
+    return Stage(ROLLOUT, run, Resources("low", elements=elements, mem_gb=60), 1)
 
 
 def fill(cluster: Cluster) -> None:
@@ -55,12 +57,12 @@ def fill(cluster: Cluster) -> None:
 
 def test_a_resume_with_more_elements_submits_only_those(cluster: Cluster, run: Run) -> None:
     fill(cluster)
-    dag.submit(run.config, run.dir, [held(2)])
-    (launched,) = dag.submit(run.config, run.dir, [held(5)])
-    first, second = slurm.submissions(run.dir)
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
+    (launched,) = dag.submit(run.config, run.dir, [held(run.dir, 5)])
+    first, second = submissions(run.dir)
     assert (first.elements, second.elements) == ([0, 1], [2, 3, 4])
     assert launched.new == [second.job] and launched.kept == [first.job]
-    assert set(slurm.alive(run.dir)["rollout-0001"]) == {0, 1, 2, 3, 4}
+    assert set(alive(run.dir)["rollout-0001"]) == {0, 1, 2, 3, 4}
     script = cluster.slurm("scontrol", "write", "batch_script", second.job, "-")
     assert "#SBATCH --array=0-2%3" in script and "(SLURM_ARRAY_TASK_ID + 2) * 1" in script
 
@@ -68,7 +70,7 @@ def test_a_resume_with_more_elements_submits_only_those(cluster: Cluster, run: R
 def test_slurm_checks_each_kind_and_shape_once(cluster: Cluster, run: Run, tmp_path: Path) -> None:
     config = configuration.changed(run.config, ["site.rollout.elements=3", "site.array_limit=2", "pipeline.rounds=2"])
     stages = plan(config, run.dir, schedule(config, run.dir, make_source(config.tasks, run.dir.tasks)))
-    said = list(dag.check(config, run.dir, stages, tmp_path))
+    said = list(preview.check(config, stages, tmp_path))
     assert [line.partition(": Job")[0] for line in said] == [
         *("rollout", "rollout", "gather", "train", "evaluate", "report")  # a rollout is an array of two and a job
     ]
@@ -76,7 +78,7 @@ def test_slurm_checks_each_kind_and_shape_once(cluster: Cluster, run: Run, tmp_p
     config = configuration.changed(config, ["site.train.partition=gpus"])
     stages = plan(config, run.dir, schedule(config, run.dir, make_source(config.tasks, run.dir.tasks)))
     with pytest.raises(InputError, match=r"Slurm would refuse train-0000: .*Invalid partition name"):
-        list(dag.check(config, run.dir, stages, tmp_path))
+        list(preview.check(config, stages, tmp_path))
 
 
 ELEMENT = """
@@ -89,9 +91,9 @@ if [ "$SLURM_ARRAY_TASK_ID" = 1 ]; then (exit 4); else sleep 10; fi
 def test_an_element_that_comes_back_leaves_the_others_alone(cluster: Cluster, tmp_path: Path) -> None:
     """Also the one that has the number of the whole array, as the last to start does."""
     script = tmp_path / "array.sbatch"
-    begin = "\n".join(["#!/bin/bash", f"RUN={tmp_path}", *beginning(2)])
-    script.write_text(begin + ELEMENT.format(folder=tmp_path) + "\n".join(COME_BACK))
-    job = cluster.slurm("sbatch", "--parsable", "-plow", "--array=0-1", "--requeue", "-o/dev/null", str(script)).strip()
+    options = {"partition": "low", "array": "0-1", "requeue": True, "output": "/dev/null"}
+    script.write_text(render(options, ELEMENT.format(folder=tmp_path).strip(), run=str(tmp_path)))
+    job = cluster.slurm("sbatch", "--parsable", str(script)).strip()
     give_up, starts = time.monotonic() + 60, tmp_path / "started-1"
     while not starts.exists() or len(starts.read_text().splitlines()) < 2:
         hurry()
@@ -108,13 +110,13 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from aworld import config
-from aworld.launch import dag, slurm
+from aworld.launch import dag, jobs
 from aworld.rundir import RunDir
 from test_launch import held
 run = RunDir(Path(sys.argv[1]))
 if len(sys.argv) > 3:
-    slurm.append_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # right after sbatch
-dag.submit(config.read(run.config), run, [held(2)])
+    jobs.append_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # right after sbatch
+dag.submit(config.read(run.config), run, [held(run, 2)])
 """
 
 
@@ -125,25 +127,25 @@ def launcher(run: Run, *words: str) -> subprocess.Popen[bytes]:
 def test_a_launcher_killed_right_after_sbatch_leaves_no_stray(cluster: Cluster, run: Run, tmp_path: Path) -> None:
     fill(cluster)
     other = configured(tmp_path / "elsewhere")
-    dag.submit(other.config, other.dir, [held(2)])  # a run of the same name is not mistaken for this one
+    dag.submit(other.config, other.dir, [held(other.dir, 2)])  # a run of the same name is not mistaken for this one
     assert launcher(run, "killed").wait() == -signal.SIGKILL
-    assert not slurm.submissions(run.dir)
-    dag.submit(run.config, run.dir, [held(2)])
-    (submission,) = slurm.submissions(run.dir)
-    assert submission.elements == [0, 1] and submission.job != slurm.submissions(other.dir)[0].job
+    assert not submissions(run.dir)
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
+    (submission,) = submissions(run.dir)
+    assert submission.elements == [0, 1] and submission.job != submissions(other.dir)[0].job
     assert run.command("cancel").stdout.strip() == f"cancelled {submission.job}"
-    assert not slurm.alive(run.dir) and slurm.alive(other.dir)
+    assert not alive(run.dir) and alive(other.dir)
 
 
 def test_jobs_are_seen_whatever_the_shell_says(cluster: Cluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(cluster)
-    dag.submit(run.config, run.dir, [held(2)])
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
     shell = {"SQUEUE_STATES": "FAILED", "SQUEUE_PARTITION": "high", "SQUEUE_SORT": "i", "LOGNAME": "another"}
     with monkeypatch.context() as session:
         for name, value in shell.items():
             session.setenv(name, value)
         assert run.command("status").returncode == 10
-        (launched,) = dag.submit(run.config, run.dir, [held(2)])
+        (launched,) = dag.submit(run.config, run.dir, [held(run.dir, 2)])
         assert launched.new == [] and len(launched.kept) == 1
         assert run.command("cancel").stdout.strip() == f"cancelled {launched.kept[0]}"
         assert run.command("status").returncode == 11
@@ -151,12 +153,12 @@ def test_jobs_are_seen_whatever_the_shell_says(cluster: Cluster, run: Run, monke
 
 def test_a_copy_of_a_run_leaves_the_jobs_of_the_original_alone(cluster: Cluster, run: Run, tmp_path: Path) -> None:
     fill(cluster)
-    dag.submit(run.config, run.dir, [held(2)])
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
     other = copy(run, tmp_path / "copy")
     assert other.command("cancel").stdout.strip() == "no job of this run waits or runs"
-    (launched,) = dag.submit(other.config, other.dir, [held(2)])
+    (launched,) = dag.submit(other.config, other.dir, [held(other.dir, 2)])
     assert launched.kept == [] and launched.new != [run.job("rollout-0001")]
-    assert set(slurm.alive(run.dir)["rollout-0001"].values()) == {run.job("rollout-0001")}
+    assert set(alive(run.dir)["rollout-0001"].values()) == {run.job("rollout-0001")}
 
 
 def test_jobs_of_the_plain_scripts_are_known(cluster: Cluster, run: Run, tmp_path: Path) -> None:
@@ -170,18 +172,18 @@ def test_jobs_of_the_plain_scripts_are_known(cluster: Cluster, run: Run, tmp_pat
     assert done.returncode == 0, done.stderr
     names = ["rollout-0000", "gather-0000", "train-0000", "evaluate-0000"]
     names += ["rollout-0001", "gather-0001", "train-0001", "evaluate-0001"]
-    assert [each.stage for each in slurm.submissions(run.dir)] == names
-    alive = slurm.alive(run.dir)
-    assert set(alive) == set(names) and set(alive["rollout-0001"]) == set(range(16))
+    assert [each.stage for each in submissions(run.dir)] == names
+    waiting = alive(run.dir)
+    assert set(waiting) == set(names) and set(waiting["rollout-0001"]) == set(range(16))
     seen = run.command("status")
     assert seen.returncode == 10 and "16 pending" in seen.stdout
     assert len(run.command("cancel").stdout.split(",")) == 8
-    assert not slurm.alive(run.dir)
+    assert not alive(run.dir)
 
 
 def test_a_held_job_stops_the_run_only_where_nothing_else_moves(cluster: Cluster, run: Run) -> None:
     fill(cluster)
-    dag.submit(run.config, run.dir, [held(2)])
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
     job = run.job("rollout-0001")
     cluster.slurm("scontrol", "hold", f"{job}_1")
     seen = run.command("status")
@@ -193,7 +195,7 @@ def test_a_held_job_stops_the_run_only_where_nothing_else_moves(cluster: Cluster
 def test_two_launchers_at_once_submit_everything_once(cluster: Cluster, run: Run) -> None:
     fill(cluster)
     assert [process.wait() for process in [launcher(run) for _ in range(2)]] == [0, 0]
-    (submission,) = slurm.submissions(run.dir)
+    (submission,) = submissions(run.dir)
     assert len(cluster.slurm("squeue", "--noheader", "--array", f"--name={submission.name}").splitlines()) == 2
 
 
@@ -202,7 +204,7 @@ def test_status_without_accounting(make_cluster, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
     run = configured(tmp_path)
     cluster.slurm("sbatch", "-p", "high", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
-    dag.submit(run.config, run.dir, [held(2)])
+    dag.submit(run.config, run.dir, [held(run.dir, 2)])
     seen = run.command("status")
     assert seen.returncode == 10 and "2 pending" in seen.stdout  # a stage that only waits is shown
     polite = subprocess.Popen(
@@ -273,7 +275,7 @@ def test_what_is_submitted_inherits_nothing_of_an_allocation(cluster: Cluster, r
     """Memory by CPU and GPUs by job contradict what our jobs ask for, and their srun would refuse."""
     words = [sys.executable, "-c", INSIDE, str(run.dir.root), str(Path(__file__).parent)]
     cluster.slurm("env", "SBATCH_PARTITION=high", "SBATCH_JOB_NAME=mine", *FROM_INSIDE, *words)
-    (submission,) = slurm.submissions(run.dir)
+    (submission,) = submissions(run.dir)
     assert wait_until_over(cluster, submission.job) == ["COMPLETED", "0:0"], run.last_words()
     show = ("sacct", "-nXP", f"--jobs={submission.job}", "--format=Partition,JobName")
     cluster.wait(lambda: not cluster.slurm(*show).startswith("|"))  # the database may learn of its end before its begin
@@ -286,17 +288,17 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from aworld import config
 from aworld.launch import dag
-from aworld.launch.plan import Stage
 from aworld.rundir import RunDir
 from aworld.config import Resources
+from aworld.stages import Kind, Stage
 run = RunDir(Path(sys.argv[1]))
-dag.submit(config.read(run.config), run, [Stage("logs", ("logs", str(run.root)), Resources("low", mem_gb=1))])
+dag.submit(config.read(run.config), run, [Stage(Kind("logs"), run, Resources("low", mem_gb=1))])
 """
 
 
 def test_a_job_of_which_no_task_begins_is_put_back_twice(cluster: Cluster, run: Run) -> None:
     config = configuration.changed(run.config, ["site.mpi=none-such"])
-    stage = Stage("gather-0001", ("gather", str(run.dir.root), "--round", "1"), Resources("low", mem_gb=1))
+    stage = Stage(GATHER, run.dir, Resources("low", mem_gb=1), 1)
     dag.submit(config, run.dir, [stage])
     job = run.job("gather-0001")
     assert wait_until_over(cluster, job) == ["FAILED", "3:0"], run.last_words()
@@ -313,10 +315,11 @@ def test_the_rank_with_bad_input_tells_the_code_of_its_job(
         "import os, time\ntime.sleep(600 if os.environ.get('SLURM_PROCID') == '1' else 0)\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-    stage = Stage("train-0001", ("train", "/nowhere"), Resources("low", nodes=2, mem_gb=1))
-    dag.submit(run.config, run.dir, [stage])
+    stage, config = Stage(TRAIN, run.dir, Resources("low", nodes=2, mem_gb=1), 1), run.config
+    run.dir.config.unlink()
+    dag.submit(config, run.dir, [stage])
     job = run.job("train-0001")
     assert wait_until_over(cluster, job) == ["FAILED", "2:0"], run.last_words()
     log = (run.dir.logs / f"{job}_0_log.out").read_text()
-    assert log.count("/nowhere/run.yaml is not there") == 1 and "began" not in log
+    assert log.count("run.yaml is not there") == 1 and "began" not in log
     assert not list(run.dir.starts.glob("*.code"))

@@ -10,10 +10,10 @@ from rich.console import Console
 from small_run import Run, assert_trained_as_if_undisturbed, assert_whole, aworld, hurry, prepare, python, submit
 
 from aworld.config import read
-from aworld.launch import slurm
-from aworld.launch.overview import UNDER_WAY, show_status
 from aworld.launch.start import start
 from aworld.publish import is_complete
+from aworld.watch.overview import UNDER_WAY, show_status
+from aworld.watch.queue import submissions
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 
@@ -36,7 +36,7 @@ def test_a_batch_run_in_arrays_that_are_split(cluster: Cluster, images: list[str
     run = submit(tmp_path, "wide", "pipeline.rounds=1", *images, *wide)
     again = run.command("resume")  # at once: everything is there already
     assert again.returncode == 0 and "there already" in again.stdout
-    stages = [submission.stage for submission in slurm.submissions(run.dir)]
+    stages = [submission.stage for submission in submissions(run.dir)]
     assert sorted(set(stages)) == [
         *("evaluate-0000", "evaluate-0001", "gather-0000", "gather-0001", "report"),
         *("rollout-0000", "rollout-0001", "train-0000", "train-0001"),

@@ -84,7 +84,7 @@ def test_what_is_not_finished_is_not_compared_and_said_of_every_figure(
 
 def test_without_gold_answers_there_is_no_score(gaia: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the test split, whose answers are the leaderboard's."""
-    from aworld.launch.status import Tally, on_benchmark, tally
+    from aworld.watch.status import Tally, on_benchmark, tally
 
     (gaia / "2023" / "test").mkdir()
     text = (gaia / "2023" / "validation" / "metadata.jsonl").read_text()
@@ -143,7 +143,7 @@ def test_a_report_says_what_was_evaluated_and_how(gaia: Path, tmp_path: Path) ->
 def test_the_runs_own_tasks_are_reported_like_any_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    from aworld.launch.show import show
+    from aworld.watch.show import show
 
     config = configuration.load(["recipe=demo", f"runs={tmp_path}", "name=run", "tasks.train=4", "tasks.held_out=3"])
     run = RunDir.of(config)
@@ -182,7 +182,7 @@ def test_tasks_that_are_refused_fix_nothing(run: RunDir, gaia: Path) -> None:
 
 
 def test_data_that_was_moved_away_hides_its_benchmark_alone(run: RunDir, gaia: Path) -> None:
-    from aworld.launch.status import begun
+    from aworld.watch.status import begun
 
     shutil.rmtree(gaia)
     workloads, (said,) = begun(run)
@@ -190,7 +190,7 @@ def test_data_that_was_moved_away_hides_its_benchmark_alone(run: RunDir, gaia: P
 
 
 def test_more_attempts_may_be_asked_for_later(run: RunDir, gaia: Path) -> None:
-    from aworld.launch.status import on_benchmark
+    from aworld.watch.status import on_benchmark
 
     for version in (3, 4):  # they were over
         publish_json(run.evaluation(NAME, version) / "timing.json", {})
@@ -272,8 +272,8 @@ def test_a_benchmark_keeps_the_settings_it_was_begun_with(run: RunDir, gaia: Pat
 def test_a_person_finds_its_episodes_and_where_it_is(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    from aworld.launch.show import show
-    from aworld.launch.status import begun
+    from aworld.watch.show import show
+    from aworld.watch.status import begun
 
     console = Console(width=200)
     show(run, None, console)

@@ -13,9 +13,9 @@ import pytest
 
 from aworld import config as configuration
 from aworld.errors import InputError
-from aworld.launch.logs import print_logs
 from aworld.publish import append_json, publish_text
 from aworld.rundir import RunDir
+from aworld.watch.logs import print_logs
 
 pytestmark = pytest.mark.unit
 LAUNCHER = """
@@ -23,18 +23,17 @@ import sys, time
 from pathlib import Path
 from aworld.errors import guarded
 from aworld.launch.executor import submit
-from aworld.launch.plan import Stage
 from aworld.rundir import RunDir
 from aworld.config import Resources
+from aworld.stages import Kind, Stage
 
 def main():
-    run = RunDir(Path(sys.argv[1]))
-    job = submit(run, Stage("slow", ("watch", sys.argv[1], "--every", "60"), Resources()))
+    job = submit(Stage(Kind("watch"), RunDir(Path(sys.argv[1])), Resources()))
     try:
         print(job.submitted.job_id, flush=True)
         time.sleep(300)
     finally:
-        job.end(run)
+        job.end()
 
 sys.exit(guarded(main))
 """

@@ -24,7 +24,7 @@ def test_a_definition_parses_and_names_no_place_to_start_from(name: str, tmp_pat
     assert name in images.names()
     text = (images.DEFINITIONS / f"{name}.def").read_text()
     assert "://" not in text
-    values = images.arguments(text, ["BASE=docker://base:1"], name) | {"WHEELS": "/wheels"}
+    values = images.build_arguments(text, ["BASE=docker://base:1"], name) | {"WHEELS": "/wheels"}
     filled = tmp_path / "filled.def"
     filled.write_text(re.sub(r"{{\s*(\w+)\s*}}", lambda found: values[found[1]], text))
     recipe = get_parser("singularity")(str(filled)).parse()["spython-base"]
@@ -53,7 +53,7 @@ def test_every_package_has_one_version(name: str) -> None:
 )
 def test_one_header_starts_from_a_registry_a_file_or_a_mirror(words: list[str], header: dict[str, str]) -> None:
     definition = (images.DEFINITIONS / "environment.def").read_text()
-    values = images.arguments(definition, [*words, "PYTHON=3.12"], "environment")
+    values = images.build_arguments(definition, [*words, "PYTHON=3.12"], "environment")
     source = str(images.ROOT / "src")
     assert values == header | {"PYTHON": "3.12", "SOURCE": source}
 

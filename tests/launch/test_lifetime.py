@@ -12,14 +12,20 @@ from pathlib import Path
 import pytest
 
 from aworld import config as configuration
-from aworld.config import Config
+from aworld.config import Config, Resources
 from aworld.errors import TaskError
 from aworld.evaluation import benchmark
-from aworld.launch.lifetime import begin, training_of
+from aworld.launch.lifetime import begin
 from aworld.publish import publish_folder
-from aworld.rundir import WHOLE, RunDir
+from aworld.rundir import RunDir
+from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN, Kind, Stage
 
 pytestmark = pytest.mark.unit
+
+
+def first(kind: Kind, run: RunDir) -> Stage:
+    """The first task of a stage of round 1."""
+    return Stage(kind, run, Resources(), 1, task=0)
 
 
 @pytest.fixture
@@ -33,37 +39,38 @@ def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
 def test_the_third_begin_in_a_row_without_progress_is_the_last(config: Config, tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     for _ in range(2):
-        begin(config, run, "rollout-0001-0")
+        begin(config, first(ROLLOUT, run))
     (run.round(1) / "journals").mkdir(parents=True)
     (run.round(1) / "journals" / "worker-0.journal").write_text("an episode")  # it gets on
     for _ in range(2):
-        begin(config, run, "rollout-0001-0")
+        begin(config, first(ROLLOUT, run))
     with pytest.raises(
         TaskError, match=r"rollout-0001-0 of job 7 began 3 times while the run did not get on with it; .* aworld resume"
     ):
-        begin(config, run, "rollout-0001-0")
+        begin(config, first(ROLLOUT, run))
 
 
 def test_without_restarts_a_job_still_begins_once(config: Config, tmp_path: Path) -> None:
     config.pipeline.max_restarts = 0
-    begin(config, RunDir(tmp_path), "rollout-0001-0")
+    begin(config, first(ROLLOUT, RunDir(tmp_path)))
     with pytest.raises(TaskError, match="began 2 times"):
-        begin(config, RunDir(tmp_path), "rollout-0001-0")
+        begin(config, first(ROLLOUT, RunDir(tmp_path)))
 
 
 def test_another_job_begins_its_own_count(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for job in ("7", "8"):  # as after a resume
         monkeypatch.setenv("SLURM_JOB_ID", job)
         for _ in range(2):
-            begin(config, RunDir(tmp_path), "train-0001-0")
+            begin(config, first(TRAIN, RunDir(tmp_path)))
 
 
 def test_generated_tasks_of_a_benchmark_are_no_policy(config: Config, tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     config.tasks.held_out = config.tasks.train = 2
     benchmark.begin(config, run, "other", 0)
-    for name, makes in (("evaluate-other-0000-0", ("evals/other/0000",)), ("rollout-0", WHOLE), ("train-0", WHOLE)):
-        begin(config, run, name, makes)
+    resident = [Stage.of(kind, config, run) for kind in (ROLLOUT, TRAIN)]
+    for stage in (Stage.of(EVALUATE, config, run, 0, "other"), *resident):
+        begin(config, stage.task_of(0))
 
 
 def test_an_allocation_that_a_person_works_in_counts_nothing(
@@ -72,14 +79,14 @@ def test_an_allocation_that_a_person_works_in_counts_nothing(
     """As in salloc, where each command tells its own reason however often it fails."""
     monkeypatch.delenv("AWORLD_JOB")
     for _ in range(5):
-        begin(config, RunDir(tmp_path), "gather-0001-0")
+        begin(config, first(GATHER, RunDir(tmp_path)))
 
 
 def test_a_task_that_begins_ends_the_count_of_starts_without_one(config: Config, tmp_path: Path) -> None:
     tries = tmp_path / "starts" / "7.tries"
     tries.parent.mkdir()
     tries.write_text("node1\nnode1\n")
-    begin(config, RunDir(tmp_path), "rollout-0001-0")
+    begin(config, first(ROLLOUT, RunDir(tmp_path)))
     assert not tries.exists()
 
 
@@ -99,18 +106,19 @@ def test_what_others_make_is_no_progress_of_a_stage(config: Config, tmp_path: Pa
     journal = run.evaluation("held-out", 0) / "journals" / "worker-0.journal"
     journal.parent.mkdir(parents=True)
 
-    def begin_often(name: str, makes: tuple[str, ...]) -> None:
+    def begin_often(stage: Stage) -> None:
         for count in range(3):
-            journal.write_text("episode" * len(name) * (count + 1))
-            begin(config, run, name, makes)
+            journal.write_text("episode" * len(stage.name) * (count + 1))
+            begin(config, stage)
 
-    begin_often("train-0", WHOLE)  # one that waits for others lives by them
+    begin_often(Stage(TRAIN, run, Resources(), task=0))  # one that waits for others lives by them
     with pytest.raises(TaskError, match="began 3 times"):
-        begin_often("train-0002-0", training_of(2))
-    begin(config, run, "train-0003-0", training_of(3))
-    begin(config, run, "train-0003-0", training_of(3))
+        begin_often(Stage(TRAIN, run, Resources(), 2, task=0))
+    third = Stage(TRAIN, run, Resources(), 3, task=0)
+    begin(config, third)
+    begin(config, third)
     publish_folder(run.checkpoints / "round-0003-step-00004", lambda folder: (folder / "shard").write_text("saved"))
-    begin(config, run, "train-0003-0", training_of(3))
+    begin(config, third)
 
 
 def test_a_job_is_put_back_so_often_and_no_more(
@@ -123,10 +131,10 @@ def test_a_job_is_put_back_so_often_and_no_more(
         (run.round(1) / "journals" / "worker-0.journal").write_text("x" * restart)  # it always gets on
         monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
         if restart <= 5:
-            begin(config, run, "rollout-0001-0")
+            begin(config, first(ROLLOUT, run))
         else:
             with pytest.raises(TaskError, match="job 7 was put back into the queue 6 times; go on with: aworld resume"):
-                begin(config, run, "rollout-0001-0")
+                begin(config, first(ROLLOUT, run))
 
 
 HOLDER = """
@@ -136,7 +144,7 @@ HOLDER = """
     from aworld.errors import guarded
     from aworld.rundir import RunDir
     def train():
-        with sole_trainer(RunDir(Path(sys.argv[1]))):
+        with sole_trainer(RunDir(Path(sys.argv[1])).lock("train")):
             print("training", flush=True)
             sys.stdin.readline()
     sys.exit(guarded(train))

@@ -10,12 +10,12 @@ import pytest
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.launch.plan import plan
-from aworld.launch.status import estimated_end, status
 from aworld.phase import Phase
 from aworld.publish import MARK, publish_folder, publish_json
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
 from aworld.tasks.task import Task
+from aworld.watch.status import estimated_end, status
 
 pytestmark = pytest.mark.unit
 

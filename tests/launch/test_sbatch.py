@@ -10,18 +10,17 @@ import pytest
 
 from aworld import config as configuration
 from aworld.errors import InputError
-from aworld.launch import dag
-from aworld.launch.plan import Stage, plan
-from aworld.launch.script import COME_BACK, beginning, command, script, scripts, shape
-from aworld.launch.single import stage_of
+from aworld.launch import preview
+from aworld.launch.plain import FOLDER, WORDS, plain
+from aworld.launch.plan import plan
+from aworld.launch.script import command, scripts, shape
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
+from aworld.stages import EVALUATE, GATHER, KINDS, ROLLOUT, TRAIN, Kind, Stage
 from aworld.tasks import make_source
 
 pytestmark = pytest.mark.unit
 
-FOLDER = Path(__file__).parents[2] / "sbatch"
-STAGES = ["rollout", "gather", "train", "evaluate"]
 OWN = {"job-name", "output"}  # a plain script is named after its stage alone, and logs where it was submitted
 
 
@@ -52,21 +51,34 @@ def step(text: str, tasks: str = "") -> list[str]:
     return [*words[:python], *words[python + 1 :]]
 
 
-@pytest.mark.parametrize(("kind", "tasks"), [*((kind, "") for kind in STAGES), ("evaluate", "gaia-validation")])
-def test_both_ways_ask_for_the_same_and_run_the_same(kind: str, tasks: str, config: configuration.Config) -> None:
-    plain = (FOLDER / f"{kind}.sbatch").read_text()
+def around(text: str) -> list[str]:
+    """The commands of a batch script before and after its step."""
+    before, _, after = text.replace("\\\n", " ").partition("\nsrun ")
+    lines = [*before.splitlines(), *after.splitlines()[1:]]
+    return [line for line in lines if line and not line.startswith(("#", "RUN="))]
+
+
+@pytest.mark.parametrize(("kind", "tasks"), [*((kind, "") for kind in KINDS), (EVALUATE, "gaia-validation")])
+def test_both_ways_ask_for_the_same_and_run_the_same(kind: Kind, tasks: str, config: configuration.Config) -> None:
+    text = (FOLDER / f"{kind.name}.sbatch").read_text()
     run = RunDir(Path("runs/x"))
-    ours = script(config.site, run, stage_of(kind, config, run, 1, tasks), [])
-    assert options(plain) == options(ours)
-    assert step(plain, tasks) == step(ours)
-    for line in (*beginning(config.pipeline.max_restarts), *COME_BACK, *config.site.setup):
-        assert line in plain and line in ours
+    (ours,) = scripts(config.site, Stage.of(kind, config, run, 1, tasks), [])
+    assert options(text) == options(ours)
+    assert step(text, tasks) == step(ours)
+    assert around(text) == around(ours)
+    assert set(config.site.setup) < set(around(text))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_plain_scripts_are_those_of_the_template(kind: Kind) -> None:
+    """If this fails: python -m aworld.launch.plain writes them anew."""
+    assert (FOLDER / f"{kind.name}.sbatch").read_text() == plain(kind, configuration.load(list(WORDS)))
 
 
 def test_every_script_passes_shellcheck() -> None:
     batch = [*FOLDER.glob("*.sbatch"), *FOLDER.glob("*.sh")]
-    assert len(batch) == len(STAGES) + 1
-    words = [Path(sys.executable).with_name("shellcheck"), *batch, *(FOLDER.parent / "tools").glob("*.sh")]
+    assert len(batch) == len(KINDS) + 1
+    words = [Path(sys.executable).with_name("shellcheck"), *batch, *(FOLDER.parent / "scripts").glob("*.sh")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -75,18 +87,18 @@ def test_a_site_may_ask_by_qos_gres_and_constraint(config: configuration.Config)
     words = ["site.gres=gpu:h100", "site.train.qos=long", "site.train.constraint=ib", "site.rollout.constraint=''"]
     site = configuration.changed(config, words).site
     run = RunDir(Path("runs/x"))
-    found = options(script(site, run, stage_of("train", config, run, 1), []))  # the stage is as it was before
+    found = options(scripts(site, Stage.of(TRAIN, config, run, 1), [])[0])  # the stage is as it was before
     assert found["gres"] == "gpu:h100:8" and "gpus-per-node" not in found and "qos" not in found
-    train, rollout = (stage_of(kind, configuration.changed(config, words), run, 1) for kind in ("train", "rollout"))
-    found = options(script(site, run, train, []))
+    train, rollout = (Stage.of(kind, configuration.changed(config, words), run, 1) for kind in (TRAIN, ROLLOUT))
+    found = options(scripts(site, train, [])[0])
     assert (found["qos"], found["constraint"]) == ("long", "ib")
-    assert "constraint" not in options(script(site, run, rollout, []))
+    assert "constraint" not in options(scripts(site, rollout, [])[0])
 
 
 def test_the_report_goes_where_gathering_does(config: configuration.Config, tmp_path: Path) -> None:
     words = ["site.gather.partition=cpu", "site.gather.qos=small", "site.gather.nodes=4", "pipeline.rounds=0"]
     stages, changed = edges(config, tmp_path, *words), configuration.changed(config, words)
-    found = options(script(changed.site, RunDir(Path("runs/x")), stages["report"], []))
+    found = options(scripts(changed.site, stages["report"], [])[0])
     assert (found["partition"], found["qos"], found["nodes"]) == ("cpu", "small", "1")
 
 
@@ -95,17 +107,17 @@ def test_memory_is_asked_for_where_it_is_given(config: configuration.Config, tmp
     words = [*words, "site.sbatch={mem-per-cpu: 4G}", "pipeline.rounds=1"]
     changed = configuration.changed(config, words)
     stages = edges(config, tmp_path, *words).values()
-    texts = [script(changed.site, RunDir(Path("runs/x")), stage, []) for stage in stages]
-    assert {stage.words[0] for stage in stages} == {"rollout", "gather", "train", "evaluate", "report"}
+    texts = [scripts(changed.site, stage, [])[0] for stage in stages]
+    assert {stage.kind.name for stage in stages} == {"rollout", "gather", "train", "evaluate", "report"}
     assert all("--mem-per-cpu=4G" in text and "--mem=" not in text for text in texts)
     run = RunDir(Path("runs/x"))
-    assert "--mem=" in script(config.site, run, stage_of("gather", config, run, 1), [])
+    assert "--mem=" in scripts(config.site, Stage.of(GATHER, config, run, 1), [])[0]
 
 
 def test_an_option_of_the_site_may_have_no_value(config: configuration.Config) -> None:
-    words = ["site.sbatch={exclusive: true, time-min: 4:00:00, requeue: false}", "site.environment={A: FALSE, B: 010}"]
+    words = ["site.sbatch={exclusive: true, time_min: 4:00:00, requeue: false}", "site.environment={A: FALSE, B: 010}"]
     changed, run = configuration.changed(config, words), RunDir(Path("runs/x"))
-    lines = script(changed.site, run, stage_of("train", changed, run, 1), []).splitlines()
+    lines = scripts(changed.site, Stage.of(TRAIN, changed, run, 1), [])[0].splitlines()
     assert {"#SBATCH --exclusive", "#SBATCH --time-min=4:00:00", "export A=FALSE", "export B=010"} <= set(lines)
     assert not [line for line in lines if line.startswith("#SBATCH --requeue")]
 
@@ -114,7 +126,7 @@ def arrays(config: configuration.Config, *words: str) -> list[tuple[str, str]]:
     """`--array` and the number of an element's first worker, of every script of a rollout."""
     changed = configuration.changed(config, list(words))
     run = RunDir(Path("runs/x"))
-    texts = scripts(changed.site, run, stage_of("rollout", changed, run, 1), [])
+    texts = scripts(changed.site, Stage.of(ROLLOUT, changed, run, 1), [])
     return [(options(text).get("array", ""), text.partition("--worker ")[2].splitlines()[0]) for text in texts]
 
 
@@ -132,12 +144,12 @@ def test_all_arrays_of_a_stage_together_run_no_more_than_array_parallel(config: 
 
 def test_a_dry_run_writes_every_script(config: configuration.Config, tmp_path: Path) -> None:
     words = ["site.rollout.elements=25", "site.array_limit=10", "pipeline.rounds=1"]
-    run, stages = RunDir(tmp_path / "run"), edges(config, tmp_path, *words)
+    stages = edges(config, tmp_path, *words)
     changed = configuration.changed(config, words)
     folder = tmp_path / "dry-run"
     folder.mkdir()
     (folder / "gather-0009.sbatch").write_text("of an earlier one")
-    paths = dag.dry_run(changed, run, list(stages.values()), folder)
+    paths = preview.write(changed, list(stages.values()), folder)
     rollouts = [f"rollout-000{round_}.{part}.sbatch" for round_ in (0, 1) for part in (1, 2, 3)]
     others = [f"{stage}-000{round_}.sbatch" for stage in ("evaluate", "gather", "train") for round_ in (0, 1)]
     assert {path.name for path in paths} == {*rollouts, *others, "report.sbatch"}
@@ -154,13 +166,12 @@ def test_a_dry_run_writes_every_script(config: configuration.Config, tmp_path: P
 def test_the_script_of_a_stage(config: configuration.Config, tmp_path: Path) -> None:
     """Golden: what a person reads, and Slurm gets."""
     run = RunDir(Path("runs/x"))
-    text = script(config.site, run, stage_of("train", config, run, 2), ["12", "13"])
+    text = scripts(config.site, Stage.of(TRAIN, config, run, 2), ["12", "13"])[0]
     text = re.sub(r"\S*python\S*", "python", text).replace(str(Path.cwd()), "/here")
     assert (
-        text == """\
+        text
+        == """\
 #!/bin/bash
-
-# Parameters
 #SBATCH --account=my-project
 #SBATCH --constraint=h100
 #SBATCH --cpus-per-task=12
@@ -179,39 +190,43 @@ def test_the_script_of_a_stage(config: configuration.Config, tmp_path: Path) -> 
 #SBATCH --signal=USR2@300
 #SBATCH --time=240
 
-# setup
 RUN=/here/runs/x
-trap : TERM USR1 USR2 # meant for the step below; bash would die of them, and the job with it
-# an element of an array alone: the last to start has the number of the whole array
+# Slurm's signals are for the tasks of the step. Without this line bash would die of them, and the job with it.
+trap : TERM USR1 USR2
+# This job's id. An element of an array needs both numbers: the last to start has the number of the whole array.
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
-export AWORLD_JOB=${RUN:?}/starts/$job # its tasks remove .tries as they begin, and write .code
+# The job's own files: its tasks find them by this variable. A task that must not run again leaves its exit code.
+export AWORLD_JOB=${RUN:?}/starts/$job
 mkdir -p "$RUN/starts"
 : >"$AWORLD_JOB.code"
+# Each start adds a line, and a task that begins removes the file. So this counts the starts of which no task
+# began, as where srun refuses the step. After so many the job gives up; a resume counts anew.
 echo "$SLURMD_NODENAME" >>"$AWORLD_JOB.tries"
 if [ "$(wc -l <"$AWORLD_JOB.tries")" -gt 2 ]; then
     echo "error: job $job began 3 times, its tasks never; mend the cause above: aworld resume $RUN"
     rm "$AWORLD_JOB.tries"
     exit 3
 fi
+
+# What the site needs: its modules and variables.
 module load apptainer
 export NCCL_SOCKET_IFNAME=ib0
 export HDF5_USE_FILE_LOCKING=FALSE
 
-# command
-export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /here/runs/x/logs/%j_%t_log.out --mpi=none --cpus-per-task=12 --kill-on-bad-exit=1 """
-        """python -u -m aworld train runs/x --round 2
-
-
-# teardown
+# Every task of the step runs the stage.
+srun --unbuffered --output /here/runs/x/logs/%j_%t_log.out --mpi=none --cpus-per-task=12 --kill-on-bad-exit=1 \\
+    python -u -m aworld train runs/x --round 2
 code=$?
-# srun returns the highest code: that of a task which was ended because another had failed
-read -r told <"$AWORLD_JOB.code" && code=$told
+# srun returns the highest code. That may be of a task that was ended because another had failed: the file knows better.
+read -r reason <"$AWORLD_JOB.code" && code=$reason
 rm -f "$AWORLD_JOB.code"
-# bad input and bad outcomes stay so; told to end, lost its machine, killed: again, unless the job was cancelled
+# Done, bad input and bad outcomes stay so.
 case $code in 0 | 2 | 3) exit "$code" ;; esac
+# Told to end, killed, or its machine lost: the job goes back into the queue, unless it was cancelled. Slurm itself does
+# that after some kinds of preemption only, and never at a time limit.
 scontrol show job "$job" | grep -q JobState=RUNNING && scontrol requeue "$job"
-exit "$code\""""
+exit "$code"
+"""
     )
 
 
@@ -238,7 +253,7 @@ def test_a_batch_run_is_a_graph_of_dependencies(config: configuration.Config, tm
         "train-0002": {"gather-0002", "train-0001"},
         "evaluate-0002": {"train-0002"},
     }
-    assert {name for name, stage in stages.items() if stage.come_what_may} == {
+    assert {name for name, stage in stages.items() if stage.kind.after_any} == {
         "gather-0000",
         "gather-0001",
         "gather-0002",
@@ -264,7 +279,7 @@ def test_a_resident_run_is_two_jobs_and_the_report(config: configuration.Config,
 
 def test_an_array_longer_than_the_site_allows_counts_on(config: configuration.Config) -> None:
     run = RunDir(Path("runs/x"))
-    stage = stage_of("rollout", config, run, 1)
+    stage = Stage.of(ROLLOUT, config, run, 1)
     for part, index in ((list(range(10)), 3), (list(range(10, 16)), 5), ([7], 0), ([2, 5, 11], 2)):
         line = command(stage, part).rpartition("--worker ")[2]
         done = subprocess.run(

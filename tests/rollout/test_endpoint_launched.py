@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from endpoint_model import NAME, ROOT, Model, begin, made_up_copy, prepare, records
 
-from aworld.launch.status import on_benchmark
 from aworld.rollout.units import is_closed
 from aworld.rundir import RunDir
+from aworld.watch.status import on_benchmark
 
 pytestmark = [pytest.mark.tools, pytest.mark.timeout(600)]
 ROWS = [{"task_id": f"item-{n}", "Question": f"Say the number {n}", "Final answer": "1"} for n in range(12)]

@@ -13,10 +13,10 @@ from endpoint_model import NAME, Model, begin, call, made_up_copy, prepare, pyth
 from aworld.agents.endpoint import RETRIES
 from aworld.agents.work import turn_seed
 from aworld.evaluation import benchmark
-from aworld.launch.status import on_benchmark
 from aworld.rollout.units import units_left
 from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode
+from aworld.watch.status import on_benchmark
 
 pytestmark = [pytest.mark.tools, pytest.mark.timeout(600)]
 ITEMS, ATTEMPTS = 8, 2

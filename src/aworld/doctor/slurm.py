@@ -8,12 +8,12 @@ from pathlib import Path
 from aworld.config import Config
 from aworld.doctor.check import Check, degraded, missing, ok
 from aworld.errors import InfrastructureError, InputError
-from aworld.launch.script import script
-from aworld.launch.single import stage_of
-from aworld.launch.slurm import ask, checked
+from aworld.launch.preview import checked
+from aworld.launch.script import scripts
 from aworld.rundir import RunDir
+from aworld.slurm import ask
+from aworld.stages import KINDS, Stage
 
-STAGES = ("rollout", "gather", "train", "evaluate")
 MINUTES = re.compile(r"(?:(\d+)-)?(\d+):(\d+):(\d+)")
 
 
@@ -39,8 +39,8 @@ def checks(config: Config, folder: Path) -> Iterator[Check]:
 def _partitions(config: Config) -> Iterator[Check]:
     lines = ask("sinfo", "--noheader", "--format=%R|%l|%D|%a").splitlines()
     there = {name: (limit, nodes, state) for name, limit, nodes, state in (line.split("|") for line in lines)}
-    for stage in STAGES:
-        resources = getattr(config.site, stage)
+    for kind in KINDS:
+        stage, resources = kind.name, getattr(config.site, kind.name)
         name = resources.partition
         label = f"partition of {stage}"
         if not name:
@@ -99,11 +99,11 @@ def _accounting() -> Check:
 
 def _scripts(config: Config, folder: Path) -> Iterator[Check]:
     run = RunDir(folder)
-    for stage in STAGES:
+    for kind in KINDS:
         try:
-            wanted = stage_of(stage, config, run, 0)
-            said = checked(config.site, wanted, script(config.site, run, wanted, []), folder)
+            wanted = Stage.of(kind, config, run, 0)
+            said = checked(config.site, wanted, scripts(config.site, wanted, [])[0], folder)
         except InputError as reason:
-            yield missing(f"script of {stage}", str(reason), "change what the site's file asks for")
+            yield missing(f"script of {kind.name}", str(reason), "change what the site's file asks for")
         else:
-            yield ok(f"script of {stage}", said)
+            yield ok(f"script of {kind.name}", said)

@@ -16,8 +16,8 @@ from rich.markup import escape
 from aworld.config import Config, Resources, to_yaml
 from aworld.doctor import node, slurm
 from aworld.doctor.check import Check, missing, ok
-from aworld.launch.script import further
-from aworld.launch.slurm import clean_environment
+from aworld.launch.options import site_options
+from aworld.slurm import clean_environment
 
 COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
 WAIT_SECONDS = 900  # for nodes to come free; then srun gives up, and takes its job out of the queue
@@ -76,7 +76,7 @@ def _srun(config: Config, resources: Resources, wait: int, *words: str) -> list[
     if resources.gpus_per_node:
         gpus = resources.gpus_per_node
         options |= {"gres": f"{site.gres}:{gpus}"} if site.gres else {"gpus-per-node": str(gpus)}
-    asked = further({key: value for key, value in (options | site.sbatch).items() if value})
+    asked = site_options({key: value for key, value in (options | site.sbatch).items() if value})
     given = [f"--{key}" if value is True else f"--{key}={value}" for key, value in asked.items()]
     exports = [f"export {key}={shlex.quote(value)}" for key, value in site.environment.items()]
     lines = "\n".join([*site.setup, *exports, 'exec "$@"'])

@@ -1,4 +1,4 @@
-"""What can be known of a configuration before anything is made: a dry run asks the same as a start."""
+"""Checks of a configuration before anything is made. A dry run makes the same checks as a start."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +20,12 @@ from aworld.training import algorithms
 
 
 def trains(config: Config) -> bool:
-    """Whether the run trains at all; one that does not is there to be evaluated."""
+    """Whether the run trains at all, rather than hold a policy to be evaluated."""
     return bool(config.pipeline.rounds or config.training.cold_start.tasks)
 
 
 def check_playing(config: Config) -> None:
-    """What holds for every episode, of training and of an evaluation.
+    """Check the settings of every episode, of training and of an evaluation.
 
     Raises:
         InputError: a value is outside its limits, the tasks do not use a setting, the agents do not fit together, an
@@ -46,7 +46,7 @@ def check_playing(config: Config) -> None:
 
 
 def check_evaluation(config: Config) -> None:
-    """What holds for an evaluation, but for its tasks.
+    """Check the settings of an evaluation, but for its tasks.
 
     Raises:
         InputError: it cannot be played.
@@ -57,7 +57,7 @@ def check_evaluation(config: Config) -> None:
 
 
 def check_training(config: Config) -> None:
-    """What holds for a run that trains.
+    """Check the settings of a run that trains.
 
     Raises:
         InputError: its episodes could not be trained on, its settings were made for another model, or nothing would be
@@ -86,7 +86,8 @@ def check_training(config: Config) -> None:
 
 
 def check_model(config: Config) -> None:
-    """
+    """Check the model, and that an episode fits it.
+
     Raises:
         InputError: the model cannot be served or trained so, or an episode's tokens do not fit it.
     """
@@ -98,7 +99,7 @@ def check_model(config: Config) -> None:
 
 
 def check_tasks(config: Config, source: TaskSource) -> None:
-    """What the tasks of a run decide.
+    """Check the tasks of a run.
 
     Raises:
         InputError: there is nothing to train on, no expert to start from, an id cannot be stored, or search has no
@@ -111,7 +112,7 @@ def check_tasks(config: Config, source: TaskSource) -> None:
             "and evaluate on these: python jobs/evaluate.py RUN --policy N tasks=NAME"
         )
     shown = train[: config.training.cold_start.tasks]
-    is_played = RunDir.of(config).trajectories(0).exists()  # by whoever wrote them
+    is_played = RunDir.of(config).trajectories(0).exists()  # the expert's, or those of another program
     if not is_played and any("plan" not in task.metadata for task in shown):
         raise InputError(
             f"training.cold_start.tasks={config.training.cold_start.tasks}, but the tasks of "
@@ -122,7 +123,8 @@ def check_tasks(config: Config, source: TaskSource) -> None:
 
 
 def check_held_out(config: Config, source: TaskSource) -> None:
-    """
+    """Check the tasks to evaluate on.
+
     Raises:
         InputError: an id of a task to evaluate on cannot be stored, or search has no corpus.
     """

@@ -29,7 +29,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in DEFINITIONS.glob("*.def"))
 
 
-def build(name: str, words: list[str], image: Path, show: Callable[[str], None] = print) -> None:
+def build(name: str, assignments: list[str], image: Path, show: Callable[[str], None] = print) -> None:
     """Build `containers/<name>.def` into `image`; `show` gets each line of the build, and so does `<image>.log`.
 
     Raises:
@@ -39,7 +39,7 @@ def build(name: str, words: list[str], image: Path, show: Callable[[str], None] 
     if name not in names():
         raise InputError(f"no image '{name}'; valid: {', '.join(names())}")
     definition = DEFINITIONS / f"{name}.def"
-    values = arguments(definition.read_text(), words, name)
+    values = build_arguments(definition.read_text(), assignments, name)
     if reason := no_apptainer():
         raise InfrastructureError(reason)
     image.parent.mkdir(parents=True, exist_ok=True)
@@ -57,13 +57,13 @@ def build(name: str, words: list[str], image: Path, show: Callable[[str], None] 
             _build(definition, values, temporary, Path(folder), log, tell)
 
 
-def arguments(definition: str, words: list[str], name: str) -> dict[str, str]:
+def build_arguments(definition: str, assignments: list[str], name: str) -> dict[str, str]:
     """The value of every `{{ NAME }}` of a definition's text, but for WHEELS where that is not given."""
     given: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
         if not (equals and value):
-            raise InputError(f"containers build {name}: '{word}' is not NAME=value")
+            raise InputError(f"containers build {name}: '{assignment}' is not NAME=value")
         given[key] = value
     used = set(re.findall(r"{{\s*(\w+)\s*}}", definition))
     starts = ["BASE", *(["MIRROR"] if "MIRROR" in used else [])]

@@ -1,8 +1,8 @@
-"""A task of a Slurm job: which one it is, how often its job began, and what its batch script has to know of its end.
+"""A task of a Slurm job: its number, the count of its starts, and its exit code for the batch script.
 
 The batch script puts its job back into the queue when the stage was told to end early, lost its machine or was killed.
 Slurm does so itself only for some kinds of preemption, and never at a time limit. The script counts the starts of which
-no task begins, `begin` counts the others.
+no task begins; `begin` counts the others.
 """
 
 import os
@@ -17,7 +17,8 @@ from aworld.errors import InputError, Interrupted, TaskError
 from aworld.locks import holder, sole_holder, try_to_hold
 from aworld.processes import Notice
 from aworld.publish import append_json, read_jsonl
-from aworld.rundir import WHOLE, RunDir, progress_counters
+from aworld.rundir import progress_counters
+from aworld.stages import Stage
 
 POLL_SECONDS = 1.0
 JOB = "AWORLD_JOB"  # set by our batch scripts alone: the file in `starts/`, without its suffix, that is the job's own
@@ -34,27 +35,24 @@ def task_number() -> int:
 
 
 def in_own_job() -> bool:
-    """Whether one of our batch scripts started this process. In an allocation a person starts it, and sees its end."""
+    """Whether a batch script of ours started this process. In an allocation a person starts it, and sees its end."""
     return JOB in os.environ
 
 
-def begin(config: Config, run: RunDir, name: str, makes: tuple[str, ...] = WHOLE) -> None:
-    """Note that a task of a stage begins, such as rollout-0003-1.
-
-    Args:
-        makes: the folders that grow while its stage gets on, as patterns in the run directory: of a stage of one
-            round its own, as others may get on while it does not; of one that waits for others the whole run's.
+def begin(config: Config, stage: Stage) -> None:
+    """Note that one task of a stage begins, `stage.task`.
 
     Raises:
         TaskError: its job began again `pipeline.max_restarts` times without the stage getting on in between, or was put
             back into the queue more than `pipeline.max_requeues` times.
     """
+    run, name = stage.run, stage.name
     path = run.starts / f"{name}.jsonl"
     job, restart = "", 0
     if in_own_job():
         job, restart = os.environ["SLURM_JOB_ID"], int(os.environ.get("SLURM_RESTART_COUNT", 0))
         Path(f"{os.environ[JOB]}.tries").unlink(missing_ok=True)
-    progress = progress_counters(run, makes)
+    progress = progress_counters(run, stage.outputs)
     earlier = [start for start in read_jsonl(path) if start["job"] == job]
     start = {"job": job, "restart": restart, "progress": progress, "time": time.time(), "node": socket.gethostname()}
     append_json(path, start)
@@ -76,14 +74,9 @@ def note_end(code: int) -> None:
         Path(f"{os.environ[JOB]}.code").write_text(f"{code}\n")
 
 
-def training_of(number: int) -> tuple[str, ...]:
-    """What the training of a round makes; of earlier rounds, too, where it has to make them again."""
-    return f"policies/{number:04d}", "checkpoints/round-*"
-
-
 @contextmanager
-def sole_trainer(run: RunDir) -> Iterator[None]:
-    """Hold the lock on the run's training.
+def sole_trainer(lock: Path) -> Iterator[None]:
+    """Hold the lock on the run's training, `Stage.lock`.
 
     Where Slurm lost sight of a node and started a second copy of the job, the first may be at work still. The second
     waits for it, for as long as its job may run; then all of its ranks begin anew, to find what the first one made.
@@ -95,7 +88,6 @@ def sole_trainer(run: RunDir) -> Iterator[None]:
     if task_number():
         yield
         return
-    lock = run.lock("train")
     if not in_job():
         with sole_holder(lock):
             yield

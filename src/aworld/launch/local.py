@@ -1,4 +1,4 @@
-"""A whole run on this machine: workers and trainer stay up, hand over through files, and return when killed."""
+"""A whole run on this machine: workers and a trainer that stay up, hand over through files, and are started again."""
 
 import time
 from dataclasses import dataclass
@@ -10,28 +10,29 @@ from aworld.config import Config
 from aworld.environments.sandbox import choose
 from aworld.errors import InfrastructureError, InputError, printable
 from aworld.launch.executor import Job, processes, submit
-from aworld.launch.plan import Stage, discard_damaged, plan
+from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare
-from aworld.launch.progress import Progress
-from aworld.launch.status import status
 from aworld.locks import end_holder, sole_holder
 from aworld.rollout.units import is_closed
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
+from aworld.stages import REPORT, Stage
+from aworld.watch.progress import Progress
+from aworld.watch.status import status
 
 POLL_SECONDS = 0.5
-LAUNCHER = "launcher"  # its lock: two of them would end each other's processes
+LAUNCHER = "launcher"  # the name of its lock: two launchers would end each other's processes
 PATIENCE = 60.0  # seconds for the launcher to end all that it started
 
 
 def stages(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     """The long-lived processes that the run still needs."""
-    work = [stage for stage in plan(config, run, workloads) if stage.name != "report"]
+    work = [stage for stage in plan(config, run, workloads) if stage.kind != REPORT]
     return [process for stage in work for process in processes(stage)]
 
 
 def pipeline(config: Config, console: Console) -> RunDir:
-    """Run until every round is trained and both evaluations are done, then write the report.
+    """Run until every round is trained and all evaluations are done, then write the report.
 
     Raises:
         InfrastructureError: a job was started `max_restarts` times in a row without getting anywhere, or another
@@ -45,9 +46,9 @@ def pipeline(config: Config, console: Console) -> RunDir:
     run, source = prepare(config)
     workloads = schedule(config, run, source)
     with sole_holder(run.lock(LAUNCHER)):
-        left_open = "; ".join(sandbox.gaps) or "nothing known"
-        console.print(f"tools run in {sandbox.name}; left open: {left_open}", highlight=False)
-        console.print(f"a line tells when a part is over; aworld status {run.root} shows what is under way")
+        gaps = f"; known gaps: {'; '.join(sandbox.gaps)}" if sandbox.gaps else ", no known gaps"
+        console.print(f"Sandbox: {sandbox.name}{gaps}.", highlight=False)
+        console.print(f"One line per finished round and evaluation. What is under way: aworld status {run.root}")
         _keep_up(config, run, workloads, console)
     report(config, run)
     return run
@@ -71,14 +72,19 @@ def _keep_up(config: Config, run: RunDir, workloads: list[Workload], console: Co
 
 
 def cancel(run: RunDir) -> list[str]:
-    """End the launcher, then whatever else works on the run here; returns the names of their locks."""
+    """End the launcher, then the other processes that work on the run here; returns the names of their locks."""
     names = [LAUNCHER, *sorted(path.stem for path in run.lock(LAUNCHER).parent.glob("*.lock") if path.stem != LAUNCHER)]
     return [name for name in names if end_holder(run.lock(name), PATIENCE)]
 
 
 @dataclass
 class Member:
-    """One long-lived job that is started again when it stops before its time."""
+    """A long-lived job, which is started again when it stops before its time.
+
+    Attributes:
+        restarts: in a row without progress.
+        progress: units done at the last restart.
+    """
 
     stage: Stage
     config: Config
@@ -89,10 +95,16 @@ class Member:
     progress: int = -1
 
     def keep_up(self, console: Console) -> None:
+        """Start the job, or start it again where it has stopped.
+
+        Raises:
+            InputError: it refused its input.
+            InfrastructureError: it stopped too often without progress.
+        """
         if self.finished:
             return
         if self.job is None:
-            self.job = submit(self.run, self.stage)
+            self.job = submit(self.stage)
         code = self.job.exit_code()
         if code is None:
             return
@@ -111,8 +123,9 @@ class Member:
             )
         complaint = escape(printable(self.job.complaint()))
         console.print(f"[yellow]{self.stage.name} stopped (exit code {code}); starting it again[/]: {complaint}")
-        self.job = submit(self.run, self.stage)
+        self.job = submit(self.stage)
 
     def stop(self) -> None:
+        """End the job if it runs."""
         if self.job is not None and not self.finished:
-            self.job.end(self.run)
+            self.job.end()

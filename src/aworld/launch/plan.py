@@ -6,45 +6,20 @@ Two plans for the same files. *batch*: one job per stage and round, so that GPUs
 
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from aworld.config import Config, Resources
+from aworld.config import Config
 from aworld.errors import InputError
 from aworld.phase import Phase
 from aworld.publish import damaged, is_complete
 from aworld.rollout.units import is_closed, units_left
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
+from aworld.stages import EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Kind, Stage, stage_name
 from aworld.training.position import positions
 from aworld.trajectories.file import discard_if_damaged
 
 BATCH, RESIDENT = "batch", "resident"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A command that does one stage's work.
-
-    Attributes:
-        name: unique in the run, such as rollout-0003.
-        words: of `aworld`; every task of the job runs them. A stage with workers also gets `--worker FIRST`.
-        resources: what it asks for; its array has `resources.elements` elements.
-        after: names of the stages that come before it.
-        come_what_may: it starts once those have ended, also where they failed: a lost worker's share may have been
-            done by others.
-        max_restarts: `pipeline.max_restarts`.
-    """
-
-    name: str
-    words: tuple[str, ...]
-    resources: Resources
-    after: tuple[str, ...] = ()
-    come_what_may: bool = False
-    max_restarts: int = 2
-
-    @property
-    def has_workers(self) -> bool:
-        return self.words[0] in ("rollout", "evaluate")
 
 
 def mode(config: Config) -> str:
@@ -65,20 +40,13 @@ def plan(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     """The stages that are not finished, each after those it depends on; edges to finished ones are left out."""
     stages = _batch(config, run, workloads) if mode(config) == BATCH else _resident(config, run, workloads)
     names = {stage.name for stage in stages}
-    return [
-        replace(
-            stage,
-            after=tuple(name for name in stage.after if name in names),
-            max_restarts=config.pipeline.max_restarts,
-        )
-        for stage in stages
-    ]
+    return [replace(stage, after=tuple(name for name in stage.after if name in names)) for stage in stages]
 
 
 def discard_damaged(run: RunDir, workloads: list[Workload]) -> None:
-    """Read what the next stages read; trajectories that are damaged are removed, and so gathered again.
+    """Check the files that the next stages read, and remove damaged ones, so that they are made again.
 
-    So is a policy, and exported again: only the newest that is still to be played is read, which may take minutes.
+    Of the policies only the newest that is still to be played is read, which may take minutes.
     """
     for workload in workloads:
         if workload.phase.is_trained_on and not is_complete(run.policy(workload.round)):
@@ -98,44 +66,42 @@ def _discard_if_damaged(run: RunDir, version: int) -> None:
 
 
 def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
-    root, site = str(run.root), config.site
     stages = []
     if not all(is_closed(workload) and not units_left(workload) for workload in workloads):
-        stages.append(Stage("rollout", ("rollout", root), site.rollout))
+        stages.append(Stage.of(ROLLOUT, config, run))
     if not is_complete(run.policy(config.pipeline.rounds)):
-        stages.append(Stage("train", ("train", root), site.train))
+        stages.append(Stage.of(TRAIN, config, run))
     return [*stages, _report(config, run, stages)]
 
 
 def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
-    root, site = str(run.root), config.site
     stages: list[Stage] = []
     trainings = _trainings(config, run, workloads)
+
+    def add(kind: Kind, number: int, *after: str) -> None:
+        stages.append(replace(Stage.of(kind, config, run, number), after=after))
+
     for workload in workloads:
         number = workload.round
-        words = ("--round", str(number))
         # the policy it plays, by the stage that makes it
-        policy = [f"train-{version:04d}" for version in workload.policies[:1]]
+        policy = [stage_name(TRAIN, version) for version in workload.policies[:1]]
         if workload.phase is Phase.EVALUATION:
             if not is_closed(workload) or units_left(workload):
-                evaluate = ("evaluate", root, "--policy", str(number))
-                stages.append(Stage(f"evaluate-{number:04d}", evaluate, site.evaluate, tuple(policy)))
+                add(EVALUATE, number, *policy)
             continue
         if units_left(workload):
-            stages.append(Stage(f"rollout-{number:04d}", ("rollout", root, *words), site.rollout, tuple(policy)))
+            add(ROLLOUT, number, *policy)
         if not is_closed(workload):
-            rollout = f"rollout-{number:04d}"
-            stages.append(Stage(f"gather-{number:04d}", ("gather", root, *words), site.gather, (rollout,), True))
+            add(GATHER, number, stage_name(ROLLOUT, number))
         if number in trainings:
-            after = (f"gather-{number:04d}", f"train-{number - 1:04d}")
-            stages.append(Stage(f"train-{number:04d}", ("train", root, *words), site.train, after))
+            add(TRAIN, number, stage_name(GATHER, number), stage_name(TRAIN, number - 1))
     return [*stages, _report(config, run, stages)]
 
 
 def _trainings(config: Config, run: RunDir, workloads: list[Workload]) -> set[int]:
-    """The rounds to train: of the last policy, and of those that must be there for what is left to play.
+    """The rounds to train: those of the last policy, and of the policies that unfinished rounds are played by.
 
-    Each goes on from the newest checkpoint before it. A policy that nothing needs any more may have been removed.
+    Training goes on from the newest checkpoint before them. Other policies may have been removed to make room.
     """
     needed = {config.pipeline.rounds}
     for workload in workloads:
@@ -152,9 +118,4 @@ def _trainings(config: Config, run: RunDir, workloads: list[Workload]) -> set[in
 
 
 def _report(config: Config, run: RunDir, stages: list[Stage]) -> Stage:
-    """Runs where gathering does, which needs no GPU either."""
-    like = config.site.gather
-    resources = Resources(partition=like.partition, qos=like.qos, constraint=like.constraint)
-    if not like.mem_gb:
-        resources.mem_gb = 0
-    return Stage("report", ("report", str(run.root)), resources, tuple(stage.name for stage in stages), True)
+    return replace(Stage.of(REPORT, config, run), after=tuple(stage.name for stage in stages))

@@ -1,129 +1,127 @@
 """Launch one stage of an existing run from the login node: what `jobs/rollout.py` and its like do."""
 
 import argparse
-import signal
-import time
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from aworld import config as configuration
 from aworld.config import Change, Config
-from aworld.errors import InfrastructureError, InputError, TaskError, guarded
+from aworld.errors import InputError, guarded
 from aworld.evaluation import benchmark
-from aworld.launch import dag, executor, where
+from aworld.launch import dag, executor, preview, where
 from aworld.launch.checks import check_evaluation, check_held_out, opened
-from aworld.launch.plan import Stage
+from aworld.launch.local_stage import play
 from aworld.launch.prepare import check, provenance
-from aworld.launch.progress import Progress
 from aworld.launch.script import scripts
-from aworld.launch.status import on_benchmark
 from aworld.processes import end_by_interrupt
 from aworld.publish import is_complete
-from aworld.rollout.units import is_closed, reopen_failed, units_left
+from aworld.rollout.units import reopen_failed
 from aworld.rollout.workload import Workload, evaluation_workload, round_workload
 from aworld.rundir import HELD_OUT, RunDir
+from aworld.stages import EVALUATE, Kind, Stage
 from aworld.tasks import make_source
-
-KILLED = -signal.SIGKILL
-KINDS = {kind.exit_code: kind for kind in (InputError, TaskError)}
+from aworld.watch.status import on_benchmark
 
 
-def stage_of(kind: str, config: Config, run: RunDir, number: int, tasks: str = "") -> Stage:
-    """The stage of round (or, to evaluate, of policy) `number`; `tasks`: on this benchmark, not the run's own tasks."""
-    option = "--policy" if kind == "evaluate" else "--round"
-    words = (kind, str(run.root), option, str(number), *(("--tasks", tasks) if tasks else ()))
-    name, restarts = f"{kind}-{tasks + '-' if tasks else ''}{number:04d}", config.pipeline.max_restarts
-    return Stage(name, words, getattr(config.site, kind), max_restarts=restarts)
-
-
-def launch_stage(kind: str, text: str | None) -> int:
+def launch_stage(kind: Kind, text: str | None) -> int:
     """Submit the stage; on a local site wait for it. Returns the exit code."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", type=Path)
-    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="such as site.train.minutes=30")
-    parser.add_argument("--policy" if kind == "evaluate" else "--round", dest="number", type=int, required=True)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as site.train.minutes=30")
+    parser.add_argument(kind.option, dest="number", type=int, required=True)
     parser.add_argument("--dry-run", action="store_true", help="print what would be launched, and launch nothing")
-    if kind == "evaluate":
+    if kind == EVALUATE:
         parser.add_argument("--name", help="of the benchmark's folder in evals/ (default: that of its tasks)")
         parser.add_argument("--begin-only", action="store_true", help="fix the benchmark's settings, launch nothing")
     arguments = parser.parse_intermixed_args()
     end_by_interrupt()
+    return guarded(lambda: _evaluate(arguments) if kind == EVALUATE else _train_or_play(kind, arguments))
 
-    def launch() -> None:
-        run = RunDir(arguments.run)
-        config, tasks = _configured(kind, run, arguments.words, getattr(arguments, "name", None))
-        if kind == "evaluate" and not is_complete(run.policy(arguments.number)):
-            there = ", ".join(str(version) for version in run.policies()) or "none"
-            raise InputError(f"{run.root} has no policy {arguments.number} yet; there are: {there}")
-        if kind == "evaluate":
-            check_evaluation(config)
-            _check_model(config, run, arguments.number, arguments.words)
-            where.check_signal(config.site)
-        else:
-            check(config)
-        if tasks and not arguments.dry_run:
-            made_by, check_tasks = partial(provenance, config), partial(check_held_out, config)
-            benchmark.begin(config, run, tasks, arguments.number, _named(arguments.words), made_by, check_tasks)
-        elif kind == "evaluate":
-            with opened(config, run.benchmark(tasks).parent / "tasks" if tasks else run.tasks) as source:
-                check_held_out(config, source)
-        if kind == "evaluate" and not arguments.dry_run:
-            for workload in _workloads(kind, config, run, arguments.number, tasks):
-                reopen_failed(workload)
-        if kind == "evaluate" and arguments.begin_only:
+
+def _train_or_play(kind: Kind, arguments: argparse.Namespace) -> None:
+    run = RunDir(arguments.run)
+    config = _own_configuration(kind, run, arguments.overrides)
+    check(config)
+    _launch(config, Stage.of(kind, config, run, arguments.number), arguments.dry_run)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    run, version, overrides = RunDir(arguments.run), arguments.number, arguments.overrides
+    name = arguments.name or _named_tasks(overrides)
+    config = _benchmark_configuration(run, name, overrides) if name else _own_configuration(EVALUATE, run, overrides)
+    if not is_complete(run.policy(version)):
+        there = ", ".join(str(version) for version in run.policies()) or "none"
+        raise InputError(f"{run.root} has no policy {version} yet; there are: {there}")
+    check_evaluation(config)
+    _check_model(config, run, version, overrides)
+    where.check_signal(config.site)
+    if name and not arguments.dry_run:
+        made_by, check_tasks = partial(provenance, config), partial(check_held_out, config)
+        benchmark.begin(config, run, name, version, _named_tasks(overrides), made_by, check_tasks)
+    else:
+        with opened(config, run.benchmark(name).parent / "tasks" if name else run.tasks) as source:
+            check_held_out(config, source)
+    stage = Stage.of(EVALUATE, config, run, version, name)
+    if not arguments.dry_run:
+        reopen_failed(_workload(config, stage))
+    if not arguments.begin_only:
+        _launch(config, stage, arguments.dry_run)
+
+
+def _launch(config: Config, stage: Stage, is_dry: bool) -> None:
+    if config.site.executor == "slurm":
+        if is_dry:
+            print(*scripts(config.site, stage, []), sep="\n")
+            for line in preview.check(config, [stage], stage.run.root):
+                Console(stderr=True).print(line, highlight=False, soft_wrap=True)
             return
-        stage = stage_of(kind, config, run, arguments.number, tasks)
-        console = Console()
-        if config.site.executor == "slurm":
-            if arguments.dry_run:
-                print(*scripts(config.site, run, stage, []), sep="\n")
-                for said in dag.check(config, run, [stage], run.root):
-                    Console(stderr=True).print(said, highlight=False, soft_wrap=True)
-                return
-            (launched,) = dag.submit(config, run, [stage])
-            console.print(f"{stage.name}: {', '.join(launched.new or launched.kept)}", highlight=False)
-        elif arguments.dry_run:
-            for process in executor.processes(stage):
-                print(process.name, *executor.command(process.words))
-        else:
-            _wait(config, run, stage, _workloads(kind, config, run, arguments.number, tasks), console)
-
-    return guarded(launch)
+        (launched,) = dag.submit(config, stage.run, [stage])
+        Console().print(f"{stage.name}: {', '.join(launched.new or launched.kept)}", highlight=False)
+    elif is_dry:
+        for process in executor.processes(stage):
+            print(process.name, *executor.command(process.arguments))
+    else:
+        play(config, stage, _workload(config, stage), Console())
 
 
-def _configured(kind: str, run: RunDir, words: list[str], name: str | None) -> tuple[Config, str]:
-    """The run's configuration, or of an evaluation with `tasks=NAME` that benchmark's, and what it is called."""
+def _own_configuration(kind: Kind, run: RunDir, overrides: list[str]) -> Config:
+    """The run's configuration.
+
+    Raises:
+        InputError: an override would not reach the job.
+    """
     own = configuration.read(run.config)
-    tasks = name or (_named(words) if kind == "evaluate" else "")
-    if not tasks:
-        config = configuration.changed(own, words)
-        for key, change in configuration.differences(own, config).items():
-            if not _takes_effect(kind, config, key, change):
-                other = "; to evaluate otherwise, give it a --name" if kind == "evaluate" else ""
-                raise InputError(
-                    f"{key}={change.now} does not reach the job, which goes by {run.config}: {key}={change.was}; "
-                    f"leave it out{other}"
-                )
-        return config, ""
-    where.check_name(tasks, "--name")
-    if tasks == HELD_OUT:
-        raise InputError(f"--name {tasks} is the run's own evaluation; give it another")
-    if run.benchmark(tasks).exists() and not benchmark.is_another(run, tasks, _named(words)):  # as it was begun
-        others = [word for word in words if not word.startswith("tasks=")]  # `begin` looks at it
-        return configuration.changed(configuration.read(run.benchmark(tasks)), others), tasks
-    return configuration.changed(own, words), tasks
+    config = configuration.changed(own, overrides)
+    for key, change in configuration.differences(own, config).items():
+        if not _takes_effect(kind, config, key, change):
+            other = "; to evaluate otherwise, give it a --name" if kind == EVALUATE else ""
+            raise InputError(
+                f"{key}={change.now} does not reach the job, which goes by {run.config}: {key}={change.was}; "
+                f"leave it out{other}"
+            )
+    return config
 
 
-def _check_model(config: Config, run: RunDir, version: int, words: list[str]) -> None:
+def _benchmark_configuration(run: RunDir, name: str, overrides: list[str]) -> Config:
+    """The configuration of a benchmark: as it was begun, or the run's own; with the overrides."""
+    where.check_name(name, "--name")
+    if name == HELD_OUT:
+        raise InputError(f"--name {name} is the run's own evaluation; give it another")
+    if run.benchmark(name).exists() and not benchmark.is_another(run, name, _named_tasks(overrides)):
+        others = [override for override in overrides if not override.startswith("tasks=")]  # `begin` looks at it
+        return configuration.changed(configuration.read(run.benchmark(name)), others)
+    return configuration.changed(configuration.read(run.config), overrides)
+
+
+def _check_model(config: Config, run: RunDir, version: int, overrides: list[str]) -> None:
     """
     Raises:
         InputError: a setting of the agent's does not reach the model that is evaluated.
     """
     agent, evaluation = config.agent, config.evaluation
-    if evaluation.temperature is not None and any(word.startswith("agent.temperature=") for word in words):
+    if evaluation.temperature is not None and any(override.startswith("agent.temperature=") for override in overrides):
         raise InputError(
             f"agent.temperature does nothing here: evaluation.temperature={evaluation.temperature:g} counts; set that"
         )
@@ -139,61 +137,23 @@ def _check_model(config: Config, run: RunDir, version: int, words: list[str]) ->
         ChatFormat(run.policy(version), agent.answer_form, agent.enable_thinking)
 
 
-def _takes_effect(kind: str, config: Config, key: str, change: Change) -> bool:
+def _takes_effect(kind: Kind, config: Config, key: str, change: Change) -> bool:
     """Whether the launcher of a stage reads the setting. The job itself reads the run's own settings."""
-    if config.site.executor == "local" and kind in ("gather", "train") and key.startswith(f"site.{kind}."):
+    if config.site.executor == "local" and kind.has_ranks and key.startswith(f"site.{kind.name}."):
         return False  # without Slurm the stage starts its own ranks
     return change.at_each_launch
 
 
-def _named(words: list[str]) -> str:
-    """The NAME of `tasks=NAME`, if that is said."""
-    return ([""] + [word.removeprefix("tasks=") for word in words if word.startswith("tasks=")])[-1]
+def _named_tasks(overrides: list[str]) -> str:
+    """The NAME of `tasks=NAME`; empty where there is none."""
+    return ([""] + [override.removeprefix("tasks=") for override in overrides if override.startswith("tasks=")])[-1]
 
 
-def _workloads(kind: str, config: Config, run: RunDir, number: int, tasks: str) -> list[Workload]:
-    """What a person waits for."""
-    if kind == "evaluate" and tasks:
-        return [on_benchmark(run, tasks, number)]
-    source = make_source(config.tasks, run.tasks)
-    of = evaluation_workload if kind == "evaluate" else round_workload
-    return [of(config, run, source, number)]
-
-
-def _wait(config: Config, run: RunDir, stage: Stage, workloads: list[Workload], console: Console) -> None:
-    jobs: list[executor.Job] = []
-    try:
-        for process in executor.processes(stage):
-            jobs.append(executor.submit(run, process))
-        names = ", ".join(f"{job.stage.name} ({job.submitted.job_id})" for job in jobs)
-        console.print(f"started {names}", soft_wrap=True)
-        with Progress(console, config, run, workloads) as progress:
-            spare = {job.stage.name for job in jobs if stage.has_workers}
-            while True:
-                for at, job in enumerate(jobs):
-                    if job.exit_code() == KILLED and job.stage.name in spare:  # what it held waits for its return
-                        spare.remove(job.stage.name)
-                        jobs[at] = executor.submit(run, job.stage)
-                        console.print(f"{job.stage.name} was killed; started again", soft_wrap=True)
-                if all(job.exit_code() is not None for job in jobs):
-                    break
-                time.sleep(0.5)
-                progress.update()
-    finally:
-        for job in jobs:
-            if job.exit_code() is None:  # told to end, or one of them could not be started
-                job.end(run)
-    for job in jobs:
-        if not (code := job.exit_code()):
-            continue
-        told = f"{job.stage.name} ended with exit code {code}: {job.complaint()}"
-        if not _is_done(stage, workloads):
-            raise KINDS.get(code, InfrastructureError)(told)
-        console.print(f"[yellow]warning:[/] {escape(told)}; the others have played its share", soft_wrap=True)
-
-
-def _is_done(stage: Stage, workloads: list[Workload]) -> bool:
-    """Whether all episodes of a stage with workers are there, whoever of them was lost."""
-    if not stage.has_workers or any(map(units_left, workloads)):
-        return False
-    return all(is_closed(workload) or workload.phase.is_trained_on for workload in workloads)
+def _workload(config: Config, stage: Stage) -> Workload:
+    """What the stage plays; of a training or a gathering what its round has played."""
+    assert stage.number is not None  # a single stage is always one of a round, or of a policy
+    if stage.benchmark:
+        return on_benchmark(stage.run, stage.benchmark, stage.number)
+    source = make_source(config.tasks, stage.run.tasks)
+    workload = evaluation_workload if stage.kind == EVALUATE else round_workload
+    return workload(config, stage.run, source, stage.number)

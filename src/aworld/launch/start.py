@@ -5,14 +5,15 @@ from rich.console import Console
 from aworld.config import Config, to_yaml
 from aworld.environments.sandbox import choose
 from aworld.errors import InputError
-from aworld.launch import dag, local
+from aworld.launch import dag, local, preview
 from aworld.launch.checks import check_tasks, opened, trains
 from aworld.launch.executor import command
 from aworld.launch.plan import plan
 from aworld.launch.prepare import check
-from aworld.launch.summary import summary
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
+from aworld.stages import REPORT
+from aworld.watch.summary import summary
 
 
 def start(config: Config, console: Console) -> None:
@@ -43,16 +44,16 @@ def dry_run(config: Config, console: Console) -> None:
         left = local.stages(config, run, workloads)
         console.print(f"# would be launched on site '{config.site.name}':" if left else "# nothing is left to do")
         for stage in left:
-            words = " ".join(command(stage.words))
-            console.print(f"# {stage.name}: {words}", markup=False, highlight=False, soft_wrap=True)
+            line = " ".join(command(stage.arguments))
+            console.print(f"# {stage.name}: {line}", markup=False, highlight=False, soft_wrap=True)
         return
     stages = plan(config, run, workloads)
-    if not stages or stages[0].words[0] == "report":
+    if not stages or stages[0].kind == REPORT:
         console.print("nothing is left to do but the report")
     folder = run.root / "dry-run"
-    written = dag.dry_run(config, run, stages, folder)
+    written = preview.write(config, stages, folder)
     console.print(f"wrote {folder / 'run.yaml'} and {len(written)} batch scripts beside it", highlight=False)
-    for said in dag.check(config, run, stages, folder):
+    for said in preview.check(config, stages, folder):
         console.print(said, highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Where a run lies and what it is called: both have to suit Slurm and Apptainer."""
+"""The place and the name of a run, which have to suit Slurm and Apptainer; how early its jobs are told to end."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,15 @@ from pathlib import Path
 from aworld.config import Config, Resources, Site
 from aworld.errors import InputError
 from aworld.rundir import RunDir
+from aworld.stages import KINDS
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 MOST_SIGNAL_SECONDS = 65535  # Slurm's
 
 
 def check(config: Config) -> None:
-    """
+    """Check the name and the place of a run.
+
     Raises:
         InputError: the run's name or place would be misread.
     """
@@ -27,10 +29,10 @@ def check(config: Config) -> None:
 
 
 def check_name(name: str, key: str) -> None:
-    """A name of a folder is part of job names, paths of logs and options of sbatch.
+    """Check the name of a folder, which is part of job names, paths of logs and options of sbatch.
 
     Raises:
-        InputError: it is not fit for all of them.
+        InputError: it does not suit one of them.
     """
     if not NAME.fullmatch(name):
         raise InputError(
@@ -40,22 +42,23 @@ def check_name(name: str, key: str) -> None:
 
 
 def check_signal(site: Site) -> None:
-    """
+    """Check that jobs are told to end some time after they began.
+
     Raises:
         InputError: a job would be told to end as soon as it begins.
     """
-    for stage in ("rollout", "gather", "train", "evaluate") if site.executor == "slurm" else ():
-        resources: Resources = getattr(site, stage)
+    for kind in KINDS if site.executor == "slurm" else ():
+        resources: Resources = getattr(site, kind.name)
         most = min(60 * resources.minutes - 1, MOST_SIGNAL_SECONDS)
         if site.signal_seconds > most:
             raise InputError(
-                f"site.signal_seconds={site.signal_seconds} does not fit site.{stage}.minutes={resources.minutes}, at "
-                f"whose end the job is stopped; set it to {most} at most, or the minutes higher"
+                f"site.signal_seconds={site.signal_seconds} does not fit site.{kind.name}.minutes={resources.minutes}, "
+                f"at whose end the job is stopped; set it to {most} at most, or the minutes higher"
             )
 
 
 def make_absolute(config: Config) -> None:
-    """The paths of files that stages read, so that the run can go on from any folder."""
+    """Make the paths of files that stages read absolute, so that a run can be resumed from any folder."""
     for part, keys in (
         (config.site.images, ("environment", "vllm", "megatron")),
         (config.model, ("path",)),

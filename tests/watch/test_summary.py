@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 
 from aworld.evaluation import statistics
-from aworld.launch.summary import summary
 from aworld.publish import publish_json
 from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode
+from aworld.watch.summary import summary
 
 pytestmark = pytest.mark.unit
 

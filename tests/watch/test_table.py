@@ -3,8 +3,9 @@
 import pytest
 from rich.console import Console
 
-from aworld.launch.status import StageStatus, Tally
-from aworld.launch.table import parts
+from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN
+from aworld.watch.status import StageStatus, Tally
+from aworld.watch.table import stage_table
 
 pytestmark = pytest.mark.unit
 
@@ -13,18 +14,18 @@ def training_round(name: str, played: int, tasks: int, trained: StageStatus | No
     """Trained, or else still played, or else not begun."""
     gathered = trained is not None
     return [
-        StageStatus("rollout", name, played, tasks, gathered),
-        StageStatus("gather", name, int(gathered), 1, gathered),
-        trained or StageStatus("train", name, 0, 1, False),
+        StageStatus(ROLLOUT, name, played, tasks, gathered),
+        StageStatus(GATHER, name, int(gathered), 1, gathered),
+        trained or StageStatus(TRAIN, name, 0, 1, False),
     ]
 
 
 STAGES = [
-    *training_round("cold start", 60, 60, StageStatus("train", "cold start", 120, 120, True, 0.0312)),
-    *training_round("round 120", 1024, 1024, StageStatus("train", "round 120", 63, 64, False, -0.0312)),
+    *training_round("cold start", 60, 60, StageStatus(TRAIN, "cold start", 120, 120, True, 0.0312)),
+    *training_round("round 120", 1024, 1024, StageStatus(TRAIN, "round 120", 63, 64, False, -0.0312)),
     *training_round("round 121", 1024, 1024),
     *training_round("round 122", 0, 1024),
-    StageStatus("evaluate", "held-out-120", 250, 250, True),
+    StageStatus(EVALUATE, "held-out-120", 250, 250, True),
 ]
 TALLIES = {
     "cold start": Tally(60, 60, 0, 1.0),
@@ -32,14 +33,14 @@ TALLIES = {
     "round 121": Tally(8000, 8192, 0, 0.5),
     "held-out-120": Tally(1000, 1000, 0, 0.25),
 }
-BENCHMARK = [StageStatus("evaluate", "gaia-validation-24", 165, 165, True)]
+BENCHMARK = [StageStatus(EVALUATE, "gaia-validation-24", 165, 165, True)]
 
 
 def shown(stages: list[StageStatus], tallies: dict[str, Tally], width: int) -> list[list[str]]:
     """The words of each line: of the two of the head, and of each row."""
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(parts(stages, tallies, console))
+        console.print(stage_table(stages, tallies, console))
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= width
     return [line.split() for line in lines if "──" not in line]
@@ -48,13 +49,13 @@ def shown(stages: list[StageStatus], tallies: dict[str, Tally], width: int) -> l
 @pytest.mark.parametrize("width", [80, 200])
 def test_each_row_is_one_line_with_whole_words_and_numbers(width: int) -> None:
     assert shown(STAGES, TALLIES, width) == [
-        ["rollout", "training"],
+        ["rollout", "training", "last"],
         ["tasks", "gather", "steps", "loss", "episodes", "failed", "reward"],
-        ["cold", "start", "60", "done", "done", "120", "done", "0.031", "60", "done", "1.000"],
-        ["round", "120", "1024", "done", "done", "63/64", "-0.031", "8192", "done", "12", "0.123"],
+        ["cold", "start", "60", "done", "done", "120", "done", "0.031", "60", "1.000"],
+        ["round", "120", "1024", "done", "done", "63/64", "-0.031", "8192", "12", "0.123"],
         ["round", "121", "1024/1024", "waiting", "waiting", "8000/8192", "0.500"],
         ["round", "122", "waiting", "waiting", "waiting"],
-        ["held-out-120", "250", "done", "1000", "done", "0.250"],
+        ["held-out-120", "250", "done", "1000", "0.250"],
     ]
 
 
@@ -62,13 +63,13 @@ def test_a_longer_name_takes_the_room_of_the_least_needed_column() -> None:
     stages, tallies = [*STAGES, *BENCHMARK], TALLIES | {"gaia-validation-24": Tally(660, 660, 0, None)}
     head, row = (shown(stages, tallies, 80)[at] for at in (1, -1))
     assert head == ["tasks", "steps", "loss", "episodes", "failed", "reward"]
-    assert row == ["gaia-validation-24", "165", "done", "660", "done"]
+    assert row == ["gaia-validation-24", "165", "done", "660"]
     assert "gather" in shown(stages, tallies, 100)[1]
 
 
 def test_on_a_narrow_terminal_numbers_stay_whole() -> None:
     rows = shown(STAGES, TALLIES, 60)
-    assert ["round", "120", "1024", "done", "63/64", "8192", "done", "12", "0.123"] in rows
+    assert ["round", "120", "1024", "done", "63/64", "8192", "12", "0.123"] in rows
 
 
 def test_nothing_is_said_of_failures_where_there_are_none() -> None:
@@ -79,16 +80,16 @@ def test_rounds_that_wait_are_one_row_and_on_a_low_terminal_so_are_those_that_ar
     stages: list[StageStatus] = []
     for number in range(1, 25):
         name = f"round {number}"
-        trained = StageStatus("train", name, 4, 4, True, 0.5) if number <= 17 else None
+        trained = StageStatus(TRAIN, name, 4, 4, True, 0.5) if number <= 17 else None
         stages += training_round(name, 16 if number <= 17 else 0, 16, trained)
-    stages[17 * 3] = StageStatus("rollout", "round 18", 3, 16, False)
-    stages.append(StageStatus("evaluate", "held-out-24", 0, 6, False))
+    stages[17 * 3] = StageStatus(ROLLOUT, "round 18", 3, 16, False)
+    stages.append(StageStatus(EVALUATE, "held-out-24", 0, 6, False))
     tallies = {f"round {number}": Tally(64, 64, 0, 0.25) for number in range(1, 18)}
     first = [" ".join(row[: 2 + (row[0] == "rounds") * 2]) for row in shown(stages, tallies, 80)[2:]]
     assert first == [*(f"round {n}" for n in range(1, 19)), "rounds 19 to 24", "held-out-24 waiting"]
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(parts(stages, tallies, console, most=14))
+        console.print(stage_table(stages, tallies, console, most=14))
     rows = [line.split() for line in capture.get().splitlines()[3:]]
     assert rows[0] == ["rounds", "1", "to", "15", "done", "done", "done"]
     assert [row[:2] for row in rows[1:4]] == [["round", "16"], ["round", "17"], ["round", "18"]]

@@ -10,19 +10,24 @@ from aworld.rollout.claims import Claims
 from aworld.rollout.units import is_closed, units, units_left
 from aworld.rollout.workload import Workload, evaluation_workload, schedule
 from aworld.rundir import RunDir, numbered
+from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN, Kind
 from aworld.tasks import make_source
 from aworld.trajectories import journal
 
 
 @dataclass(frozen=True)
 class StageStatus:
-    """`done` of `total` units (tasks with all their attempts, or optimizer steps); `finished` when published.
+    """How far a stage is.
 
-    `loss` is that of the last optimizer step.
+    Attributes:
+        workload: the name of what is played, such as round 3.
+        done: of `total` units: tasks with all their attempts, or optimizer steps.
+        finished: its result is published.
+        loss: of the last optimizer step.
     """
 
-    stage: str
-    part: str
+    kind: Kind
+    workload: str
     done: int
     total: int
     finished: bool
@@ -40,7 +45,7 @@ class Tally:
 
 
 def status(config: Config, run: RunDir, workloads: list[Workload] | None = None) -> list[StageStatus]:
-    """Every stage in the order it runs."""
+    """The status of every stage, in the order in which they run."""
     if workloads is None:
         workloads = schedule(config, run, make_source(config.tasks, run.tasks))
     found: list[StageStatus] = []
@@ -48,23 +53,23 @@ def status(config: Config, run: RunDir, workloads: list[Workload] | None = None)
         total = len(workload.tasks)
         names = Claims(workload.folder / "claims", "status", config.rollout.lease_seconds).done_names()
         done = sum(unit.key in names for unit in units(workload))  # not those of fewer attempts
-        kind = "rollout" if workload.phase.is_trained_on else "evaluate"
+        kind = ROLLOUT if workload.phase.is_trained_on else EVALUATE
         finished = is_closed(workload) and not units_left(workload)
         found.append(StageStatus(kind, workload.name, total if finished else done, total, finished))
         if workload.phase.is_trained_on:
-            found.append(StageStatus("gather", workload.name, int(finished), 1, finished))
+            found.append(StageStatus(GATHER, workload.name, int(finished), 1, finished))
             found.append(_training(config, run, workload))
     return found
 
 
 def on_benchmark(run: RunDir, name: str, version: int) -> Workload:
-    """What there is to play of a benchmark that was begun."""
+    """The workload of a policy on a benchmark that was begun."""
     config, _, source = benchmark.read(run, name)
     return evaluation_workload(config, run, source, version, name)
 
 
 def begun(run: RunDir) -> tuple[list[Workload], list[str]]:
-    """Every benchmark's, of every policy evaluated on it; and why the tasks of some cannot be read any more."""
+    """The workloads on all benchmarks that were begun; and a line for each whose tasks cannot be read any more."""
     workloads, unreadable = [], []
     for path in sorted((run.root / "evals").glob("*/config.yaml")):
         name = path.parent.name
@@ -76,7 +81,7 @@ def begun(run: RunDir) -> tuple[list[Workload], list[str]]:
 
 
 def never_played(run: RunDir, workload: Workload) -> bool:
-    """Whether it is a benchmark's whose start failed before the first episode: it says nothing of the run."""
+    """Whether this evaluation on a benchmark failed before its first episode: it says nothing of the run."""
     return run.benchmark(workload.folder.parent.name).is_file() and not benchmark.is_begun(workload.folder)
 
 
@@ -92,7 +97,7 @@ def tally(workload: Workload) -> Tally:
 
 
 def estimated_end(config: Config, run: RunDir) -> float | None:
-    """When the last policy will be there at the pace of the rounds so far, in seconds since 1970; None: too early."""
+    """Expected time of the last policy by the pace so far, in seconds since 1970; None: too early to tell."""
     marks = {version: run.policy(version) / MARK for version in range(config.pipeline.rounds + 1)}
     made = {version: mark.stat().st_mtime for version, mark in marks.items() if mark.exists()}
     if len(made) < 2 or config.pipeline.rounds in made:
@@ -106,7 +111,7 @@ def _training(config: Config, run: RunDir, workload: Workload) -> StageStatus:
     finished = is_complete(run.policy(workload.round)) or (run.round(workload.round + 1) / "metrics.json").exists()
     steps = read_jsonl(run.round(workload.round) / "steps.jsonl")
     if not steps:
-        return StageStatus("train", workload.name, int(finished), 1, finished)
+        return StageStatus(TRAIN, workload.name, int(finished), 1, finished)
     last = steps[-1]
     total = last["step"] if finished else last["of"]  # a cold start may end early
-    return StageStatus("train", workload.name, last["step"], total, finished, last["loss"])
+    return StageStatus(TRAIN, workload.name, last["step"], total, finished, last["loss"])

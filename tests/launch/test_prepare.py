@@ -1,81 +1,32 @@
-"""What a person sees of a run on this machine, and how it is ended."""
+"""A run directory is made, moved, prepared again; its processes are ended."""
 
 import importlib.metadata
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from hf_folder import hf_folder
-from rich.console import Console
+from unplayed_run import WORDS, aworld, hold, unplayed_run
 
 from aworld import config as configuration
 from aworld.containers import sha256
-from aworld.errors import InfrastructureError
-from aworld.launch import slurm
-from aworld.launch.overview import STOPPED, show_status
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare, provenance
-from aworld.publish import append_json, is_complete, publish_folder, publish_text
+from aworld.publish import is_complete, publish_folder, publish_text
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, open_run
 from aworld.tasks import make_source
-from aworld.trajectories.episode import Episode
-from aworld.trajectories.journal import Journal
 
 pytestmark = pytest.mark.unit
-
-WORDS = ["recipe=demo", "site=local", "tasks.train=4", "tasks.held_out=2", "training.cold_start.tasks=2"]
-HOLDER = """
-    import sys, time
-    from pathlib import Path
-    from aworld.locks import sole_holder
-    with sole_holder(Path(sys.argv[1])):
-        print("held", flush=True)
-        time.sleep(float(sys.argv[2]))
-"""
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
-    model = hf_folder(
-        tmp_path / "model", configuration.load(WORDS).model.architecture
-    )  # nobody gets so far as to load it
-    config = configuration.load([*WORDS, f"runs={tmp_path}", "name=run", f"model.path={model}"])
-    run = RunDir.of(config)
-    publish_text(run.config, configuration.to_yaml(config))
-    return run
-
-
-def hold(run: RunDir, name: str, seconds: float = 60) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", textwrap.dedent(HOLDER), str(run.lock(name)), str(seconds)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    assert process.stdout and process.stdout.readline() == "held\n"
-    return process
-
-
-def aworld(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "aworld", *words], capture_output=True, text=True, check=False)
-
-
-def test_watch_ends_with_the_work(run: RunDir) -> None:
-    began = time.monotonic()
-    with hold(run, "train", 4):
-        done = aworld("watch", str(run.root), "--every", "1")
-    assert done.returncode == 11 and "stopped; go on with: aworld resume" in done.stdout
-    assert time.monotonic() - began > 4
-    assert "Slurm" not in done.stdout
-
-
-def test_the_brackets_of_a_path_are_no_markup(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    moved = RunDir(run.root.rename(run.root.with_name("[red]run[a, b]")))
-    assert show_status(configuration.read(moved.config), moved, Console(width=400)) == STOPPED
-    assert capsys.readouterr().out.count(moved.root.name) == 2  # the title, and what to type
+    return unplayed_run(tmp_path)
 
 
 def test_cancel_ends_whoever_works_on_the_run(run: RunDir) -> None:
@@ -94,24 +45,6 @@ def test_cancel_says_on_which_node_the_run_is_at_work(run: RunDir) -> None:
         assert done.returncode == 4 and f"process {launcher.pid} is at work on node login1" in done.stderr
         assert launcher.poll() is None
         launcher.kill()
-
-
-@pytest.mark.parametrize("columns", [{}, {"COLUMNS": "80"}])
-def test_status_has_a_line_for_each_part_in_a_pipe_and_at_80_columns(run: RunDir, columns: dict[str, str]) -> None:
-    publish_text(run.trajectories(0), "")
-    publish_text(run.round(0) / "steps.jsonl", '{"step": 3, "of": 4, "loss": -0.0312}\n')
-    publish_folder(run.policy(0), lambda folder: (folder / "model.safetensors").write_bytes(b""))
-    with Journal(run.round(0) / "journals" / "worker-0.journal") as log:
-        for task in "ab":
-            log.append(Episode(0, task, 0, 1, "?", [], [], [], [], "x", 0.5, "answered", {}, 0, 0))
-    env = {key: value for key, value in os.environ.items() if key != "COLUMNS"} | columns
-    words = [sys.executable, "-m", "aworld", "status", str(run.root)]
-    shown = subprocess.run(words, capture_output=True, text=True, check=False, env=env).stdout.splitlines()
-    at = next(number for number, line in enumerate(shown) if line.startswith("cold start"))
-    assert shown[at].split() == ["cold", "start", "2", "done", "done", "3", "done", "-0.031", "2", "done", "0.500"]
-    assert shown[at + 1].split() == ["held-out-0", "waiting"]
-    units = [word for line in shown[:at] for word in line.split()]
-    assert {"tasks", "steps", "loss", "episodes", "reward"} <= {*units}
 
 
 def test_the_version_is_known() -> None:
@@ -181,42 +114,6 @@ def test_paths_of_a_run_are_those_of_the_folder_it_was_made_in(tmp_path: Path, m
     config, _ = open_run(run.root)
     assert config.site.images.environment == f"{tmp_path}/image.sif"
     prepare(config)
-
-
-def test_jobs_of_another_folder_are_not_this_runs(run: RunDir, tmp_path: Path) -> None:
-    row = {"stage": "train-0001", "elements": [0], "name": "run.train-0001"}
-    append_json(run.jobs, row | {"job": "1", "run": str(run.root)})
-    append_json(run.jobs, row | {"job": "2"})
-    shutil.copytree(run.root, tmp_path / "copy")
-    (tmp_path / "link").symlink_to(run.root)
-    assert [each.job for each in slurm.submissions(run)] == ["1", "2"]
-    assert [each.job for each in slurm.submissions(RunDir(tmp_path / "link"))] == ["1", "2"]
-    assert [each.job for each in slurm.submissions(RunDir(tmp_path / "copy"))] == ["2"]
-    run.root.rename(tmp_path / "moved")
-    assert [each.job for each in slurm.submissions(RunDir(tmp_path / "moved"))] == ["2"]
-
-
-def program(folder: Path, name: str, lines: str) -> None:
-    (folder / name).write_text(f"#!/bin/sh\n{lines}\n")
-    (folder / name).chmod(0o755)
-
-
-def test_a_squeue_that_prints_something_else_is_one_line(
-    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append_json(run.jobs, {"stage": "train-0001", "elements": [0], "name": "run.train-0001", "job": "1"})
-    program(tmp_path, "squeue", "echo maintenance until noon")
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(InfrastructureError, match="squeue printed 'maintenance until noon'"):
-        slurm.queue(run)
-    program(tmp_path, "sacct", "echo maintenance; echo '1|'; echo '2|FAILED'")
-    assert slurm.accounts(["1", "2"]) == {"2": "FAILED"}
-
-
-def test_a_program_of_slurm_that_hangs_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.2)
-    with pytest.raises(InfrastructureError, match=r"sleep gave no answer within 0\.2 s; try again later"):
-        slurm.ask("sleep", "60")
 
 
 def test_only_the_policy_that_is_played_next_is_read_and_made_anew(run: RunDir, capsys) -> None:

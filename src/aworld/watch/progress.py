@@ -1,4 +1,4 @@
-"""What a person sees of a run under way: bars for what is going on, one line for what is over."""
+"""A run under way on the console: a bar for each stage at work, a line for each finished workload."""
 
 import json
 import time
@@ -10,15 +10,15 @@ from rich.console import Console
 
 from aworld.config import Config
 from aworld.evaluation.statistics import headline
-from aworld.launch.status import StageStatus, status
 from aworld.phase import Phase
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
 from aworld.trajectories import journal
+from aworld.watch.status import StageStatus, status
 
 
 class Progress:
-    """Reads the run's files at every `update`; on a console that is no terminal only the lines appear."""
+    """Bars and lines, from the run's files at every `update`. A console that is no terminal gets only the lines."""
 
     def __init__(self, console: Console, config: Config, run: RunDir, workloads: list[Workload]):
         self.console, self.config, self.run = console, config, run
@@ -48,20 +48,20 @@ class Progress:
     def update(self) -> None:
         before: list[str] = []
         begun: dict[tuple[str, str], StageStatus] = {}
-        going = [workload for part, workload in self.workloads.items() if part not in self.over]
-        for part, group in groupby(status(self.config, self.run, going), lambda s: s.part):
+        going = [workload for name, workload in self.workloads.items() if name not in self.over]
+        for name, group in groupby(status(self.config, self.run, going), lambda s: s.workload):
             stages = list(group)
             if all(stage.finished for stage in stages):
-                self.over.add(part)
+                self.over.add(name)
                 if self.is_first:
-                    before.append(part)
+                    before.append(name)
                     continue
                 seconds = time.monotonic() - self.began
                 self.console.print(
-                    f"{seconds:6.0f} s  {part:<14} {self._outcome(part)}", highlight=False, soft_wrap=True
+                    f"{seconds:6.0f} s  {name:<14} {self._outcome(name)}", highlight=False, soft_wrap=True
                 )
             else:
-                begun |= {(s.stage, s.part): s for s in stages if s.done and not s.finished}
+                begun |= {(s.kind.name, s.workload): s for s in stages if s.done and not s.finished}
         self.is_first = False
         if before:
             self.console.print(f"finished before: {', '.join(before)}", highlight=False, soft_wrap=True)
@@ -71,11 +71,11 @@ class Progress:
         for key, stage in begun.items():
             if key not in self.bars_shown:
                 self.bars_shown[key] = self.live.add_task(" · ".join(key), total=stage.total, note="")
-            note = "" if stage.loss is None else f"loss {stage.loss:.3f}"
+            note = "" if stage.loss is None else f"last loss {stage.loss:.3f}"
             self.live.update(self.bars_shown[key], completed=stage.done, total=stage.total, note=note)
 
-    def _outcome(self, part: str) -> str:
-        workload = self.workloads[part]
+    def _outcome(self, name: str) -> str:
+        workload = self.workloads[name]
         if workload.phase is Phase.EVALUATION:
             return headline(workload.tasks, journal.collect(workload.folder / "journals"), workload.attempts)
         metrics, timing = (_json(workload, name) for name in ("metrics", "timing"))

@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 
 from aworld.errors import InputError, guarded
-from aworld.launch.show import show
 from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode, Turn
 from aworld.trajectories.journal import Journal
+from aworld.watch.show import show
 
 pytestmark = pytest.mark.unit
 PLAIN = "[/b] [red]x[/red] [a, b] [link=http://x]y[/link] "

@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 
 from aworld import config as configuration
-from aworld.launch.progress import Progress
 from aworld.publish import publish_folder, publish_json, publish_text
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
+from aworld.watch.progress import Progress
 
 pytestmark = pytest.mark.unit
 WORDS = ["recipe=demo", "tasks.train=8", "tasks.held_out=2", "training.cold_start.tasks=4", "pipeline.rounds=2"]

@@ -27,7 +27,7 @@ def print_logs(run: RunDir, stage: str | None, lines: int) -> None:
 
 
 def _by_stage(run: RunDir) -> dict[str, list[Path]]:
-    """submitit names logs JOB_TASK_log.out or JOB_ELEMENT_TASK_log.out; the local executor writes .err as well."""
+    """Logs are called JOB_TASK_log.out or JOB_ELEMENT_TASK_log.out; submitit's local executor writes .err as well."""
     found: dict[str, list[Path]] = {}
     for row in read_jsonl(run.jobs):
         paths = [path for path in run.logs.glob(f"{row['job']}_*_log.*") if path.stat().st_size]

@@ -1,0 +1,91 @@
+"""The table of `aworld status`: a row for each round and each evaluation."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN
+from aworld.watch.status import StageStatus, Tally
+
+HEADS = {ROLLOUT: "rollout\ntasks", EVALUATE: "rollout\ntasks", GATHER: "gather", TRAIN: "training\nsteps"}
+LOSS = "last\nloss"
+NUMBERS = (LOSS, "episodes", "failed", "reward")
+LEAST_NEEDED = ("gather", LOSS)  # first to go; a rollout counts as done when its round is gathered
+UNLIMITED = 10_000  # columns, or rows
+RECENT = 2  # finished rounds that keep their rows
+Row = tuple[str, list[StageStatus]]
+SLIM = partial(Table, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def stage_table(
+    stages: list[StageStatus], tallies: Mapping[str, Tally], console: Console, most: int = UNLIMITED
+) -> Table:
+    """A row for each workload. Empty columns are left out, and so are the least needed ones of a narrow console.
+
+    Waiting rounds share one row. Finished rounds share one where the table would have more than `most` rows.
+
+    Args:
+        tallies: of the workloads that have begun, by name.
+    """
+    groups = [(name, list(group)) for name, group in groupby(stages, lambda stage: stage.workload)]
+    groups = _folded(groups, lambda stage: not stage.done, 0)
+    if len(groups) > most:
+        groups = _folded(groups, lambda stage: stage.finished, RECENT)
+    rows = [{"": name} | _cells(group, tallies.get(name)) for name, group in groups]
+    heads = [head for head in ("", *dict.fromkeys(HEADS.values()), *NUMBERS) if any(row.get(head) for row in rows)]
+    for least in LEAST_NEEDED:
+        if (
+            console.measure(_table(heads, rows), options=console.options.update(width=UNLIMITED)).maximum
+            > console.width
+        ):
+            heads = [head for head in heads if head != least]
+    return _table(heads, rows)
+
+
+def _folded(groups: list[Row], holds: Callable[[StageStatus], bool], recent: int) -> list[Row]:
+    """Neighbouring rounds whose stages all pass `holds` become one row; the last `recent` of them stay apart."""
+    folded: list[Row] = []
+    for alike, some in groupby(groups, lambda group: group[0].startswith("round ") and all(map(holds, group[1]))):
+        neighbours = list(some)
+        count = len(neighbours) - recent if alike and len(neighbours) > recent + 1 else 0
+        if count:
+            first, last = (neighbours[at][0].removeprefix("round ") for at in (0, count - 1))
+            shared = [replace(stage, total=1, loss=None) for stage in neighbours[0][1]]
+            folded.append((f"rounds {first} to {last}", shared))
+        folded += neighbours[count:]
+    return folded
+
+
+def _table(heads: list[str], rows: list[dict[str, str]]) -> Table:
+    table = SLIM()
+    for head in heads:
+        # A name, which may be as long as a benchmark's, folds before a number does.
+        table.add_column(head, no_wrap=head != "", overflow="fold", justify="right" if head in NUMBERS else "left")
+    for row in rows:
+        table.add_row(*(row.get(head, "") for head in heads))
+    return table
+
+
+def _cells(stages: list[StageStatus], tally: Tally | None) -> dict[str, str]:
+    """The cells of a row, by the head of the column."""
+    cells: dict[str, str] = {}
+    for stage in stages:
+        cells[HEADS[stage.kind]] = _progress(stage)
+        if stage.loss is not None:
+            cells[LOSS] = f"{stage.loss:.3f}"
+    if tally and tally.played:  # else its journals may have been removed
+        cells["episodes"] = str(tally.played) if tally.played >= tally.total else f"{tally.played}/{tally.total}"
+        cells["failed"] = str(tally.failed or "")
+        cells["reward"] = "" if tally.reward is None else f"{tally.reward:.3f}"
+    return cells
+
+
+def _progress(stage: StageStatus) -> str:
+    if stage.finished:
+        return f"[green]{f'{stage.total} done' if stage.total > 1 else 'done'}[/]"
+    return f"[yellow]{stage.done}/{stage.total}[/]" if stage.done else "[dim]waiting[/]"
