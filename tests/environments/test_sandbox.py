@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from aworld import config as schema
-from aworld.environments.sandbox import REAPED, ApptainerSandbox, Contents, Sandbox, choose
+from aworld.environments.sandbox import REAPED, ApptainerSandbox, Contents, Sandbox, _reason, choose
 from aworld.environments.toolbox import McpToolbox
 from aworld.errors import InfrastructureError, InputError
 
@@ -170,6 +171,13 @@ def test_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             choose(name, "/images/environment.sif")
     with pytest.raises(InputError, match="no bwrap on PATH; install bubblewrap"):
         choose("bubblewrap", "")
+
+
+def test_an_image_of_an_older_aworld_is_to_be_built_anew(tmp_path: Path) -> None:
+    python = [sys.executable, "-I", "-S", "-c", "import aworld.tools.common.server"]
+    (*_, last_line) = subprocess.run(python, capture_output=True, text=True, check=False).stderr.splitlines()
+    assert "build it anew: aworld containers build environment" in _reason("apptainer", last_line)
+    assert "apptainer does not work here (no such namespace)" in _reason("apptainer", "no such namespace")
 
 
 @pytest.mark.parametrize("sandbox", ["apptainer"], indirect=True)

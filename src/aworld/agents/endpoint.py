@@ -1,4 +1,4 @@
-"""Conversations with a model behind an OpenAI-compatible endpoint: a teacher, a rival, a stronger colleague.
+"""Chats with a model behind an OpenAI-compatible endpoint: a teacher, a rival, a stronger colleague.
 
 What it says is never trained on: the endpoint renders the conversation itself, and at most tells its own turns' tokens.
 """

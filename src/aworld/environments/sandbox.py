@@ -211,7 +211,8 @@ def _bubblewrap_missing() -> str:
 def _fault(sandbox: Sandbox) -> str:
     """Start the very command that episodes will use: a kernel or a site may forbid what it needs."""
     with tempfile.TemporaryDirectory() as scratch:
-        launch = sandbox.launch([sandbox.python, "-c", "pass"], Contents(Path(scratch), schema.Environment()))
+        imports = [sandbox.python, "-P", "-c", "import aworld.tools.common.server"]
+        launch = sandbox.launch(imports, Contents(Path(scratch), schema.Environment()))
         try:
             probe = subprocess.run(
                 launch.argv,
@@ -226,8 +227,14 @@ def _fault(sandbox: Sandbox) -> str:
             return f"{sandbox.name} did not start within {PROBE_SECONDS} s; set site.sandbox to another"
     if probe.returncode == 0:
         return ""
-    lines = probe.stderr.strip().splitlines() or [f"exit status {probe.returncode}"]
-    return f"{sandbox.name} does not work here ({lines[-1]}); set site.sandbox to another"
+    return _reason(sandbox.name, probe.stderr.strip().rpartition("\n")[2] or f"exit status {probe.returncode}")
+
+
+def _reason(name: str, last_line: str) -> str:
+    """Why a sandbox does not work, by the last line that its probe wrote."""
+    if last_line.startswith("ModuleNotFoundError: No module named 'aworld"):
+        return "site.images.environment holds an older aworld; build it anew: aworld containers build environment"
+    return f"{name} does not work here ({last_line}); set site.sandbox to another"
 
 
 def _for_scratch(seen: Iterable[Path]) -> list[str]:
