@@ -1,4 +1,4 @@
-"""The stages of a run: what their kinds have in common, and the name, command, outputs and lock of each."""
+"""The stages of a run: what their kinds have in common, and the name, arguments, outputs and lock of each."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ class Kind:
     Attributes:
         name: the command of `aworld`, and the key of the stage's resources in a site.
         outputs: folders that a stage of one round fills, as patterns in the run directory.
-        option: of the command, for the number of the round or the version of the policy.
+        option: of the command line, for the stage's number: `--round` or `--policy`.
         has_workers: its tasks are workers that find their work themselves; the loss of one leaves the others alone.
         has_ranks: its tasks are ranks of one program; when one is lost, the others would wait for it, and are ended.
         is_mpi: srun starts the ranks as one MPI world.
@@ -47,7 +47,7 @@ class Stage:
     Attributes:
         number: of the round, or the version of the policy it evaluates; None: it lives through all rounds.
         benchmark: that it evaluates on; empty: the run's own tasks.
-        task: which of its tasks this is, a worker or a rank, from 0; None: all of them.
+        task: the index of one Slurm task of the stage, a worker or a rank; None: the whole stage.
         after: names of the stages that come before it.
         max_restarts: `pipeline.max_restarts`.
     """

@@ -35,8 +35,13 @@ _BOXED, _TEXT = r"\boxed{", re.compile(r"\\(?:text|mathrm|mathbf){([^{}]*)}")
 
 @dataclass(frozen=True)
 class ParsedTurn:
-    """What a turn of a model says. `content` is its words alone; `error` tells what is wrong with its tool calls, and
-    `wrong` is the first such call."""
+    """A turn of a model, read.
+
+    Attributes:
+        content: the text without thought and calls.
+        error: what is wrong with the first malformed call; None: all are well-formed.
+        wrong: the text of that call.
+    """
 
     text: str
     content: str
@@ -46,7 +51,7 @@ class ParsedTurn:
     wrong: str = ""
 
     def message(self, ended: bool, tokens: int) -> AssistantMessage:
-        """As the agent takes it: an answer counts where nothing is called, and a malformed call where none is given."""
+        """The message for the agent loop. A good call beats an answer, an answer beats a malformed call."""
         wrong = [ToolCall("", {"": self.wrong}, self.error)] if self.error is not None else []
         answer = self.answer if not self.calls else None
         calls = (*self.calls, *wrong) if answer is None else ()
@@ -63,7 +68,7 @@ class ChatFormat:
     Attributes:
         end_of_turn: the token that the template ends a turn with.
         ends: all tokens with which the policy may end a turn.
-        turn: the tokens between two turns, with which a turn of the policy begins.
+        turn: the tokens that open a turn of the policy, such as those of `\\n<|im_start|>assistant\\n`.
 
     Raises:
         InputError: no such form; there is no tokenizer or no template, or the template has another format.
@@ -218,8 +223,8 @@ def _tagged(words: str) -> str | None:
 
 
 def _final(words: str) -> str | None:
-    """The line that the last FINAL ANSWER: begins, or stands above; without emphasis, and without the brackets in which
-    GAIA's prompt has YOUR FINAL ANSWER."""
+    """The first text after the last FINAL ANSWER:, on its line or below. Emphasis is removed, and so are the brackets
+    around it that GAIA's prompt suggests."""
     for part in reversed(_FINAL.split(words)[1:]):
         lines = (line.strip("*` \t\r") for line in part.splitlines())
         if answer := next(filter(None, lines), ""):

@@ -23,7 +23,7 @@ RETRIES = Retries(4)
 CHARS_PER_TOKEN = 3  # of what has been said since the endpoint last counted
 GREETING = [{"role": "user", "content": "Reply with the word ok."}]
 GREETING_TOKENS = 16
-CONVERSATIONS = 3  # that are refused, and none taken, before the run stops
+CONVERSATIONS = 3  # the run stops after so many refused chats, if none was accepted
 TOO_LONG = re.compile(r"context|token|too (?:long|large)|length", re.IGNORECASE)
 
 
@@ -39,7 +39,7 @@ class EndpointModel:
     """Talks with `endpoint.model`.
 
     Args:
-        is_policy: whether it is who is evaluated, so that its tokens count as sampled.
+        is_policy: whether this model is evaluated in the place of the policy; its tokens then count as sampled.
 
     Raises:
         InputError: the address or the key is missing or is none, or there is no such form of answers.
@@ -49,8 +49,8 @@ class EndpointModel:
         check_answer_form(config.answer_form)
         self.endpoint, self.config, self.is_policy = endpoint, config, is_policy
         self._client = client_of(endpoint)
-        self._taken: set[bool] = set()  # whether conversations were with or without a turn of the model's
-        self._refused: dict[bool, list[str]] = {False: [], True: []}  # the questions of those that were not
+        self._taken: set[bool] = set()  # accepted requests: of a first turn (False), of a later one (True)
+        self._refused: dict[bool, list[str]] = {False: [], True: []}  # questions of refused ones
 
     @property
     def sampling(self) -> dict[str, Any]:

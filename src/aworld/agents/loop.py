@@ -19,7 +19,7 @@ OBJECTIONS = 2  # of a guard to one agent's answers; the answer after that stand
 ACCEPTS = re.compile(r"[\W_]*accept\b", re.IGNORECASE)
 NUDGE = "You have neither called a tool nor given a final answer. Go on, and give it in the form that you were told."
 LAST = "This was your last turn with tools. Give your final answer now, in the form that you were told."
-LAST_SHARE = 8  # at most this part of a context is kept free for the last turn
+LAST_TURN_SHARE = 1 / 8  # of a context, at most, that is reserved for the last turn
 DROPPED = "[Your first turns are left out here.]"
 SUMMARISE = "Your context is nearly full. Write down all that you have found out so far and what is left to do."
 SUMMARY = "[Your first turns are left out here. You noted:]\n"
@@ -71,7 +71,7 @@ class Agent:
             if (limit := self._limit(work)) < 1:
                 return await self._last_turn(work, "max_tokens")
             message = await self._generate(work, limit)
-            if message.is_error:
+            if message.is_error:  # an endpoint refused it; `ended` is false where it was too long
                 return work.outcome("no_answer" if message.ended else "max_tokens")
             if not message.ended and not message.calls:
                 return await self._last_turn(work, "max_tokens")
@@ -81,7 +81,7 @@ class Agent:
                     return work.outcome("answered", message.answer)
                 work.chat.add_user(objection)
             elif message.calls:
-                if ended := await self._run(work, message.calls):
+                if ended := await self._make_calls(work, message.calls):
                     return ended
             elif work.is_nudged or not self._has_last_turn(work):
                 return work.outcome("no_answer")
@@ -127,17 +127,17 @@ class Agent:
             work.context = self.record.begin(opened)
 
     def _limit(self, work: Work) -> int:
-        """Tokens that the next turn may have; the last one finds some room in the context."""
+        """The token limit of the next turn. Room for the last turn stays reserved."""
         c, room = self.config, work.chat.room
         if c.context == "append" and self._has_last_turn(work):
-            room -= min(c.turn_tokens, work.chat.context // LAST_SHARE)
+            room -= min(c.turn_tokens, int(work.chat.context * LAST_TURN_SHARE))
         return min(c.turn_tokens, c.max_tokens - self.record.sampled, room)
 
     def _has_last_turn(self, work: Work) -> bool:
         return work.question.is_last and self.config.last_turn == "answer"
 
     async def _last_turn(self, work: Work, limit: Status) -> Outcome:
-        """At a limit: end, after one turn beyond it in which nothing but an answer counts."""
+        """End at a limit. With `agent.last_turn=answer` the model has one more turn, for its answer alone."""
         answer = None
         if self._has_last_turn(work) and work.chat.room > 0:
             work.chat.add_user(LAST)
@@ -155,7 +155,7 @@ class Agent:
         except BaseException:
             record.model_turns -= 1
             raise
-        finally:  # a turn that is cut off took its time as well, though none of its tokens are there
+        finally:  # also of a turn that is cut off: its time counts, its tokens are lost
             record.end_turn(message, began, limit, work.context)
         work.turns += 1
         work.content = message.content
@@ -169,14 +169,14 @@ class Agent:
         work.call = ToolCall(ASK + guard, {"answer": answer})
         with self.record.call(work.context, work.call) as recorded:
             outcome = await self._ask(work, 0, guard, f"{work.question.text}\n\nProposed answer: {answer}")
-            recorded.observation = self._observed(guard, outcome)
+            recorded.observation = self._as_observation(guard, outcome)
         verdict, has_ended = recorded.observation, outcome.status in ("answered", "no_answer")
         if not has_ended or verdict.is_error or ACCEPTS.match(verdict.text):
             return ""
         work.objections += 1
         return f"{guard} objects: {verdict.text}"
 
-    async def _run(self, work: Work, calls: tuple[ToolCall, ...]) -> Outcome | Handoff | None:
+    async def _make_calls(self, work: Work, calls: tuple[ToolCall, ...]) -> Outcome | Handoff | None:
         """Run the calls of a turn, and give their results to the model. Independent calls run at the same time.
 
         Returns how the work ended, where a call ends it.
@@ -188,7 +188,7 @@ class Agent:
             work.call = call
             if work.repeats > self.config.max_repeats:
                 ended = work.outcome("repeated")
-            elif self._called(call, HAND_TO, self._member.hands_to) and not self._refusal(number, call):
+            elif self._agent_named(call, HAND_TO, self._member.hands_to) and not self._refusal(number, call):
                 ended = self._handoff(work, number, call)
             if ended:
                 break
@@ -218,13 +218,13 @@ class Agent:
             yield group
 
     def _is_independent(self, call: ToolCall) -> bool:
-        return bool(self._called(call, ASK, self._member.asks)) or call.name in self._environment.independent
+        return bool(self._agent_named(call, ASK, self._member.asks)) or call.name in self._environment.independent
 
     def _handoff(self, work: Work, number: int, call: ToolCall) -> Handoff:
         notes = f"{self.name} leaves this to you, and says: {call.arguments.get('notes', '')}"
         place = (*work.question.place, work.turns - 1, number)
         return Handoff(
-            self._called(call, HAND_TO, self._member.hands_to), replace(work.question, place=place, notes=notes)
+            self._agent_named(call, HAND_TO, self._member.hands_to), replace(work.question, place=place, notes=notes)
         )
 
     async def _call(self, work: Work, number: int, call: ToolCall) -> str:
@@ -232,26 +232,26 @@ class Agent:
         with self.record.call(work.context, call) as recorded:
             if reason := self._refusal(number, call):
                 recorded.observation = Observation(f"error: {reason}", True, 0.0)
-            elif other := self._called(call, ASK, self._member.asks):
+            elif other := self._agent_named(call, ASK, self._member.asks):
                 outcome = await self._ask(work, number, other, str(call.arguments.get("question", "")))
-                recorded.observation = self._observed(other, outcome)
+                recorded.observation = self._as_observation(other, outcome)
             else:
-                recorded.observation = await self._use(call)
+                recorded.observation = await self._call_tool(call)
         return recorded.observation.text
 
     def _refusal(self, number: int, call: ToolCall) -> str:
         """Why a call is refused; empty: it is made."""
         if call.error:
             return call.error
-        if number >= self.config.max_turns:  # as many calls as turns, however they are spread
+        if number >= self.config.max_turns:  # the limit of turns is also one of calls in a turn
             return f"not run; a turn may make {self.config.max_turns} calls"
         if call.name not in self._names:
             return f"no tool {call.name[:100]!r}; there are: {', '.join(self._names)}"
         return ""
 
-    def _called(self, call: ToolCall, how: str, others: list[str]) -> str:
-        """The agent that a call asks, or hands over to; empty: none of `others`."""
-        other = call.name.removeprefix(how)
+    def _agent_named(self, call: ToolCall, prefix: str, others: list[str]) -> str:
+        """The agent that a call such as `ask_NAME` names; empty: it names none of `others`."""
+        other = call.name.removeprefix(prefix)
         return other if other != call.name and other in others else ""
 
     async def _ask(self, work: Work, number: int, other: str, text: str) -> Outcome:
@@ -266,7 +266,7 @@ class Agent:
                 raise
             return Outcome("timeout", None, "")
 
-    def _observed(self, other: str, outcome: Outcome) -> Observation:
+    def _as_observation(self, other: str, outcome: Outcome) -> Observation:
         given = outcome.answer if outcome.answer is not None else outcome.content
         if outcome.status == "timeout":
             reason = f"{other} took longer than {members(self.config)[other].seconds:g} s"
@@ -274,7 +274,7 @@ class Agent:
             reason = f"{other} gave no answer ({outcome.status})"
         return Observation(given or f"error: {reason}", not given, 0.0)
 
-    async def _use(self, call: ToolCall) -> Observation:
+    async def _call_tool(self, call: ToolCall) -> Observation:
         shared = call.name not in self._environment.independent
         async with self.record.sandbox if shared else nullcontext():
             began = self.record.now

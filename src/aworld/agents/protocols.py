@@ -35,7 +35,12 @@ class Completion:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call that a model made. A call with an `error` is not run; the error says what is wrong with it."""
+    """A call that a model made.
+
+    Attributes:
+        name: of the tool, or of another agent as in `ask_NAME`; empty where the call is malformed.
+        error: what is wrong with a call that cannot be read. It is not run, and the model reads the error.
+    """
 
     name: str
     arguments: dict[str, Any]
@@ -52,7 +57,7 @@ class AssistantMessage:
         answer: the final answer that it gives; None: it gives none.
         ended: whether the model ended the turn itself; else it was cut at the limit.
         tokens: number of sampled tokens.
-        is_error: whether there is no turn, and `text` says why.
+        is_error: whether the model made no turn; `text` holds the reason.
     """
 
     text: str
@@ -105,12 +110,12 @@ class Chat(Protocol):
         ...
 
     def add_user(self, text: str, aside: bool = False) -> None:
-        """Append a user's message. `shortened` leaves out a message that is an `aside`, and all after it."""
+        """Append a user's message. Of an `aside`, `shortened` drops this message and all later ones."""
         ...
 
     def shortened(self, note: str) -> "Chat | None":
-        """A new chat about the same question, with `note` and the last turns, as many as fill half of its context.
-        None: no turn would be left out."""
+        """A new chat: the question, `note`, and the latest turns that fit into half of the context. None: all turns
+        fit."""
         ...
 
 

@@ -12,7 +12,7 @@ from aworld.agents.protocols import AssistantMessage, Chat, Observation, ToolCal
 from aworld.errors import AWorldError
 from aworld.trajectories.episode import Context, Status, Turn
 
-SLOW = 3.0  # a turn that takes so many times as long as the turns before it, token for token, has stalled
+SLOW = 3.0  # a turn has stalled that takes so many times the episode's mean seconds per token
 UNFINISHED = "[not finished]"
 Place = tuple[int, ...]
 
@@ -109,7 +109,7 @@ class Record:
             self.turns.append(Turn("tool", seen.text, name, arguments, seen.is_error, seconds, began, context))
 
     def in_order(self) -> tuple[list[Chat], list[Context], list[Turn]]:
-        """The contexts in the order of their places, whichever agent was faster, and the turns as they ended."""
+        """Chats and contexts, sorted by place; and the turns, in the order in which they ended."""
         order = sorted(range(len(self.opened)), key=lambda number: self.opened[number].place)
         index = {number: at for at, number in enumerate(order)}
         chats = [self.opened[number].chat for number in order]

@@ -8,7 +8,7 @@ from aworld.agents.protocols import ToolCall
 from aworld.agents.turns import CALL
 
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")  # where endpoints give them
-BYTES_PER_TOKEN = 3  # fewer than most text has, so that what nobody counted is rather too much than too little
+BYTES_PER_TOKEN = 3  # low, so that an estimated count of tokens is rather too high than too low
 LARGEST = 2**31  # what a token's id and a count are below
 
 T = TypeVar("T")

@@ -43,15 +43,15 @@ class TokenChat:
     def __post_init__(self) -> None:
         self._format = self.model.format
         self._turns: list[int] = []  # where each of the policy's began
-        self._ended = True  # the policy closed its last turn with the end-of-turn token
-        self._began = True  # what comes next is the policy's: its turn has its beginning
+        self._is_closed = True  # the policy's last turn ends with the end-of-turn token
+        self._is_opened = True  # the tokens that open the policy's next turn are appended
         self._aside: int | None = None
         self._append(self._format.prompt(self.system, self.question, self.tools))
         self.opening = self._format.decode(self.token_ids)
 
     @property
     def room(self) -> int:
-        return self.model.context - len(self.token_ids) - (0 if self._began else len(self._format.turn))
+        return self.model.context - len(self.token_ids) - (0 if self._is_opened else len(self._format.turn))
 
     @property
     def context(self) -> int:
@@ -60,24 +60,25 @@ class TokenChat:
     async def generate(self, max_tokens: int, seed: int) -> AssistantMessage:
         c = self.model.config
         sampling = Sampling(c.temperature, c.top_p, c.top_k, max_tokens, seed)
-        if not self._began:
+        if not self._is_opened:
             self._append(self._format.turn)
-            self._began = True
+            self._is_opened = True
         completion = await self.model.policy.generate(self.token_ids, sampling)
         self._turns.append(len(self.token_ids))
         self._append(completion.token_ids, completion.logprobs)
         self.policy_version = completion.policy_version
-        self._ended = completion.token_ids[-1:] == [self._format.end_of_turn]  # <|endoftext|> is to be followed by it
+        # a turn that ends with <|endoftext|> still needs the end-of-turn token
+        self._is_closed = completion.token_ids[-1:] == [self._format.end_of_turn]
         parsed = self._format.parse(completion.token_ids)
         return parsed.message(completion.finish_reason == "stop", len(completion.token_ids))
 
     def add_tool_results(self, results: list[str]) -> None:
-        self._append_message(self._format.observation(results, self._ended))
+        self._append_message(self._format.observation(results, self._is_closed))
 
     def add_user(self, text: str, aside: bool = False) -> None:
         if aside:
             self._aside = len(self.token_ids)
-        self._append_message(self._format.user(text, self._ended))
+        self._append_message(self._format.user(text, self._is_closed))
 
     def shortened(self, note: str) -> "TokenChat | None":
         shorter = TokenChat(self.model, self.system, f"{self.question}\n\n{note}", self.tools)
@@ -88,17 +89,17 @@ class TokenChat:
             return None
         shorter.question = self.question  # the next note takes the place of this one
         tail = told[kept[0] :] if kept else []
-        shorter._began = not tail
+        shorter._is_opened = not tail
         begin = len(shorter.token_ids) - (kept[0] if kept else 0)
         shorter._turns = [begin + at for at in kept]
-        shorter._append(tail)  # sampled in another context: here they are as given as the question
+        shorter._append(tail)  # sampled in an earlier context, so not trained on in this one
         shorter.policy_version = self.policy_version
         return shorter
 
     def _append_message(self, token_ids: list[int]) -> None:
         """Append a message to the policy. Another message may follow before its turn."""
         self._append(token_ids)
-        self._ended, self._began = True, False
+        self._is_closed, self._is_opened = True, False
 
     def _append(self, token_ids: list[int], logprobs: list[float] | None = None) -> None:
         """Append tokens; those that the policy sampled come with their log-probabilities."""

@@ -13,8 +13,8 @@ class Question:
     """A question to an agent.
 
     Attributes:
-        place: in the episode. First the number of the agent in the order; then, for each question that led to this
-            one, the turn and the call that asked it.
+        place: the path to the question: the index of the agent in the order, then the turn and the call of each
+            question that led to this one.
         asked_by: number of the asker's context; None: the user asks.
         is_last: whether its answer is the episode's.
         notes: of the agent that handed the question over.
@@ -32,8 +32,8 @@ class Outcome:
     """How an agent's work on a question ended.
 
     Attributes:
-        answer: None: there is none. Where `status` is a limit, it was given in the last turn.
-        content: of the agent's last message, also where that is no answer.
+        answer: the answer, or None. Where `status` is a limit, the answer came in the last turn.
+        content: the words of the agent's last message, with or without an answer.
     """
 
     status: Status

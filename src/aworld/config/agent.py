@@ -40,6 +40,6 @@ class Agent:
     # at a limit: answer: one turn more, for the answer alone | none: the episode ends
     last_turn: str = choice("none", "answer", "none")
     enable_thinking: bool = True  # of the policy's chat template, where it has such a switch
-    context: str = "append"  # when it is full: append: the episode ends | drop: old turns go | summarise: … in words
+    context: str = "append"  # when full: append: end | drop: old turns go | summarise: the model sums them up
     members: dict[str, Member] = setting(dict)  # several agents, by name
     order: list[str] = setting(list)  # of a workflow; empty: the first member alone

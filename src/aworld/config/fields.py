@@ -14,7 +14,7 @@ When = Literal[
     "upwards",  # a higher number asks for more; what is there stays
     "between rounds",  # in a run while no round is under way; at any time in a benchmark
     "any time",  # no result depends on it
-    "each launch",  # the same; and the launch of one stage may override it, since the launcher reads it, not the job
+    "each launch",  # the same; and the launch of one stage may override it
 ]
 
 

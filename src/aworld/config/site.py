@@ -45,7 +45,7 @@ class Images:
 
 @dataclass
 class Site:
-    """One machine or cluster. A job reads the fields with `changes="any time"`, the launcher all others."""
+    """One machine or cluster. What only a launcher reads has `changes="each launch"`."""
 
     name: str = MISSING
     executor: str = choice("local", "local", "slurm")

@@ -1,4 +1,4 @@
-"""Servers outside the sandbox: those that reach the web, and those of the user's own that have to.
+"""Tool servers outside the sandbox: our web tools, and the user's own with `outside` or an address.
 
 They run as processes of this machine in the episode's folder, or somewhere else already. Nothing else of an episode has
 the network.
@@ -32,12 +32,16 @@ Calls = list[tuple[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Server:
-    """How a server is reached; `name` is of one of the user's own.
+    """How a server is reached.
 
-    `remembers(tool)`: whether what it answers depends on the calls before.
+    Attributes:
+        where: of the episode's folder and a folder of the server's own, how the server is started or reached.
+        remembers: of the name of a tool, whether its answers depend on earlier calls.
+        only: names of the tools that are used; None: all.
+        name: the key in `environment.mcp`; empty for our own.
     """
 
-    where: Callable[[Path, Path], Launch | Remote]  # of the episode's folder, and of one for itself
+    where: Callable[[Path, Path], Launch | Remote]
     remembers: Callable[[str], bool]
     only: list[str] | None = None
     name: str = ""
@@ -100,7 +104,7 @@ class Outside:
         self._server, self._config, self._scratch, self._home = server, config, scratch, home
         self._limits = replace(config, processes=PROCESSES)
         self._toolbox: McpToolbox | None = None
-        self._done = 0  # so many of them this toolbox has seen
+        self._done = 0  # how many calls of `history` this server process has received
 
     @property
     def broken(self) -> bool:
@@ -146,8 +150,8 @@ def _beside(
 ) -> Launch:
     """A process of this machine with its proxies; a browser writes to `home`.
 
-    Ours work in `scratch`, and take nothing there for a program. A user's would, as npx and python do, and the policy's
-    code writes there: they start in `home`.
+    Our servers start in `scratch`. A user's server starts in `home`: npx or python would run files that the policy's
+    code wrote to `scratch`.
     """
     proxies = {key: value for key, value in os.environ.items() if key.lower() in PROXIES}
     limits = replace(config, memory_mb=MAPPED_MB, processes=PROCESSES)

@@ -23,7 +23,7 @@ from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
 from aworld.nodelocal import own_folder, remove
 
-OWN_LIMIT = 0.8  # of what a call may take: tools that run other programs end them by then themselves
+OWN_LIMIT = 0.8  # of a call's time limit: tools end the programs they run by then, before the server would be killed
 
 
 @dataclass

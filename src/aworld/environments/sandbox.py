@@ -22,7 +22,7 @@ from aworld.errors import InputError
 
 PACKAGE = Path(__file__).parents[1]
 STANDALONE = (PACKAGE / "tools", PACKAGE / "openai_client.py")  # what a tool server needs of this package
-# Where this Python serves: this very aworld, also where it is not the installed one; of its libraries, the image's.
+# Outside Apptainer: tools are those of this checkout, and the agent's code may import only the image's libraries.
 OURS = {"PYTHONPATH": str(PACKAGE.parent), "AWORLD_LIBRARIES": ":".join(LIBRARIES)}
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 SCRATCH = "/episode"  # where a sandbox with a file system of its own shows the scratch
@@ -173,7 +173,8 @@ def choose(name: str, image: str) -> Sandbox:
     """The sandbox of `site.sandbox`; `auto` is Apptainer where an image is named, else the tightest that works here.
 
     Raises:
-        InputError: the name is unknown, or what it needs is not there: nobody who named an image gets less unasked.
+        InputError: the name is unknown, or the sandbox does not work here. An image that is named and cannot be used is
+            an error: it is never replaced by a weaker sandbox.
     """
     kind = "apptainer" if name == "auto" and image else name
     if kind == "subprocess":

@@ -167,7 +167,7 @@ class McpToolbox:
             return Observation(_text(result), result.is_error, 0.0, files)
         except TimeoutError:
             self._process.kill(f"no answer within {limit:g} s")
-            stalled = True  # what the policy's code may take ends before that, and costs no server
+            stalled = True  # the policy's own code is stopped earlier, so the delay is the server's
         except asyncio.CancelledError:
             self._process.kill("a call was given up")
             raise

@@ -1,7 +1,8 @@
-"""What the kernel does not cap for an ordinary user: the sum over all processes and files of one sandbox.
+"""Limits on the sum over all processes and files of one sandbox.
 
-Delegated cgroups would; Slurm rarely delegates them. So the pool asks here twice a second, and a sandbox that is over
-is killed. In between it can overshoot; the job's own cgroup, which Slurm makes, is the bound of that.
+The kernel limits such sums for an ordinary user by delegated cgroups alone, which Slurm rarely offers. So the pool asks
+here twice a second, and a sandbox that is over its limits is killed. In between it can overshoot; the job's own cgroup,
+which Slurm makes, is the bound of that.
 """
 
 import os

@@ -18,7 +18,7 @@ from aworld.tools.common import opened
 from aworld.tools.common.result import UNANSWERED, UNREACHABLE, write_new
 
 FILE = "path"  # the argument that names a file of the episode: the answer depends on its content
-NOT_KEPT = (UNREACHABLE, UNANSWERED)  # what errors begin with that another try may not meet
+NOT_KEPT = (UNREACHABLE, UNANSWERED)  # temporary errors begin so; they are not cached
 
 
 class WebTools:
@@ -89,7 +89,7 @@ class WebTools:
         if whole:
             server.remember(name, arguments, seen=True)
         elif self._cache and server.remembers(name):
-            await server.close()  # it may have gone where its history does not lead; the next one goes by that alone
+            await server.close()  # its state may differ from its history, which the next one replays
         return seen, whole
 
     def _keep(self, key: str, content: str, seen: Observation, name: str, arguments: Mapping[str, Any]) -> Observation:

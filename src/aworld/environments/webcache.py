@@ -42,7 +42,7 @@ class WebCache:
     """One worker's view of the folder.
 
     Args:
-        mode: what is kept is not asked again; of what is not, record: ask, and keep the answer | replay: ask |
+        mode: a kept answer is always used. Where there is none, record: ask and keep the answer | replay: ask |
             strict: an error.
         owner: no other process that writes has this name.
 

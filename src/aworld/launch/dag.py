@@ -54,8 +54,8 @@ def launch(config: Config, console: Console) -> RunDir:
 def submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
     """Submit the stages in order, each after the jobs of those before it.
 
-    Elements that wait or run are left alone. Where a stage before theirs is submitted anew, they wait for a job that
-    will not succeed, and are replaced. Jobs that Slurm holds are released.
+    Elements that wait or run are left alone. Where an earlier stage is submitted anew, the elements that depend on its
+    old job are cancelled and submitted anew. Jobs that Slurm holds are released.
     """
     with jobs.submitting(run):
         return _submit(config, run, stages)

@@ -21,7 +21,7 @@ from aworld.rundir import progress_counters
 from aworld.stages import Stage
 
 POLL_SECONDS = 1.0
-JOB = "AWORLD_JOB"  # set by our batch scripts alone: the file in `starts/`, without its suffix, that is the job's own
+JOB = "AWORLD_JOB"  # set by our batch scripts: the path of the job's files in `starts/`, without .tries and .code
 
 
 def in_job() -> bool:

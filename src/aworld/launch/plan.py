@@ -99,7 +99,7 @@ def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
 
 
 def _trainings(config: Config, run: RunDir, workloads: list[Workload]) -> set[int]:
-    """The rounds to train: those of the last policy, and of the policies that unfinished rounds are played by.
+    """The rounds to train: for the last policy, and for each missing policy that an unfinished workload needs.
 
     Training goes on from the newest checkpoint before them. Other policies may have been removed to make room.
     """

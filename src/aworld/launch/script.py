@@ -49,7 +49,7 @@ def render(
         options: of sbatch, by their long names.
         step: the shell command whose exit code is the job's.
         setup: shell lines before it.
-        max_restarts: so often a job begins again of which no task begins.
+        max_restarts: how often a job may start again without any of its tasks beginning.
         run: the run directory, as a word of the shell; empty: the variable RUN is set by whoever submits.
         about: lines of a comment at its head.
     """

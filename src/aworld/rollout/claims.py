@@ -1,8 +1,8 @@
 """Units of work, claimed on a shared file system by an exclusive create.
 
-A claim is a file with its owner's name, renewed by touching it; one not renewed for `lease_seconds` is free again. To
-take claim 1 over is to create claim 2, again exclusively: of several takers one wins, and no claim is ever removed or
-replaced under another's eyes. Any worker may join, die or return: what it held under its name is its own at once.
+A claim is a file with its owner's name, renewed by touching it. One that is not renewed for `lease_seconds` is free
+again. To take claim 1 over is to create claim 2, again exclusively, so that one of several takers wins. Claim files are
+never removed or replaced. Any worker may join, die or return; a worker that returns has its own claims back at once.
 """
 
 import glob
@@ -82,8 +82,8 @@ class Claims:
                 yield unit, number + 1
 
     def renew(self, unit: Unit) -> bool:
-        """Say that the unit is still being worked on. False: another took it over, for the lease had run out, or has
-        finished it after all, whom we took it from."""
+        """Renew the claim on a unit. False: another worker took the unit over after our lease, or its earlier owner
+        finished it."""
         number = self._held[unit.key]
         os.utime(self._path(unit, number))
         if self._path(unit, number + 1).exists() or self._is_done(unit):
@@ -92,7 +92,7 @@ class Claims:
         return True
 
     def was_anothers(self, unit: Unit) -> bool:
-        """Whether we hold it after another, who may have finished some of it."""
+        """Whether another worker held the unit before us, and may have recorded some of its attempts."""
         before = self._held[unit.key] - 1
         return before > 0 and self._path(unit, before).read_text() != self.owner
 

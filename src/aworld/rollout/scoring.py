@@ -14,7 +14,8 @@ Score = Callable[[str | None, Task], "float | Program"]
 
 
 class Scoring:
-    """A source's `score` under a limit of time; what it leaves to a program goes to `run`, which has a sandbox."""
+    """Scores an answer by the source's `score`, within a time limit. A Program that it returns goes to `run`, which
+    has a sandbox."""
 
     def __init__(self, score: Score, seconds: float, run: Callable[[Program], Awaitable[float]]):
         self._score, self._seconds, self._run = score, seconds, run
@@ -44,7 +45,7 @@ class Scoring:
 
 
 def _in_thread(score: Score, answer: str | None, task: Task) -> "asyncio.Future[float | Program]":
-    """Its outcome, from a thread of its own that nobody has to wait for: not asyncio's, which watch the sandboxes."""
+    """Run `score` in a daemon thread. The threads of asyncio stay free for watching sandboxes."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[float | Program] = loop.create_future()
 

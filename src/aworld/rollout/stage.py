@@ -50,9 +50,9 @@ class WorkerInfo:
         number: of the worker in its stage, from 0.
         name: of its part of the stage, such as rollout-0003-1; no other process of the run has it.
         owner: the name on its claims and its journal; at any time one process goes by it.
-        gathers: whether the worker that ends a round gathers it, as in a resident run.
-        is_copy: whether the worker it is a copy of may be at work still, on a node that Slurm lost sight of. The job is
-            the copy's, so it stays until the other's units are done, or free.
+        gathers: whether the worker that finds a round played gathers it, as in a resident run.
+        is_copy: whether an earlier copy of this worker may still run, on a node that Slurm lost sight of. The new copy
+            stays until every unit is done.
     """
 
     number: int
@@ -109,7 +109,7 @@ async def rollout(
     sandbox = choose(config.site.sandbox, staged_image(config.site.images.environment, config.site.scratch))
     check_contained(config, sandbox, workloads)
     if config.tasks.judge.model:
-        Judge(config.tasks.judge)  # its key is missed now rather than at the first answer
+        Judge(config.tasks.judge)  # a missing key is an error now, not at the first answer
     seen = {"name": sandbox.name, "gaps": list(sandbox.gaps)}
     publish_json(run.root / "sandbox.json", seen)
     async with AsyncExitStack() as stack:
@@ -179,10 +179,10 @@ async def _unless_told(ends_soon: Callable[[], bool], start: Coroutine[Any, Any,
 
 
 def check_contained(config: Config, sandbox: Sandbox, workloads: list[Workload]) -> None:
-    """`auto` is no leave to run the policy's code as a plain process on a shared machine, or beside gold answers.
+    """Refuse the plain subprocess on Slurm, or beside gold answers, unless `site.sandbox=subprocess` allows it.
 
     Raises:
-        InputError: it would, and nobody has said that it may.
+        InputError: it is not allowed.
     """
     if sandbox.name != "subprocess" or config.site.sandbox == "subprocess":
         return

@@ -107,7 +107,7 @@ class Worker:
                 async with self._pool.episode(task.files) as environment:
                     waited = time.monotonic() - began
                     episode = await self._player.play(task, attempt, seed, environment)
-            except InfrastructureError:  # no slot could be had; the agent itself reports what fails after that
+            except InfrastructureError:  # no environment could be started, or the player is gone
                 if not left:
                     raise
             else:

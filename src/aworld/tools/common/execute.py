@@ -52,7 +52,7 @@ async def run(command: Sequence[str | Path], told: str, limit: float, joined: bo
     Args:
         joined: whether stderr is part of the output; else its last line is the reason of a failure.
     """
-    async with one_at_a_time:  # what a call leaves behind is told by being a child of ours
+    async with one_at_a_time:  # leftover processes are found as our children, so calls run one at a time
         with memory_file() as stdin, memory_file() as stdout, memory_file() as stderr:
             os.pwrite(stdin, told.encode("utf-8", "replace"), 0)
             argv = ("setpriv", "--pdeathsig", "KILL", "--", *command)

@@ -1,7 +1,7 @@
 """Files of the working folder, for servers outside its sandbox.
 
-What lies there, and where links in it lead, untrusted code decides, also while a file is being opened. So each step of
-a path is taken from the folder before it, no link is followed, and only plain files are read: no other of this user's.
+Untrusted code may change files and links there at any time, even while one is being opened. So each step of a path is
+taken from the folder before it, no link is followed, and only plain files are read: no other of this user's.
 """
 
 import errno

@@ -4,9 +4,8 @@ It may import Python's own modules, those of the working folder, and of the site
 none are named. The value of a last expression is printed when nothing else was. An error ends it with status 1 and, as
 the last line of stderr, the last line of its traceback. Imports little: this file starts once per call.
 
-`run_code.py SITE_PACKAGES LIBRARIES SOCKET` is a session: with the number of an open socket, from which a length of 8
-bytes and the code come, again and again for the same module, and to which a byte goes when it is done, `1` where it
-failed.
+`run_code.py SITE_PACKAGES LIBRARIES SOCKET` is a session whose variables stay. SOCKET is the number of an open socket.
+A request is a length of 8 bytes, then the code; the reply is one byte, `0`, or `1` where the code failed.
 """
 
 import io
