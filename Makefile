@@ -59,7 +59,7 @@ tool-packages: ## install the programs that tools drive, where this user may
 	@sh scripts/tool-packages.sh
 
 images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*) requirements-cpu.lock \
-		src/aworld/openai_client.py $(shell find src/aworld/tools -name "*.py")
+		$(shell find src/aworld/tools -name "*.py")
 	@$(BIN)/python tests/environment_image.py $@
 
 cluster: $(VENV)/.installed images/environment.sif ## start a private Slurm of four virtual nodes on this machine

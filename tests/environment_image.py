@@ -25,7 +25,7 @@ def environment_image() -> Path:
             raise InputError(f"no {program} on PATH; install it with make cluster-packages")
     parts = [images.LOCK, *sorted(images.DEFINITIONS.glob("environment.*"))]
     package = images.ROOT / "src" / "aworld"
-    parts += [package / "openai_client.py", *sorted((package / "tools").rglob("*.py"))]
+    parts += sorted((package / "tools").rglob("*.py"))
     key = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:16]
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     image = data / "aworld" / "images" / f"environment-{key}.sif"

@@ -25,7 +25,15 @@ T = TypeVar("T")
 
 
 class EndpointError(Exception):
-    """An endpoint gave no reply that can be used. Its text is one line, without the key."""
+    """An endpoint gave no reply that can be used. Its text is one line, without the key.
+
+    Attributes:
+        brief: the text without a word of the reply, which may repeat what was asked.
+    """
+
+    def __init__(self, reason: str, brief: str = ""):
+        super().__init__(reason)
+        self.brief = brief or reason
 
 
 class RefusedError(EndpointError):
@@ -37,7 +45,7 @@ class RefusedError(EndpointError):
     """
 
     def __init__(self, reason: str, status: int, text: str):
-        super().__init__(reason)
+        super().__init__(reason, f"status {status}")
         self.status, self.text = status, text
 
 
@@ -121,14 +129,15 @@ class Client:
                 reply = await self._send(path, request)
         except TimeoutError:
             raise UnreachableError(f"no reply within {self.reply_seconds:g} s") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ValueError) as error:  # ValueError: of a proxy's address, or of a name's lookup
             raise UnreachableError(self._line(_cause(error))) from None
         if not reply.is_success:
             raise self._failure(reply)
         try:
             body = reply.json()
         except (ValueError, RecursionError):
-            raise UnreadableError(f"its reply is not JSON: {self._line(reply.text)}") from None
+            brief = "its reply is not JSON"
+            raise UnreadableError(f"{brief}: {self._line(reply.text)}", brief) from None
         try:
             return read(body)
         except (ValueError, RecursionError) as error:
@@ -143,11 +152,12 @@ class Client:
             return await client.post(f"{self.base_url.rstrip('/')}/{path}", **request)
 
     def _failure(self, reply: httpx.Response) -> EndpointError:
-        reason = f"status {reply.status_code}: {self._line(reply.text)}"
+        brief = f"status {reply.status_code}"
+        reason = f"{brief}: {self._line(reply.text)}"
         if reply.is_server_error:
-            return UnreachableError(reason)
+            return UnreachableError(reason, brief)
         if reply.status_code in LATER:
-            return BusyError(reason)
+            return BusyError(reason, brief)
         return RefusedError(reason, reply.status_code, self.without_key(reply.text))
 
     def _line(self, text: str) -> str:

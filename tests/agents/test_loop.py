@@ -6,7 +6,7 @@ from players import CONFIG, TASK
 
 from aworld.agents.loop import LAST, NUDGE
 from aworld.agents.protocols import Completion, Sampling
-from aworld.agents.team import asked
+from aworld.agents.team import question_text
 from aworld.errors import InfrastructureError, InputError
 
 pytestmark = pytest.mark.unit
@@ -165,9 +165,9 @@ def test_turns_say_when_they_began(chat, play, script):
 
 def test_an_attachment_that_the_question_does_not_name_is_named(tmp_path):
     files = (tmp_path / "table.csv", tmp_path / "photo.png")
-    assert asked(replace(TASK, files=files)) == "What is 6*7?\n\nAttached: table.csv, photo.png"
+    assert question_text(replace(TASK, files=files)) == "What is 6*7?\n\nAttached: table.csv, photo.png"
     named = replace(TASK, question="What is in table.csv and photo.png?", files=files)
-    assert asked(named) == named.question
+    assert question_text(named) == named.question
 
 
 LASTING = replace(CONFIG, last_turn="answer")
@@ -186,7 +186,7 @@ def test_at_a_limit_the_agent_may_give_its_answer(chat, play, script, changes, c
             self.calling, self.answering = script(*[CALL] * 40), script("<answer>42</answer>")
 
         async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
-            is_last = chat.decode(prompt_ids).endswith(f"{LAST}<|im_end|>" + chat.decode(chat.turn))
+            is_last = chat.decode(prompt_ids).endswith(f"{LAST}<|im_end|>" + chat.decode(chat.turn_opening))
             policy = self.answering if is_last else self.calling
             return await policy.generate(prompt_ids, sampling)
 

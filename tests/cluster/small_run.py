@@ -25,7 +25,7 @@ from aworld.rollout.workload import Workload, round_workload, schedule
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.trajectories import file, journal
-from aworld.watch.queue import alive, submissions
+from aworld.watch.queue import elements_alive, queue, submissions
 
 ROOT = Path(__file__).parents[2]
 # The policy learns its few tasks by heart, so that GRPO has rewards of both kinds to work with.
@@ -93,6 +93,11 @@ class Run:
     def last_words(self) -> str:
         logs = sorted(self.dir.logs.glob("*_log.out"), key=lambda path: path.stat().st_mtime)[-4:]
         return "\n".join(f"{path.name}: {path.read_text(errors='replace')[-1500:]}" for path in logs)
+
+
+def alive(run: RunDir) -> dict[str, dict[int, str]]:
+    """The elements of each stage that squeue shows now."""
+    return elements_alive(queue(run))
 
 
 def hurry() -> None:

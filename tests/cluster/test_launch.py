@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from slurm_conf import Settings
-from small_run import ROOT, WORDS, Run, copy, hurry
+from small_run import ROOT, WORDS, Run, alive, copy, hurry
 
 from aworld import config as configuration
 from aworld.config import Resources
@@ -26,7 +26,7 @@ from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
 from aworld.stages import GATHER, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
-from aworld.watch.queue import alive, submissions
+from aworld.watch.queue import submissions
 
 pytestmark = pytest.mark.cluster
 

@@ -27,7 +27,7 @@ def _take_all(folder: Path, owner: str, lease: float, start: float, finish: bool
         while unit := claims.claim(UNITS):
             f.write(unit.task_id + "\n")
             if finish:
-                claims.done(unit)
+                claims.mark_done(unit)
 
 
 def _race(tmp_path: Path, lease: float, finish: bool, processes: int = 6) -> Counter:
@@ -114,7 +114,7 @@ def test_a_released_unit_is_free_at_once_and_a_done_one_never(tmp_path):
     one.release(unit)
     assert other.claim(UNITS[:1]) == unit
     assert not other.all_done(UNITS[:1])
-    other.done(unit)
+    other.mark_done(unit)
     assert one.all_done(UNITS[:1])
     assert one.claim(UNITS[:1]) is None and Claims(tmp_path, "other", 0).claim(UNITS[:1]) is None
 
@@ -127,7 +127,7 @@ def test_a_holder_learns_that_it_was_too_late(tmp_path):
     assert quick.claim(UNITS[:1]) == unit
     assert not slow.renew(unit)
     assert quick.renew(unit)
-    slow.done(unit)  # all the same, between two of its renewals
+    slow.mark_done(unit)  # all the same, between two of its renewals
     assert not quick.renew(unit)
 
 

@@ -34,7 +34,7 @@ def test_the_worker_that_gathers_keeps_its_claim(tmp_path: Path) -> None:
         while unit := played.claim(units(workload)):
             what = (1, unit.task_id, 0, 1, "question", [1, 2], [0, 1], [0.0, -0.5], [], "answer", 1.0)
             log.append(Episode(*what, "answered", {}, 0, 0))
-            played.done(unit)
+            played.mark_done(unit)
 
     def ranks() -> list[psutil.Process]:
         words = ("aworld.trajectories.gather", str(run.root))
@@ -45,7 +45,7 @@ def test_the_worker_that_gathers_keeps_its_claim(tmp_path: Path) -> None:
         worker = WorkerInfo(0, "rollout-0", "worker-0", gathers=True)
         closing = threads.submit(asyncio.run, close(config, run, workload, worker))
         while not (stopped := ranks()):
-            assert not closing.done(), closing.result()
+            assert not closing.mark_done(), closing.result()
             time.sleep(0.01)
         for process in stopped:
             process.send_signal(signal.SIGSTOP)

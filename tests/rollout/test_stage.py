@@ -58,7 +58,7 @@ def play(workload: Workload, owner: str) -> None:
                     *("answered", {}, 0, 0),
                 )
             )
-            held.done(unit)
+            held.mark_done(unit)
 
 
 async def idle(workload: Workload) -> None:
@@ -87,7 +87,7 @@ def test_a_free_unit_is_seen_without_claiming_it(run: RunDir) -> None:
     assert second and not ours.has_free(all_units)
     other.release(second)
     assert ours.has_free(all_units)
-    other.done(first)
+    other.mark_done(first)
     assert ours.claim(all_units) == second
 
 
@@ -163,6 +163,6 @@ def test_the_copy_of_a_worker_stays_until_the_other_is_done(run: RunDir, config:
     copy.join(2)
     assert copy.is_alive()
     for unit in units:
-        other.done(unit)
+        other.mark_done(unit)
     copy.join(60)
     assert not copy.is_alive()

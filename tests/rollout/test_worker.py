@@ -318,7 +318,7 @@ def test_a_unit_that_was_taken_over_is_left_to_the_other(tmp_path: Path, monkeyp
     assert stopped.wait(30)
     with journal.Journal(workload.folder / "journals" / "worker-1.journal") as log:
         log.append(episode(TASKS[0], 0, "42"))
-    Claims(workload.folder / "claims", "worker-1", 2).done(unit)
+    Claims(workload.folder / "claims", "worker-1", 2).mark_done(unit)
     ours.join()
     assert len(written(workload)) == 1 and slow.played == {("a", 0): 1}
     assert (workload.folder / "claims" / f"{unit.key}.done").read_text() == "worker-1"

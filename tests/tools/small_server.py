@@ -1,4 +1,4 @@
-"""A server of four tools."""
+"""A server of small tools."""
 
 import asyncio
 
@@ -24,7 +24,15 @@ async def wait(seconds: float) -> Result:
     return text("waited")
 
 
-TOOLS = (add, total, fail, wait)
+async def lie() -> Result:
+    return "not a result"  # type: ignore[return-value]
+
+
+async def echo(text: str) -> Result:
+    return Result(text)
+
+
+TOOLS = (add, total, fail, wait, lie, echo)
 
 
 def serve() -> None:

@@ -50,7 +50,14 @@ def test_the_official_client_understands_it() -> None:
     async def story() -> None:
         parameters = StdioServerParameters(command=sys.executable, args=[str(PROGRAM)])
         async with Client(stdio_client(parameters), mode="legacy") as client:
-            assert [tool.name for tool in (await client.list_tools()).tools] == ["add", "total", "fail", "wait"]
+            assert [tool.name for tool in (await client.list_tools()).tools] == [
+                "add",
+                "total",
+                "fail",
+                "wait",
+                "lie",
+                "echo",
+            ]
             result = await client.call_tool("add", {"left": 2, "twice": True})
             assert (result.content[0].text, result.is_error) == ("5.0", False)  # type: ignore[union-attr]
             result = await client.call_tool("total", {"numbers": [1, 2.5]})
@@ -85,7 +92,7 @@ def test_requests_that_cannot_be_answered() -> None:
         call(1, "add"),
         call(2, "add", left="2"),
         call(3, "add", left=2.5),
-        call(4, "add", left=2, more=1),
+        call(4, "add", left=2, right=10**400),
         call(5, "add", left=True),
     ]
     others = [
@@ -96,8 +103,9 @@ def test_requests_that_cannot_be_answered() -> None:
         "[1]",
         '{"id": 8, "method": "ping", "params": []}',
     ]
+    right = [call(10, "fail"), call(12, "add", left=2.0, unknown=1), call(13, "lie"), call(14, "echo", text="字\ud83d")]
     notes = ['{"jsonrpc": "2.0", "method": "notifications/initialized"}', '{"id": 9, "result": {}}']
-    replies = told(*wrong, *others, *notes, call(10, "fail"), request(11, "ping"), call(12, "add", left=2.0))
+    replies = told(*wrong, *others, *notes, *right)
     by_number = {reply["id"]: reply for reply in replies if reply["id"] is not None}
     for number in range(1, 6):
         result = by_number[number]["result"]
@@ -112,6 +120,8 @@ def test_requests_that_cannot_be_answered() -> None:
     ]
     assert by_number[10]["result"]["content"][0]["text"] == "fail failed: RuntimeError: for no reason"
     assert by_number[12]["result"]["content"][0]["text"] == "2.5"
+    assert by_number[13]["error"]["code"] == -32603
+    assert by_number[14]["result"]["content"][0]["text"] == "字?"
 
 
 @pytest.mark.tools

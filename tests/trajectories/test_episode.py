@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from aworld.trajectories import arrays
-from aworld.trajectories.episode import Episode, sound
+from aworld.trajectories.episode import Episode, storable
 
 pytestmark = pytest.mark.unit
 
 
 def test_a_sound_episode_stays_as_it_is(episode: Callable[..., Episode], capsys: pytest.CaptureFixture[str]) -> None:
     for one in (episode(), episode(attempt=1, reward=1), episode(token_ids=[], mask=[], logprobs=[])):
-        assert sound(one) is one
+        assert storable(one) is one
     assert capsys.readouterr().err == ""
 
 
@@ -34,7 +34,7 @@ def test_a_sound_episode_stays_as_it_is(episode: Callable[..., Episode], capsys:
 def test_another_costs_itself_and_says_so(
     changes: dict[str, Any], reason: str, episode: Callable[..., Episode], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = sound(episode("train-7", 1, **changes))
+    found = storable(episode("train-7", 1, **changes))
     assert (found.status, found.reward, found.error, found.answer) == ("infra_error", 0.0, reason, "4")
     assert f"attempt 1 at train-7 of round 1 is not used: {reason}" in capsys.readouterr().err
     trajectories = arrays.from_episodes(1, [episode(), found])

@@ -68,7 +68,7 @@ class ChatFormat:
     Attributes:
         end_of_turn: the token that the template ends a turn with.
         ends: all tokens with which the policy may end a turn.
-        turn: the tokens that open a turn of the policy, such as those of `\\n<|im_start|>assistant\\n`.
+        turn_opening: the tokens that open a turn of the policy, such as those of `\\n<|im_start|>assistant\\n`.
 
     Raises:
         InputError: no such form; there is no tokenizer or no template, or the template has another format.
@@ -83,11 +83,11 @@ class ChatFormat:
         self._added: dict[str, int] = self.tokenizer.get_added_vocab()
         longest_first = sorted(self._added, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._plainly = _without_added_tokens(self.tokenizer.backend_tokenizer)
+        self._plain_tokenizer = _without_added_tokens(self.tokenizer.backend_tokenizer)
         beginning = self._beginning(folder)
         self.end_of_turn: int = self._added[END_OF_TURN]
         self.ends = tuple(self._added[end] for end in (END_OF_TURN, END_OF_TEXT) if end in self._added)
-        self.turn = self._format(f"\n{beginning}")
+        self.turn_opening = self._format(f"\n{beginning}")
         self._opens_thought = END_OF_THOUGHT not in beginning.rpartition(THINK)[2] and THINK in beginning
 
     def prompt(self, system: str, question: str, tools: list[dict[str, Any]]) -> list[int]:
@@ -100,8 +100,8 @@ class ChatFormat:
             at = found.end()
         return [*ids, *self._plain(text[at:].replace(MARK, ""))]
 
-    def observation(self, results: list[str], ended: bool = True) -> list[int]:
-        """The tokens from the end of the policy's turn up to `turn`, with which its next one begins.
+    def tool_results(self, results: list[str], ended: bool = True) -> list[int]:
+        """The tokens from the end of the policy's turn up to `turn_opening`, with which its next one begins.
 
         `ended` says whether the policy closed its turn with the end-of-turn token itself.
         """
@@ -112,7 +112,7 @@ class ChatFormat:
         return [*ids, self.end_of_turn]
 
     def user(self, text: str, ended: bool = True) -> list[int]:
-        """As `observation`, of a user's words."""
+        """As `tool_results`, of a user's words."""
         ids = [] if ended else [self.end_of_turn]
         return [*ids, *self._format("\n<|im_start|>user\n"), *self._plain(text), self.end_of_turn]
 
@@ -181,7 +181,7 @@ class ChatFormat:
 
     def _plain(self, text: str) -> list[int]:
         """Half a surrogate pair, which no UTF-8 holds, becomes a question mark."""
-        return self._plainly.encode(text.encode(errors="replace").decode(), add_special_tokens=False).ids
+        return self._plain_tokenizer.encode(text.encode(errors="replace").decode(), add_special_tokens=False).ids
 
 
 def _without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:

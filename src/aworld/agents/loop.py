@@ -90,10 +90,9 @@ class Agent:
                 work.chat.add_user(NUDGE)
 
     def _begin(self, question: Question) -> Work:
-        text = f"{question.text}\n\n{question.notes}" if question.notes else question.text
-        chat = self._model.begin(prompt(self.config, self._member), text, self._tools)
+        chat = self._model.begin(prompt(self.config, self._member), question.with_notes, self._tools)
         opened = OpenedContext(self.name, chat, question.place, question.asked_by)
-        return Work(question, chat, self.record.begin(opened))
+        return Work(question, chat, self.record.open_context(opened))
 
     async def _make_room(self, work: Work) -> None:
         """
@@ -124,7 +123,7 @@ class Agent:
         if shorter is not None:
             work.chat, question = shorter, work.question
             opened = OpenedContext(self.name, shorter, (*question.place, work.turns), question.asked_by)
-            work.context = self.record.begin(opened)
+            work.context = self.record.open_context(opened)
 
     def _limit(self, work: Work) -> int:
         """The token limit of the next turn. Room for the last turn stays reserved."""
@@ -158,7 +157,7 @@ class Agent:
         finally:  # also of a turn that is cut off: its time counts, its tokens are lost
             record.end_turn(message, began, limit, work.context)
         work.turns += 1
-        work.content = message.content
+        work.last_content = message.content
         return message
 
     async def _objection(self, work: Work, answer: str) -> str:
@@ -166,9 +165,9 @@ class Agent:
         guard = self._member.guard
         if not guard or work.objections == OBJECTIONS:
             return ""
-        work.call = ToolCall(ASK + guard, {"answer": answer})
-        with self.record.call(work.context, work.call) as recorded:
-            outcome = await self._ask(work, 0, guard, f"{work.question.text}\n\nProposed answer: {answer}")
+        work.last_call = ToolCall(ASK + guard, {"answer": answer})
+        with self.record.call(work.context, work.last_call) as recorded:
+            outcome = await self._ask(work, 0, guard, f"{work.question.with_notes}\n\nProposed answer: {answer}")
             recorded.observation = self._as_observation(guard, outcome)
         verdict, has_ended = recorded.observation, outcome.status in ("answered", "no_answer")
         if not has_ended or verdict.is_error or ACCEPTS.match(verdict.text):
@@ -184,8 +183,8 @@ class Agent:
         ended: Outcome | Handoff | None = None
         made = []
         for number, call in enumerate(calls):
-            work.repeats = work.repeats + 1 if call == work.call else 1
-            work.call = call
+            work.repeats = work.repeats + 1 if call == work.last_call else 1
+            work.last_call = call
             if work.repeats > self.config.max_repeats:
                 ended = work.outcome("repeated")
             elif self._agent_named(call, HAND_TO, self._member.hands_to) and not self._refusal(number, call):
@@ -276,7 +275,7 @@ class Agent:
 
     async def _call_tool(self, call: ToolCall) -> Observation:
         shared = call.name not in self._environment.independent
-        async with self.record.sandbox if shared else nullcontext():
+        async with self.record.sandbox_lock if shared else nullcontext():
             began = self.record.now
             try:
                 return await self._environment.call(call.name, call.arguments)

@@ -46,7 +46,7 @@ class Record:
     Attributes:
         sampled: tokens that models sampled.
         model_turns: turns, also those under way.
-        sandbox: held during a call to a tool that shares state with others.
+        sandbox_lock: held during a call to a tool that shares state with others.
     """
 
     config: schema.Agent
@@ -57,7 +57,7 @@ class Record:
     sampled: int = 0
     model_turns: int = 0
     began: float = field(default_factory=time.monotonic)
-    sandbox: asyncio.Lock = field(default_factory=asyncio.Lock)
+    sandbox_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def now(self) -> float:
@@ -65,17 +65,22 @@ class Record:
         return time.monotonic() - self.began
 
     @property
-    def spent(self) -> Status | None:
+    def limit_reached(self) -> Status | None:
         """The limit that is reached, after which no agent may take a turn; None: none is."""
         if self.model_turns >= self.config.max_turns:
             return "max_turns"
         return "max_tokens" if self.sampled >= self.config.max_tokens else None
 
+    def all_seconds(self) -> dict[str, float]:
+        """Seconds by phase. Agents that stall at the same time count once: no more stalls than the episode took."""
+        total = self.now
+        return {**self.seconds, "stalled": min(self.seconds["stalled"], total), "total": total}
+
     def longest_turn(self, tokens: int) -> float:
         """Seconds that a turn of so many tokens may take at the pace so far; 0 where there is no pace yet."""
         return SLOW * tokens * self.seconds["generate"] / self.sampled if self.sampled else 0.0
 
-    def begin(self, opened: OpenedContext) -> int:
+    def open_context(self, opened: OpenedContext) -> int:
         """Note a new context; returns its number."""
         number = len(self.opened)
         self.opened.append(opened)

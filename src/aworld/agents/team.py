@@ -14,7 +14,7 @@ from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode, Status
 
 
-def asked(task: Task) -> str:
+def question_text(task: Task) -> str:
     """The question, and the names of attachments that it does not mention."""
     unnamed = [file.name for file in task.files if file.name not in task.question]
     return f"{task.question}\n\nAttached: {', '.join(unnamed)}" if unnamed else task.question
@@ -66,7 +66,7 @@ class Team:
             answer=outcome.answer,
             reward=0.0,
             status=status,
-            seconds={**record.seconds, "total": record.now},
+            seconds=record.all_seconds(),
             policy_version=max((chat.policy_version for chat in chats), default=-1),
             seed=seed,
             sampling=self.policy.sampling | {"completion_tokens": record.sampled},
@@ -83,10 +83,10 @@ class Team:
         agents: dict[str, Agent] = {}
         for name, model in self.models.items():
             agents[name] = Agent(name, self.config, model, environment, record, agents)
-        text, names = asked(task), order(self.config)
+        text, names = question_text(task), order(self.config)
         outcome = Outcome("no_answer", None, "")
         for number, name in enumerate(names):
-            if limit := record.spent:  # what those before the last one said is not the answer
+            if limit := record.limit_reached:  # what those before the last one said is not the answer
                 return Outcome(limit, None, outcome.content)
             question = Question(text, (number,), is_last=name == names[-1])
             outcome = await ask(agents, name, question)

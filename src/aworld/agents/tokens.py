@@ -51,7 +51,7 @@ class TokenChat:
 
     @property
     def room(self) -> int:
-        return self.model.context - len(self.token_ids) - (0 if self._is_opened else len(self._format.turn))
+        return self.model.context - len(self.token_ids) - (0 if self._is_opened else len(self._format.turn_opening))
 
     @property
     def context(self) -> int:
@@ -61,7 +61,7 @@ class TokenChat:
         c = self.model.config
         sampling = Sampling(c.temperature, c.top_p, c.top_k, max_tokens, seed)
         if not self._is_opened:
-            self._append(self._format.turn)
+            self._append(self._format.turn_opening)
             self._is_opened = True
         completion = await self.model.policy.generate(self.token_ids, sampling)
         self._turns.append(len(self.token_ids))
@@ -73,7 +73,7 @@ class TokenChat:
         return parsed.message(completion.finish_reason == "stop", len(completion.token_ids))
 
     def add_tool_results(self, results: list[str]) -> None:
-        self._append_message(self._format.observation(results, self._is_closed))
+        self._append_message(self._format.tool_results(results, self._is_closed))
 
     def add_user(self, text: str, aside: bool = False) -> None:
         if aside:

@@ -26,6 +26,11 @@ class Question:
     is_last: bool = False
     notes: str = ""
 
+    @property
+    def with_notes(self) -> str:
+        """The text, and below it the notes where there are any."""
+        return f"{self.text}\n\n{self.notes}" if self.notes else self.text
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -56,21 +61,21 @@ class Work:
     Attributes:
         context: the number of its context in the record.
         turns: of the model.
-        call, repeats: the last call, and how often it came in a row.
+        last_call, repeats: the last call, and how often it came in a row.
     """
 
     question: Question
     chat: Chat
     context: int
     turns: int = 0
-    content: str = ""
-    call: ToolCall | None = None
+    last_content: str = ""
+    last_call: ToolCall | None = None
     repeats: int = 0
     objections: int = 0
     is_nudged: bool = False
 
     def outcome(self, status: Status, answer: str | None = None) -> Outcome:
-        return Outcome(status, answer, self.content)
+        return Outcome(status, answer, self.last_content)
 
 
 def turn_seed(seed: int, place: Place, turn: int) -> int:

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from aworld.errors import InputError
 from aworld.publish import publishing
-from aworld.tools.common.result import sound
+from aworld.tools.common.result import valid_utf8
 from aworld.tools.documents import READERS, plain
 
 # A full-text table finds a page by its words and its rowid alone; `names` finds one by what it is called: its name
@@ -82,4 +82,4 @@ def _folder(root: Path) -> Iterator[tuple[str, str, str] | None]:
             yield None
             continue
         # names that are not UTF-8 and JSON's escapes may hold half a surrogate pair, which no index can
-        yield sound(path.stem), sound(text), sound(str(path.relative_to(root)))
+        yield valid_utf8(path.stem), valid_utf8(text), valid_utf8(str(path.relative_to(root)))

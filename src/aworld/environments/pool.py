@@ -27,7 +27,7 @@ OWN_LIMIT = 0.8  # of a call's time limit: tools end the programs they run by th
 
 
 @dataclass
-class Contained:
+class SlotServer:
     """A server of a slot, and how to start it again."""
 
     launch: Launch
@@ -39,15 +39,15 @@ class Contained:
 class Slot:
     """Warm servers and their scratch: an Environment."""
 
-    servers: list[Contained]
+    servers: list[SlotServer]
     config: schema.Environment
     scratch: Path
     web: WebTools | None = None  # of the episode that is played here
-    worn: bool = False  # a server broke in it
+    had_broken_server: bool = False
     attachments_mb: int = 0  # of the episode that is played here: no file of its own making
 
     def __post_init__(self) -> None:
-        self.tools = self.inside = [tool for server in self.servers for tool in server.toolbox.tools]
+        self.tools = self.sandbox_tools = [tool for server in self.servers for tool in server.toolbox.tools]
 
     @property
     def broken(self) -> bool:
@@ -67,7 +67,7 @@ class Slot:
             await server.toolbox.close()
             server.toolbox = await McpToolbox.start(server.launch, self.config, server.only)
         observation = await server.toolbox.call(name, arguments)
-        self.worn = self.worn or bool(server.toolbox.broken)
+        self.had_broken_server = self.had_broken_server or bool(server.toolbox.broken)
         return await self._fitted(observation)
 
     def excess(self) -> str:
@@ -176,7 +176,7 @@ class EnvironmentPool:
                 await asyncio.to_thread(stage, files, slot.scratch)
                 if self._outside:
                     slot.web = WebTools(slot.limits, slot.scratch, self._outside, self._cache)
-                    slot.tools = slot.inside + slot.web.tools
+                    slot.tools = slot.sandbox_tools + slot.web.tools
                 yield slot
             finally:
                 if slot.web:
@@ -218,10 +218,10 @@ class EnvironmentPool:
             raise InfrastructureError(
                 f"no scratch for an environment: {reason}; free the disk, or use another"
             ) from None
-        servers: list[Contained] = []
+        servers: list[SlotServer] = []
         try:
             for launch, only in self._launches(scratch):
-                servers.append(Contained(launch, only, await McpToolbox.start(launch, self._config, only)))
+                servers.append(SlotServer(launch, only, await McpToolbox.start(launch, self._config, only)))
             _distinct([*(server.toolbox.tools for server in servers), *(tools for _, tools in self._outside)])
         except BaseException:
             await asyncio.gather(*(server.toolbox.close() for server in servers))
@@ -247,7 +247,7 @@ class EnvironmentPool:
 
     async def _recycle(self, slot: Slot) -> None:
         emptied = False
-        if not slot.worn and not slot.broken:
+        if not slot.had_broken_server and not slot.broken:
             emptied = await asyncio.to_thread(empty, slot.scratch)
         if emptied:
             self._warm.put_nowait(slot)

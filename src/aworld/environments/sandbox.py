@@ -21,7 +21,7 @@ from aworld.environments.libraries import LIBRARIES
 from aworld.errors import InputError
 
 PACKAGE = Path(__file__).parents[1]
-STANDALONE = (PACKAGE / "tools", PACKAGE / "openai_client.py")  # what a tool server needs of this package
+TOOLS = PACKAGE / "tools"  # all that a tool server in a sandbox needs of this package
 # Outside Apptainer: tools are those of this checkout, and the agent's code may import only the image's libraries.
 OURS = {"PYTHONPATH": str(PACKAGE.parent), "AWORLD_LIBRARIES": ":".join(LIBRARIES)}
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
@@ -134,7 +134,7 @@ class BubblewrapSandbox:
 
     def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
         runtime = {sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1])}
-        seen = [*sorted(runtime - {"/usr"}), *map(str, STANDALONE), *(str(path) for path in contents.read_only)]
+        seen = [*sorted(runtime - {"/usr"}), str(TOOLS), *(str(path) for path in contents.read_only)]
         variables = _environment(SCRATCH, OURS | dict(contents.env))
         places = (SCRATCH, *_for_scratch(map(Path, seen)))
         closed = [place for place in TEMPORARY[:2] if place not in places]
@@ -233,7 +233,7 @@ def _fault(sandbox: Sandbox) -> str:
 
 def _reason(name: str, last_line: str) -> str:
     """Why a sandbox does not work, by the last line that its probe wrote."""
-    if last_line.startswith("ModuleNotFoundError: No module named 'aworld"):
+    if name == "apptainer" and last_line.startswith("ModuleNotFoundError: No module named 'aworld"):
         return "site.images.environment holds an older aworld; build it anew: aworld containers build environment"
     return f"{name} does not work here ({last_line}); set site.sandbox to another"
 

@@ -27,7 +27,7 @@ from aworld.environments.process import ServerProcess
 from aworld.environments.remote import Remote, RemoteServer
 from aworld.environments.sandbox import Launch
 from aworld.errors import InfrastructureError, InputError
-from aworld.tools.common.result import sound
+from aworld.tools.common.result import valid_utf8
 
 REASON_CHARS = 300
 
@@ -212,7 +212,7 @@ def _text(result: CallToolResult) -> str:
         shown.append(json.dumps(result.structured_content, ensure_ascii=False))
     if not shown:  # else the text names the files that it comes with
         shown = [f"[{block.name}: {block.uri}]" for block in result.content if isinstance(block, ResourceLink)]
-    return sound("\n".join(shown))
+    return valid_utf8("\n".join(shown))
 
 
 def _shown(block: ContentBlock) -> str:

@@ -54,7 +54,7 @@ def _agent(episode: Episode, left: dict[int, list[Turn]], context: int, depth: i
         elif turn.tool:
             call = {"arguments": turn.arguments, "result": turn.text, "is_error": turn.is_error}
             yield Span(turn.tool, "tool", turn.began, turn.seconds, depth + 1, call)
-            asked = [other for other in left if episode.contexts[other].asked_by == context]
+            asked = [other for other in left if episode.contexts[other].asked_by in (context, None)]
             for other in asked:
                 if left[other] and turn.began <= left[other][0].began and _end(left[other]) <= _end([turn]):
                     yield from _agent(episode, left, other, depth + 2)

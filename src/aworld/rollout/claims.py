@@ -101,7 +101,7 @@ class Claims:
         if number := self._held.pop(unit.key, 0):  # else another has it by now
             os.utime(self._path(unit, number), (0, 0))
 
-    def done(self, unit: Unit) -> None:
+    def mark_done(self, unit: Unit) -> None:
         """Mark the unit done; its records are durable before this."""
         publish_text(self.folder / (unit.key + DONE), self.owner)
         self._held.pop(unit.key, None)

@@ -216,7 +216,7 @@ async def close(config: Config, run: RunDir, workload: Workload, worker: WorkerI
         publish_timing(workload.folder)
         is_ours = True
     if is_ours:
-        closing.done(CLOSING)
+        closing.mark_done(CLOSING)
 
 
 async def _wait_for_policy(

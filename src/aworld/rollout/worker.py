@@ -18,7 +18,7 @@ from aworld.rollout.units import units
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task, Undecided
 from aworld.trajectories import journal
-from aworld.trajectories.episode import Episode, sound
+from aworld.trajectories.episode import Episode, storable
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 RENEWALS = 4  # of a claim, per lease
@@ -127,7 +127,7 @@ class Worker:
 
     def record(self, episode: Episode) -> None:
         """Make an episode durable."""
-        episode = sound(episode)
+        episode = storable(episode)
         self._log.append(episode)
         if not self._workload.plays_again(episode):
             self._finished.add(episode.identity)
@@ -140,7 +140,7 @@ class Worker:
             self._claims.release(unit)
             raise
         if is_ours:
-            self._claims.done(unit)
+            self._claims.mark_done(unit)
         else:
             print(f"warning: {unit.task_id} was taken over by another worker; its lease ran out", file=sys.stderr)
 

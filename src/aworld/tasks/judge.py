@@ -63,7 +63,7 @@ class Judge:
         try:
             return self._ask(prompt, read, RETRIES)
         except EndpointError as error:
-            reason = str(error)
+            reason = error.brief  # no word of the reply: it may repeat the correct answer
         if not has_answered:
             self._greet(reason)
         raise Undecided(f"the judge at {self.config.base_url} gave no verdict: {reason}")

@@ -99,7 +99,7 @@ class Episode:
         return [turn for turn in self.turns if turn.role == "tool"]
 
 
-def sound(episode: Episode) -> Episode:
+def storable(episode: Episode) -> Episode:
     """The episode as it may be stored.
 
     One that cannot be trained on becomes an `infra_error` without tokens, with a warning on stderr.

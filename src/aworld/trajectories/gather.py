@@ -22,7 +22,7 @@ from aworld.publish import publish_json, sweep
 from aworld.rundir import RunDir
 from aworld.trajectories import arrays, file, journal
 from aworld.trajectories.arrays import Trajectories
-from aworld.trajectories.episode import sound
+from aworld.trajectories.episode import storable
 from aworld.trajectories.file import discard_if_damaged
 from aworld.trajectories.mpi import raise_on_all_ranks, receive_array, send_array
 from aworld.trajectories.timing import publish_timing
@@ -133,7 +133,7 @@ def _load_share(paths: Sequence[Path], share: range, round_: int) -> tuple[Traje
 
 def _load(path: Path, round_: int) -> tuple[Trajectories, np.ndarray]:
     """The episodes [E] of a journal, and their TOOLS [E]."""
-    episodes = [sound(episode) for episode in journal.read(path)]
+    episodes = [storable(episode) for episode in journal.read(path)]
     for episode in episodes:
         if episode.round != round_:
             raise InfrastructureError(

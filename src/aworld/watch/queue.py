@@ -103,11 +103,6 @@ def elements_alive(queued: Iterable[Queued]) -> dict[str, dict[int, str]]:
     return found
 
 
-def alive(run: RunDir) -> dict[str, dict[int, str]]:
-    """`elements_alive` of what squeue shows now."""
-    return elements_alive(queue(run))
-
-
 def settled(run: RunDir) -> list[Queued]:
     """The queue once no job in it is ending: such a job may come back, or leave.
 

@@ -21,22 +21,22 @@ class Result:
     files: tuple[str, ...] = ()
 
 
-def sound(content: str) -> str:
+def valid_utf8(content: str) -> str:
     """With `?` for each half of a surrogate pair: no UTF-8 has it, and a server that is to write it never answers."""
     return content.encode("utf-8", "replace").decode()
 
 
 def text(content: str) -> Result:
-    return Result(sound(content))
+    return Result(valid_utf8(content))
 
 
 def error(content: str) -> Result:
-    return Result(sound(content), is_error=True)
+    return Result(valid_utf8(content), is_error=True)
 
 
 def made(content: str, *files: str) -> Result:
     """Text, and the names of files that the call has put into the working folder."""
-    return Result(sound(content), files=tuple(map(sound, files)))
+    return Result(valid_utf8(content), files=tuple(map(valid_utf8, files)))
 
 
 def in_parts(content: str, part: int, name: str) -> Result:

@@ -25,7 +25,8 @@ TYPES: dict[Any, dict[str, Any]] = {  # of a parameter
     tuple[float, ...]: {"items": {"type": "number"}, "type": "array"},
 }
 LINE_BYTES = 64 << 20
-NO_JSON, NO_REQUEST, NO_METHOD, BAD_PARAMETERS = -32700, -32600, -32601, -32602  # error codes of JSON-RPC
+# error codes of JSON-RPC
+NO_JSON, NO_REQUEST, NO_METHOD, BAD_PARAMETERS, FAULT = -32700, -32600, -32601, -32602, -32603
 
 Tool = Callable[..., Awaitable[Result]]
 Number = int | str  # of a request: its id
@@ -48,7 +49,7 @@ class ToolServer:
 
     def __init__(self) -> None:
         self._tools: dict[str, Offered] = {}
-        self._calls: dict[Number, asyncio.Task[None]] = {}  # under way
+        self._calls: dict[str, asyncio.Task[None]] = {}  # under way, by the id of the request
 
     def add_tool(self, tool: Tool, description: str) -> None:
         """Offer a function as a tool of its name.
@@ -76,17 +77,21 @@ class ToolServer:
                 _send_error(replies, None, failure)
                 continue
             if method == "notifications/cancelled":
-                if call := self._calls.get(parameters.get("requestId", "")):
+                if call := self._calls.get(str(parameters.get("requestId"))):
                     call.cancel()
             elif number is not None:
-                task = self._calls[number] = asyncio.create_task(self._reply(replies, number, method, parameters))
-                task.add_done_callback(lambda _, number=number: self._calls.pop(number))  # type: ignore[misc]
+                task = asyncio.create_task(self._reply(replies, number, method, parameters))
+                self._calls[str(number)] = task
+                task.add_done_callback(lambda _, key=str(number): self._calls.pop(key, None))  # type: ignore[misc]
 
     async def _reply(self, replies: BinaryIO, number: Number, method: str, parameters: dict[str, Any]) -> None:
         try:
             result = await self._answer(method, parameters)
         except ProtocolError as failure:
             _send_error(replies, number, failure)
+        except Exception as failure:  # a request without a reply would be waited for
+            traceback.print_exc(file=sys.stderr)
+            _send_error(replies, number, ProtocolError(FAULT, f"{method} failed: {type(failure).__name__}"))
         else:
             _send(replies, number, result=result)
 
@@ -111,7 +116,7 @@ class ToolServer:
         tool = self._tools[name].call
         try:
             given = _arguments(tool, arguments)
-        except (TypeError, ValueError) as reason:
+        except (TypeError, ValueError, OverflowError) as reason:
             return error(f"wrong arguments for {name}: {reason}")
         try:
             return await tool(**given)
@@ -135,13 +140,17 @@ def _schema(tool: Tool) -> dict[str, Any]:
 def _arguments(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
     """The arguments as the function takes them: JSON knows no tuple, and 2.0 is an integer to its schemas.
 
+    Arguments that the tool does not know are left out, as its schema does not forbid them.
+
     Raises:
-        TypeError: one is missing, unknown, or of another type.
-        ValueError: a number that is none of the parameter's.
+        TypeError: one is missing, or of another type.
+        ValueError: a number is not one of the parameter's type.
+        OverflowError: a number is too large for it.
     """
-    bound = inspect.signature(tool).bind(**given)
+    parameters = inspect.signature(tool).parameters
+    bound = inspect.signature(tool).bind(**{name: value for name, value in given.items() if name in parameters})
     for name, value in bound.arguments.items():
-        wanted = inspect.signature(tool).parameters[name].annotation
+        wanted = parameters[name].annotation
         if wanted in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
             if wanted(value) != value:
                 raise ValueError(f"{name} is {value!r}, which is no {wanted.__name__}")
@@ -170,9 +179,9 @@ def _request(line: bytes) -> tuple[Number | None, str, dict[str, Any]]:
     except (ValueError, RecursionError) as reason:
         raise ProtocolError(NO_JSON, f"not JSON: {reason}") from None
     if isinstance(request, dict) and isinstance(method := request.get("method"), str):
-        parameters = request.get("params", {})
-        if isinstance(parameters, dict):
-            return request.get("id"), method, parameters
+        number, parameters = request.get("id"), request.get("params", {})
+        if isinstance(parameters, dict) and isinstance(number, int | str | None):
+            return number, method, parameters
     raise ProtocolError(NO_REQUEST, "not a request with a method, and parameters by name")
 
 
@@ -182,5 +191,6 @@ def _send_error(replies: BinaryIO, number: Number | None, failure: ProtocolError
 
 
 def _send(replies: BinaryIO, number: Number | None, **outcome: Any) -> None:
-    replies.write(json.dumps({"jsonrpc": "2.0", "id": number, **outcome}).encode() + b"\n")
+    reply = json.dumps({"jsonrpc": "2.0", "id": number, **outcome}, ensure_ascii=False)
+    replies.write(reply.encode("utf-8", "replace") + b"\n")
     replies.flush()
