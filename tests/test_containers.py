@@ -231,7 +231,7 @@ def test_sha256_of_an_image(image: Path) -> None:
         sha256(image.with_name("gone.sif"))
 
 
-FOLLOWER = "import sys, time; from aworld.processes import die_with_starter; die_with_starter; time.sleep600"
+FOLLOWER = "import sys, time; from aworld.processes import die_with_starter; die_with_starter(); time.sleep(600)"
 STARTER = """
 import json, os, subprocess, sys
 subprocess.Popen(json.loads(sys.argv[1]), env=dict(os.environ, AWORLD_STARTER=str(os.getpid())))
