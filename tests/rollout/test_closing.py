@@ -45,7 +45,7 @@ def test_the_worker_that_gathers_keeps_its_claim(tmp_path: Path) -> None:
         worker = WorkerInfo(0, "rollout-0", "worker-0", gathers=True)
         closing = threads.submit(asyncio.run, close(config, run, workload, worker))
         while not (stopped := ranks()):
-            assert not closing.mark_done(), closing.result()
+            assert not closing.done(), closing.result()
             time.sleep(0.01)
         for process in stopped:
             process.send_signal(signal.SIGSTOP)
