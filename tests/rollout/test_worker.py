@@ -14,6 +14,7 @@ import pytest
 from endpoint_model import Model
 
 from aworld import config as configuration
+from aworld import openai_client
 from aworld.agents.protocols import Environment
 from aworld.config import Endpoint, Rollout
 from aworld.config import Environment as World
@@ -28,7 +29,6 @@ from aworld.rollout.scoring import Scoring
 from aworld.rollout.units import reopen_failed, units, units_left
 from aworld.rollout.worker import Worker
 from aworld.rollout.workload import Workload
-from aworld.tasks import judge as judges
 from aworld.tasks.judge import Judge
 from aworld.tasks.task import Program, Task
 from aworld.trajectories import journal
@@ -119,7 +119,7 @@ def written(workload: Workload) -> list[Episode]:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "PAUSE", 0.2)
     monkeypatch.setattr(worker, "LONGEST_PAUSE", 0.3)
-    monkeypatch.setattr(judges, "PAUSE", 0.1)
+    monkeypatch.setattr(openai_client, "PAUSE", 0.1)
 
 
 def test_an_infrastructure_failure_is_tried_again_ever_later_and_recorded_once(tmp_path: Path) -> None:
