@@ -64,6 +64,7 @@ def test_each_failure_has_its_kind_and_what_may_pass_is_tried_again(
         asked(model, Retries(3))
     assert type(error.value) is kind and len(model.asked) == tries
     assert "\n" not in str(error.value) and len(str(error.value)) < 300
+    assert not {"key", "slower", "upstream", "<html>"} & set(error.value.brief.split())
     model.first = [reply] * (tries - 1)
     assert asked(model, Retries(tries)) == "a cat"
 

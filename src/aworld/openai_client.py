@@ -118,8 +118,8 @@ class Client:
                     except retries.after as error:
                         last = error
         except TimeoutError:
-            reason = f" ({last})" if last else ""
-            raise TooSlowError(f"nothing within {self.call_seconds:g} s{reason}") from None
+            brief = f"nothing within {self.call_seconds:g} s"
+            raise TooSlowError(f"{brief} ({last})" if last else brief, brief) from None
         assert last
         raise last
 

@@ -15,7 +15,7 @@ from players import CONFIG, TASK, Recording, call, owners, team
 
 from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Completion, Observation, Sampling
-from aworld.agents.record import UNFINISHED
+from aworld.agents.record import UNFINISHED, Record
 from aworld.agents.scripted import ScriptedPolicy
 from aworld.agents.team import Team
 from aworld.agents.tokens import PolicyModel
@@ -188,6 +188,21 @@ def test_a_question_is_handed_over_for_good(chat: ChatFormat, play: Play, script
     assert [turn.tool for turn in episode.turns if turn.tool] == ["hand_to_solver", "python"]
     prompt = chat.decode(policy.asked[1][0])
     assert "What is 6*7?" in prompt and "clerk leaves this to you, and says: it is easy" in prompt
+
+
+def test_a_guard_reads_what_the_handoff_said(chat: ChatFormat, play: Play, script: Script) -> None:
+    members = {"clerk": Member(hands_to=["solver"]), "solver": Member(guard="guard"), "guard": Member("Verify.")}
+    policy = script(call("hand_to_solver", notes="round it up"), "<answer>42</answer>", "accept")
+    assert play(policy, team(members), 4000).answer == "42"
+    prompt = chat.decode(policy.asked[2][0])
+    assert "Proposed answer: 42" in prompt and "says: round it up" in prompt
+
+
+def test_agents_that_stall_at_the_same_time_count_no_longer_than_the_episode() -> None:
+    record = Record(CONFIG, 0)
+    record.seconds["stalled"] = 60.0
+    seconds = record.all_seconds()
+    assert seconds["stalled"] == seconds["total"] < 60.0
 
 
 def test_who_was_asked_may_hand_over_and_the_answer_reaches_who_asked(play: Play, script: Script) -> None:

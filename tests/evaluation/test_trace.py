@@ -84,6 +84,13 @@ def test_an_agent_that_is_asked_lies_within_the_call():
     ]
 
 
+def test_an_episode_of_an_older_journal_has_the_same_spans():
+    """Its contexts do not say who asked: the times do."""
+    played = with_a_colleague()
+    older = replace(played, contexts=[replace(context, asked_by=None) for context in played.contexts])
+    assert list(trace.spans(older)) == list(trace.spans(played))
+
+
 def test_the_chrome_format_has_complete_events_in_microseconds_and_a_row_for_each_attempt():
     found = json.loads(json.dumps(trace.chrome([episode(0), episode(1)])))
     complete = [event for event in found["traceEvents"] if event["ph"] == "X"]

@@ -118,9 +118,10 @@ def test_a_judge_that_refuses_everything_is_told_from_one_that_refuses_this(endp
     endpoint.replies = [(status, {"why": "no temperature"})] * 2
     with pytest.raises(InputError, match=f"refuses whatever it is asked, status {status}: .*no temperature.*; mend"):
         judge(endpoint).agrees("q", "a", "t")
-    endpoint.replies = [(status, {}), saying("ok")]
-    with pytest.raises(Undecided, match=str(status)):
-        judge(endpoint).agrees("q", "a", "t")
+    endpoint.replies = [(status, {"refused": "… Correct answer: Lutetia"}), saying("ok")]
+    with pytest.raises(Undecided, match=str(status)) as caught:
+        judge(endpoint).agrees("q", "a", "Lutetia")
+    assert "Lutetia" not in str(caught.value)
 
 
 def test_so_is_a_judge_that_is_away() -> None:
