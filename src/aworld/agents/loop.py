@@ -81,8 +81,8 @@ class Agent:
                     return work.outcome("answered", message.answer)
                 work.chat.add_user(objection)
             elif message.calls:
-                if ended := await self._make_calls(work, message.calls):
-                    return ended
+                if end := await self._make_calls(work, message.calls):
+                    return end
             elif work.is_nudged or not self._has_last_turn(work):
                 return work.outcome("no_answer")
             else:
@@ -176,31 +176,33 @@ class Agent:
         return f"{guard} objects: {verdict.text}"
 
     async def _make_calls(self, work: Work, calls: tuple[ToolCall, ...]) -> Outcome | Handoff | None:
-        """Run the calls of a turn, and give their results to the model. Independent calls run at the same time.
+        """Make the calls of a turn, and give their results to the model. Independent calls are made at the same time.
 
         Returns how the work ended, where a call ends it.
         """
-        ended: Outcome | Handoff | None = None
-        made = []
+        made, end = self._until_end(work, calls)
+        results: list[str] = []
+        for group in self._groups(made):
+            results += await _gather([self._call(work, number, call) for number, call in group])
+        if isinstance(end, Handoff):
+            with self.record.call(work.context, calls[len(made)]) as recorded:
+                recorded.observation = Observation(f"{end.to} goes on with the question", False, 0.0)
+        if end is None:
+            work.chat.add_tool_results(results)
+        return end
+
+    def _until_end(
+        self, work: Work, calls: tuple[ToolCall, ...]
+    ) -> tuple[list[tuple[int, ToolCall]], Outcome | Handoff | None]:
+        """The numbered calls before the one that ends the work, and that end; None: no call ends it."""
         for number, call in enumerate(calls):
             work.repeats = work.repeats + 1 if call == work.last_call else 1
             work.last_call = call
             if work.repeats > self.config.max_repeats:
-                ended = work.outcome("repeated")
-            elif self._agent_named(call, HAND_TO, self._member.hands_to) and not self._refusal(number, call):
-                ended = self._handoff(work, number, call)
-            if ended:
-                break
-            made.append((number, call))
-        results: list[str] = []
-        for group in self._groups(made):
-            results += await _gather([self._call(work, number, call) for number, call in group])
-        if isinstance(ended, Handoff):
-            with self.record.call(work.context, calls[len(made)]) as recorded:
-                recorded.observation = Observation(f"{ended.to} goes on with the question", False, 0.0)
-        if ended is None:
-            work.chat.add_tool_results(results)
-        return ended
+                return list(enumerate(calls[:number])), work.outcome("repeated")
+            if self._agent_named(call, HAND_TO, self._member.hands_to) and not self._refusal(number, call):
+                return list(enumerate(calls[:number])), self._handoff(work, number, call)
+        return list(enumerate(calls)), None
 
     def _groups(self, calls: list[tuple[int, ToolCall]]) -> Iterator[list[tuple[int, ToolCall]]]:
         """The calls in their order. Independent neighbours are one group; each other call is a group of its own."""
