@@ -1,5 +1,6 @@
 """Two copies of one worker, as when Slurm lost sight of a node: nothing doubled, nothing lost."""
 
+import os
 import signal
 import subprocess
 import time
@@ -54,9 +55,20 @@ def test_two_copies_where_the_file_system_has_no_locks(after: Callable[[str], Tr
     """As Lustre mounted without -o flock. Each believes it is alone, and takes the claims of that name for its own."""
     trial = after("prepare")
     words = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=flock", "-e", "inject=flock:error=ENOSYS"]
-    for copy in [subprocess.Popen([*words, *trial.words("rollout")]) for _ in range(2)]:
-        assert copy.wait(300) == 0
+
+    def start_until(copies: int) -> subprocess.Popen[bytes]:
+        """Start one more, and wait until so many have a journal."""
+        copy = subprocess.Popen([*words, *trial.words("rollout")], start_new_session=True)
+        while len(list(trial.journal.parent.glob("worker-0.*.journal"))) < copies:
+            assert copy.poll() is None
+            time.sleep(0.005)
+        return copy
+
+    first = start_until(1)
+    os.killpg(first.pid, signal.SIGSTOP)  # else it might have played everything before the other begins
+    second = start_until(2)
+    os.killpg(first.pid, signal.SIGCONT)
+    assert (first.wait(300), second.wait(300)) == (0, 0)
     assert set(trial.played()) == {task for task, _ in undisturbed.gathered()}
-    assert len(list(trial.journal.parent.glob("worker-0.*.journal"))) == 2
     trial.finish("gather")
     assert trial.gathered() == undisturbed.gathered()
