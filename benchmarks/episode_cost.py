@@ -131,7 +131,7 @@ def _do(what: str, folder: str, kind: str, count: str) -> None:
 
 
 def _spent() -> float:
-    """CPU seconds of this process, and of those that it has waited for."""
+    """CPU seconds of this process, and of its children that have ended."""
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in spent)
 

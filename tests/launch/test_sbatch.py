@@ -199,8 +199,8 @@ job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TAS
 export AWORLD_JOB=${RUN:?}/starts/$job
 mkdir -p "$RUN/starts"
 : >"$AWORLD_JOB.code"
-# Each start adds a line, and a task that begins removes the file. So this counts the starts of which no task
-# began, as where srun refuses the step. After so many the job gives up; a resume counts anew.
+# Each start adds a line; a task that begins removes the file. So the lines count the starts without any task,
+# as where srun refuses the step. After too many of them the job gives up; a resume counts anew.
 echo "$SLURMD_NODENAME" >>"$AWORLD_JOB.tries"
 if [ "$(wc -l <"$AWORLD_JOB.tries")" -gt 2 ]; then
     echo "error: job $job began 3 times, its tasks never; mend the cause above: aworld resume $RUN"

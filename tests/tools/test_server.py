@@ -1,6 +1,7 @@
 """The protocol, spoken by the official client and by hand."""
 
 import asyncio
+import io
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from mcp.client.stdio import stdio_client
 from mcp.server.mcpserver import MCPServer
 from small_server import TOOLS
 
-from aworld.tools.common.server import ToolServer
+from aworld.tools.common.server import ToolServer, _send
 
 PROGRAM = Path(__file__).with_name("small_server.py")
 LAST = 1000
@@ -122,6 +123,14 @@ def test_requests_that_cannot_be_answered() -> None:
     assert by_number[12]["result"]["content"][0]["text"] == "2.5"
     assert by_number[13]["error"]["code"] == -32603
     assert by_number[14]["result"]["content"][0]["text"] == "字?"
+
+
+@pytest.mark.tools
+def test_text_is_sent_as_utf_8_and_not_escaped() -> None:
+    """An escape takes twice the bytes of a Chinese character, and the reader cuts long strings."""
+    sent = io.BytesIO()
+    _send(sent, 1, result={"text": "字\ud83d"})
+    assert "字?".encode() in sent.getvalue()
 
 
 @pytest.mark.tools

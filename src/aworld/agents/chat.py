@@ -212,11 +212,6 @@ def check_answer_form(name: str) -> None:
         raise InputError(f"agent.answer_form={name}: no such form; valid: {', '.join(ANSWER_FORMS)}")
 
 
-def final_answer(text: str, form: str) -> str | None:
-    """The last answer that a turn gives, outside of its thought and tool calls."""
-    return ANSWER_FORMS[form](parts(text).words)
-
-
 def _tagged(words: str) -> str | None:
     answers = _TAG.findall(words)
     return _bare(answers[-1].strip()) if answers else _boxed(words)

@@ -102,7 +102,7 @@ class TokenChat:
         self._is_closed, self._is_opened = True, False
 
     def _append(self, token_ids: list[int], logprobs: list[float] | None = None) -> None:
-        """Append tokens; those that the policy sampled come with their log-probabilities."""
+        """Append tokens. Sampled tokens come with their log-probabilities, and the mask marks them."""
         self.token_ids += token_ids
         self.mask += [int(logprobs is not None)] * len(token_ids)
         self.logprobs += logprobs if logprobs is not None else [0.0] * len(token_ids)
