@@ -31,6 +31,7 @@ class Parallel:
 
     tensor_model_parallel_size: int = number(1, at_least=1)
     pipeline_model_parallel_size: int = number(1, at_least=1)
+    context_parallel_size: int = number(1, at_least=1)  # ranks that share the tokens of each context
 
 
 @dataclass
@@ -53,4 +54,8 @@ class Model:
     dtype: str = choice("float32", "float32", "bfloat16")
     architecture: Architecture = setting(Architecture)
     parallel: Parallel = setting(Parallel, changes="any time")
+    # which activations the trainer computes again in the backward pass: none; selective: those of the MLPs; full: all
+    # but the input of each layer
+    recompute: str = choice("none", "none", "selective", "full", changes="any time")
+    offload_optimizer: bool = setting(False, changes="any time")  # its state is in the host's memory between steps
     shard: Shard = setting(Shard, changes="any time")

@@ -36,6 +36,8 @@ class Training:
     ratio_cap: float = number(2.0, above=0, changes="between rounds")
     batch_size: int = number(128, at_least=1, changes="between rounds")  # episodes per optimizer step
     micro_batch_size: int = number(8, at_least=1, changes="any time")  # episodes per forward pass
+    # tokens of a forward pass; contexts share one up to this sum, and a longer context has one of its own
+    micro_batch_tokens: int = number(16384, at_least=1, changes="any time")
     epochs: int = number(1, at_least=1, changes="between rounds")  # passes over a round's trajectories
     # an episode that ran out of time counts, unless it lost a larger share of its time to the engine or the tools
     stalled_share: float = number(0.1, at_least=0, at_most=1)
