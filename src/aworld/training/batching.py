@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from aworld.config import Training
-from aworld.training.algorithms import Algorithm, MicroBatch
+from aworld.training.algorithms import Algorithm, Group
+from aworld.training.micro_batch import MicroBatch
 from aworld.trajectories.arrays import Trajectories
 
 # Lengths are padded to a multiple of this, for aligned kernels and sequence parallelism over up to so many ranks.
@@ -50,12 +51,13 @@ def advantages(
 
     A group holds the episodes of one task, without those that were lost to the machine or sampled nothing.
     """
-    table = trajectories.episodes
+    table, lengths = trajectories.episodes, sampled_tokens(trajectories)
     result = np.full(len(table), np.nan)
-    usable = ~lost(table, stalled_share) & (sampled_tokens(trajectories) > 0)
-    for task in np.unique(table["task_id"][usable]):
-        group = np.flatnonzero(usable & (table["task_id"] == task))
-        result[group] = algorithm.advantages(table["reward"][group])
+    usable = ~lost(table, stalled_share) & (lengths > 0)
+    members = [np.flatnonzero(usable & (table["task_id"] == task)) for task in np.unique(table["task_id"][usable])]
+    groups = [Group(table["reward"][rows], lengths[rows], table["status"][rows].astype(str)) for rows in members]
+    for rows, values in zip(members, algorithm.advantages(groups), strict=True):
+        result[rows] = values
     if not algorithm.counts_zero_advantage:
         result[result == 0] = np.nan
     return result
