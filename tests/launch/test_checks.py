@@ -36,6 +36,11 @@ def dry(config: Config) -> str:
     ("word", "message"),
     [
         ("training.lr=-1", "training.lr=-1.0 cannot be"),
+        ("training.options.kl=0.1", r"training\.options\.kl: grpo has no such option; valid: entropy_bonus, "),
+        (
+            "training.decay=cosine",
+            "training.decay_rounds=0: the learning rate falls to 0 there, .* set it to 24 or more",
+        ),
         ("rollout.group_size=1", "rollout.group_size=1: grpo compares the attempts at a task and learns nothing"),
         ("environment.servers=[pyton]", "environment.servers: no tool server 'pyton'; valid: .*, python, "),
         ("environment.web=[broswer]", "environment.web: no tool server 'broswer'"),

@@ -185,6 +185,26 @@ def test_another_seed_is_another_order():
     )
 
 
+def test_an_algorithm_sees_rewards_lengths_and_statuses_of_each_group():
+    class Algorithm:
+        counts_zero_advantage = True
+
+        def advantages(self, groups):
+            self.seen = [tuple(part.tolist() for part in vars(group).values()) for group in groups]
+            return [group.lengths / 8 for group in groups]
+
+    rows = np.zeros(4, COLUMNS)
+    rows["task_id"], rows["reward"] = [b"a", b"b", b"a", b"a"], [1, 0, 0.5, 1]
+    rows["status"] = [b"answered", b"max_tokens", b"no_answer", b"infra_error"]
+    mask = np.array([0, 1, 1, 1, 0, 1, 1, 0, 1, 0, 1], np.uint8)
+    zeros = np.zeros(len(mask), np.float32)
+    algorithm = Algorithm()
+    trajectories = Trajectories(1, zeros.astype(np.int32), mask, zeros, np.array([0, 4, 7, 9, 11]), rows)
+    found = batching.advantages(trajectories, algorithm)
+    assert algorithm.seen == [([1, 0.5], [3, 1], ["answered", "no_answer"]), ([0], [2], ["max_tokens"])]
+    np.testing.assert_array_equal(found, [3 / 8, 2 / 8, 1 / 8, np.nan])
+
+
 def test_groups_in_which_all_have_one_reward_are_counted():
     rows = np.zeros(6, COLUMNS)
     rows["task_id"] = [b"a", b"a", b"b", b"b", b"c", b"c"]
