@@ -17,6 +17,7 @@ from aworld.training import algorithms, batching, checkpoint, conversion, cpu
 from aworld.training.algorithms import Algorithm
 from aworld.training.collectives import POLL_SECONDS, any_rank, is_rank_zero, publish_collectively
 from aworld.training.metrics import Metrics, summary, too_long
+from aworld.training.packing import Split
 from aworld.training.position import Position
 from aworld.training.step import Trainer
 from aworld.trajectories import file
@@ -102,14 +103,14 @@ class Round:
             print(
                 f"round {number}: no episode has an advantage, nothing to learn; the policy stays as it is", flush=True
             )
-        rank, device = parallel_state.get_data_parallel_rank(), cpu.device()
+        rank, split, device = parallel_state.get_data_parallel_rank(), Split.here(), cpu.device()
         temperature = 1.0 if self.is_cold_start else config.agent.temperature  # nobody sampled the expert's tokens
         for at, step in enumerate(planned[len(metrics) :], len(metrics) + 1):
             if self.is_cold_start and _has_learned(metrics, cold.stop_at):
                 break
             warmed_up = min(1.0, at / max(cold.warmup_steps, 1)) if self.is_cold_start else 1.0
             trainer.set_lr(training.lr * warmed_up)
-            batches = batching.micro_batches(trajectories, step, rank, device)
+            batches = batching.micro_batches(trajectories, step, rank, split, device)
             began = time.monotonic()
             metrics.append(trainer.step(batches, algorithm, temperature))
             if writes:
@@ -133,7 +134,7 @@ class Round:
                 trajectories,
                 algorithm,
                 batch_size=training.batch_size,
-                micro_batch_size=training.micro_batch_size,
+                micro_batch_tokens=training.micro_batch_tokens,
                 max_tokens=self.config.agent.max_tokens,
                 data_parallel=parallel_state.get_data_parallel_world_size(),
                 seed=(self.config.seed, self.number, epoch),

@@ -15,30 +15,12 @@ import numpy as np
 from aworld.config import Training
 from aworld.errors import InputError
 
+from aworld.training.micro_batch import MicroBatch
 if TYPE_CHECKING:  # a launcher checks the name, and importing torch takes seconds
     import torch
 
 
 LARGEST_LOG_RATIO = 20.0  # nats: a ratio of 5e8, far beyond any cap
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """Some episodes of one optimizer step, padded on the right; b episodes, s = longest − 1 predicted tokens.
-
-    Attributes:
-        tokens: int64 [b, s + 1].
-        sampled: bool [b, s], whether the policy sampled tokens[:, 1:].
-        logprobs: float32 [b, s], nats, of the sampled tokens under the policy that sampled them; 0 elsewhere.
-        advantages: float32 [b, 1].
-        weights: float32 [b, s], the share of each token in the step's loss; 0 where not sampled.
-    """
-
-    tokens: torch.Tensor
-    sampled: torch.Tensor
-    logprobs: torch.Tensor
-    advantages: torch.Tensor
-    weights: torch.Tensor
 
 
 class Algorithm(Protocol):

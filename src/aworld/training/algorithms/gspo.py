@@ -19,9 +19,9 @@ from aworld.training.algorithms.grpo import GRPO
 @dataclass(frozen=True)
 class GSPO(GRPO):
     def loss(self, logprobs: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        difference = torch.where(batch.sampled, logprobs - batch.logprobs, 0.0)
-        length = batch.sampled.sum(1, keepdim=True).clamp(min=1)
-        s = bounded_exp(difference.sum(1, keepdim=True) / length).expand_as(logprobs).clamp(max=self.ratio_cap)
+        difference = batch.sums(logprobs - batch.logprobs)
+        length = batch.sums(torch.ones_like(logprobs)).clamp(min=1)
+        s = bounded_exp(difference / length)[batch.context].clamp(max=self.ratio_cap)
         free = s * batch.advantages
         clipped = s.clamp(1 - self.clip_low, 1 + self.clip_high) * batch.advantages
         # The same value at each of |o_i| tokens of weight 1 / (n |o_i|).

@@ -24,7 +24,7 @@ class SFT:
         return (rewards == 1.0).astype(np.float64)
 
     def loss(self, logprobs: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        repeats = logprobs.detach().sum(1, keepdim=True).exp().expand_as(logprobs)
+        repeats = batch.sums(logprobs.detach()).exp()[batch.context]
         return -batch.advantages * logprobs, {"repeats": repeats}
 
 
