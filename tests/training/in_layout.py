@@ -32,6 +32,9 @@ def main() -> None:
     output.CHUNK = words["chunk"]
     model.initialize(Parallel(words["tensor"], words["pipeline"], words["context"]), 0, 300)
     trajectories = file.read(Path(words["trajectories"]))
+    of_output = output_against_autograd()
+    if dist.get_rank() == 0:
+        (Path(words["out"]) / "output.json").write_text(json.dumps(of_output))
     for name, path in words["checkpoints"].items():
         out = Path(words["out"]) / name
         if dist.get_rank() == 0:
@@ -58,12 +61,15 @@ def run(path: Path, out: Path, trajectories: arrays.Trajectories, recompute: str
     checkpoint.save(trainer, out, Position(1), [])
     metrics += steps(trainer, trajectories, SAVED_AFTER, STEPS)
     export(trainer, path, out / "trained")
+    reference = trainer.reference_logprobs(path, trajectories, 1.0)
+    export(trainer, path, out / "after-reference")
     again = Trainer(TRAINING, path, "float32", TRAINING.lr, recompute=recompute)
     checkpoint.load(again, out, Position(1))
     steps(again, trajectories, SAVED_AFTER, STEPS)
     export(again, path, out / "resumed")
     if dist.get_rank() == 0:
         np.save(out / "logprobs.npy", logprobs)
+        np.save(out / "reference.npy", reference)
         (out / "metrics.json").write_text(json.dumps(metrics))
 
 
@@ -129,6 +135,31 @@ def forward(trainer: Trainer, tokens: np.ndarray) -> np.ndarray | None:
     ordered[held] = logits.numpy()
     is_first = parallel_state.get_tensor_model_parallel_rank() == parallel_state.get_data_parallel_rank() == 0
     return ordered if is_first and parallel_state.get_context_parallel_rank() == 0 else None
+
+
+def output_against_autograd() -> dict[str, float]:
+    """The largest differences of log-probabilities, entropies and their gradients from those of plain torch."""
+    group = parallel_state.get_tensor_model_parallel_group()
+    size, rank = group.size(), group.rank()
+    random = torch.Generator().manual_seed(1)
+    hidden, weight = (torch.randn(*shape, generator=random) for shape in ((41, 12), (24, 12)))
+    targets, factors = torch.randint(24, (41,), generator=random), torch.randn(2, 41, generator=random)
+    hidden.requires_grad_()
+    weight.requires_grad_()
+    expected_p = (hidden @ weight.T / 0.7).log_softmax(-1)
+    expected = expected_p[torch.arange(41), targets], -(expected_p.exp() * expected_p).sum(-1)
+    expected_gradients = torch.autograd.grad((torch.stack(expected) * factors).sum(), (hidden, weight))
+    own = weight.detach().chunk(size)[rank].clone().requires_grad_()
+    found = output.logprobs_and_entropies(hidden, own, targets, 0.7)
+    of_hidden, of_weight = torch.autograd.grad((torch.stack(found) * factors).sum(), (hidden, own))
+    dist.all_reduce(of_hidden, group=group)
+    pairs = {
+        "logprobs": (found[0], expected[0]),
+        "entropies": (found[1], expected[1]),
+        "of_hidden": (of_hidden, expected_gradients[0]),
+        "of_weight": (of_weight, expected_gradients[1].chunk(size)[rank]),
+    }
+    return {name: (one - other).abs().max().item() for name, (one, other) in pairs.items()}
 
 
 def gathered(part: torch.Tensor, group: dist.ProcessGroup, dim: int) -> torch.Tensor:

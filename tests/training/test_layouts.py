@@ -87,6 +87,18 @@ def test_log_probabilities_are_those_of_transformers(layout, tied, checkpoint, t
     assert np.abs(found - expected).max() < 1e-4
 
 
+def test_the_output_and_its_gradients_are_those_of_plain_torch(layout):
+    found = json.loads((layout / "output.json").read_text())
+    assert len(found) == 4 and max(found.values()) < 1e-5, found
+
+
+def test_a_reference_policy_takes_the_place_of_the_weights_for_the_time(layout, tied):
+    folder = layout / ("tied" if tied else "untied")
+    assert np.array_equal(np.load(folder / "reference.npy"), np.load(folder / "logprobs.npy"))
+    trained, after = weights(folder / "trained"), weights(folder / "after-reference")
+    assert all(torch.equal(trained[key], after[key]) for key in trained)
+
+
 def test_a_layout_changes_neither_losses_nor_weights(layout, tied, in_layout):
     kind = "tied" if tied else "untied"
     one, this = in_layout(ONE_PROCESS) / kind, layout / kind

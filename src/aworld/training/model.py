@@ -167,7 +167,7 @@ def build(hf: Qwen3Config, config: TransformerConfig) -> Policy:
     scaling = Rotary(hf).attention_scaling
     # Both queries and keys are scaled.
     config.softmax_scale = None if scaling == 1 else scaling**2 / sqrt(hf.head_dim)
-    return Policy(hf, config).to(device=cpu.device(), dtype=config.params_dtype)
+    return Policy(hf, config)
 
 
 def missing(gpu: bool, transformer_engine: bool) -> str:

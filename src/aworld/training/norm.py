@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from aworld.training import cpu
+
 
 class RMSNorm(torch.nn.Module):
     """x / √(mean(x²) + ε) · weight over the last dimension, computed in float32 (arXiv 1910.07467, eq. 4).
@@ -14,7 +16,7 @@ class RMSNorm(torch.nn.Module):
 
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float = 1e-5, **_: object):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(hidden_size))
+        self.weight = torch.nn.Parameter(torch.ones(hidden_size, dtype=config.params_dtype, device=cpu.device()))
         # Megatron sums the gradients of such weights over the tensor ranks.
         self.weight.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]
         self.eps = eps

@@ -100,7 +100,7 @@ def _has_sound_policy(run: RunDir, version: int) -> bool:
 def _resume(config: Config, run: RunDir, at: Position) -> tuple[Trainer, Metrics]:
     """A trainer in the state of position `at`, and the metrics of the steps already made in the unfinished round."""
     training, model_ = config.training, config.model
-    make = partial(Trainer, training, dtype=model_.dtype, recompute=model_.recompute)
+    make = partial(Trainer, training, dtype=model_.dtype, recompute=model_.recompute, offload=model_.offload_optimizer)
     if at == Position(0, 0):
         return make(run.base, lr=training.cold_start.lr), []
     if at == Position(0):

@@ -1,6 +1,7 @@
 """The trainer: one model, its optimizer, and an optimizer step by Megatron's own schedule."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class Trainer:
         lr: the learning rate, constant.
         has_weights: whether to load the weights in `path`; else they are random until a checkpoint is loaded.
         recompute: `model.recompute`.
+        offload: `model.offload_optimizer`; without effect where the device is a CPU.
     """
 
     def __init__(
@@ -44,8 +46,11 @@ class Trainer:
         lr: float,
         has_weights: bool = True,
         recompute: str = "none",
+        offload: bool = False,
     ):
         self.training = training
+        self.offload = offload
+        self.reference: list[torch.Tensor] = []  # the weights of the reference policy, in the host's memory
         self.dtype: torch.dtype = getattr(torch, dtype)
         hf = AutoConfig.from_pretrained(path)
         config = model.transformer_config(hf, self.dtype, recompute)
@@ -66,6 +71,18 @@ class Trainer:
         """Go on from the present weights with fresh moments of Adam and another learning rate."""
         self.optimizer = optimizer.build(self.training, lr, self.model, self.dtype)
         self.module.config.grad_scale_func = self.optimizer.scale_loss
+        if self.offload:
+            self.optimizer.offload_to_cpu()
+
+    @contextmanager
+    def optimizer_here(self) -> Iterator[None]:
+        """The optimizer's state on this rank's device; between two uses it may be in the host's memory."""
+        if not self.offload:
+            yield
+            return
+        self.optimizer.restore_from_cpu()
+        yield
+        self.optimizer.offload_to_cpu()
 
     def set_lr(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -89,7 +106,8 @@ class Trainer:
         self.model.zero_grad_buffer()
         self.optimizer.zero_grad()
         metrics = reduce_metrics(self._run(micro_batches, partial(policy_loss, algorithm), temperature))
-        _, grad_norm, _ = self.optimizer.step()
+        with self.optimizer_here():
+            _, grad_norm, _ = self.optimizer.step()
         if not np.isfinite([metrics["loss"], grad_norm]).all():
             raise TaskError(
                 f"training diverged: loss {metrics['loss']}, gradient norm {grad_norm}; begin a new run with a lower "
@@ -97,10 +115,33 @@ class Trainer:
             )
         return metrics | {"grad_norm": float(grad_norm)}
 
-    def logprobs(self, trajectories: Trajectories) -> np.ndarray:
+    def reference_logprobs(self, path: Path, trajectories: Trajectories, temperature: float) -> np.ndarray:
+        """The `logprobs` of another policy of the same architecture, which takes this one's place for the time.
+
+        Its weights are read once, and kept in the host's memory.
+
+        Args:
+            path: the HF folder of the other policy, the same in every call.
+        """
+        parameters = list(self.module.parameters())
+        own = _copies(parameters)
+        if self.reference:
+            _fill(parameters, self.reference)
+        else:
+            conversion.load_hf(self.module, path)
+            self.reference = _copies(parameters)
+        try:
+            return self.logprobs(trajectories, temperature)
+        finally:
+            _fill(parameters, own)
+
+    def logprobs(self, trajectories: Trajectories, temperature: float = 1.0) -> np.ndarray:
         """Log-probability (nats) of each sampled token under the policy, float32 [N]; 0 elsewhere.
 
         The data-parallel ranks share the contexts.
+
+        Args:
+            temperature: of the distribution that is asked for.
         """
         begins, ends, _ = trajectories.spans()
         lengths = last_sampled(trajectories) - begins
@@ -110,7 +151,7 @@ class Trainer:
         zeros = np.zeros(len(begins))
         split, device = Split.here(), cpu.device()
         batches = [pack(trajectories, contexts[share], zeros, zeros, split, device) for share in shares]
-        parts = self._run(batches, return_logprobs, temperature=1.0, forward_only=True)
+        parts = self._run(batches, return_logprobs, temperature, forward_only=True)
         found = torch.zeros(len(trajectories.tokens), device=device)
         if parallel_state.is_pipeline_last_stage():
             for batch, part in zip(batches, parts, strict=True):
@@ -133,6 +174,16 @@ class Trainer:
             forward_only=forward_only,
         )
         return parts or [None] * len(batches)
+
+
+def _copies(parameters: list[torch.nn.Parameter]) -> list[torch.Tensor]:
+    return [parameter.detach().to("cpu", copy=True) for parameter in parameters]
+
+
+@torch.no_grad()
+def _fill(parameters: list[torch.nn.Parameter], values: list[torch.Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
 
 
 def _forward(
