@@ -2,20 +2,19 @@
 
     python benchmarks/fake_memory.py model=qwen3-32b model.shard.max_model_len=40960 [stages=0,3] [nodes=4]
 
-One rank of each stage is built and run: the product's `Trainer` (Megatron's layers, distributed optimizer, schedule of
-pipeline stages, our loss) on fake tensors, which have shapes and storages of a size, but no bytes. Collectives return at
-once. The bytes of all storages alive are added up.
+One rank of each stage is built and run: the product's `Trainer` (Megatron's layers, distributed optimizer, pipeline
+schedule, our loss) on fake tensors, which have shapes and storages of a size, but no bytes. Collectives return at once.
+The bytes of all storages alive are added up.
 
 What differs from a rank on a GPU:
-- Transformer Engine is not there. Its attention keeps what PyTorch's flash attention keeps on a GPU: q, k, v, the output
-  and a float32 per head and token; with context parallelism it passes keys and values on instead of gathering them.
+- Transformer Engine is not there. Its attention keeps what PyTorch's flash attention keeps: q, k, v, the output and a
+  float32 per head and token. With context parallelism it passes keys and values on instead of gathering them.
 - Stages do not tell each other the length of a micro-batch; Megatron's schedule is given it.
 Not counted: the contexts of CUDA and NCCL and the workspaces of cuBLAS (OVERHEAD), and what the allocator wastes.
 """
 
 import gc
 import json
-import subprocess
 import sys
 import tempfile
 import weakref
@@ -25,12 +24,63 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import Qwen3Config
+
 from aworld import config as configuration
 from aworld.config import Config, Model
+from aworld.training import algorithms, cpu
+from aworld.training.loss import policy_loss
+from aworld.training.micro_batch import MicroBatch
+from aworld.training.step import Trainer
 
 OVERHEAD = 3e9  # bytes
 SAMPLED = 0.5  # the share of tokens that the policy sampled
 MICRO_BATCHES = 6  # of a step and rank: as many as a stage may hold, and more
+
+
+class Alive(TorchDispatchMode):
+    """Adds up the bytes of the storages alive, by the operation that made them and its result's shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[int] = set()
+        self.now = self.peak = 0
+        self.by: Counter = Counter()
+        self.at_peak: Counter = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor):
+                self._add(leaf, str(func).removeprefix("aten.").split(".")[0])
+        return out
+
+    def _add(self, tensor: torch.Tensor, operation: str) -> None:
+        storage = tensor.untyped_storage()
+        key, size, label = storage._cdata, storage.nbytes(), (operation, tuple(tensor.shape))
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        self.now += size
+        self.by[label] += size
+        weakref.finalize(storage, self._drop, key, size, label)
+        if self.now > self.peak:
+            self.reset()
+
+    def _drop(self, key: int, size: int, label: Any) -> None:
+        self.seen.remove(key)
+        self.now -= size
+        self.by[label] -= size
+
+    def reset(self) -> None:
+        self.peak, self.at_peak = self.now, Counter(self.by)
 
 
 def main() -> None:
@@ -49,15 +99,6 @@ def of_stage(config: Config, stage: int, ranks: int) -> dict[str, Any]:
     Keys: `stage`; `parameters`, a number; `state`: weights, gradients and optimizer; `peak` of a step without its
     optimizer; `held`: the largest tensors at the peak, as (operation, shape, bytes).
     """
-    import torch
-    import torch.distributed as dist
-    from megatron.core import parallel_state
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.testing._internal.distributed.fake_pg import FakeStore
-
-    from aworld.training import algorithms, cpu
-    from aworld.training.loss import policy_loss
-    from aworld.training.step import Trainer
 
     cpu.prepare()
     parallel = config.model.parallel
@@ -93,8 +134,6 @@ def of_stage(config: Config, stage: int, ranks: int) -> dict[str, Any]:
 
 
 def _write_config(model: Model, folder: Path) -> None:
-    from transformers import Qwen3Config
-
     values = asdict(model.architecture)
     theta = values.pop("rope_theta")
     hf = Qwen3Config(**values, rope_parameters={"rope_type": "default", "rope_theta": theta})
@@ -110,64 +149,10 @@ def _with_length(schedule: Any, length: int) -> Any:
 
 def _micro_batch(length: int, context: int) -> Any:
     """A row of one context, as a rank of context parallelism holds it."""
-    import torch
-
-    from aworld.training.micro_batch import MicroBatch
-
     own, n = length // context, int(length * SAMPLED) // context
     integers = [torch.zeros(size, dtype=torch.int64) for size in (own, own, n, n, n, n)]
     tokens, positions, at, targets, of, places = integers
     return MicroBatch(tokens, positions, (0, length), at, targets, *torch.zeros(3, n), of, places)
-
-
-def _alive_class() -> Any:
-    """Only here, since importing torch takes seconds."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
-
-    class Alive(TorchDispatchMode):
-        """Adds up the bytes of the storages alive, by the operation that made them and its result's shape."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.seen: set[int] = set()
-            self.now = self.peak = 0
-            self.by: Counter = Counter()
-            self.at_peak: Counter = Counter()
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            out = func(*args, **(kwargs or {}))
-            for leaf in tree_leaves(out):
-                if isinstance(leaf, torch.Tensor):
-                    self._add(leaf, str(func).removeprefix("aten.").split(".")[0])
-            return out
-
-        def _add(self, tensor: torch.Tensor, operation: str) -> None:
-            storage = tensor.untyped_storage()
-            key, size, label = storage._cdata, storage.nbytes(), (operation, tuple(tensor.shape))
-            if key in self.seen:
-                return
-            self.seen.add(key)
-            self.now += size
-            self.by[label] += size
-            weakref.finalize(storage, self._drop, key, size, label)
-            if self.now > self.peak:
-                self.reset()
-
-        def _drop(self, key: int, size: int, label: Any) -> None:
-            self.seen.remove(key)
-            self.now -= size
-            self.by[label] -= size
-
-        def reset(self) -> None:
-            self.peak, self.at_peak = self.now, Counter(self.by)
-
-    return Alive
-
-
-def Alive() -> Any:
-    return _alive_class()()
 
 
 if __name__ == "__main__":

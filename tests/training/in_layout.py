@@ -20,9 +20,7 @@ from aworld.trajectories import arrays, file
 
 STEPS, SAVED_AFTER = 4, 2
 # With Adam's usual epsilon an update is ±lr even where the gradient is nothing but rounding.
-TRAINING = Training(
-    clip_low=0.2, clip_high=0.28, lr=1e-3, adam_eps=1e-5, weight_decay=0.05, batch_size=6
-)
+TRAINING = Training(clip_low=0.2, clip_high=0.28, lr=1e-3, adam_eps=1e-5, weight_decay=0.05, batch_size=6)
 
 
 def main() -> None:

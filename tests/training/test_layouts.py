@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from layout import ONE_PROCESS, Layout
+from safetensors.torch import load_file
 from spans import spans_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 

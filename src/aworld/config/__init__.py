@@ -7,7 +7,7 @@ from aworld.config.agent import Agent, Member
 from aworld.config.changes import Change, decisive_sections, differences
 from aworld.config.endpoint import Endpoint
 from aworld.config.environment import Environment, McpServer
-from aworld.config.loading import CONFIGS, changed, load, read, read_provenance, to_yaml
+from aworld.config.loading import CONFIGS, changed, fill, load, read, read_provenance, to_yaml
 from aworld.config.model import Architecture, Model, Parallel, Shard
 from aworld.config.schema import Config, Evaluation, Pipeline, Rollout
 from aworld.config.site import Images, Resources, Site
@@ -39,6 +39,7 @@ __all__ = [
     "changed",
     "decisive_sections",
     "differences",
+    "fill",
     "load",
     "read",
     "read_provenance",

@@ -4,8 +4,9 @@
 group, which an override or the recipe's `defaults` name, then the recipe itself, then the other overrides in order.
 """
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -20,6 +21,7 @@ OPTIONAL = ("agent",)
 PROVENANCE = "provenance"  # beside the sections of the schema, in the files that a run keeps
 # Settings that runs of an older aworld keep in their files; no result depended on them.
 GONE = (("training", "micro_batch_size"),)
+T = TypeVar("T")
 
 
 def load(overrides: list[str], configs: Path = CONFIGS) -> Config:
@@ -74,6 +76,26 @@ def read(path: Path) -> Config:
     for section, name in GONE:
         values.get(section, {}).pop(name, None)
     return _finish(_merge(OmegaConf.structured(Config), values, str(path)), str(path))
+
+
+def fill(section: type[T], values: dict[str, Any], where: str) -> T:
+    """An instance of a dataclass of settings that is no part of the schema; what `values` lacks has its default.
+
+    Args:
+        values: by the names of its fields.
+        where: the full name of `values` in the configuration.
+
+    Raises:
+        InputError: a value has the wrong type or is outside its limits; or what `section` itself raises.
+    """
+    config = OmegaConf.structured(section)
+    OmegaConf.set_readonly(config, False)  # a frozen dataclass makes a read-only one
+    found: dict[str, Any] = OmegaConf.to_container(_merge(config, values, where))  # type: ignore[assignment]
+    for one in fields(section):  # type: ignore[arg-type]
+        value, limits = found[one.name], one.metadata.get("limits")
+        if limits and value is not None and (fault := limits.fault(value)):
+            raise InputError(f"{where}.{one.name}={value} {fault}")
+    return section(**found)
 
 
 def read_provenance(path: Path) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """How the policy learns."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from aworld.config.fields import number, setting
+from aworld.config.fields import choice, number, setting
 
 
 @dataclass
@@ -23,7 +24,12 @@ class Training:
     """How the policy is trained on a round's trajectories."""
 
     algorithm: str = setting("grpo", changes="between rounds")
+    # of the algorithm, by the names of the fields in its file in training/algorithms/; null: its default
+    options: dict[str, Any] = setting(dict, changes="between rounds")
     lr: float = number(6e-6, above=0, changes="between rounds")
+    warmup_rounds: float = number(0.0, at_least=0, changes="between rounds")  # over which lr rises linearly from 0
+    decay: str = choice("none", "none", "linear", "cosine", changes="between rounds")  # of lr to 0, after the warm-up
+    decay_rounds: int = number(0, at_least=0, changes="between rounds")  # the round of the run at whose end lr is 0
     weight_decay: float = number(0.0, at_least=0)
     adam_beta1: float = number(0.9, at_least=0, below=1)
     adam_beta2: float = number(0.95, at_least=0, below=1)

@@ -16,7 +16,7 @@ from aworld.models import support
 from aworld.publish import is_complete
 from aworld.rundir import RunDir
 from aworld.tasks.task import TaskSource
-from aworld.training import algorithms
+from aworld.training import algorithms, schedule
 
 
 def trains(config: Config) -> bool:
@@ -60,8 +60,8 @@ def check_training(config: Config) -> None:
     """Check the settings of a run that trains.
 
     Raises:
-        InputError: its episodes could not be trained on, its settings were made for another model, or nothing would be
-            learned.
+        InputError: its episodes could not be trained on, its algorithm or its options are not there, its settings were
+            made for another model, or nothing would be learned.
     """
     training, agent = config.training, config.agent
     roles.check_for_training(agent)
@@ -72,8 +72,9 @@ def check_training(config: Config) -> None:
         )
     if training.cold_start.tasks and agent.members:
         raise InputError("agent.members: the cold start's expert plays alone; set training.cold_start.tasks=0")
-    algorithms.check(training)
-    if config.pipeline.rounds and config.rollout.group_size < 2 and training.algorithm != "sft":
+    algorithm = algorithms.make(training)
+    schedule.check(training, config.pipeline.rounds)
+    if config.pipeline.rounds and config.rollout.group_size < 2 and algorithm.compares_attempts:
         raise InputError(
             f"rollout.group_size={config.rollout.group_size}: {training.algorithm} compares the attempts at a task "
             "and learns nothing from one; set it to 2 or more"

@@ -1,6 +1,7 @@
 """Causal attention within each context of a packed row, shared by the ranks of context parallelism."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Packed(PackedSeqParams):
     def of(cls, starts: tuple[int, ...], ranks: int, device: torch.device) -> "Packed":
         """The description of a row that `ranks` context-parallel ranks share."""
         bounds = torch.tensor(starts, dtype=torch.int32, device=device)
-        longest = max(end - begin for begin, end in zip(starts, starts[1:], strict=False))
+        longest = max(end - begin for begin, end in pairwise(starts))
         order = None
         if ranks > 1:
             held = np.concatenate([own_positions(starts, ranks, rank) for rank in range(ranks)])
@@ -70,15 +71,14 @@ class CausalAttention(MegatronModule):
         starts, order = packed_seq_params.starts, packed_seq_params.order
         if order is None:
             parts = [
-                self._attend(query[begin:end], key[begin:end], value[begin:end])
-                for begin, end in zip(starts, starts[1:], strict=False)
+                self._attend(query[begin:end], key[begin:end], value[begin:end]) for begin, end in pairwise(starts)
             ]
             return torch.cat(parts).flatten(2)
         group = parallel_state.get_context_parallel_group()
         ranks, rank = group.size(), group.rank()
         key, value = (gather_from_sequence_parallel_region(x, group=group)[order] for x in (key, value))
         parts, at = [], 0
-        for begin, end in zip(starts, starts[1:], strict=False):
+        for begin, end in pairwise(starts):
             chunk = (end - begin) // (2 * ranks)
             for number in (rank, 2 * ranks - 1 - rank):
                 seen = slice(begin, begin + (number + 1) * chunk)
@@ -91,7 +91,9 @@ class CausalAttention(MegatronModule):
         q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
         mask: Any = None if len(query) == len(key) else causal_lower_right(len(query), len(key))
         grouped = q.shape[1] != k.shape[1]
-        out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=self.scale, enable_gqa=grouped)
+        out = F.scaled_dot_product_attention(
+            q, k, v, mask, is_causal=mask is None, scale=self.scale, enable_gqa=grouped
+        )
         return out.permute(2, 0, 1, 3)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from aworld.config import Training
-from aworld.training.algorithms import Algorithm
+from aworld.training.algorithms import Algorithm, Group
 from aworld.training.micro_batch import MicroBatch
 from aworld.training.packing import Split, last_sampled, pack
 from aworld.trajectories.arrays import Trajectories
@@ -50,12 +50,13 @@ def advantages(
 
     A group holds the episodes of one task, without those that were lost to the machine or sampled nothing.
     """
-    table = trajectories.episodes
+    table, lengths = trajectories.episodes, sampled_tokens(trajectories)
     result = np.full(len(table), np.nan)
-    usable = ~lost(table, stalled_share) & (sampled_tokens(trajectories) > 0)
-    for task in np.unique(table["task_id"][usable]):
-        group = np.flatnonzero(usable & (table["task_id"] == task))
-        result[group] = algorithm.advantages(table["reward"][group])
+    usable = ~lost(table, stalled_share) & (lengths > 0)
+    members = [np.flatnonzero(usable & (table["task_id"] == task)) for task in np.unique(table["task_id"][usable])]
+    groups = [Group(table["reward"][rows], lengths[rows], table["status"][rows].astype(str)) for rows in members]
+    for rows, values in zip(members, algorithm.advantages(groups), strict=True):
+        result[rows] = values
     if not algorithm.counts_zero_advantage:
         result[result == 0] = np.nan
     return result
@@ -102,7 +103,8 @@ def steps(
     """The optimizer steps of one pass, in order.
 
     Episodes are shuffled by `seed` and cut into steps of at most `batch_size`, equal up to one episode. An episode of
-    zero advantage counts in the normalisation of its step, but is not computed. A step of only such is left out.
+    zero advantage counts in the normalisation of its step, but is not computed where it has no loss. A step without a
+    loss is left out.
 
     Args:
         micro_batch_tokens: the most tokens in a micro-batch; a longer context has one of its own.
@@ -114,10 +116,11 @@ def steps(
     begins, ends, owner = trajectories.spans()
     lengths, count = last_sampled(trajectories) - begins, _count(trajectories)
     speaks = count[ends] > count[begins]
+    has_loss_without_advantage = algorithm.needs_reference or algorithm.entropy_has_gradient
     order = np.random.default_rng(seed).permutation(np.flatnonzero(~np.isnan(advantage)))
     found = []
     for batch in np.array_split(order, max(1, -(-len(order) // batch_size))):
-        active = batch[advantage[batch] != 0]
+        active = batch if has_loss_without_advantage else batch[advantage[batch] != 0]
         if not len(active):
             continue
         weights = np.zeros(len(tokens))

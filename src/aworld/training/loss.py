@@ -39,13 +39,13 @@ def policy_loss(
     algorithm: Algorithm, batch: MicroBatch, logprobs: torch.Tensor, entropy: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """The loss of a micro-batch, Megatron's count of tokens, and metrics: sums over trained tokens, or the maximum."""
-    per_token, metrics = algorithm.loss(logprobs, batch)
+    per_token, metrics = algorithm.loss(logprobs, entropy, batch)
     loss = (per_token * batch.weights).sum()
     with torch.no_grad():
         trained = batch.weights > 0
         count = trained.sum()
         found = {"loss": loss.detach(), "tokens": count}
-        means = {"entropy": entropy, **metrics}
+        means = {"entropy": entropy.detach(), **metrics}
         if "ratio" in metrics:
             difference = logprobs - batch.logprobs
             means["mismatch_mean"] = difference.abs()

@@ -8,7 +8,7 @@ from aworld.config import Site
 
 # Taken from a round's first step: there only the two engines differ.
 BEFORE_UPDATES = ("kl", "mismatch_mean", "mismatch_max")
-MEANS = ("loss", "entropy", "grad_norm", "ratio", "clip_fraction")
+MEANS = ("loss", "entropy", "grad_norm", "ratio", "clip_fraction", "reference_kl", "masked_fraction")
 Metrics = list[dict[str, float]]
 
 

@@ -5,7 +5,9 @@ all ranks have equally much to do under the causal mask. This is Transformer Eng
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import lcm
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,9 +109,9 @@ def pack(
         flat = {name: np.zeros(1, values.dtype) for name, values in flat.items()}
     if reference is not None:
         flat["reference"] = reference[flat["places"]]
-    tensors = {name: torch.from_numpy(values).to(device) for name, values in flat.items()}
-    inputs = (torch.from_numpy(values[own]).to(device) for values in (tokens, positions))
-    return MicroBatch(*inputs, starts=tuple(starts.tolist()), group=split.group, **tensors)
+    flat |= {"tokens": tokens[own], "positions": positions[own]}
+    tensors: dict[str, Any] = {name: torch.from_numpy(values).to(device) for name, values in flat.items()}
+    return MicroBatch(starts=tuple(starts.tolist()), group=split.group, **tensors)
 
 
 _SAMPLED = {
@@ -141,7 +143,7 @@ def own_positions(starts: tuple[int, ...], ranks: int, rank: int) -> np.ndarray:
     if ranks == 1:
         return np.arange(starts[-1])
     parts = []
-    for begin, end in zip(starts, starts[1:], strict=False):
+    for begin, end in pairwise(starts):
         chunk = (end - begin) // (2 * ranks)
         for number in (rank, 2 * ranks - 1 - rank):
             parts.append(np.arange(begin + number * chunk, begin + (number + 1) * chunk))

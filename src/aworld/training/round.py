@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean
 
+import numpy as np
 from megatron.core import parallel_state
 
 from aworld.config import Config, Training
@@ -13,7 +14,7 @@ from aworld.errors import InfrastructureError, Interrupted
 from aworld.phase import Phase
 from aworld.publish import append_json, publish_json
 from aworld.rundir import RunDir, StallTimer
-from aworld.training import algorithms, batching, checkpoint, conversion, cpu
+from aworld.training import algorithms, batching, checkpoint, conversion, cpu, schedule
 from aworld.training.algorithms import Algorithm
 from aworld.training.collectives import POLL_SECONDS, any_rank, is_rank_zero, publish_collectively
 from aworld.training.metrics import Metrics, summary, too_long
@@ -91,7 +92,9 @@ class Round:
         config, number, trainer = self.config, self.number, self.trainer
         training, cold = config.training, config.training.cold_start
         if self.is_cold_start:
-            training = replace(training, algorithm="sft", epochs=cold.epochs, batch_size=cold.batch_size, lr=cold.lr)
+            training = replace(
+                training, algorithm="sft", options={}, epochs=cold.epochs, batch_size=cold.batch_size, lr=cold.lr
+            )
         algorithm = algorithms.make(training)
         planned = self._plan(trajectories, training, algorithm)
         writes, log = is_rank_zero(), self.run_dir.round(number) / "steps.jsonl"
@@ -105,14 +108,18 @@ class Round:
             )
         rank, split, device = parallel_state.get_data_parallel_rank(), Split.here(), cpu.device()
         temperature = 1.0 if self.is_cold_start else config.agent.temperature  # nobody sampled the expert's tokens
+        reference = self._reference(trajectories, temperature) if algorithm.needs_reference and planned else None
         for at, step in enumerate(planned[len(metrics) :], len(metrics) + 1):
             if self.is_cold_start and _has_learned(metrics, cold.stop_at):
                 break
-            warmed_up = min(1.0, at / max(cold.warmup_steps, 1)) if self.is_cold_start else 1.0
-            trainer.set_lr(training.lr * warmed_up)
-            batches = batching.micro_batches(trajectories, step, rank, split, device)
+            if self.is_cold_start:
+                lr = schedule.cold_start_rate(cold, at)
+            else:
+                lr = schedule.learning_rate(training, number, at, len(planned))
+            trainer.set_lr(lr)
+            batches = batching.micro_batches(trajectories, step, rank, split, device, reference)
             began = time.monotonic()
-            metrics.append(trainer.step(batches, algorithm, temperature))
+            metrics.append(trainer.step(batches, algorithm, temperature) | {"lr": lr})
             if writes:
                 self._warn_once(time.monotonic() - began)
                 append_json(log, {"step": at, "of": len(planned), **metrics[-1]})
@@ -124,6 +131,12 @@ class Round:
             if at < len(planned):
                 self._save_in_time(metrics)
         return metrics
+
+    def _reference(self, trajectories: Trajectories, temperature: float) -> np.ndarray:
+        """The log-probabilities of the policy that reinforcement learning began with, float32 [N]."""
+        run = self.run_dir
+        path = run.policy(0) if self.config.training.cold_start.tasks else run.base
+        return self.trainer.reference_logprobs(path, trajectories, temperature)
 
     def _plan(self, trajectories: Trajectories, training: Training, algorithm: Algorithm) -> list[batching.Step]:
         """All optimizer steps of the round, in order."""

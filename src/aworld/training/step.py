@@ -143,7 +143,7 @@ class Trainer:
         Args:
             temperature: of the distribution that is asked for.
         """
-        begins, ends, _ = trajectories.spans()
+        begins, *_ = trajectories.spans()
         lengths = last_sampled(trajectories) - begins
         contexts = np.flatnonzero(lengths > 0)
         ranks, rank = parallel_state.get_data_parallel_world_size(), parallel_state.get_data_parallel_rank()

@@ -5,22 +5,22 @@ L = −1/(n · max_tokens) Σ_i Σ_t min(r A_i, clip(r, 1 − ε_low, 1 + ε_hig
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from aworld.config import Training
-from aworld.training.algorithms import centred, clip
+from aworld.training.algorithms import centred, configured
 from aworld.training.algorithms.grpo import GRPO
 
 
 @dataclass(frozen=True)
 class DrGRPO(GRPO):
-    normalisation: Literal["token", "sequence", "constant"] = "constant"
+    normalisation: ClassVar[Literal["token", "sequence", "constant"]] = "constant"
 
-    def advantages(self, rewards: np.ndarray) -> np.ndarray:
+    def advantage(self, rewards: np.ndarray) -> np.ndarray:
         return centred(rewards)
 
 
 def make(training: Training) -> DrGRPO:
-    return DrGRPO(*clip(training, 0.2, 0.28), training.ratio_cap)
+    return configured(DrGRPO, training)

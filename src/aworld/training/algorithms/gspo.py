@@ -7,26 +7,33 @@ with GRPO's advantage. The mean over a sequence of many tokens hardly leaves 1: 
 they are not set. The sequence o_i is one context: an episode with several has a ratio for each.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aworld.config import Training
-from aworld.training.algorithms import MicroBatch, bounded_exp, clip
+from aworld.config.fields import number
+from aworld.training.algorithms import bounded_exp, configured
 from aworld.training.algorithms.grpo import GRPO
+
+if TYPE_CHECKING:
+    import torch
+
+    from aworld.training.micro_batch import MicroBatch
 
 
 @dataclass(frozen=True)
 class GSPO(GRPO):
-    def loss(self, logprobs: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        difference = batch.sums(logprobs - batch.logprobs)
-        length = batch.sums(torch.ones_like(logprobs)).clamp(min=1)
-        s = bounded_exp(difference / length)[batch.context].clamp(max=self.ratio_cap)
-        free = s * batch.advantages
-        clipped = s.clamp(1 - self.clip_low, 1 + self.clip_high) * batch.advantages
-        # The same value at each of |o_i| tokens of weight 1 / (n |o_i|).
-        return -torch.min(free, clipped), {"ratio": s, "clip_fraction": (clipped < free).float()}
+    clip_low: float = number(3e-4, at_least=0)
+    clip_high: float = number(4e-4, at_least=0)
+
+    def surrogate(self, logprobs: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        difference = logprobs - batch.logprobs
+        lengths = batch.sums(difference.new_ones(len(difference))).clamp(min=1)
+        s = bounded_exp(batch.sums(difference) / lengths)
+        return self.clipped(s[batch.context], batch)  # the same value at each of |o_i| tokens of weight 1 / (n |o_i|)
 
 
 def make(training: Training) -> GSPO:
-    return GSPO(*clip(training, 3e-4, 4e-4), training.ratio_cap)
+    return configured(GSPO, training)

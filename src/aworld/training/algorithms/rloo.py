@@ -8,27 +8,35 @@ corrects, truncated, for data that is older, and for the mismatch of the two eng
 framework secretly brings you off-policy RL training", 2025).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import torch
 
 from aworld.config import Training
-from aworld.training.algorithms import MicroBatch, centred, ratio
+from aworld.config.fields import number
+from aworld.training.algorithms import centred, configured, ratio
+from aworld.training.policy_gradient import PolicyGradient
+
+if TYPE_CHECKING:
+    import torch
+
+    from aworld.training.micro_batch import MicroBatch
 
 
 @dataclass(frozen=True)
-class RLOO:
-    ratio_cap: float
-    normalisation: Literal["token", "sequence", "constant"] = "constant"
-    counts_zero_advantage: bool = True
+class RLOO(PolicyGradient):
+    normalisation: ClassVar[Literal["token", "sequence", "constant"]] = "constant"
 
-    def advantages(self, rewards: np.ndarray) -> np.ndarray:
+    ratio_cap: float = number(2.0, above=0)
+
+    def advantage(self, rewards: np.ndarray) -> np.ndarray:
         # R_i − mean of the others = (R_i − mean of all) · G / (G − 1)
         return centred(rewards) * len(rewards) / max(len(rewards) - 1, 1)
 
-    def loss(self, logprobs: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def surrogate(self, logprobs: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         r = ratio(logprobs.detach(), batch)
         truncated = r.clamp(max=self.ratio_cap)
         metrics = {"ratio": truncated, "clip_fraction": (r > self.ratio_cap).float()}
@@ -36,4 +44,4 @@ class RLOO:
 
 
 def make(training: Training) -> RLOO:
-    return RLOO(training.ratio_cap)
+    return configured(RLOO, training)
