@@ -1,6 +1,6 @@
 """The GPU memory of each pipeline stage of the trainer, counted by running its code without a GPU and without memory.
 
-    python benchmarks/fake_memory.py model=qwen3-32b model.shard.max_model_len=40960 [stages=0,3] [nodes=4]
+    python benchmarks/fake_memory.py recipe=grpo model=qwen3-32b site.train.nodes=4 [stages=0,3]
 
 One rank of each stage is built and run: the product's `Trainer` (Megatron's layers, distributed optimizer, pipeline
 schedule, our loss) on fake tensors, which have shapes and storages of a size, but no bytes. Collectives return at once.
@@ -35,14 +35,14 @@ from transformers import Qwen3Config
 
 from aworld import config as configuration
 from aworld.config import Config, Model
-from aworld.training import algorithms, cpu
+from aworld.training import algorithms, attention, cpu
 from aworld.training.loss import policy_loss
 from aworld.training.micro_batch import MicroBatch
 from aworld.training.step import Trainer
 
 OVERHEAD = 3e9  # bytes
 SAMPLED = 0.5  # the share of tokens that the policy sampled
-MICRO_BATCHES = 6  # of a step and rank: as many as a stage may hold, and more
+BYTES_OF_WEIGHT_AND_GRADIENT = 2 + 4
 
 
 class Alive(TorchDispatchMode):
@@ -84,26 +84,26 @@ class Alive(TorchDispatchMode):
 
 
 def main() -> None:
-    arguments = dict(word.split("=", 1) for word in sys.argv[1:])
-    nodes = int(arguments.pop("nodes", 4))
-    stages = [int(stage) for stage in arguments.pop("stages", "").split(",") if stage]
-    overrides = ["recipe=grpo", "model.path=/", *(f"{name}={value}" for name, value in arguments.items())]
-    config = configuration.load(overrides)
-    for stage in stages or range(config.model.parallel.pipeline_model_parallel_size):
-        print(json.dumps(of_stage(config, stage, 8 * nodes)), flush=True)
+    stages = [word for word in sys.argv[1:] if word.startswith("stages=")]
+    config = configuration.load([*(word for word in sys.argv[1:] if word not in stages), "model.path=/"])
+    chosen = [int(stage) for stage in stages[0].removeprefix("stages=").split(",")] if stages else None
+    for stage in chosen or range(config.model.parallel.pipeline_model_parallel_size):
+        print(json.dumps(of_stage(config, stage)), flush=True)
 
 
-def of_stage(config: Config, stage: int, ranks: int) -> dict[str, Any]:
+def of_stage(config: Config, stage: int) -> dict[str, Any]:
     """The memory of a rank of one pipeline stage: bytes, by what holds them.
 
-    Keys: `stage`; `parameters`, a number; `state`: weights, gradients and optimizer; `peak` of a step without its
-    optimizer; `held`: the largest tensors at the peak, as (operation, shape, bytes).
+    Keys: `stage`; `parameters`, a number; `state`: weights, gradients and optimizer; `peak` of a step; `held`: the
+    largest tensors at the peak, as (operation, shape, bytes).
     """
 
     cpu.prepare()
+    attention.causal_lower_right = lambda *_: None  # a tensor of its own kind; a GPU's kernels have the mask in them
     parallel = config.model.parallel
     tensor, context = parallel.tensor_model_parallel_size, parallel.context_parallel_size
     pipeline = parallel.pipeline_model_parallel_size
+    ranks = config.site.train.tasks
     rank = stage * (ranks // pipeline)
     dist.init_process_group("fake", rank=rank, world_size=ranks, store=FakeStore())
     create = parallel_state.create_group
@@ -122,15 +122,19 @@ def of_stage(config: Config, stage: int, ranks: int) -> dict[str, Any]:
         settings.variable_seq_lengths = False
         settings.finalize_model_grads_func = lambda *_, **__: None  # sums in place, in buffers that the state counts
         length = max(config.training.micro_batch_tokens, config.model.shard.max_model_len)
-        trainer.schedule = _with_length(trainer.schedule, length // context)
-        batches = [_micro_batch(length, context) for _ in range(MICRO_BATCHES)]
+        trainer.schedule = _with_length(trainer.schedule, length)
+        batches = [_micro_batch(length, context) for _ in range(pipeline)]  # more are never held at once
         alive.reset()
         trainer.model.zero_grad_buffer()
         trainer._run(batches, partial(policy_loss, algorithms.make(config.training)), 1.0)
+    parallel_state.destroy_model_parallel()
     dist.destroy_process_group()
     parameters = sum(p.numel() for p in trainer.module.parameters())
+    peak = alive.peak
+    if config.model.offload_optimizer:  # to the host, but for the optimizer's step
+        peak = max(state, peak - (state - BYTES_OF_WEIGHT_AND_GRADIENT * parameters))
     held = [(op, list(shape), size) for (op, shape), size in alive.at_peak.most_common(12)]
-    return {"stage": stage, "parameters": parameters, "state": state, "peak": alive.peak, "held": held}
+    return {"stage": stage, "parameters": parameters, "state": state, "peak": peak, "held": held}
 
 
 def _write_config(model: Model, folder: Path) -> None:
