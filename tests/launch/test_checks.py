@@ -172,13 +172,17 @@ def test_more_attempts_at_the_held_out_tasks_may_be_asked_for_later(words: list[
 def test_what_mends_an_out_of_memory_may_change_at_any_time(words: list[str]) -> None:
     """The result depends on none of it, and it is recorded."""
     run = begun(words)
-    free = ["training.micro_batch_size=4", "training.save_seconds=60", "model.parallel.tensor_model_parallel_size=1"]
+    free = [
+        "training.micro_batch_tokens=512",
+        "training.save_seconds=60",
+        "model.parallel.tensor_model_parallel_size=1",
+    ]
     free += ["model.shard.max_num_seqs=8", "model.shard.kv_cache_gb=0.5", "environment.slots=2", "pipeline.rounds=30"]
     prepare(configuration.load([*words, *free]))
     now = configuration.read(run.config)
-    assert (now.training.micro_batch_size, now.model.parallel.tensor_model_parallel_size) == (4, 1)
+    assert (now.training.micro_batch_tokens, now.model.parallel.tensor_model_parallel_size) == (512, 1)
     (row,) = read_jsonl(run.changes)
-    assert row["after_round"] == 1 and row["changes"]["training.micro_batch_size"] == [16, 4]
+    assert row["after_round"] == 1 and row["changes"]["training.micro_batch_tokens"] == [4096, 512]
     assert set(row["changes"]) == {word.partition("=")[0] for word in free}
     prepare(configuration.load([*words, *free]))
     assert len(read_jsonl(run.changes)) == 1

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from layout import ONE_PROCESS, Layout
 
 from aworld.trajectories import file
 from aworld.trajectories.arrays import COLUMNS, CONTEXT, Trajectories, offsets_of
@@ -70,23 +72,21 @@ def in_layout(
     trajectories: Trajectories,
     torchrun: Callable[..., None],
     once: Callable[..., Path],
-) -> Callable[..., Path]:
-    """`in_layout(tensor, pipeline, data)`: the folder with what `in_layout.py` made of the checkpoints there."""
-    first = (1, 1, 1)  # whose checkpoint the others resume
+) -> Callable[[Layout], Path]:
+    """`in_layout(layout)`: the folder with what `in_layout.py` made of the checkpoints there."""
 
-    def run(tensor: int, pipeline: int, data: int) -> Path:
+    def run(layout: Layout) -> Path:
         def make(out: Path) -> None:
             file.write(out / "trajectories.h5", trajectories)
             words: dict[str, Any] = {
-                "tensor": tensor,
-                "pipeline": pipeline,
+                **asdict(layout),
                 "out": str(out),
                 "checkpoints": {name: str(checkpoint(0, name == "tied")) for name in ("untied", "tied")},
                 "trajectories": str(out / "trajectories.h5"),
-                "resume": str(out if (tensor, pipeline, data) == first else run(*first)),
+                "resume": str(out if layout == ONE_PROCESS else run(ONE_PROCESS)),
             }
-            torchrun(PROGRAM, tensor * pipeline * data, json.dumps(words))
+            torchrun(PROGRAM, layout.tensor * layout.pipeline * layout.context * layout.data, json.dumps(words))
 
-        return once(f"tp{tensor}-pp{pipeline}-dp{data}", make)
+        return once(layout.name, make)
 
     return cache(run)

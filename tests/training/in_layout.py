@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,28 +11,34 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 
 from aworld.config import Parallel, Training
-from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model
+from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model, output
+from aworld.training.attention import Packed
 from aworld.training.checkpoint import Position
+from aworld.training.packing import Split, own_positions
 from aworld.training.step import Trainer
 from aworld.trajectories import arrays, file
 
 STEPS, SAVED_AFTER = 4, 2
 # With Adam's usual epsilon an update is ±lr even where the gradient is nothing but rounding.
-TRAINING = Training(
-    clip_low=0.2, clip_high=0.28, lr=1e-3, adam_eps=1e-5, weight_decay=0.05, batch_size=6, micro_batch_size=2
-)
+TRAINING = Training(clip_low=0.2, clip_high=0.28, lr=1e-3, adam_eps=1e-5, weight_decay=0.05, batch_size=6)
 
 
 def main() -> None:
     words = json.loads(sys.argv[1])
-    model.initialize(Parallel(words["tensor"], words["pipeline"]), 0, 300)
+    global TRAINING
+    TRAINING = replace(TRAINING, micro_batch_tokens=words["tokens"])
+    output.CHUNK = words["chunk"]
+    model.initialize(Parallel(words["tensor"], words["pipeline"], words["context"]), 0, 300)
     trajectories = file.read(Path(words["trajectories"]))
+    of_output = output_against_autograd()
+    if dist.get_rank() == 0:
+        (Path(words["out"]) / "output.json").write_text(json.dumps(of_output))
     for name, path in words["checkpoints"].items():
         out = Path(words["out"]) / name
         if dist.get_rank() == 0:
             out.mkdir()
         dist.barrier()
-        run(Path(path), out, trajectories)
+        run(Path(path), out, trajectories, words["recompute"])
         other = Path(words["resume"]) / name
         if other != out and (other / "round-0001").exists():
             trainer = Trainer(TRAINING, Path(path), "float32", TRAINING.lr)
@@ -41,23 +48,26 @@ def main() -> None:
     dist.destroy_process_group()
 
 
-def run(path: Path, out: Path, trajectories: arrays.Trajectories) -> None:
-    trainer = Trainer(TRAINING, path, "float32", TRAINING.lr)
+def run(path: Path, out: Path, trajectories: arrays.Trajectories, recompute: str) -> None:
+    trainer = Trainer(TRAINING, path, "float32", TRAINING.lr, recompute=recompute)
     export(trainer, path, out / "round-trip")
-    logits = forward(trainer, trajectories.tokens[None, :48])
-    logprobs = trainer.logprobs(trajectories, micro_batch_size=4)
+    logits = forward(trainer, trajectories.tokens[:48])
+    logprobs = trainer.logprobs(trajectories)
     if logits is not None:
         np.save(out / "logits.npy", logits)
     metrics = steps(trainer, trajectories, 0, SAVED_AFTER)
     checkpoint.save(trainer, out, Position(1), [])
     metrics += steps(trainer, trajectories, SAVED_AFTER, STEPS)
     export(trainer, path, out / "trained")
-    again = Trainer(TRAINING, path, "float32", TRAINING.lr)
+    reference = trainer.reference_logprobs(path, trajectories, 1.0)
+    export(trainer, path, out / "after-reference")
+    again = Trainer(TRAINING, path, "float32", TRAINING.lr, recompute=recompute)
     checkpoint.load(again, out, Position(1))
     steps(again, trajectories, SAVED_AFTER, STEPS)
     export(again, path, out / "resumed")
     if dist.get_rank() == 0:
         np.save(out / "logprobs.npy", logprobs)
+        np.save(out / "reference.npy", reference)
         (out / "metrics.json").write_text(json.dumps(metrics))
 
 
@@ -70,14 +80,14 @@ def steps(trainer: Trainer, trajectories: arrays.Trajectories, first: int, last:
             trajectories,
             algorithm,
             batch_size=TRAINING.batch_size,
-            micro_batch_size=TRAINING.micro_batch_size,
+            micro_batch_tokens=TRAINING.micro_batch_tokens,
             max_tokens=100,
             data_parallel=parallel_state.get_data_parallel_world_size(),
             seed=(7, len(planned)),
         )
     rank = parallel_state.get_data_parallel_rank()
     return [
-        trainer.step(batching.micro_batches(trajectories, step, rank, cpu.device()), algorithm)
+        trainer.step(batching.micro_batches(trajectories, step, rank, Split.here(), cpu.device()), algorithm)
         for step in planned[first:last]
     ]
 
@@ -90,11 +100,17 @@ def export(trainer: Trainer, base: Path, out: Path) -> None:
 
 
 def forward(trainer: Trainer, tokens: np.ndarray) -> np.ndarray | None:
-    """All logits [1, s, vocab] of a sequence, on the first rank of the last pipeline stage, else None."""
-    ids = torch.from_numpy(tokens.astype(np.int64))
-    positions = torch.arange(ids.shape[1])[None]
+    """All logits [s, vocab] of a sequence, on the first rank of the last pipeline stage, else None."""
+    ranks = parallel_state.get_context_parallel_world_size()
+    starts = (0, len(tokens))
+    own = own_positions(starts, ranks, parallel_state.get_context_parallel_rank())
+    ids, positions = (torch.from_numpy(values[own].astype(np.int64)) for values in (tokens, np.arange(len(tokens))))
+    packed = Packed.of(starts, ranks, ids.device)
     found = trainer.schedule(
-        forward_step_func=lambda _, gpt: (gpt(ids, positions, None), lambda output: (output.sum(), output)),
+        forward_step_func=lambda _, gpt: (
+            gpt(ids[None], positions[None], None, packed_seq_params=packed),
+            lambda hidden: (hidden.sum(), hidden),
+        ),
         data_iterator=None,
         model=[trainer.model],
         num_microbatches=1,
@@ -104,10 +120,50 @@ def forward(trainer: Trainer, tokens: np.ndarray) -> np.ndarray | None:
     )
     if not found:
         return None
+    policy = trainer.module
+    hidden = found[0].detach()
+    if policy.config.sequence_parallel:
+        hidden = gathered(hidden, parallel_state.get_tensor_model_parallel_group(), 0)
+    weight = policy.shared_embedding_or_output_weight() if policy.share_embeddings_and_output_weights else None
+    logits = hidden[:, 0] @ (policy.output_layer.weight if weight is None else weight).detach().T
+    logits = gathered(logits, parallel_state.get_tensor_model_parallel_group(), 1)
+    logits = gathered(logits, parallel_state.get_context_parallel_group(), 0)
+    held = np.concatenate([own_positions(starts, ranks, rank) for rank in range(ranks)])
+    ordered = np.empty_like(logits.numpy())
+    ordered[held] = logits.numpy()
+    is_first = parallel_state.get_tensor_model_parallel_rank() == parallel_state.get_data_parallel_rank() == 0
+    return ordered if is_first and parallel_state.get_context_parallel_rank() == 0 else None
+
+
+def output_against_autograd() -> dict[str, float]:
+    """The largest differences of log-probabilities, entropies and their gradients from those of plain torch."""
     group = parallel_state.get_tensor_model_parallel_group()
-    parts = [torch.empty_like(found[0]) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(parts, found[0].contiguous(), group)
-    return torch.cat(parts, -1).detach().numpy() if dist.get_rank(group) == 0 else None
+    size, rank = group.size(), group.rank()
+    random = torch.Generator().manual_seed(1)
+    hidden, weight = (torch.randn(*shape, generator=random) for shape in ((41, 12), (24, 12)))
+    targets, factors = torch.randint(24, (41,), generator=random), torch.randn(2, 41, generator=random)
+    hidden.requires_grad_()
+    weight.requires_grad_()
+    expected_p = (hidden @ weight.T / 0.7).log_softmax(-1)
+    expected = expected_p[torch.arange(41), targets], -(expected_p.exp() * expected_p).sum(-1)
+    expected_gradients = torch.autograd.grad((torch.stack(expected) * factors).sum(), (hidden, weight))
+    own = weight.detach().chunk(size)[rank].clone().requires_grad_()
+    found = output.logprobs_and_entropies(hidden, own, targets, 0.7)
+    of_hidden, of_weight = torch.autograd.grad((torch.stack(found) * factors).sum(), (hidden, own))
+    dist.all_reduce(of_hidden, group=group)
+    pairs = {
+        "logprobs": (found[0], expected[0]),
+        "entropies": (found[1], expected[1]),
+        "of_hidden": (of_hidden, expected_gradients[0]),
+        "of_weight": (of_weight, expected_gradients[1].chunk(size)[rank]),
+    }
+    return {name: (one - other).abs().max().item() for name, (one, other) in pairs.items()}
+
+
+def gathered(part: torch.Tensor, group: dist.ProcessGroup, dim: int) -> torch.Tensor:
+    parts = [torch.empty_like(part) for _ in range(group.size())]
+    dist.all_gather(parts, part.contiguous(), group)
+    return torch.cat(parts, dim)
 
 
 if __name__ == "__main__":

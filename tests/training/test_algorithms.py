@@ -34,7 +34,7 @@ def packed(old: torch.Tensor, advantages: torch.Tensor, weights: torch.Tensor, c
     """A micro-batch of these sampled tokens, [n] each; the tokens themselves are of no matter."""
     none = torch.zeros(len(old), dtype=torch.long)
     starts = torch.arange(int(context.max()) + 2, dtype=torch.int32)
-    return MicroBatch(none, none, starts, none, none, old, advantages, weights, context)
+    return MicroBatch(none, none, starts, none, none, old, advantages, weights, context, none)
 
 
 def batch(seed: int, ratio_spread: float = 0.5) -> tuple[MicroBatch, torch.Tensor]:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from aworld.config import Training
 from aworld.training import algorithms, batching
+from aworld.training.packing import Split, own_positions
 from aworld.trajectories.arrays import COLUMNS, CONTEXT, Trajectories, offsets_of
 
 pytestmark = pytest.mark.unit
@@ -44,7 +45,7 @@ def plan(trajectories, algorithm, data_parallel=1, seed=(0,), batch_size=4):
         trajectories,
         algorithm,
         batch_size=batch_size,
-        micro_batch_size=2,
+        micro_batch_tokens=12,
         max_tokens=50,
         data_parallel=data_parallel,
         seed=seed,
@@ -139,29 +140,58 @@ def test_steps_hold_every_episode_once_and_weigh_it_as_the_algorithm_says(trajec
     ]
 
 
-@given(rounds(), st.integers(1, 3))
-def test_micro_batches_hold_the_tokens_as_they_were_sampled(trajectories, data_parallel):
+@given(rounds(), st.integers(1, 3), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]))
+def test_the_ranks_hold_the_tokens_as_they_were_sampled(trajectories, data_parallel, context, tensor):
+    reference = np.arange(len(trajectories.tokens), dtype=np.float32) / 8
     for step in plan(trajectories, make("grpo"), data_parallel):
         for rank, cuts in enumerate(step.contexts):
-            tensors = batching.micro_batches(trajectories, step, rank, torch.device("cpu"))
-            for cut, micro in zip(cuts, tensors, strict=True):
-                assert micro.tokens.shape[1] == micro.sampled.shape[1] + 1
-                assert micro.weights[~micro.sampled].eq(0).all()
-                if not len(cut):
-                    assert micro.weights.eq(0).all()
-                    continue
-                for i, e in enumerate(cut):
-                    begin = begin_of(trajectories, e)
-                    expected = sampled_in(trajectories, e)
-                    columns = micro.sampled[i].nonzero()[:, 0]
-                    assert (columns + 1 + begin).tolist() == expected
-                    assert micro.tokens[i, columns + 1].tolist() == trajectories.tokens[expected].tolist()
-                    assert micro.logprobs[i, columns].tolist() == trajectories.logprobs[expected].tolist()
-                    last = expected[-1] - begin
-                    assert (
-                        micro.tokens[i, : last + 1].tolist() == trajectories.tokens[begin : begin + last + 1].tolist()
-                    )
-                    assert micro.advantages[i, 0].item() == pytest.approx(step.advantages[e])
+            splits = [Split(tensor, context, number) for number in range(context)]
+            shares = [
+                batching.micro_batches(trajectories, step, rank, split, torch.device("cpu"), reference)
+                for split in splits
+            ]
+            for cut, *parts in zip(cuts, *shares, strict=True):
+                check_row(trajectories, step, cut, parts, reference)
+                assert len(parts[0].tokens) % tensor == 0
+                assert len({len(part.tokens) for part in parts}) == 1
+
+
+def check_row(trajectories, step, cut, parts, reference):
+    """Each context is whole over the ranks, and each input predicts what followed it."""
+    found = []
+    for part in parts:
+        if not part.weights.any():
+            continue
+        for n, at in enumerate(part.at.tolist()):
+            context = cut[part.context[n]]
+            place = begin_of(trajectories, context) + int(part.positions[at]) + 1
+            assert part.tokens[at] == trajectories.tokens[place - 1]
+            assert part.targets[n] == trajectories.tokens[place] and part.places[n] == place
+            assert part.logprobs[n] == trajectories.logprobs[place] and part.reference[n] == reference[place]
+            assert part.advantages[n].item() == pytest.approx(step.advantages[context])
+            assert part.weights[n].item() == pytest.approx(step.weights[context])
+            found.append(place)
+    assert sorted(found) == sorted(at for context in cut for at in sampled_in(trajectories, context))
+    row = {}
+    for part, own in ((part, own_positions(part.starts, len(parts), rank)) for rank, part in enumerate(parts)):
+        row |= dict(zip(own.tolist(), zip(part.tokens.tolist(), part.positions.tolist(), strict=True), strict=True))
+    assert sorted(row) == list(range(parts[0].starts[-1]))
+    for start, context in zip(parts[0].starts, cut, strict=False):
+        begin = begin_of(trajectories, context)
+        for i in range(sampled_in(trajectories, context)[-1] - begin):
+            assert row[start + i] == (trajectories.tokens[begin + i], i)
+
+
+@given(st.lists(st.integers(1, 100), max_size=30), st.integers(1, 120), st.integers(1, 4))
+def test_sequences_are_dealt_once_within_the_limit_and_evenly(lengths, most, ranks):
+    shares = batching.deal(np.array(lengths, int), most, ranks)
+    assert len(shares) == ranks and len({len(share) for share in shares}) == 1
+    bins = [micro for share in shares for micro in share]
+    assert sorted(int(index) for micro in bins for index in micro) == list(range(len(lengths)))
+    loads = sorted(sum(lengths[index] for index in micro) for micro in bins)
+    assert loads[-1] <= max([most, *lengths])
+    # Longest first to the shortest never leaves a gap wider than the longest (Graham 1969).
+    assert loads[-1] - loads[0] <= max(lengths, default=0)
 
 
 @given(rounds())

@@ -6,24 +6,36 @@ import math
 import numpy as np
 import pytest
 import torch
+from layout import ONE_PROCESS, Layout
 from safetensors.torch import load_file
 from spans import spans_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
-LAYOUTS = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (2, 2, 1)]
+LAYOUTS = [
+    ONE_PROCESS,
+    Layout(tensor=2, context=2, recompute="full", tokens=128, chunk=16),
+    Layout(tokens=128, chunk=16),
+    Layout(tensor=2, recompute="selective", tokens=128),
+    Layout(pipeline=2, recompute="full"),
+    Layout(context=2, tokens=64),
+    Layout(data=2, tokens=128),
+    Layout(tensor=2, pipeline=2, tokens=128, chunk=16),
+    Layout(pipeline=2, context=2, recompute="selective", tokens=128),
+    Layout(context=2, data=2, recompute="full", chunk=16),
+]
 CASES = [*LAYOUTS[:2], *(pytest.param(layout, marks=pytest.mark.deep) for layout in LAYOUTS[2:])]
 EMBEDDINGS = ["untied", "tied"]
 
 
 def name(layout):
-    return "tp{}-pp{}-dp{}".format(*layout)
+    return layout.name
 
 
 @pytest.fixture(params=CASES, ids=name)
 def layout(request, in_layout):
-    return in_layout(*request.param)
+    return in_layout(request.param)
 
 
 @pytest.fixture(params=EMBEDDINGS)
@@ -57,7 +69,7 @@ def test_the_export_is_a_folder_that_transformers_opens(layout, tied, checkpoint
 def test_logits_are_those_of_transformers(layout, tied, checkpoint, trajectories):
     model = AutoModelForCausalLM.from_pretrained(checkpoint(0, tied), dtype=torch.float32)
     with torch.no_grad():
-        expected = model(torch.from_numpy(trajectories.tokens[None, :48].astype(np.int64))).logits.numpy()
+        expected = model(torch.from_numpy(trajectories.tokens[None, :48].astype(np.int64))).logits[0].numpy()
     found = np.load(layout / ("tied" if tied else "untied") / "logits.npy")
     assert np.abs(found - expected).max() < 1e-4
 
@@ -75,9 +87,21 @@ def test_log_probabilities_are_those_of_transformers(layout, tied, checkpoint, t
     assert np.abs(found - expected).max() < 1e-4
 
 
+def test_the_output_and_its_gradients_are_those_of_plain_torch(layout):
+    found = json.loads((layout / "output.json").read_text())
+    assert len(found) == 4 and max(found.values()) < 1e-5, found
+
+
+def test_a_reference_policy_takes_the_place_of_the_weights_for_the_time(layout, tied):
+    folder = layout / ("tied" if tied else "untied")
+    assert np.array_equal(np.load(folder / "reference.npy"), np.load(folder / "logprobs.npy"))
+    trained, after = weights(folder / "trained"), weights(folder / "after-reference")
+    assert all(torch.equal(trained[key], after[key]) for key in trained)
+
+
 def test_a_layout_changes_neither_losses_nor_weights(layout, tied, in_layout):
     kind = "tied" if tied else "untied"
-    one, this = in_layout(*LAYOUTS[0]) / kind, layout / kind
+    one, this = in_layout(ONE_PROCESS) / kind, layout / kind
     assert largest_difference(weights(one / "trained"), weights(this / "trained")) < 1e-5
     expected, found = (json.loads((folder / "metrics.json").read_text()) for folder in (one, this))
     assert len(found) == 4
@@ -126,7 +150,7 @@ def test_training_is_grpo_and_adamw_as_written_in_plain_torch(in_layout, tied, c
             trajectories,
             algorithms.make(TRAINING),
             batch_size=TRAINING.batch_size,
-            micro_batch_size=TRAINING.micro_batch_size,
+            micro_batch_tokens=TRAINING.micro_batch_tokens,
             max_tokens=100,
             data_parallel=1,
             seed=(7, len(planned)),
@@ -154,7 +178,7 @@ def test_training_is_grpo_and_adamw_as_written_in_plain_torch(in_layout, tied, c
         torch.nn.utils.clip_grad_norm_(model.parameters(), TRAINING.clip_grad)
         optimizer.step()
         losses.append(loss.item())
-    folder = in_layout(*LAYOUTS[0]) / ("tied" if tied else "untied")
+    folder = in_layout(ONE_PROCESS) / ("tied" if tied else "untied")
     found = json.loads((folder / "metrics.json").read_text())
     assert [step["loss"] for step in found] == pytest.approx(losses, abs=1e-5)
     expected = {key: value for key, value in model.state_dict().items() if not (tied and key == "lm_head.weight")}

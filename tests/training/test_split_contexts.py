@@ -28,7 +28,7 @@ old = -torch.rand(len(context)) * 3
 new = old + torch.randn(len(context)) * 0.3
 advantages, weights = torch.randn(5)[context], (torch.rand(5) / 10)[context]
 none, starts = torch.zeros(len(context), dtype=torch.long), torch.arange(6, dtype=torch.int32)
-whole = dict(logprobs=old, advantages=advantages, weights=weights, context=context)
+whole = dict(places=old, logprobs=old, advantages=advantages, weights=weights, context=context)
 mine = torch.arange(len(context)) % 3 == 0 if rank else torch.arange(len(context)) % 3 != 0
 
 def gradients(algorithm, rows, group):

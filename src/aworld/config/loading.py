@@ -19,6 +19,8 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 GROUPS = ("site", "model", "tasks", "agent")
 OPTIONAL = ("agent",)
 PROVENANCE = "provenance"  # beside the sections of the schema, in the files that a run keeps
+# Settings that runs of an older aworld keep in their files; no result depended on them.
+GONE = (("training", "micro_batch_size"),)
 T = TypeVar("T")
 
 
@@ -62,7 +64,7 @@ def changed(config: Config, overrides: list[str]) -> Config:
 
 
 def read(path: Path) -> Config:
-    """The configuration in a `run.yaml`, or in the `config.yaml` of a benchmark.
+    """The configuration in a `run.yaml`, or in the `config.yaml` of a benchmark; of an older aworld, too.
 
     Raises:
         InputError: there is no such file, or it does not fit the schema.
@@ -71,6 +73,8 @@ def read(path: Path) -> Config:
         raise InputError(f"{path} is not there; is this a run directory? make one with jobs/pipeline.py")
     values = _read_yaml(path)
     values.pop(PROVENANCE, None)
+    for section, name in GONE:
+        values.get(section, {}).pop(name, None)
     return _finish(_merge(OmegaConf.structured(Config), values, str(path)), str(path))
 
 

@@ -41,7 +41,6 @@ class Training:
     # most that the ratio to the sampling policy can be; cispo has 1 + clip_high in its place
     ratio_cap: float = number(2.0, above=0, changes="between rounds")
     batch_size: int = number(128, at_least=1, changes="between rounds")  # episodes per optimizer step
-    micro_batch_size: int = number(8, at_least=1, changes="any time")  # episodes per forward pass
     # tokens of a forward pass; contexts share one up to this sum, and a longer context has one of its own
     micro_batch_tokens: int = number(16384, at_least=1, changes="any time")
     epochs: int = number(1, at_least=1, changes="between rounds")  # passes over a round's trajectories

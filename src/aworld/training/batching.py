@@ -1,5 +1,6 @@
 """From a round's trajectories to optimizer steps, as a function of (trajectories, seed, epoch) alone."""
 
+import heapq
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,8 @@ import torch
 from aworld.config import Training
 from aworld.training.algorithms import Algorithm, Group
 from aworld.training.micro_batch import MicroBatch
+from aworld.training.packing import Split, last_sampled, pack
 from aworld.trajectories.arrays import Trajectories
-
-# Lengths are padded to a multiple of this, for aligned kernels and sequence parallelism over up to so many ranks.
-LENGTH_MULTIPLE = 8
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def steps(
     algorithm: Algorithm,
     *,
     batch_size: int,
-    micro_batch_size: int,
+    micro_batch_tokens: int,
     max_tokens: int,
     data_parallel: int,
     seed: tuple[int, ...],
@@ -104,22 +103,24 @@ def steps(
     """The optimizer steps of one pass, in order.
 
     Episodes are shuffled by `seed` and cut into steps of at most `batch_size`, equal up to one episode. An episode of
-    zero advantage counts in the normalisation of its step, but is not computed. A step of only such is left out.
+    zero advantage counts in the normalisation of its step, but is not computed where it has no loss. A step without a
+    loss is left out.
 
     Args:
-        micro_batch_size: contexts in a micro-batch.
+        micro_batch_tokens: the most tokens in a micro-batch; a longer context has one of its own.
         max_tokens: the limit of sampled tokens in an episode, for the `constant` normalisation.
         data_parallel: number of ranks that share each step's micro-batches.
     """
     advantage = advantages(trajectories, algorithm, stalled_share)
     tokens = sampled_tokens(trajectories)
     begins, ends, owner = trajectories.spans()
-    lengths, count = ends - begins, _count(trajectories)
+    lengths, count = last_sampled(trajectories) - begins, _count(trajectories)
     speaks = count[ends] > count[begins]
+    has_loss_without_advantage = algorithm.needs_reference or algorithm.entropy_has_gradient
     order = np.random.default_rng(seed).permutation(np.flatnonzero(~np.isnan(advantage)))
     found = []
     for batch in np.array_split(order, max(1, -(-len(order) // batch_size))):
-        active = batch[advantage[batch] != 0]
+        active = batch if has_loss_without_advantage else batch[advantage[batch] != 0]
         if not len(active):
             continue
         weights = np.zeros(len(tokens))
@@ -130,51 +131,60 @@ def steps(
                 weights[batch] = 1 / (len(batch) * tokens[batch])
             case "constant":
                 weights[batch] = 1 / (len(batch) * max_tokens)
-        # Sorted by length: a micro-batch holds little padding, and micro-batches of one time take equally long.
         contexts = np.concatenate([np.arange(*trajectories.context_offsets[e : e + 2]) for e in active])
         contexts = contexts[speaks[contexts]]
-        contexts = contexts[np.argsort(-lengths[contexts], kind="stable")]
-        cuts = [contexts[at : at + micro_batch_size] for at in range(0, len(contexts), micro_batch_size)]
-        cuts += [contexts[:0]] * (-len(cuts) % data_parallel)
-        by_rank = [cuts[rank::data_parallel] for rank in range(data_parallel)]
+        shares = deal(lengths[contexts], micro_batch_tokens, data_parallel)
+        by_rank = [[contexts[share] for share in of_rank] for of_rank in shares]
         found.append(Step(by_rank, advantage[owner], weights[owner]))
     return found
 
 
-def micro_batches(trajectories: Trajectories, step: Step, rank: int, device: torch.device) -> list[MicroBatch]:
-    """The tensors of one data-parallel rank's share of a step."""
-    return [pad(trajectories, cut, step.advantages, step.weights, device) for cut in step.contexts[rank]]
+def deal(lengths: np.ndarray, most: int, ranks: int) -> list[list[np.ndarray]]:
+    """Sequences dealt to the micro-batches of each rank: [rank][micro-batch] → indices, equally many on every rank.
 
-
-def pad(
-    trajectories: Trajectories, contexts: np.ndarray, advantage: np.ndarray, weights: np.ndarray, device: torch.device
-) -> MicroBatch:
-    """The micro-batch of some contexts, each cut behind its last sampled token and padded to the longest.
-
-    Without contexts it holds one token of weight 0.
+    As few micro-batches as hold `most` tokens each, about equally long: the longest sequence goes first, to the
+    shortest micro-batch. Micro-batches that ranks compute at the same time are neighbours in length.
 
     Args:
-        contexts: indices of contexts, each with a sampled token.
-        advantage, weights: float64 [C], of all contexts.
+        lengths: int64 [n], in tokens.
+        most: tokens of a micro-batch; a longer sequence has one of its own.
     """
-    rows = []
-    begins, ends, _ = trajectories.spans()
-    for begin, end in zip(begins[contexts], ends[contexts], strict=True):
-        rows.append(slice(begin, begin + np.flatnonzero(trajectories.mask[begin:end])[-1] + 1))
-    longest = max([row.stop - row.start - 1 for row in rows], default=1)
-    shape = (max(len(rows), 1), -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
-    tokens = np.zeros((shape[0], shape[1] + 1), np.int64)
-    sampled = np.zeros(shape, bool)
-    logprobs = np.zeros(shape, np.float32)
-    weight = np.zeros(shape, np.float32)
-    per_row = np.zeros((shape[0], 1), np.float32)
-    if not rows:
-        sampled[0, 0] = True  # collectives on empty tensors are not portable
-    for i, (row, context) in enumerate(zip(rows, contexts, strict=True)):
-        n = row.stop - row.start - 1
-        tokens[i, : n + 1] = trajectories.tokens[row]
-        sampled[i, :n] = trajectories.mask[row][1:]
-        logprobs[i, :n] = np.where(sampled[i, :n], trajectories.logprobs[row][1:], 0)
-        weight[i] = sampled[i] * weights[context]
-        per_row[i] = advantage[context]
-    return MicroBatch(*(torch.from_numpy(a).to(device) for a in (tokens, sampled, logprobs, per_row, weight)))
+    order = np.argsort(-lengths, kind="stable")
+    limit = max(most, lengths.max(initial=0))
+    count = _multiple(max(1, lengths.sum() / limit), ranks)
+    while True:
+        loads = [(0, number) for number in range(count)]
+        bins: list[list[int]] = [[] for _ in range(count)]
+        for index in order:
+            load, number = heapq.heappop(loads)
+            bins[number].append(int(index))
+            heapq.heappush(loads, (load + int(lengths[index]), number))
+        if max(load for load, _ in loads) <= limit:
+            break
+        count += ranks
+    by_length = [number for _, number in sorted(loads, reverse=True)]
+    dealt = [np.array(bins[number], int) for number in by_length]
+    return [dealt[rank::ranks] for rank in range(ranks)]
+
+
+def _multiple(value: float, of: int) -> int:
+    return int(-(-value // of) * of)
+
+
+def micro_batches(
+    trajectories: Trajectories,
+    step: Step,
+    rank: int,
+    split: Split,
+    device: torch.device,
+    reference: np.ndarray | None = None,
+) -> list[MicroBatch]:
+    """The tensors of one data-parallel rank's share of a step.
+
+    Args:
+        reference: float32 [N], the log-probabilities (nats) of all tokens under the reference policy.
+    """
+    return [
+        pack(trajectories, contexts, step.advantages, step.weights, split, device, reference)
+        for contexts in step.contexts[rank]
+    ]

@@ -61,8 +61,9 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
         # Slurm sends to all processes at a preemption, would end it and the save. Only this process asks for results.
         filesystem_async._results_queue = SimpleQueue()
         content = {name: value for name, value in _layout().items() if name != "dp_cp_group"}
-        state = _state(trainer, is_loading=False)
-        dist_checkpointing.save(state, str(broadcast(temporary)), content_metadata=content)
+        with trainer.optimizer_here():
+            state = _state(trainer, is_loading=False)
+            dist_checkpointing.save(state, str(broadcast(temporary)), content_metadata=content)
         if temporary:
             for row in metrics:
                 append_json(temporary / METRICS, row)
@@ -83,9 +84,10 @@ def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[
 def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, float]]:
     """Load model and optimizer from a checkpoint; returns the metrics of its round's steps. All ranks call."""
     place = folder / position.name
-    state = dist_checkpointing.load(_state(trainer, is_loading=True), str(place))
-    trainer.module.load_state_dict(state["model"])
-    trainer.optimizer.load_state_dict(state["optimizer"])
+    with trainer.optimizer_here():
+        state = dist_checkpointing.load(_state(trainer, is_loading=True), str(place))
+        trainer.module.load_state_dict(state["model"])
+        trainer.optimizer.load_state_dict(state["optimizer"])
     return broadcast(read_jsonl(place / METRICS))
 
 

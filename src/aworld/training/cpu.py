@@ -6,7 +6,8 @@ Megatron names the CUDA device in many places. `prepare` gives the modules of Me
 - `torch.cuda.current_device()` is the CPU; streams, events and synchronisation are no-ops;
 - `torch.zeros(…, device="cuda")` and its like make CPU tensors;
 - the random number tracker, which would fork CUDA generators, is Megatron's own one for inference, which forks
-  nothing; that is right as long as there is no dropout.
+  nothing; that is right as long as there is no dropout;
+- recomputation, which would save and restore CUDA's random state, does so with the CPU's alone.
 
 Two methods of tensors are replaced for all modules: `Tensor.cuda()` returns the tensor itself, and `Tensor.type()`
 returns a name that also equals its CUDA spelling, since Megatron's optimizer and gradient clipping compare it with
@@ -66,9 +67,11 @@ def prepare() -> None:
             module.torch = on_cpu  # type: ignore[attr-defined]
     torch.Tensor.cuda = lambda self, *_, **__: self
     torch.Tensor.type = _type(torch.Tensor.type)
-    from megatron.core.tensor_parallel.random import initialize_rng_tracker
+    from megatron.core.tensor_parallel import random
 
-    initialize_rng_tracker(inference_rng_tracker=True, force_reset=True)
+    random.initialize_rng_tracker(inference_rng_tracker=True, force_reset=True)
+    random._get_cuda_rng_state = lambda *_, **__: None
+    random._set_cuda_rng_state = lambda *_, **__: None
 
 
 class _Nothing:

@@ -1,65 +1,51 @@
-"""From the logits of a micro-batch to the loss, and from micro-batches to the metrics of a step.
+"""From the hidden states of a micro-batch to the loss, and from micro-batches to the metrics of a step.
 
-The logits of a pipeline are on its last stage, split over the tensor ranks.
+The hidden states of a pipeline's end are on its last stage.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from megatron.core import parallel_state, tensor_parallel
 
-from aworld.training.algorithms import Algorithm, MicroBatch, divergence
+from aworld.training.algorithms import Algorithm, divergence
 from aworld.training.collectives import broadcast, max_over, sum_over
+from aworld.training.micro_batch import MicroBatch
+from aworld.training.model import Policy
+from aworld.training.output import logprobs_and_entropies
 
-# From a micro-batch, its log-probabilities [b, s] and the entropies [sampled tokens] to what Megatron's schedule takes.
+# From a micro-batch, its log-probabilities and the entropies [n] to what Megatron's schedule takes.
 Loss = Callable[[MicroBatch, torch.Tensor, torch.Tensor], Any]
 
 
-def apply_to_logits(loss: Loss, temperature: float, batch: MicroBatch, logits: torch.Tensor) -> Any:
+def apply_to_hidden(loss: Loss, temperature: float, batch: MicroBatch, policy: Policy, hidden: torch.Tensor) -> Any:
     """The result of `loss` for a micro-batch.
 
     Args:
         temperature: that the tokens were sampled at.
-        logits: float [b, s, vocab / tensor ranks].
+        hidden: float [T, 1, hidden size]; [T / tensor ranks, 1, hidden size] with sequence parallelism.
     """
-    chosen = logits[batch.sampled].float()
-    if temperature != 1:
-        chosen = chosen / temperature
-    entropy = entropies(chosen.detach())
-    # Overwrites `chosen`; adds a dimension because Megatron's shapes are [s, b, vocab].
-    nll = tensor_parallel.vocab_parallel_cross_entropy(chosen[None], batch.tokens[:, 1:][batch.sampled][None])[0]
-    logprobs = torch.zeros(batch.sampled.shape, device=nll.device).masked_scatter(batch.sampled, -nll)
-    return loss(batch, logprobs, entropy)
-
-
-@torch.no_grad()
-def entropies(logits: torch.Tensor) -> torch.Tensor:
-    """The entropy (nats) of each softmax(logits), [n], from logits that are split over the tensor ranks.
-
-    Args:
-        logits: float32 [n, vocab / tensor ranks].
-    """
-    group = parallel_state.get_tensor_model_parallel_group()
-    highest = max_over(group, logits.amax(-1))
-    shifted = logits - highest[:, None]
-    p = shifted.exp()
-    sums = sum_over(group, torch.stack([p.sum(-1), (p * shifted).sum(-1)]))
-    return sums[0].log() - sums[1] / sums[0]
+    if policy.config.sequence_parallel:
+        hidden = tensor_parallel.gather_from_sequence_parallel_region(hidden)
+    else:
+        hidden = tensor_parallel.copy_to_tensor_model_parallel_region(hidden)
+    weight = policy.shared_embedding_or_output_weight() if policy.share_embeddings_and_output_weights else None
+    weight = policy.output_layer.weight if weight is None else weight
+    return loss(batch, *logprobs_and_entropies(hidden[batch.at, 0], weight, batch.targets, temperature))
 
 
 def policy_loss(
     algorithm: Algorithm, batch: MicroBatch, logprobs: torch.Tensor, entropy: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """The loss of a micro-batch, Megatron's count of tokens, and metrics: sums over trained tokens, or the maximum."""
-    per_token, metrics = algorithm.loss(logprobs, batch)
+    per_token, metrics = algorithm.loss(logprobs, entropy, batch)
     loss = (per_token * batch.weights).sum()
     with torch.no_grad():
         trained = batch.weights > 0
         count = trained.sum()
         found = {"loss": loss.detach(), "tokens": count}
-        means = {"entropy": torch.zeros_like(logprobs).masked_scatter(batch.sampled, entropy), **metrics}
+        means = {"entropy": entropy.detach(), **metrics}
         if "ratio" in metrics:
             difference = logprobs - batch.logprobs
             means["mismatch_mean"] = difference.abs()
@@ -72,9 +58,9 @@ def policy_loss(
 
 def return_logprobs(
     batch: MicroBatch, logprobs: torch.Tensor, entropy: torch.Tensor
-) -> tuple[torch.Tensor, np.ndarray]:
-    """In the place of a loss: the log-probabilities (nats) of a micro-batch, float32 [b, s]."""
-    return logprobs.sum(), logprobs.detach().cpu().numpy()
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """In the place of a loss: the log-probabilities (nats) of a micro-batch, float32 [n]."""
+    return logprobs.sum(), logprobs.detach()
 
 
 def reduce_metrics(parts: list[Any]) -> dict[str, float]:
@@ -88,7 +74,7 @@ def reduce_metrics(parts: list[Any]) -> dict[str, float]:
         names = sorted(parts[0])
         sums = [name for name in names if name != "mismatch_max"]
         added = torch.stack([torch.stack([part[name] for name in sums]) for part in parts]).double().sum(0)
-        group = parallel_state.get_data_parallel_group()
+        group = parallel_state.get_data_parallel_group(with_context_parallel=True)
         total = dict(zip(sums, sum_over(group, added).tolist(), strict=True))
         if "mismatch_max" in names:
             highest = torch.stack([part["mismatch_max"] for part in parts]).amax()

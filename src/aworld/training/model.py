@@ -4,6 +4,8 @@ import importlib.util
 import os
 import sys
 from dataclasses import replace
+from math import sqrt
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +15,25 @@ from megatron.core.models.gpt.gpt_layer_specs import (
     get_gpt_layer_local_spec,
     get_gpt_layer_with_transformer_engine_spec,
 )
-from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 from transformers import Qwen3Config
 
 from aworld.config import Parallel
 from aworld.errors import InputError
 from aworld.training import cpu
+from aworld.training.attention import CausalAttention, fused_attention
 from aworld.training.collectives import is_rank_zero, join_ranks
+from aworld.training.norm import RMSNorm
+from aworld.training.rotary import Rotary
+
+# Megatron's settings for each value of model.recompute.
+_RECOMPUTE: dict[str, dict[str, Any]] = {
+    "none": {},
+    "selective": {"recompute_granularity": "selective", "recompute_modules": ["mlp"]},
+    "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
+}
 
 
 def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
@@ -39,17 +51,18 @@ def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
         raise InputError("no RANK in the environment; start the trainer with aworld train, or with torchrun")
     world = int(os.environ["WORLD_SIZE"])
     tensor, pipeline = parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
-    if world % (tensor * pipeline):
+    context = parallel.context_parallel_size
+    if world % (tensor * pipeline * context):
         raise InputError(
             f"site.train: {world} processes (nodes × tasks_per_node) are no multiple of model.parallel: {tensor} "
-            f"(tensor) × {pipeline} (pipeline); change one of them"
+            f"(tensor) × {pipeline} (pipeline) × {context} (context); change one of them"
         )
     cpu.prepare()
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     join_ranks(timeout_seconds)
-    parallel_state.initialize_model_parallel(tensor, pipeline)
+    parallel_state.initialize_model_parallel(tensor, pipeline, context_parallel_size=context)
     if is_rank_zero() and (warning := missing(gpu, _transformer_engine())):
         print(warning, file=sys.stderr, flush=True)
     torch.manual_seed(seed)
@@ -57,8 +70,11 @@ def initialize(parallel: Parallel, seed: int, timeout_seconds: float) -> None:
         tensor_parallel.model_parallel_cuda_manual_seed(seed)
 
 
-def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig:
+def transformer_config(hf: Qwen3Config, dtype: torch.dtype, recompute: str = "none") -> TransformerConfig:
     """Megatron's description of the model `hf` in the parallel layout of `initialize`.
+
+    Args:
+        recompute: `model.recompute`.
 
     Raises:
         InputError: the layout does not divide its heads, vocabulary or layers.
@@ -76,6 +92,7 @@ def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig
         )
     fused = _transformer_engine()
     return TransformerConfig(
+        **_RECOMPUTE[recompute],
         num_layers=hf.num_hidden_layers,
         hidden_size=hf.hidden_size,
         ffn_hidden_size=hf.intermediate_size,
@@ -93,7 +110,8 @@ def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig
         attention_dropout=0.0,
         tensor_model_parallel_size=tensor,
         pipeline_model_parallel_size=pipeline,
-        sequence_parallel=fused and tensor > 1,
+        context_parallel_size=parallel_state.get_context_parallel_world_size(),
+        sequence_parallel=tensor > 1,
         variable_seq_lengths=pipeline > 1,
         moe_token_dispatcher_type="alltoall",  # variable_seq_lengths asks for it, even in a dense model
         params_dtype=dtype,
@@ -107,37 +125,49 @@ def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig
         perform_initialization=True,
         gradient_accumulation_fusion=False,
         masked_softmax_fusion=False,
-        bias_activation_fusion=fused,
+        bias_activation_fusion=True,  # keeps the MLP's input of the activation for backward, not its parts
         bias_dropout_fusion=fused,
         apply_rope_fusion=fused,
         persist_layer_norm=fused,
     )
 
 
-def build(hf: Qwen3Config, config: TransformerConfig) -> GPTModel:
-    """This rank's part of the model, with random weights; logits stay split over the vocabulary.
+class Policy(GPTModel):
+    """Megatron's GPT over packed rows, whose last stage returns hidden states: logits are computed with the loss."""
+
+    def __init__(self, hf: Qwen3Config, config: TransformerConfig):
+        super().__init__(
+            config,
+            _layers(config),
+            vocab_size=hf.vocab_size,
+            max_sequence_length=hf.max_position_embeddings,
+            pre_process=parallel_state.is_pipeline_first_stage(),
+            post_process=parallel_state.is_pipeline_last_stage(),
+            share_embeddings_and_output_weights=hf.tie_word_embeddings,
+            position_embedding_type="none",
+        )
+        self.rotary = Rotary(hf)
+
+    def _preprocess(self, input_ids: torch.Tensor, position_ids: torch.Tensor, **kwargs: Any) -> tuple[Any, ...]:
+        hidden, _, *rest = super()._preprocess(input_ids, position_ids, **kwargs)
+        return hidden, self.rotary(position_ids[0]), *rest
+
+    def _postprocess(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return hidden_states
+
+
+def build(hf: Qwen3Config, config: TransformerConfig) -> Policy:
+    """This rank's part of the model, with random weights.
 
     Raises:
-        InputError: the model is no Qwen3, or has other than plain rotary positions.
+        InputError: the model is no Qwen3.
     """
     if hf.model_type != "qwen3":
         raise InputError(f"the trainer knows the architecture qwen3, not {hf.model_type}; choose another model.path")
-    rope = hf.rope_parameters
-    if rope["rope_type"] != "default":
-        raise InputError(f"the trainer knows plain rotary positions, not rope_type={rope['rope_type']}")
-    model = GPTModel(
-        config,
-        _layer_spec(),
-        vocab_size=hf.vocab_size,
-        max_sequence_length=hf.max_position_embeddings,
-        pre_process=parallel_state.is_pipeline_first_stage(),
-        post_process=parallel_state.is_pipeline_last_stage(),
-        parallel_output=True,
-        share_embeddings_and_output_weights=hf.tie_word_embeddings,
-        position_embedding_type="rope",
-        rotary_base=rope["rope_theta"],
-    )
-    return model.to(device=cpu.device(), dtype=config.params_dtype)
+    scaling = Rotary(hf).attention_scaling
+    # Both queries and keys are scaled.
+    config.softmax_scale = None if scaling == 1 else scaling**2 / sqrt(hf.head_dim)
+    return Policy(hf, config)
 
 
 def missing(gpu: bool, transformer_engine: bool) -> str:
@@ -145,8 +175,8 @@ def missing(gpu: bool, transformer_engine: bool) -> str:
     if not gpu or transformer_engine:
         return ""
     return (
-        "warning: Transformer Engine is not installed here: without its fused layers and sequence parallelism, "
-        "activations take up to twice the memory; use an image that has it for site.images.megatron (docs/gpu.md)"
+        "warning: Transformer Engine is not installed here: training is slower without its fused layers; use an image "
+        "that has it for site.images.megatron (docs/gpu.md)"
     )
 
 
@@ -154,33 +184,20 @@ def _transformer_engine() -> bool:
     return torch.cuda.is_available() and importlib.util.find_spec("transformer_engine") is not None
 
 
-def _layer_spec() -> ModuleSpec:
-    if _transformer_engine():
-        return get_gpt_layer_with_transformer_engine_spec(qk_layernorm=True)
-    spec = get_gpt_layer_local_spec(qk_layernorm=True, normalization="RMSNorm")
-    attention = spec.submodules.self_attention
-    attention.submodules = replace(attention.submodules, core_attention=CausalAttention)
-    return spec
-
-
-class CausalAttention(MegatronModule):
-    """softmax(QKᵀ/√d)·V under the causal mask, in PyTorch's fused kernel, which never holds the s × s scores.
-
-    It replaces Megatron's `DotProductAttention`, and takes its arguments.
-    """
-
-    def __init__(self, config: TransformerConfig, **_: object):
-        super().__init__(config=config)
-
-    def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object
-    ) -> torch.Tensor:
-        """The attention's output, [s, b, heads · d].
-
-        Args:
-            query: [s, b, heads, d].
-            key, value: [s, b, kv_heads, d].
-        """
-        q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
-        return out.permute(2, 0, 1, 3).flatten(2)
+def _layers(config: TransformerConfig) -> ModuleSpec | TransformerBlockSubmodules:
+    """What the layers of this stage are made of."""
+    fused = _transformer_engine()
+    spec = (
+        get_gpt_layer_with_transformer_engine_spec(qk_layernorm=True)
+        if fused
+        else get_gpt_layer_local_spec(qk_layernorm=True, normalization="RMSNorm")
+    )
+    layer, attention = spec.submodules, spec.submodules.self_attention
+    if fused:
+        attention.submodules = replace(attention.submodules, core_attention=fused_attention())
+        return spec
+    attention.submodules = replace(
+        attention.submodules, core_attention=CausalAttention, q_layernorm=RMSNorm, k_layernorm=RMSNorm
+    )
+    spec.submodules = replace(layer, input_layernorm=RMSNorm, pre_mlp_layernorm=RMSNorm)
+    return TransformerBlockSubmodules([spec] * get_num_layers_to_build(config), RMSNorm)

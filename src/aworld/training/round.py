@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean
 
+import numpy as np
 from megatron.core import parallel_state
 
 from aworld.config import Config, Training
@@ -17,6 +18,7 @@ from aworld.training import algorithms, batching, checkpoint, conversion, cpu, s
 from aworld.training.algorithms import Algorithm
 from aworld.training.collectives import POLL_SECONDS, any_rank, is_rank_zero, publish_collectively
 from aworld.training.metrics import Metrics, summary, too_long
+from aworld.training.packing import Split
 from aworld.training.position import Position
 from aworld.training.step import Trainer
 from aworld.trajectories import file
@@ -104,8 +106,9 @@ class Round:
             print(
                 f"round {number}: no episode has an advantage, nothing to learn; the policy stays as it is", flush=True
             )
-        rank, device = parallel_state.get_data_parallel_rank(), cpu.device()
+        rank, split, device = parallel_state.get_data_parallel_rank(), Split.here(), cpu.device()
         temperature = 1.0 if self.is_cold_start else config.agent.temperature  # nobody sampled the expert's tokens
+        reference = self._reference(trajectories, temperature) if algorithm.needs_reference and planned else None
         for at, step in enumerate(planned[len(metrics) :], len(metrics) + 1):
             if self.is_cold_start and _has_learned(metrics, cold.stop_at):
                 break
@@ -114,7 +117,7 @@ class Round:
             else:
                 lr = schedule.learning_rate(training, number, at, len(planned))
             trainer.set_lr(lr)
-            batches = batching.micro_batches(trajectories, step, rank, device)
+            batches = batching.micro_batches(trajectories, step, rank, split, device, reference)
             began = time.monotonic()
             metrics.append(trainer.step(batches, algorithm, temperature) | {"lr": lr})
             if writes:
@@ -129,6 +132,12 @@ class Round:
                 self._save_in_time(metrics)
         return metrics
 
+    def _reference(self, trajectories: Trajectories, temperature: float) -> np.ndarray:
+        """The log-probabilities of the policy that reinforcement learning began with, float32 [N]."""
+        run = self.run_dir
+        path = run.policy(0) if self.config.training.cold_start.tasks else run.base
+        return self.trainer.reference_logprobs(path, trajectories, temperature)
+
     def _plan(self, trajectories: Trajectories, training: Training, algorithm: Algorithm) -> list[batching.Step]:
         """All optimizer steps of the round, in order."""
         return [
@@ -138,7 +147,7 @@ class Round:
                 trajectories,
                 algorithm,
                 batch_size=training.batch_size,
-                micro_batch_size=training.micro_batch_size,
+                micro_batch_tokens=training.micro_batch_tokens,
                 max_tokens=self.config.agent.max_tokens,
                 data_parallel=parallel_state.get_data_parallel_world_size(),
                 seed=(self.config.seed, self.number, epoch),

@@ -99,14 +99,15 @@ def _has_sound_policy(run: RunDir, version: int) -> bool:
 
 def _resume(config: Config, run: RunDir, at: Position) -> tuple[Trainer, Metrics]:
     """A trainer in the state of position `at`, and the metrics of the steps already made in the unfinished round."""
-    training, dtype = config.training, config.model.dtype
+    training, model_ = config.training, config.model
+    make = partial(Trainer, training, dtype=model_.dtype, recompute=model_.recompute, offload=model_.offload_optimizer)
     if at == Position(0, 0):
-        return Trainer(training, run.base, dtype, training.cold_start.lr), []
+        return make(run.base, lr=training.cold_start.lr), []
     if at == Position(0):
         path = run.policy(0) if training.cold_start.tasks else run.base
-        return Trainer(training, path, dtype, training.lr), []
+        return make(path, lr=training.lr), []
     lr = training.cold_start.lr if Phase.of(at.round) is Phase.COLD_START else training.lr
-    trainer = Trainer(training, run.base, dtype, lr, has_weights=False)  # the checkpoint has them
+    trainer = make(run.base, lr=lr, has_weights=False)  # the checkpoint has them
     metrics = checkpoint.load(trainer, run.checkpoints, at)
     if at.step is not None:
         return trainer, metrics

@@ -1,12 +1,15 @@
 """The trainer: one model, its optimizer, and an optimizer step by Megatron's own schedule."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from transformers import AutoConfig
@@ -14,15 +17,12 @@ from transformers import AutoConfig
 from aworld.config import Training
 from aworld.errors import TaskError
 from aworld.training import batching, conversion, cpu, model, optimizer
-from aworld.training.algorithms import Algorithm, MicroBatch
-from aworld.training.loss import (
-    Loss,
-    apply_to_logits,
-    broadcast_from_last_stage,
-    policy_loss,
-    reduce_metrics,
-    return_logprobs,
-)
+from aworld.training.algorithms import Algorithm
+from aworld.training.attention import Packed
+from aworld.training.collectives import sum_over
+from aworld.training.loss import Loss, apply_to_hidden, policy_loss, reduce_metrics, return_logprobs
+from aworld.training.micro_batch import MicroBatch
+from aworld.training.packing import Split, last_sampled, pack
 from aworld.trajectories.arrays import Trajectories
 
 
@@ -34,13 +34,26 @@ class Trainer:
         dtype: `float32` or `bfloat16`, of weights and activations; gradients, Adam and log-probabilities are float32.
         lr: the learning rate, constant.
         has_weights: whether to load the weights in `path`; else they are random until a checkpoint is loaded.
+        recompute: `model.recompute`.
+        offload: `model.offload_optimizer`; without effect where the device is a CPU.
     """
 
-    def __init__(self, training: Training, path: Path, dtype: str, lr: float, has_weights: bool = True):
+    def __init__(
+        self,
+        training: Training,
+        path: Path,
+        dtype: str,
+        lr: float,
+        has_weights: bool = True,
+        recompute: str = "none",
+        offload: bool = False,
+    ):
         self.training = training
+        self.offload = offload
+        self.reference: list[torch.Tensor] = []  # the weights of the reference policy, in the host's memory
         self.dtype: torch.dtype = getattr(torch, dtype)
         hf = AutoConfig.from_pretrained(path)
-        config = model.transformer_config(hf, self.dtype)
+        config = model.transformer_config(hf, self.dtype, recompute)
         self.module = model.build(hf, config)
         if has_weights:
             conversion.load_hf(self.module, path)
@@ -58,6 +71,18 @@ class Trainer:
         """Go on from the present weights with fresh moments of Adam and another learning rate."""
         self.optimizer = optimizer.build(self.training, lr, self.model, self.dtype)
         self.module.config.grad_scale_func = self.optimizer.scale_loss
+        if self.offload:
+            self.optimizer.offload_to_cpu()
+
+    @contextmanager
+    def optimizer_here(self) -> Iterator[None]:
+        """The optimizer's state on this rank's device; between two uses it may be in the host's memory."""
+        if not self.offload:
+            yield
+            return
+        self.optimizer.restore_from_cpu()
+        yield
+        self.optimizer.offload_to_cpu()
 
     def set_lr(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -81,7 +106,8 @@ class Trainer:
         self.model.zero_grad_buffer()
         self.optimizer.zero_grad()
         metrics = reduce_metrics(self._run(micro_batches, partial(policy_loss, algorithm), temperature))
-        _, grad_norm, _ = self.optimizer.step()
+        with self.optimizer_here():
+            _, grad_norm, _ = self.optimizer.step()
         if not np.isfinite([metrics["loss"], grad_norm]).all():
             raise TaskError(
                 f"training diverged: loss {metrics['loss']}, gradient norm {grad_norm}; begin a new run with a lower "
@@ -89,29 +115,57 @@ class Trainer:
             )
         return metrics | {"grad_norm": float(grad_norm)}
 
-    def logprobs(self, trajectories: Trajectories, micro_batch_size: int = 8) -> np.ndarray:
+    def reference_logprobs(self, path: Path, trajectories: Trajectories, temperature: float) -> np.ndarray:
+        """The `logprobs` of another policy of the same architecture, which takes this one's place for the time.
+
+        Its weights are read once, and kept in the host's memory.
+
+        Args:
+            path: the HF folder of the other policy, the same in every call.
+        """
+        parameters = list(self.module.parameters())
+        own = _copies(parameters)
+        if self.reference:
+            _fill(parameters, self.reference)
+        else:
+            conversion.load_hf(self.module, path)
+            self.reference = _copies(parameters)
+        try:
+            return self.logprobs(trajectories, temperature)
+        finally:
+            _fill(parameters, own)
+
+    def logprobs(self, trajectories: Trajectories, temperature: float = 1.0) -> np.ndarray:
         """Log-probability (nats) of each sampled token under the policy, float32 [N]; 0 elsewhere.
 
-        Every data-parallel replica computes all of it.
+        The data-parallel ranks share the contexts.
+
+        Args:
+            temperature: of the distribution that is asked for.
         """
-        result = np.zeros(len(trajectories.tokens), np.float32)
-        begins, ends, _ = trajectories.spans()
-        contexts = np.array([c for c in range(len(begins)) if trajectories.mask[begins[c] + 1 : ends[c]].any()], int)
-        cuts = [contexts[at : at + micro_batch_size] for at in range(0, len(contexts), micro_batch_size)]
+        begins, *_ = trajectories.spans()
+        lengths = last_sampled(trajectories) - begins
+        contexts = np.flatnonzero(lengths > 0)
+        ranks, rank = parallel_state.get_data_parallel_world_size(), parallel_state.get_data_parallel_rank()
+        shares = batching.deal(lengths[contexts], self.training.micro_batch_tokens, ranks)[rank]
         zeros = np.zeros(len(begins))
-        batches = [batching.pad(trajectories, cut, zeros, zeros, cpu.device()) for cut in cuts]
-        parts = self._run(batches, return_logprobs, temperature=1.0, forward_only=True)
-        for cut, part in zip(cuts, parts, strict=True):
-            values = broadcast_from_last_stage(part)
-            for begin, end, row in zip(begins[cut], ends[cut], values, strict=True):
-                n = min(end - begin - 1, len(row))
-                result[begin + 1 : begin + 1 + n] = row[:n]
-        return result
+        split, device = Split.here(), cpu.device()
+        batches = [pack(trajectories, contexts[share], zeros, zeros, split, device) for share in shares]
+        parts = self._run(batches, return_logprobs, temperature, forward_only=True)
+        found = torch.zeros(len(trajectories.tokens), device=device)
+        if parallel_state.is_pipeline_last_stage():
+            for batch, part in zip(batches, parts, strict=True):
+                found[batch.places] = part
+            found *= torch.from_numpy(trajectories.mask).to(device)
+            sum_over(parallel_state.get_data_parallel_group(with_context_parallel=True), found)
+        last = parallel_state.get_pipeline_model_parallel_last_rank()
+        dist.broadcast(found, last, parallel_state.get_pipeline_model_parallel_group())
+        return found.cpu().numpy()
 
     def _run(self, batches: list[MicroBatch], loss: Loss, temperature: float, forward_only: bool = False) -> list[Any]:
         """Forward and backward of all micro-batches; the last result of `loss` for each, None before the last stage."""
         parts = self.schedule(
-            forward_step_func=partial(_forward, loss, temperature),
+            forward_step_func=partial(_forward, loss, temperature, self.module),
             data_iterator=iter(batches),
             model=[self.model],
             num_microbatches=len(batches),
@@ -122,9 +176,21 @@ class Trainer:
         return parts or [None] * len(batches)
 
 
-def _forward(loss: Loss, temperature: float, batches: Iterator[MicroBatch], gpt: Any) -> tuple[torch.Tensor, Any]:
-    """The output of this stage for the next micro-batch, and the function from logits to the loss."""
+def _copies(parameters: list[torch.nn.Parameter]) -> list[torch.Tensor]:
+    return [parameter.detach().to("cpu", copy=True) for parameter in parameters]
+
+
+@torch.no_grad()
+def _fill(parameters: list[torch.nn.Parameter], values: list[torch.Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+def _forward(
+    loss: Loss, temperature: float, policy: model.Policy, batches: Iterator[MicroBatch], gpt: Any
+) -> tuple[torch.Tensor, Any]:
+    """The output of this stage for the next micro-batch, and the function from hidden states to the loss."""
     batch = next(batches)
-    positions = torch.arange(batch.tokens.shape[1] - 1, device=batch.tokens.device).expand(len(batch.tokens), -1)
-    output = gpt(batch.tokens[:, :-1], positions, None)
-    return output, partial(apply_to_logits, loss, temperature, batch)
+    packed = Packed.of(batch.starts, parallel_state.get_context_parallel_world_size(), batch.tokens.device)
+    output = gpt(batch.tokens[None], batch.positions[None], None, packed_seq_params=packed)
+    return output, partial(apply_to_hidden, loss, temperature, batch, policy)

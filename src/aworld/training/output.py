@@ -1,0 +1,81 @@
+"""Log-probabilities and entropies of sampled tokens, computed in chunks: no tensor holds the logits of a whole row."""
+
+from typing import Any
+
+import torch
+from megatron.core import parallel_state
+
+from aworld.training.collectives import max_over, sum_over
+
+CHUNK = 1024  # tokens whose logits are in memory at once
+
+
+def logprobs_and_entropies(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """log softmax(W·h / temperature)[target] and the entropy of that distribution (nats): float32 [n] each.
+
+    The vocabulary is split over the tensor ranks. The gradient of `hidden` is this rank's part of a sum over them.
+
+    Args:
+        hidden: [n, hidden size], the same on all tensor ranks.
+        weight: [vocabulary / ranks, hidden size], of the output layer.
+        targets: int64 [n].
+    """
+    return _Output.apply(hidden, weight, targets, temperature)
+
+
+class _Output(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float) -> Any:
+        group = parallel_state.get_tensor_model_parallel_group()
+        ctx.set_materialize_grads(False)
+        ctx.temperature = temperature
+        own, inside = _own(targets, weight)
+        found = hidden.new_empty(3, len(hidden), dtype=torch.float32)  # log-probability, entropy, log-sum-exp
+        for at in _chunks(hidden):
+            logits = _logits(hidden[at], weight, temperature)
+            highest = max_over(group, logits.amax(-1))
+            shifted = logits.sub_(highest[:, None])
+            chosen = shifted.gather(1, own[at, None])[:, 0] * inside[at]
+            exponential = shifted.exp()
+            parts = [exponential.sum(-1), exponential.mul_(shifted).sum(-1), chosen]
+            total, weighted, chosen = sum_over(group, torch.stack(parts))
+            found[:, at] = torch.stack([chosen - total.log(), total.log() - weighted / total, highest + total.log()])
+        ctx.save_for_backward(hidden, weight, own, inside, found[1], found[2])
+        return found[0].clone(), found[1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, of_logprobs: torch.Tensor | None, of_entropies: torch.Tensor | None) -> Any:
+        hidden, weight, own, inside, entropy, normaliser = ctx.saved_tensors
+        of_hidden = torch.empty_like(hidden)
+        of_weight = torch.zeros_like(weight, dtype=torch.float32)
+        for at in _chunks(hidden):
+            log_p = _logits(hidden[at], weight, ctx.temperature).sub_(normaliser[at, None])
+            p = log_p.exp()
+            gradient = torch.zeros_like(p)
+            if of_entropies is not None:
+                gradient -= p * (log_p + entropy[at, None]) * of_entropies[at, None]
+            if of_logprobs is not None:
+                gradient -= p.mul_(of_logprobs[at, None])
+                gradient.scatter_add_(1, own[at, None], (of_logprobs[at] * inside[at])[:, None])
+            gradient = (gradient / ctx.temperature).to(weight.dtype)
+            of_hidden[at] = gradient @ weight
+            of_weight += gradient.T @ hidden[at]
+        return of_hidden, of_weight.to(weight.dtype), None, None
+
+
+def _own(targets: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The targets' rows in this rank's part of the vocabulary, int64 [n], and whether they are in it, float32 [n]."""
+    size = len(weight)
+    local = targets - parallel_state.get_tensor_model_parallel_rank() * size
+    return local.clamp(0, size - 1), ((local >= 0) & (local < size)).float()
+
+
+def _chunks(hidden: torch.Tensor) -> list[slice]:
+    return [slice(at, min(at + CHUNK, len(hidden))) for at in range(0, len(hidden), CHUNK)]
+
+
+def _logits(hidden: torch.Tensor, weight: torch.Tensor, temperature: float) -> torch.Tensor:
+    logits = (hidden @ weight.T).float()
+    return logits if temperature == 1 else logits / temperature
