@@ -39,7 +39,7 @@ def test_a_dry_run_prints_the_configuration_and_the_jobs_and_leaves_nothing(tmp_
     [
         (
             ["jobs/pipeline.py", "recipe=demo", "training.lrr=1"],
-            "no key 'training.lrr'; valid: algorithm, lr,",
+            "no key 'training.lrr'; valid: algorithm, options, lr,",
         ),
         (["jobs/pipeline.py", "recipe=dmo"], "no recipe 'dmo'"),
         (["jobs/pipeline.py", "recipe=demo", "training.lr=fast"], "training.lr"),
