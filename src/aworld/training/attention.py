@@ -105,6 +105,7 @@ def fused_attention() -> type:
         def forward(self, query, key, value, *args, packed_seq_params, **kwargs):
             query, key, value = (x.squeeze(1) for x in (query, key, value))
             packed = replace(packed_seq_params, qkv_format="thd")
-            return super().forward(query, key, value, *args, packed_seq_params=packed, **kwargs).unsqueeze(1)
+            out = super().forward(query, key, value, *args, packed_seq_params=packed, **kwargs)
+            return out.reshape(len(out), 1, -1)
 
     return FusedAttention
