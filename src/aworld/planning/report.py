@@ -15,6 +15,17 @@ from aworld.planning.memory import memory, replicas, row_tokens
 from aworld.planning.shapes import parameters
 from aworld.planning.simulate import Outcome
 
+PARTS = {  # of a rank's memory, as the table names them
+    "weights": "weights",
+    "gradients": "gradients",
+    "optimizer": "optimizer",
+    "activations": "activations",
+    "layer": "one layer's backward pass, or",
+    "logits": "logits",
+    "communication": "communication",
+    "overhead": "CUDA, NCCL, cuBLAS",
+}
+
 
 def show(config: Config, hardware: Hardware | None, cost: Cost, measured: Measured | None, console: Console) -> None:
     """Print what the run needs: memory, episodes at once, seconds, GPU-hours, jobs, bytes on disk."""
@@ -47,18 +58,13 @@ def _show_memory(config: Config, hardware: Hardware, console: Console) -> None:
         f"{parallel.context_parallel_size} × data {replicas(config)}, recompute {config.model.recompute}, rows of "
         f"{row_tokens(config):,} tokens",
     )
-    heads = ("weights", "gradients", "optimizer", "activations", "layer", "logits", "communication", "overhead")
-    table = _table("stage", *heads, "peak")
-    for one in memory(config):
-        cells = [f"{getattr(one, head) / 1e9:.1f}" for head in heads]
-        if one.offloaded:
-            cells[heads.index("optimizer")] = f"({cells[heads.index('optimizer')]})"
-        table.add_row(str(one.stage), *cells, f"{one.needed / 1e9:.1f}")
+    stages = memory(config)
+    table = _table("stage", *(str(one.stage) for one in stages))
+    for part, name in PARTS.items():
+        between = " (after the passes)" if part == "optimizer" and config.model.offload_optimizer else ""
+        table.add_row(name + between, *(f"{getattr(one, part) / 1e9:.1f}" for one in stages))
+    table.add_row("peak", *(f"{one.needed / 1e9:.1f}" for one in stages), style="bold")
     console.print(table)
-    _say(
-        console,
-        "a layer's backward pass and the logits never meet; an optimizer in brackets is there after them only",
-    )
 
 
 def _show_room(config: Config, hardware: Hardware, cost: Cost, console: Console) -> None:
