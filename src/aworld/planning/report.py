@@ -105,7 +105,7 @@ def _show_seconds(cost: Cost, console: Console) -> None:
 def _simulated(outcome: Outcome, measured: Measured | None) -> str:
     line = f"a round's rollout, simulated: {_time(outcome.seconds)}, slots busy {outcome.busy:.0%} of the time"
     if outcome.preemptions:
-        line += f", {outcome.preemptions} preemptions lose {_time(outcome.lost_seconds)} of slots' time"
+        line += f"; preemptions: {outcome.preemptions}, which lose {_time(outcome.lost_seconds)} of slots' time"
     if measured:
         line += f"; round {measured.newest} took {_time(measured.newest_rollout)}"
     return line
