@@ -11,6 +11,7 @@ from rich.console import Console
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
+from aworld.launch.checks import check_model
 from aworld.launch.prepare import prepare
 from aworld.launch.start import dry_run
 
@@ -53,3 +54,9 @@ def test_a_dry_run_says_what_the_run_needs(words: list[str]) -> None:
     _, _, after = said.partition("# would be launched")
     assert all(line.startswith("#") for line in after.splitlines()[1:])
     assert "# Memory of a trainer's rank in GB, of 80 (H100); tensor 2" in after and "# in all: 24 rounds" in after
+
+
+def test_an_evaluation_of_another_model_is_not_judged_by_the_architecture(words: list[str]) -> None:
+    """Without training nobody compares the folder with `model.architecture`."""
+    alone = ["pipeline.rounds=0", "training.cold_start.tasks=0", "training.micro_batch_tokens=100000000"]
+    check_model(configuration.load([*words, *alone]))

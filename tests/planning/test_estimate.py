@@ -91,6 +91,11 @@ def test_a_plan_that_does_not_fit_shows_its_tables_and_is_refused(capsys: pytest
     assert err.count("\n") == 1 and err.rstrip().endswith("set model.recompute=selective")
 
 
+def test_an_option_below_0_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *QWEN, "--preemptions", "-1"]) == 2
+    assert capsys.readouterr().err.strip() == "error: --preemptions -1 cannot be; give a number of 0 or more"
+
+
 def test_a_plan_of_a_run_takes_its_own_figures(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     _, found = open_run(run.root)
     assert found == run

@@ -24,7 +24,7 @@ def qwen(*overrides: str) -> Config:
 
 def refusal(config: Config) -> str:
     with pytest.raises(InputError) as error:
-        fit.check(config, trains=True)
+        fit.check(config)
     return str(error.value)
 
 
@@ -49,7 +49,7 @@ def test_the_mend_is_the_cheapest_that_fits(overrides: list[str], mend: str) -> 
     assert re.match(r"model\.parallel: stage 0 needs [\d.]+ GB, and H.00 has [\d.]+ of \d+ GB to use \(weights ", said)
     *_, words = said.partition("; set ")
     assert words == mend
-    fit.check(configuration.changed(qwen(*overrides), words.split()), trains=True)
+    fit.check(configuration.changed(qwen(*overrides), words.split()))
 
 
 def test_the_parts_of_a_refusal_add_up() -> None:
@@ -79,11 +79,7 @@ def test_what_nothing_mends_is_said() -> None:
 
 @pytest.mark.parametrize("overrides", [["site.hardware=''"], ["site=local"], ["site.train.gpus_per_node=0"]])
 def test_a_site_that_names_no_gpus_refuses_nothing(overrides: list[str]) -> None:
-    fit.check(qwen(*overrides), trains=True)
-
-
-def test_a_run_without_training_needs_a_trainer_of_no_size() -> None:
-    fit.check(qwen(), trains=False)
+    fit.check(qwen(*overrides))
 
 
 def test_a_shard_holds_one_whole_episode() -> None:
@@ -91,14 +87,14 @@ def test_a_shard_holds_one_whole_episode() -> None:
     said = refusal(config)
     assert "model.shard: one episode of 40960 tokens needs 10.7 GB of KV cache on each GPU, and H100 has 2.5" in said
     assert said.endswith("; set model.shard.tensor_parallel_size=2")
-    fit.check(configuration.changed(config, ["model.shard.tensor_parallel_size=2"]), trains=True)
+    fit.check(configuration.changed(config, ["model.shard.tensor_parallel_size=2"]))
 
 
 def test_a_shard_as_wide_as_its_node_takes_shorter_episodes() -> None:
     config = qwen("model.recompute=full", "model.shard.tensor_parallel_size=1", "site.rollout.gpus_per_node=1")
     *_, most = refusal(config).removesuffix(" at most").rpartition(" ")
     assert int(most) == room(config, load(config.site)).tokens
-    fit.check(configuration.changed(config, [f"model.shard.max_model_len={most}"]), trains=True)
+    fit.check(configuration.changed(config, [f"model.shard.max_model_len={most}"]))
 
 
 def test_slots_sequences_and_cache_limit_the_episodes_at_once() -> None:

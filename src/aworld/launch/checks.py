@@ -97,7 +97,8 @@ def check_model(config: Config) -> None:
     if model.path is not None and not Path(model.path).is_dir() and is_complete(base):
         model = replace(model, path=str(base))  # a relative path, seen from another folder: the run has links to it
     support.check(model, trains(config))
-    fit.check(config, trains(config))
+    if trains(config):  # else the folder may hold another architecture than the configuration's
+        fit.check(config)
     _check_length(config, config.model.shard.max_model_len)
 
 

@@ -1,6 +1,7 @@
 """`aworld plan`, and the same tables in a dry run."""
 
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 from rich.console import Console
@@ -8,7 +9,6 @@ from rich.console import Console
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
-from aworld.launch.checks import trains
 from aworld.launch.plan import BATCH, mode
 from aworld.planning import fit
 from aworld.planning.cost import assumed_episodes, cost
@@ -50,14 +50,18 @@ def estimate(
         tool_seconds: that an episode spends in tools.
 
     Raises:
-        InputError: nothing is trained, or the run does not fit the site's GPUs.
+        InputError: nothing is trained, an option is below 0, or the run does not fit the site's GPUs.
     """
     if not config.pipeline.rounds:
         raise InputError("pipeline.rounds=0: a plan counts rounds of training; set it to 1 or more")
+    given = {"--tokens": mean_tokens, "--tool-seconds": tool_seconds, "--preemptions": preemption.per_hour}
+    for option, value in given.items():
+        if value is not None and not 0 <= value < inf:
+            raise InputError(f"{option} {value:g} cannot be; give a number of 0 or more")
     hardware = load(config.site)
     episodes = assumed_episodes(config, mean_tokens, tool_seconds)
     if found and mean_tokens is None:
         episodes = replace(found.episodes, tool_seconds=tool_seconds or found.episodes.tool_seconds)
     total = cost(config, mode(config) == BATCH, episodes, hardware, found, preemption)
     show(config, hardware, total, found, console)
-    fit.check(config, trains(config))
+    fit.check(config)

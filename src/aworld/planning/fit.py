@@ -16,24 +16,21 @@ RECOMPUTE = ("none", "selective", "full")  # each costs more time than the one b
 PARTS = ("weights", "gradients", "optimizer", "activations", "layer", "logits", "communication", "overhead")
 
 
-def check(config: Config, trains: bool) -> None:
-    """Check that the run fits the GPUs that the site's hardware names.
-
-    Args:
-        trains: whether there is a trainer; else vLLM alone serves the model.
+def check(config: Config) -> None:
+    """Check that a run that trains fits the GPUs that the site's hardware names.
 
     Raises:
         InputError: there is no such hardware; a stage of the trainer, or a vLLM shard, needs more memory
             than a GPU has.
     """
     hardware = load(config.site)
-    if refused := next(refusals(config, hardware, trains), None) if hardware else None:
+    if refused := next(refusals(config, hardware), None) if hardware else None:
         raise InputError(refused)
 
 
-def refusals(config: Config, hardware: Hardware, trains: bool) -> Iterator[str]:
+def refusals(config: Config, hardware: Hardware) -> Iterator[str]:
     """A line for the trainer, and one for the shards, where they do not fit: the numbers, and the mend."""
-    if trains and config.site.train.gpus_per_node and not _fits(config, hardware):
+    if config.site.train.gpus_per_node and not _fits(config, hardware):
         worst = max(memory(config), key=lambda stage: stage.needed)
         usable = f"{_gb(USABLE * hardware.memory)} of {hardware.memory_gb:g} GB to use"
         yield (
