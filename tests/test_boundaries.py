@@ -25,13 +25,15 @@ MAY_IMPORT = {
     "rollout": BASE | {"tasks", "agents", "environments", "inference", "trajectories"},
     "training": BASE | {"trajectories"},
     "evaluation": BASE | {"tasks", "trajectories"},
+    "planning": BASE | {"trajectories", "training"},  # of training only what it keeps on disk
     "watch": BASE | {"tasks", "rollout", "trajectories", "evaluation"},
     "launch": BASE
     | {"tasks", "agents", "models", "environments", "rollout", "training", "trajectories", "evaluation"}
-    | {"watch"},  # to submit what is missing, and to show what is under way
+    | {"watch", "planning"},  # to submit what is missing, and to show what is under way
     "doctor": BASE | {"tasks", "environments", "rollout", "launch"},
     "cli": BASE
-    | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "watch", "launch"},
+    | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "watch", "launch"}
+    | {"planning"},
     "__main__": {"cli"},
 }
 ENGINES = {"vllm": "inference", "megatron": "training", "mbridge": "training", "mpi4py": "trajectories"}

@@ -72,6 +72,19 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
     doctor.add_argument("--login-only", action="store_true", help="submit nothing")
     doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node for STAGE, as lines of JSON")
+    plan = add("plan", _plan, "what a run needs before it is submitted: memory, time, disk, GPU-hours, jobs")
+    plan.add_argument(
+        "words",
+        nargs="+",
+        metavar="RUN|KEY=VALUE",
+        help="as for jobs/pipeline.py; a run brings its own figures",
+    )
+    plan.add_argument("--tokens", type=float, metavar="N", help="of an episode, on average (default: half a context)")
+    plan.add_argument("--tool-seconds", type=float, metavar="S", default=0.0, help="of an episode in tools, on average")
+    plan.add_argument("--preemptions", type=float, metavar="N", default=0.0, help="of a rollout worker in an hour")
+    plan.add_argument(
+        "--away-seconds", type=float, metavar="S", default=600.0, help="from a preemption to the worker's next episode"
+    )
     prepare = add("prepare", _prepare, "make a run directory, and launch nothing")
     prepare.add_argument("overrides", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
     of_run("status", _status, "how far each stage is, by the run's files and what Slurm says")
@@ -206,6 +219,15 @@ def _corpus(arguments: argparse.Namespace) -> None:
 
     pages, unread = index(arguments.source, arguments.index)
     print(f"{arguments.index}: {pages} pages" + (f"; {unread} files could not be read" if unread else ""))
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from aworld.launch.estimate import estimate, read
+    from aworld.planning.simulate import Preemption
+
+    config, measured = read(arguments.words)
+    preemption = Preemption(arguments.preemptions, arguments.away_seconds)
+    estimate(config, _console(), measured, arguments.tokens, arguments.tool_seconds, preemption)
 
 
 def _prepare(arguments: argparse.Namespace) -> None:

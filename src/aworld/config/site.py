@@ -65,6 +65,9 @@ class Site:
     bind_python: bool = setting(False, changes="any time")
     # node-local folder, to which images are copied once per node; "": TMPDIR, and no copies
     scratch: str = setting("", changes="any time")
+    # the GPUs of its nodes, a file of configs/hardware/ or the path of your own; "": none, and memory is not checked
+    hardware: str = ""
+    hardware_figures: dict[str, float] = number(dict, above=0)  # figures of this site in their place, by name
     sandbox: str = choice("auto", "auto", "apptainer", "bubblewrap", "subprocess", changes="any time")
     rollout: Resources = setting(lambda: Resources(elements=2))
     gather: Resources = setting(lambda: Resources(tasks_per_node=2))

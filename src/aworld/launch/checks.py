@@ -13,6 +13,7 @@ from aworld.endpoints import check_address
 from aworld.environments import settings
 from aworld.errors import InputError
 from aworld.models import support
+from aworld.planning import fit
 from aworld.publish import is_complete
 from aworld.rundir import RunDir
 from aworld.tasks.task import TaskSource
@@ -90,12 +91,15 @@ def check_model(config: Config) -> None:
     """Check the model, and that an episode fits it.
 
     Raises:
-        InputError: the model cannot be served or trained so, or an episode's tokens do not fit it.
+        InputError: the model cannot be served or trained so, it does not fit the site's GPUs, or an episode's tokens
+            do not fit it.
     """
     model, base = config.model, RunDir.of(config).base
     if model.path is not None and not Path(model.path).is_dir() and is_complete(base):
         model = replace(model, path=str(base))  # a relative path, seen from another folder: the run has links to it
     support.check(model, trains(config))
+    if trains(config):  # else the folder may hold another architecture than the configuration's
+        fit.check(config)
     _check_length(config, config.model.shard.max_model_len)
 
 

@@ -7,9 +7,11 @@ from aworld.environments.sandbox import choose
 from aworld.errors import InputError
 from aworld.launch import dag, local, preview
 from aworld.launch.checks import check_tasks, opened, trains
+from aworld.launch.estimate import estimate
 from aworld.launch.executor import command
 from aworld.launch.plan import plan
 from aworld.launch.prepare import check
+from aworld.planning.measured import measured
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
 from aworld.stages import REPORT
@@ -31,7 +33,10 @@ def start(config: Config, console: Console) -> None:
 
 
 def dry_run(config: Config, console: Console) -> None:
-    """Say what would be launched, and launch nothing; for Slurm, write the batch scripts and let it check them."""
+    """Say what would be launched and what it needs, and launch nothing.
+
+    For Slurm the batch scripts are written, and Slurm checks them.
+    """
     _check_trains(config)
     check(config)
     run = RunDir.of(config)
@@ -46,10 +51,18 @@ def dry_run(config: Config, console: Console) -> None:
         for stage in left:
             line = " ".join(command(stage.arguments))
             console.print(f"# {stage.name}: {line}", markup=False, highlight=False, soft_wrap=True)
+        if config.pipeline.rounds:
+            with console.capture() as tables:
+                estimate(config, console, measured(run))
+            for row in tables.get().splitlines():  # what is printed stays YAML
+                console.print(f"# {row}".rstrip(), markup=False, highlight=False, soft_wrap=True)
         return
     stages = plan(config, run, workloads)
     if not stages or stages[0].kind == REPORT:
         console.print("nothing is left to do but the report")
+    if config.pipeline.rounds:
+        estimate(config, console, measured(run))
+        console.print()
     folder = run.root / "dry-run"
     written = preview.write(config, stages, folder)
     console.print(f"wrote {folder / 'run.yaml'} and {len(written)} batch scripts beside it", highlight=False)

@@ -1,0 +1,160 @@
+"""`aworld plan` and the tables of a dry run, as a user meets them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from unplayed_run import unplayed_run
+
+from aworld import config as configuration
+from aworld.cli import main
+from aworld.planning.cost import assumed_episodes, cost
+from aworld.planning.disk import disk
+from aworld.planning.hardware import load
+from aworld.planning.measured import measured
+from aworld.publish import append_json, publish_json
+from aworld.rundir import RunDir, open_run
+from aworld.trajectories import file
+from aworld.trajectories.arrays import from_episodes
+from aworld.trajectories.episode import Episode, Turn
+from aworld.trajectories.journal import Journal
+from aworld.trajectories.timing import publish_timing
+
+pytestmark = pytest.mark.unit
+QWEN = ["recipe=grpo", "site=example", "model=qwen3-32b", "model.path=null", "model.recompute=selective"]
+
+
+def episode(attempt: int, length: int = 4000) -> Episode:
+    """Ids spread as a tokenizer's are, most of them small; four characters of text a token."""
+    rng = np.random.default_rng(attempt)
+    mask = (np.arange(length) > length // 4).astype(int).tolist()
+    return Episode(
+        round=1,
+        task_id="task",
+        attempt=attempt,
+        level=1,
+        question="?",
+        token_ids=np.minimum(rng.exponential(20_000, length), 151_000).astype(int).tolist(),
+        mask=mask,
+        logprobs=[-float(rng.random()) if one else 0.0 for one in mask],
+        turns=[Turn("assistant", "word" * length)],
+        answer="4",
+        reward=1.0,
+        status="answered",
+        seconds={"generate": 10.0 * (attempt + 1), "tools": 2.0, "total": 12.0},
+        policy_version=0,
+        seed=0,
+        sampling={},
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run whose first round is played and trained."""
+    run = unplayed_run(tmp_path)
+    folder = run.round(1)
+    folder.mkdir(parents=True)
+    file.write(run.trajectories(1), from_episodes(1, [episode(attempt) for attempt in range(4)]))
+    append_json(folder / "timing.jsonl", {"worker": 0, "began": 100.0, "load_seconds": 7.0, "ended": 160.0})
+    publish_timing(folder, 3.0)
+    publish_json(folder / "metrics.json", {"seconds": {"wait": 5.0, "train": 77.0}})
+    return run
+
+
+def test_a_plan_has_every_table_and_needs_no_checkpoint_and_no_engine() -> None:
+    code = (
+        "import sys; from aworld.cli import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or bool({'torch', 'vllm', 'megatron', 'transformers'} & sys.modules.keys()))"
+    )
+    words = [*(word for word in QWEN if "path" not in word), "pipeline.rounds=10", "pipeline.mode=batch"]
+    done = subprocess.run([sys.executable, "-c", code, "plan", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "gradients",
+        "episodes of 40,960. It plays 8 at once",
+        "GPU-hours in all",
+        "checkpoint",
+        "in all:",
+    ):
+        assert words in done.stdout
+    # 10 rounds of 16 workers' elements, a gather and a training; two evaluations of 8 elements; the report
+    assert "197 jobs" in done.stdout.splitlines()[-1]
+
+
+def test_a_plan_that_does_not_fit_shows_its_tables_and_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["plan", *QWEN, "model.recompute=none"])
+    out, err = capsys.readouterr()
+    assert code == 2 and "GPU-hours in all" in out
+    assert err.count("\n") == 1 and err.rstrip().endswith("set model.recompute=selective")
+
+
+def test_an_option_below_0_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *QWEN, "--preemptions", "-1"]) == 2
+    assert capsys.readouterr().err.strip() == "error: --preemptions -1 cannot be; give a number of 0 or more"
+
+
+def test_a_plan_of_a_run_takes_its_own_figures(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    _, found = open_run(run.root)
+    assert found == run
+    figures = measured(run)
+    assert figures.newest == 1 and figures.episodes.lengths == [4000] * 4
+    assert (figures.rollout.work, figures.rollout.files) == (53.0, 7.0)
+    assert (figures.gather.work, figures.train.work) == (3.0, 77.0)
+    assert figures.seconds == [12.0, 22.0, 32.0, 42.0]
+    assert main(["plan", str(run.root), "pipeline.rounds=3"]) == 0
+    out = capsys.readouterr().out
+    assert "4 episodes a round of 4,000 tokens (median; 4,000 at 95 %; round 1)" in out
+    assert "simulated: 42 s" in out and "round 1 took 53 s" in out
+    assert "3 rounds in" in out.splitlines()[-1]
+
+
+def test_a_run_that_has_played_nothing_has_no_figures(tmp_path: Path) -> None:
+    assert measured(unplayed_run(tmp_path)) is None
+
+
+def test_bytes_on_disk_are_those_of_real_files(tmp_path: Path) -> None:
+    episodes = [episode(attempt) for attempt in range(3)]
+    tokens = sum(len(one.token_ids) for one in episodes)
+    with Journal(tmp_path / "journal") as journal:
+        for one in episodes:
+            journal.append(one)
+    file.write(tmp_path / "trajectories.h5", from_episodes(1, episodes))
+    config = configuration.load([*QWEN, "rollout.tasks_per_round=1", "rollout.group_size=3"])
+    kept = {one.name: one.each for one in disk(config, tokens, 0, 0)}
+    assert kept["journals of a round"] == pytest.approx((tmp_path / "journal").stat().st_size, rel=0.15)
+    with h5py.File(tmp_path / "trajectories.h5") as f:
+        per_token = sum(f[name].id.get_storage_size() for name in ("tokens", "mask", "logprobs"))
+    assert kept["trajectories"] == per_token
+
+
+def test_policies_stay_and_a_few_checkpoints_do() -> None:
+    config = configuration.load([*QWEN, "pipeline.rounds=50"])
+    kept = {one.name: one for one in disk(config, 1, 1, 2)}
+    assert kept["policy"].count == 50 and kept["policy"].each == pytest.approx(65.5e9, rel=0.001)
+    assert kept["checkpoint"].count == 4 and kept["checkpoint"].each == pytest.approx(458.6e9, rel=0.001)
+
+
+def test_a_resident_run_holds_its_gpus_all_the_time() -> None:
+    config = configuration.load([*QWEN, "pipeline.rounds=20"])
+    episodes, hardware = assumed_episodes(config), load(config.site)
+    batch = cost(config, True, episodes, hardware)
+    resident = cost(config, False, episodes, hardware)
+    assert batch.jobs == 20 * (16 + 2) + 2 * 8 + 1 and resident.jobs == 16 + 1 + 1
+    assert resident.seconds < batch.seconds  # engines start once
+    assert resident.gpu_hours == pytest.approx((16 * 8 + 4 * 8) * resident.seconds / 3600)
+
+
+def test_longer_episodes_take_longer_and_more_workers_less() -> None:
+    config = configuration.load(QWEN)
+    hardware = load(config.site)
+
+    def seconds(config: configuration.Config, mean: float) -> list[float]:
+        return [line.seconds or 0.0 for line in cost(config, True, assumed_episodes(config, mean), hardware).lines[:3]]
+
+    short, long = seconds(config, 10_000), seconds(config, 30_000)
+    assert all(a < b for a, b in zip(short, long, strict=True))
+    more = seconds(configuration.changed(config, ["site.rollout.elements=32", "site.train.nodes=8"]), 30_000)
+    assert more[0] < long[0] and more[2] < long[2]
