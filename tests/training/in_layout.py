@@ -32,6 +32,9 @@ def main() -> None:
             out.mkdir()
         dist.barrier()
         run(Path(path), out, trajectories)
+        with_yarn = forward(Trainer(TRAINING, Path(words["with_yarn"][name]), "float32", 0.0), tokens(trajectories))
+        if with_yarn is not None:
+            np.save(out / "logits-with-yarn.npy", with_yarn)
         other = Path(words["resume"]) / name
         if other != out and (other / "round-0001").exists():
             trainer = Trainer(TRAINING, Path(path), "float32", TRAINING.lr)
@@ -44,7 +47,7 @@ def main() -> None:
 def run(path: Path, out: Path, trajectories: arrays.Trajectories) -> None:
     trainer = Trainer(TRAINING, path, "float32", TRAINING.lr)
     export(trainer, path, out / "round-trip")
-    logits = forward(trainer, trajectories.tokens[None, :48])
+    logits = forward(trainer, tokens(trajectories))
     logprobs = trainer.logprobs(trajectories, micro_batch_size=4)
     if logits is not None:
         np.save(out / "logits.npy", logits)
@@ -87,6 +90,10 @@ def export(trainer: Trainer, base: Path, out: Path) -> None:
         out.mkdir()
     conversion.export_hf(trainer.module, base, out if dist.get_rank() == 0 else None)
     dist.barrier()
+
+
+def tokens(trajectories: arrays.Trajectories) -> np.ndarray:
+    return trajectories.tokens[None, :48]
 
 
 def forward(trainer: Trainer, tokens: np.ndarray) -> np.ndarray | None:

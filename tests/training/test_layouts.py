@@ -54,11 +54,14 @@ def test_the_export_is_a_folder_that_transformers_opens(layout, tied, checkpoint
     assert AutoTokenizer.from_pretrained(folder)(text) == AutoTokenizer.from_pretrained(checkpoint())(text)
 
 
-def test_logits_are_those_of_transformers(layout, tied, checkpoint, trajectories):
-    model = AutoModelForCausalLM.from_pretrained(checkpoint(0, tied), dtype=torch.float32)
+@pytest.mark.parametrize("file", ["logits.npy", "logits-with-yarn.npy"])
+def test_logits_are_those_of_transformers(layout, tied, file, checkpoint, trajectories):
+    """With YaRN at three times the positions of the training."""
+    folder = checkpoint(0, tied, "yarn" in file)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(trajectories.tokens[None, :48].astype(np.int64))).logits.numpy()
-    found = np.load(layout / ("tied" if tied else "untied") / "logits.npy")
+    found = np.load(layout / ("tied" if tied else "untied") / file)
     assert np.abs(found - expected).max() < 1e-4
 
 

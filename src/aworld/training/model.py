@@ -20,7 +20,7 @@ from transformers import Qwen3Config
 
 from aworld.config import Parallel
 from aworld.errors import InputError
-from aworld.training import cpu
+from aworld.training import cpu, rotary
 from aworld.training.collectives import is_rank_zero, join_ranks
 
 
@@ -61,7 +61,7 @@ def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig
     """Megatron's description of the model `hf` in the parallel layout of `initialize`.
 
     Raises:
-        InputError: the layout does not divide its heads, vocabulary or layers.
+        InputError: the layout does not divide its heads, vocabulary or layers, or its rotary positions are unknown.
     """
     tensor = parallel_state.get_tensor_model_parallel_world_size()
     pipeline = parallel_state.get_pipeline_model_parallel_world_size()
@@ -82,6 +82,7 @@ def transformer_config(hf: Qwen3Config, dtype: torch.dtype) -> TransformerConfig
         num_attention_heads=hf.num_attention_heads,
         num_query_groups=hf.num_key_value_heads,
         kv_channels=hf.head_dim,
+        softmax_scale=rotary.softmax_scale(hf),
         normalization="RMSNorm",
         layernorm_epsilon=hf.rms_norm_eps,
         qk_layernorm=True,
@@ -118,13 +119,10 @@ def build(hf: Qwen3Config, config: TransformerConfig) -> GPTModel:
     """This rank's part of the model, with random weights; logits stay split over the vocabulary.
 
     Raises:
-        InputError: the model is no Qwen3, or has other than plain rotary positions.
+        InputError: the model is no Qwen3.
     """
     if hf.model_type != "qwen3":
         raise InputError(f"the trainer knows the architecture qwen3, not {hf.model_type}; choose another model.path")
-    rope = hf.rope_parameters
-    if rope["rope_type"] != "default":
-        raise InputError(f"the trainer knows plain rotary positions, not rope_type={rope['rope_type']}")
     model = GPTModel(
         config,
         _layer_spec(),
@@ -135,8 +133,8 @@ def build(hf: Qwen3Config, config: TransformerConfig) -> GPTModel:
         parallel_output=True,
         share_embeddings_and_output_weights=hf.tie_word_embeddings,
         position_embedding_type="rope",
-        rotary_base=rope["rope_theta"],
     )
+    model.rotary_pos_emb = rotary.Rotary(hf, config)
     return model.to(device=cpu.device(), dtype=config.params_dtype)
 
 
@@ -169,8 +167,9 @@ class CausalAttention(MegatronModule):
     It replaces Megatron's `DotProductAttention`, and takes its arguments.
     """
 
-    def __init__(self, config: TransformerConfig, **_: object):
+    def __init__(self, config: TransformerConfig, softmax_scale: float | None = None, **_: object):
         super().__init__(config=config)
+        self.scale = softmax_scale
 
     def forward(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object
@@ -182,5 +181,6 @@ class CausalAttention(MegatronModule):
             key, value: [s, b, kv_heads, d].
         """
         q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+        gqa = q.shape[1] != k.shape[1]
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale, enable_gqa=gqa)
         return out.permute(2, 0, 1, 3).flatten(2)
