@@ -32,9 +32,8 @@ def main() -> None:
             out.mkdir()
         dist.barrier()
         run(Path(path), out, trajectories)
-        with_yarn = forward(Trainer(TRAINING, Path(words["with_yarn"][name]), "float32", 0.0), tokens(trajectories))
-        if with_yarn is not None:
-            np.save(out / "logits-with-yarn.npy", with_yarn)
+        with_yarn = Trainer(TRAINING, Path(words["with_yarn"][name]), "float32", TRAINING.lr)
+        predict(with_yarn, trajectories, out, "-with-yarn")
         other = Path(words["resume"]) / name
         if other != out and (other / "round-0001").exists():
             trainer = Trainer(TRAINING, Path(path), "float32", TRAINING.lr)
@@ -47,10 +46,7 @@ def main() -> None:
 def run(path: Path, out: Path, trajectories: arrays.Trajectories) -> None:
     trainer = Trainer(TRAINING, path, "float32", TRAINING.lr)
     export(trainer, path, out / "round-trip")
-    logits = forward(trainer, tokens(trajectories))
-    logprobs = trainer.logprobs(trajectories, micro_batch_size=4)
-    if logits is not None:
-        np.save(out / "logits.npy", logits)
+    predict(trainer, trajectories, out)
     metrics = steps(trainer, trajectories, 0, SAVED_AFTER)
     checkpoint.save(trainer, out, Position(1), [])
     metrics += steps(trainer, trajectories, SAVED_AFTER, STEPS)
@@ -60,7 +56,6 @@ def run(path: Path, out: Path, trajectories: arrays.Trajectories) -> None:
     steps(again, trajectories, SAVED_AFTER, STEPS)
     export(again, path, out / "resumed")
     if dist.get_rank() == 0:
-        np.save(out / "logprobs.npy", logprobs)
         (out / "metrics.json").write_text(json.dumps(metrics))
 
 
@@ -92,8 +87,13 @@ def export(trainer: Trainer, base: Path, out: Path) -> None:
     dist.barrier()
 
 
-def tokens(trajectories: arrays.Trajectories) -> np.ndarray:
-    return trajectories.tokens[None, :48]
+def predict(trainer: Trainer, trajectories: arrays.Trajectories, out: Path, suffix: str = "") -> None:
+    logits = forward(trainer, trajectories.tokens[None, :48])
+    if logits is not None:
+        np.save(out / f"logits{suffix}.npy", logits)
+    logprobs = trainer.logprobs(trajectories, micro_batch_size=4)
+    if dist.get_rank() == 0:
+        np.save(out / f"logprobs{suffix}.npy", logprobs)
 
 
 def forward(trainer: Trainer, tokens: np.ndarray) -> np.ndarray | None:
