@@ -17,10 +17,11 @@ import qwen3_tokenizer
 from minutes import TIERS, Minutes, tier
 
 from aworld import config as configuration
-from aworld.config import Config, Tasks
+from aworld.config import Config, Tasks, Yarn
 from aworld.environments.sandbox import Sandbox, choose
 from aworld.errors import InputError
 from aworld.launch.prepare import texts
+from aworld.models.positions import set_yarn
 from aworld.tasks.synthetic import SyntheticTasks
 
 hypothesis.settings.register_profile("aworld", deadline=None)  # an example may take long where many share the machine
@@ -68,17 +69,21 @@ def source(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Syntheti
 
 @pytest.fixture(scope="session")
 def checkpoint(config: Config, source: SyntheticTasks, once: Callable[..., Path]) -> Callable[..., Path]:
-    """`checkpoint(seed, tied)`: an HF folder with random weights."""
+    """`checkpoint(seed, tied, yarn)`: an HF folder with random weights; with YaRN it was trained on 16 positions."""
 
-    def make(seed: int = 0, tied: bool = False) -> Path:
+    def make(seed: int = 0, tied: bool = False, yarn: bool = False) -> Path:
         architecture = replace(config.model.architecture, tie_word_embeddings=tied, num_hidden_layers=4)
 
         def fill(folder: Path) -> None:
             from aworld.models.tiny import make_checkpoint  # importing torch takes seconds
 
-            make_checkpoint(architecture, texts(config, source), seed, folder)
+            if yarn:
+                shutil.copytree(make(seed, tied), folder, dirs_exist_ok=True)
+                set_yarn(folder, Yarn(64.0, 16))
+            else:
+                make_checkpoint(architecture, texts(config, source), seed, folder)
 
-        return once(f"checkpoint-{seed}-{'tied' if tied else 'untied'}", fill)
+        return once(f"checkpoint-{seed}-{'tied' if tied else 'untied'}{'-yarn' if yarn else ''}", fill)
 
     return cache(make)
 

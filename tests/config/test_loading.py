@@ -67,14 +67,29 @@ def test_every_shipped_model_fits_every_shipped_recipe(recipe: str, model: str) 
     load([f"recipe={recipe}", f"model={model}", "model.path=/some/checkpoint"])
 
 
-def test_qwen3_32b_is_the_true_architecture() -> None:
-    """The published parameter count, from the shapes of a dense Qwen3: 32.76 B."""
-    a = load([*DEMO, "model=qwen3-32b", "model.path=/some/checkpoint"]).model.architecture
+@pytest.mark.parametrize(
+    ("model", "size", "without_embeddings"),
+    [
+        ("qwen3-0.6b", 0.6, 0.44),
+        ("qwen3-1.7b", 1.7, 1.4),
+        ("qwen3-4b", 4.0, 3.6),
+        ("qwen3-4b-2507", 4.0, 3.6),
+        ("qwen3-8b", 8.2, 6.95),
+        ("qwen3-14b", 14.8, 13.2),
+        ("qwen3-32b", 32.8, 31.2),
+        ("qwen3-32b-131k", 32.8, 31.2),
+    ],
+)
+def test_a_qwen3_has_its_true_architecture(model: str, size: float, without_embeddings: float) -> None:
+    """The parameter counts (billions) of the model cards, from the shapes of a dense Qwen3."""
+    a = load([*DEMO, f"model={model}", "model.path=/some/checkpoint"]).model.architecture
     heads, kv = a.num_attention_heads * a.head_dim, a.num_key_value_heads * a.head_dim
     attention = a.hidden_size * (2 * heads + 2 * kv) + 2 * a.head_dim
     layer = attention + 3 * a.hidden_size * a.intermediate_size + 2 * a.hidden_size
-    total = a.num_hidden_layers * layer + 2 * a.vocab_size * a.hidden_size + a.hidden_size
-    assert round(total / 1e9, 2) == 32.76
+    layers = a.num_hidden_layers * layer + a.hidden_size
+    embeddings = a.vocab_size * a.hidden_size * (1 if a.tie_word_embeddings else 2)
+    assert (layers + embeddings) / 1e9 == pytest.approx(size, rel=0.015)
+    assert layers / 1e9 == pytest.approx(without_embeddings, rel=0.015)
 
 
 @pytest.mark.parametrize(

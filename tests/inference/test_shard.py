@@ -85,11 +85,12 @@ async def shard(config, folder, log):
         yield server, VllmPolicy(server, ChatFormat(folder).ends)
 
 
-@pytest.mark.parametrize("tied", [pytest.param(False, marks=pytest.mark.deep), True])
+@pytest.mark.parametrize(("tied", "yarn"), [pytest.param(False, False, marks=pytest.mark.deep), (True, True)])
 def test_samples_from_the_policy_and_from_the_next_one_after_a_load_in_place(
-    tied, config, checkpoint, prompts, tmp_path
+    tied, yarn, config, checkpoint, prompts, tmp_path
 ):
-    first, second = checkpoint(0, tied), checkpoint(1, tied)
+    """With YaRN far beyond the positions of the training."""
+    first, second = checkpoint(0, tied, yarn), checkpoint(1, tied, yarn)
 
     async def scenario() -> None:
         async with shard(config, first, tmp_path / "vllm.log") as (server, policy):

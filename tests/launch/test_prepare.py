@@ -1,6 +1,7 @@
 """A run directory is made, moved, prepared again; its processes are ended."""
 
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from aworld import config as configuration
 from aworld.containers import sha256
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare, provenance
+from aworld.models.positions import positions
 from aworld.publish import is_complete, publish_folder, publish_text
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir, open_run
@@ -70,6 +72,18 @@ def test_the_folder_that_is_given_is_the_run(run: RunDir, tmp_path: Path, monkey
     again, _ = prepare(config)
     assert again.root == moved and configuration.read(again.config).name == "keep"
     assert not run.root.exists()
+
+
+def test_the_models_of_a_run_have_the_yarn_that_is_set(tmp_path: Path) -> None:
+    folder = hf_folder(tmp_path / "model", configuration.load(WORDS).model.architecture)
+    before = (folder / "config.json").read_text()
+    words = [*WORDS, f"runs={tmp_path}", f"model.path={folder}", "training.cold_start.tasks=0"]
+    words += ["model.yarn={factor: 2, original_max_position_embeddings: 1024}", "model.shard.max_model_len=2048"]
+    run, _ = prepare(configuration.load(words))
+    for model in (run.base, run.policy(0)):
+        assert positions(json.loads((model / "config.json").read_text())) == 2048
+        assert all(file.resolve().parent == folder for file in model.glob("model*"))
+    assert (folder / "config.json").read_text() == before
 
 
 PREPARE = """

@@ -35,6 +35,12 @@ def test_a_whole_folder_passes(tmp_path: Path, model: Model) -> None:
     )
 
 
+@pytest.mark.parametrize("name", sorted(file.stem for file in (configuration.CONFIGS / "model").glob("qwen3-*.yaml")))
+def test_every_shipped_model_takes_its_checkpoint(tmp_path: Path, name: str) -> None:
+    shipped = configuration.load(["recipe=demo", f"model={name}", "model.path=/some/checkpoint"]).model
+    check(made(tmp_path, shipped), trains=True)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -47,8 +53,8 @@ def test_a_whole_folder_passes(tmp_path: Path, model: Model) -> None:
         ({"attention_bias": True}, "attention_bias=True, but the trainer knows only False"),
         ({"use_sliding_window": True}, "use_sliding_window=True, but"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "not sliding windows"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "not rope_type=yarn"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1000.0}}, "not rope_type=yarn"),
+        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "plain rotary positions and YaRN, not rope_type=linear"),
+        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1000.0}}, "not rope_type=llama3; choose another"),
         ({"hidden_size": 256}, r"model.architecture.hidden_size=128, but .*config.json has 256; choose the model=NAME"),
         ({"max_position_embeddings": 256}, r"max_model_len=512 is beyond the 256 positions"),
     ],
@@ -64,7 +70,7 @@ def test_what_the_trainer_does_not_know_is_refused(
 
 
 def test_what_vllm_alone_serves_need_not_be_known_to_the_trainer(tmp_path: Path, model: Model) -> None:
-    check(made(tmp_path, model, model_type="qwen3_moe", rope_scaling={"rope_type": "yarn"}), trains=False)
+    check(made(tmp_path, model, model_type="qwen3_moe", rope_scaling={"rope_type": "linear"}), trains=False)
 
 
 LAST = "model-00002-of-00002.safetensors"

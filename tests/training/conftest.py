@@ -82,6 +82,7 @@ def in_layout(
                 **asdict(layout),
                 "out": str(out),
                 "checkpoints": {name: str(checkpoint(0, name == "tied")) for name in ("untied", "tied")},
+                "with_yarn": {name: str(checkpoint(0, name == "tied", True)) for name in ("untied", "tied")},
                 "trajectories": str(out / "trajectories.h5"),
                 "resume": str(out if layout == ONE_PROCESS else run(ONE_PROCESS)),
             }

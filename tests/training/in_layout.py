@@ -39,6 +39,8 @@ def main() -> None:
             out.mkdir()
         dist.barrier()
         run(Path(path), out, trajectories, words["recompute"])
+        with_yarn = Trainer(TRAINING, Path(words["with_yarn"][name]), "float32", TRAINING.lr)
+        predict(with_yarn, trajectories, out, "-with-yarn")
         other = Path(words["resume"]) / name
         if other != out and (other / "round-0001").exists():
             trainer = Trainer(TRAINING, Path(path), "float32", TRAINING.lr)
@@ -51,10 +53,7 @@ def main() -> None:
 def run(path: Path, out: Path, trajectories: arrays.Trajectories, recompute: str) -> None:
     trainer = Trainer(TRAINING, path, "float32", TRAINING.lr, recompute=recompute)
     export(trainer, path, out / "round-trip")
-    logits = forward(trainer, trajectories.tokens[:48])
-    logprobs = trainer.logprobs(trajectories)
-    if logits is not None:
-        np.save(out / "logits.npy", logits)
+    predict(trainer, trajectories, out)
     metrics = steps(trainer, trajectories, 0, SAVED_AFTER)
     checkpoint.save(trainer, out, Position(1), [])
     metrics += steps(trainer, trajectories, SAVED_AFTER, STEPS)
@@ -66,7 +65,6 @@ def run(path: Path, out: Path, trajectories: arrays.Trajectories, recompute: str
     steps(again, trajectories, SAVED_AFTER, STEPS)
     export(again, path, out / "resumed")
     if dist.get_rank() == 0:
-        np.save(out / "logprobs.npy", logprobs)
         np.save(out / "reference.npy", reference)
         (out / "metrics.json").write_text(json.dumps(metrics))
 
@@ -97,6 +95,15 @@ def export(trainer: Trainer, base: Path, out: Path) -> None:
         out.mkdir()
     conversion.export_hf(trainer.module, base, out if dist.get_rank() == 0 else None)
     dist.barrier()
+
+
+def predict(trainer: Trainer, trajectories: arrays.Trajectories, out: Path, suffix: str = "") -> None:
+    logits = forward(trainer, trajectories.tokens[:48])
+    if logits is not None:
+        np.save(out / f"logits{suffix}.npy", logits)
+    logprobs = trainer.logprobs(trajectories)
+    if dist.get_rank() == 0:
+        np.save(out / f"logprobs{suffix}.npy", logprobs)
 
 
 def forward(trainer: Trainer, tokens: np.ndarray) -> np.ndarray | None:

@@ -66,17 +66,20 @@ def test_the_export_is_a_folder_that_transformers_opens(layout, tied, checkpoint
     assert AutoTokenizer.from_pretrained(folder)(text) == AutoTokenizer.from_pretrained(checkpoint())(text)
 
 
-def test_logits_are_those_of_transformers(layout, tied, checkpoint, trajectories):
-    model = AutoModelForCausalLM.from_pretrained(checkpoint(0, tied), dtype=torch.float32)
+@pytest.mark.parametrize("yarn", [False, True], ids=["", "yarn"])
+def test_logits_are_those_of_transformers(layout, tied, yarn, checkpoint, trajectories):
+    """With YaRN at three times the positions of the training."""
+    model = AutoModelForCausalLM.from_pretrained(checkpoint(0, tied, yarn), dtype=torch.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(trajectories.tokens[None, :48].astype(np.int64))).logits[0].numpy()
-    found = np.load(layout / ("tied" if tied else "untied") / "logits.npy")
+    found = np.load(layout / ("tied" if tied else "untied") / f"logits{'-with-yarn' if yarn else ''}.npy")
     assert np.abs(found - expected).max() < 1e-4
 
 
-def test_log_probabilities_are_those_of_transformers(layout, tied, checkpoint, trajectories):
-    found = np.load(layout / ("tied" if tied else "untied") / "logprobs.npy")
-    model = AutoModelForCausalLM.from_pretrained(checkpoint(0, tied), dtype=torch.float32)
+@pytest.mark.parametrize("yarn", [False, True], ids=["", "yarn"])
+def test_log_probabilities_are_those_of_transformers(layout, tied, yarn, checkpoint, trajectories):
+    found = np.load(layout / ("tied" if tied else "untied") / f"logprobs{'-with-yarn' if yarn else ''}.npy")
+    model = AutoModelForCausalLM.from_pretrained(checkpoint(0, tied, yarn), dtype=torch.float32)
     expected = np.zeros_like(found)
     for begin, end in (span for e in range(len(trajectories)) for span in spans_of(trajectories, e)):
         ids = torch.from_numpy(trajectories.tokens[begin:end].astype(np.int64))

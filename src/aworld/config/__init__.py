@@ -8,7 +8,7 @@ from aworld.config.changes import Change, decisive_sections, differences
 from aworld.config.endpoint import Endpoint
 from aworld.config.environment import Environment, McpServer
 from aworld.config.loading import CONFIGS, changed, fill, load, read, read_provenance, to_yaml
-from aworld.config.model import Architecture, Model, Parallel, Shard
+from aworld.config.model import Architecture, Model, Parallel, Shard, Yarn
 from aworld.config.schema import Config, Evaluation, Pipeline, Rollout
 from aworld.config.site import Images, Resources, Site
 from aworld.config.tasks import Tasks
@@ -36,6 +36,7 @@ __all__ = [
     "Site",
     "Tasks",
     "Training",
+    "Yarn",
     "changed",
     "decisive_sections",
     "differences",

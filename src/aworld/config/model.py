@@ -26,6 +26,17 @@ class Architecture:
 
 
 @dataclass
+class Yarn:
+    """YaRN, for contexts longer than the model was trained on: up to factor × original_max_position_embeddings tokens.
+
+    It changes short contexts too, so the factor is best as low as the lengths allow.
+    """
+
+    factor: float = number(1.0, at_least=1)  # 1: none, unless the checkpoint's config.json has it
+    original_max_position_embeddings: int = number(32768, at_least=1)  # of the training; Qwen3's own
+
+
+@dataclass
 class Parallel:
     """Megatron's layout of the trainer; data parallelism takes what is left of the processes."""
 
@@ -53,6 +64,7 @@ class Model:
     path: str | None = MISSING  # folder of an HF checkpoint; null: random weights of this architecture
     dtype: str = choice("float32", "float32", "bfloat16")
     architecture: Architecture = setting(Architecture)
+    yarn: Yarn = setting(Yarn)
     parallel: Parallel = setting(Parallel, changes="any time")
     # which activations the trainer computes again in the backward pass: none; selective: those of the MLPs; full: all
     # but the input of each layer

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aworld import config as configuration
-from aworld.config import Config
+from aworld.config import Config, Model
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
 from aworld.evaluation.benchmark import reopen
@@ -18,6 +18,8 @@ from aworld.launch import where
 from aworld.launch.checks import check_model, check_playing, check_tasks, check_training, trains
 from aworld.launch.plan import mode
 from aworld.locks import hold
+from aworld.models.hf import CONFIG
+from aworld.models.positions import set_yarn
 from aworld.publish import MARK, append_json, is_complete, publish_folder, publish_text
 from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks import make_source
@@ -50,9 +52,9 @@ def _prepare(config: Config, run: RunDir) -> TaskSource:
     if config.model.path is None:
         publish_folder(run.base, lambda folder: _make_base(config, source, folder))
     else:
-        _link(run.base, Path(config.model.path))
+        publish_folder(run.base, lambda folder: _link_base(config.model, folder))
     if not config.training.cold_start.tasks:
-        _link(run.policy(0), run.base)
+        publish_folder(run.policy(0), lambda folder: _link(run.base, folder))
     return source
 
 
@@ -117,17 +119,20 @@ def _make_base(config: Config, source: TaskSource, folder: Path) -> None:
     from aworld.models.tiny import make_checkpoint  # importing torch takes seconds
 
     make_checkpoint(config.model.architecture, texts(config, source), config.seed, folder)
+    set_yarn(folder, config.model.yarn)
 
 
-def _link(path: Path, target: Path) -> None:
-    """A folder of links to the files of an HF checkpoint, marked complete as if it were published."""
+def _link_base(model: Model, folder: Path) -> None:
+    _link(Path(str(model.path)), folder)
+    set_yarn(folder, model.yarn)
 
-    def fill(folder: Path) -> None:
-        for file in target.iterdir():
-            if file.name != MARK:
-                (folder / file.name).symlink_to(file.resolve())
 
-    publish_folder(path, fill)
+def _link(checkpoint: Path, folder: Path) -> None:
+    """Fill a folder with links to the files of an HF checkpoint, and a copy of its config.json for `set_yarn`."""
+    shutil.copyfile(checkpoint / CONFIG, folder / CONFIG)
+    for file in checkpoint.iterdir():
+        if file.name not in (MARK, CONFIG):
+            (folder / file.name).symlink_to(file.resolve())
 
 
 def _go_on(before: Config, now: Config, run: RunDir) -> None:

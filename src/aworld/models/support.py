@@ -6,6 +6,7 @@ from typing import Any
 from aworld.config import Architecture, Model
 from aworld.errors import InputError
 from aworld.models.hf import CONFIG, Folder, read
+from aworld.models.positions import check_yarn, positions, rope, with_yarn
 from aworld.models.special_tokens import LEAST_VOCABULARY
 
 # Values of config.json that the trainer takes for granted.
@@ -33,9 +34,10 @@ def check(model: Model, trains: bool) -> None:
     else:
         folder = read(Path(model.path))
         values, where = folder.values, str(folder.path / CONFIG)
-        if trains:
-            _check_trained(folder, model.architecture)
-    _check_layout(model, values, where, trains)
+    check_yarn(model.yarn, values, where)
+    if model.path is not None and trains:
+        _check_trained(folder, model.architecture)
+    _check_layout(model, with_yarn(values, model.yarn), where, trains)
 
 
 def _check_trained(folder: Folder, architecture: Architecture) -> None:
@@ -51,14 +53,17 @@ def _check_trained(folder: Folder, architecture: Architecture) -> None:
             raise InputError(
                 f"{where}: {name}={values[name]}, but the trainer knows only {fixed}; choose another model"
             )
-    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default":
-        raise InputError(f"{where}: the trainer knows plain rotary positions, not rope_type={kind}; take it out")
+    rotary = rope(values)
+    if rotary["rope_type"] not in ("default", "yarn"):
+        raise InputError(
+            f"{where}: the trainer knows plain rotary positions and YaRN, not rope_type={rotary['rope_type']}; choose "
+            "another model"
+        )
     if "sliding_attention" in (values.get("layer_types") or ()):
         raise InputError(f"{where}: the trainer knows full attention, not sliding windows; choose another model")
-    theta = rope.get("rope_theta", values.get("rope_theta"))
-    given = values | ({} if theta is None else {"rope_theta": theta})
+    given = values | rotary
+    if rotary["rope_type"] == "yarn":
+        given.pop("max_position_embeddings", None)  # it may count the positions that YaRN adds
     for name, wanted in vars(architecture).items():
         if name != "initializer_range" and name in given and given[name] != wanted:
             raise InputError(
@@ -101,11 +106,11 @@ def tensors(a: Architecture) -> dict[str, tuple[int, ...]]:
 def _check_layout(model: Model, values: dict[str, Any], where: str, trains: bool) -> None:
     """Check that lengths and parallel sizes fit the config.json `values`, which `where` names in messages."""
     shard, parallel = model.shard, model.parallel
-    longest = values.get("max_position_embeddings")
+    longest = positions(values)
     if longest is not None and shard.max_model_len > longest:
         raise InputError(
             f"model.shard.max_model_len={shard.max_model_len} is beyond the {longest} positions "
-            f"(max_position_embeddings) of {where}; lower it"
+            f"(max_position_embeddings) of {where}; lower it, or add positions with model.yarn.factor"
         )
     splits = [("model.shard.tensor_parallel_size", shard.tensor_parallel_size, "num_attention_heads")]
     if trains:

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import sys
 from dataclasses import replace
-from math import sqrt
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ from aworld.training import cpu
 from aworld.training.attention import CausalAttention, fused_attention
 from aworld.training.collectives import is_rank_zero, join_ranks
 from aworld.training.norm import RMSNorm
-from aworld.training.rotary import Rotary
+from aworld.training.rotary import Rotary, softmax_scale
 
 # Megatron's settings for each value of model.recompute.
 _RECOMPUTE: dict[str, dict[str, Any]] = {
@@ -77,7 +76,7 @@ def transformer_config(hf: Qwen3Config, dtype: torch.dtype, recompute: str = "no
         recompute: `model.recompute`.
 
     Raises:
-        InputError: the layout does not divide its heads, vocabulary or layers.
+        InputError: the layout does not divide its heads, vocabulary or layers, or its rotary positions are unknown.
     """
     tensor = parallel_state.get_tensor_model_parallel_world_size()
     pipeline = parallel_state.get_pipeline_model_parallel_world_size()
@@ -99,6 +98,7 @@ def transformer_config(hf: Qwen3Config, dtype: torch.dtype, recompute: str = "no
         num_attention_heads=hf.num_attention_heads,
         num_query_groups=hf.num_key_value_heads,
         kv_channels=hf.head_dim,
+        softmax_scale=softmax_scale(hf),
         normalization="RMSNorm",
         layernorm_epsilon=hf.rms_norm_eps,
         qk_layernorm=True,
@@ -164,9 +164,6 @@ def build(hf: Qwen3Config, config: TransformerConfig) -> Policy:
     """
     if hf.model_type != "qwen3":
         raise InputError(f"the trainer knows the architecture qwen3, not {hf.model_type}; choose another model.path")
-    scaling = Rotary(hf).attention_scaling
-    # Both queries and keys are scaled.
-    config.softmax_scale = None if scaling == 1 else scaling**2 / sqrt(hf.head_dim)
     return Policy(hf, config)
 
 

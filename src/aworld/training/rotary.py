@@ -1,22 +1,36 @@
-"""Rotary positions of a packed row, as Hugging Face's Qwen3 has them: plain, or scaled by YaRN (arXiv 2309.00071)."""
+"""Rotary positions of a packed row as transformers computes them, also with YaRN (Peng et al., 2023, arXiv 2309.00071).
+
+YaRN divides the scores by a temperature t before the softmax, with 1/√t = 0.1 · ln(factor) + 1. transformers and vLLM
+multiply cosines and sines by 1/√t instead. Here the scale of the softmax carries 1/t, since Transformer Engine's fused
+rotation takes no factor.
+"""
 
 import torch
 from transformers import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
+from aworld.errors import InputError
+
+
+def softmax_scale(hf: Qwen3Config) -> float | None:
+    """The factor of the scores before the softmax, 1/(t·√head_dim); None for Megatron's own, 1/√head_dim.
+
+    Raises:
+        InputError: the rotary positions are neither plain nor YaRN.
+    """
+    kind = hf.rope_parameters["rope_type"]
+    if kind not in ("default", "yarn"):
+        raise InputError(f"the trainer knows plain rotary positions and YaRN, not rope_type={kind}")
+    factor = Qwen3RotaryEmbedding(hf).attention_scaling
+    return None if factor == 1 else factor**2 / hf.head_dim**0.5
+
 
 class Rotary(torch.nn.Module):
-    """The angle of each pair of a head's dimensions at each position.
-
-    Attributes:
-        attention_scaling: what queries and keys are multiplied with; 1 without YaRN.
-    """
+    """The angles by which the dimensions of a head are rotated at each position."""
 
     def __init__(self, hf: Qwen3Config):
         super().__init__()
-        original = Qwen3RotaryEmbedding(hf)
-        self.attention_scaling = float(original.attention_scaling)
-        self.frequencies = original.inv_freq  # no buffer: a change of the model's type would round it
+        self.frequencies = Qwen3RotaryEmbedding(hf).inv_freq  # no buffer: a change of the model's type would round it
 
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
         """The angles, float32 [T, 1, 1, head_dim], as Megatron applies them.
@@ -24,7 +38,6 @@ class Rotary(torch.nn.Module):
         Args:
             positions: int64 [T].
         """
-        if self.frequencies.device != positions.device:
-            self.frequencies = self.frequencies.to(positions.device)
+        self.frequencies = self.frequencies.to(positions.device)
         angles = positions[:, None].float() * self.frequencies
         return torch.cat((angles, angles), -1)[:, None, None, :]
