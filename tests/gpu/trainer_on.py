@@ -48,16 +48,16 @@ def main() -> None:
 
 
 def train(trainer: Trainer, path: Path, out: Path, trajectories: arrays.Trajectories) -> None:
-    metrics = in_layout.steps(trainer, trajectories, 0, 1)
+    metrics = in_layout.steps(trainer, path, trajectories, 0, 1)
     in_layout.export(trainer, path, out / "after-one-step")
-    metrics += in_layout.steps(trainer, trajectories, 1, words["steps"])
+    metrics += in_layout.steps(trainer, path, trajectories, 1, words["steps"])
     in_layout.export(trainer, path, out / "trained")
     checkpoint.save(trainer, out, Position(1), [])
     again = Trainer(in_layout.TRAINING, path, words["dtype"], in_layout.TRAINING.lr)
     checkpoint.load(again, out, Position(1))
     in_layout.export(again, path, out / "loaded")
     # The moments of Adam are not exported: one more step of both shows them.
-    more = [in_layout.steps(one, trajectories, words["steps"], words["steps"] + 1)[0] for one in (trainer, again)]
+    more = [in_layout.steps(one, path, trajectories, words["steps"], words["steps"] + 1)[0] for one in (trainer, again)]
     in_layout.export(trainer, path, out / "went-on")
     in_layout.export(again, path, out / "resumed")
     (out / "metrics.json").write_text(json.dumps(metrics + more))

@@ -20,7 +20,15 @@ from aworld.trajectories import arrays, file
 
 STEPS, SAVED_AFTER = 4, 2
 # With Adam's usual epsilon an update is ±lr even where the gradient is nothing but rounding.
-TRAINING = Training(clip_low=0.2, clip_high=0.28, lr=1e-3, adam_eps=1e-5, weight_decay=0.05, batch_size=6)
+TRAINING = Training(
+    options={"reference_kl": 0.05, "entropy_bonus": 0.01},
+    clip_low=0.2,
+    clip_high=0.28,
+    lr=1e-3,
+    adam_eps=1e-5,
+    weight_decay=0.05,
+    batch_size=6,
+)
 
 
 def main() -> None:
@@ -45,7 +53,7 @@ def main() -> None:
         if other != out and (other / "round-0001").exists():
             trainer = Trainer(TRAINING, Path(path), "float32", TRAINING.lr)
             checkpoint.load(trainer, other, Position(1))
-            steps(trainer, trajectories, SAVED_AFTER, STEPS)
+            steps(trainer, Path(path), trajectories, SAVED_AFTER, STEPS)
             export(trainer, Path(path), out / "resumed-from-one-process")
     dist.destroy_process_group()
 
@@ -54,23 +62,26 @@ def run(path: Path, out: Path, trajectories: arrays.Trajectories, recompute: str
     trainer = Trainer(TRAINING, path, "float32", TRAINING.lr, recompute=recompute)
     export(trainer, path, out / "round-trip")
     predict(trainer, trajectories, out)
-    metrics = steps(trainer, trajectories, 0, SAVED_AFTER)
+    metrics = steps(trainer, path, trajectories, 0, SAVED_AFTER)
     checkpoint.save(trainer, out, Position(1), [])
-    metrics += steps(trainer, trajectories, SAVED_AFTER, STEPS)
+    metrics += steps(trainer, path, trajectories, SAVED_AFTER, STEPS)
     export(trainer, path, out / "trained")
     reference = trainer.reference_logprobs(path, trajectories, 1.0)
     export(trainer, path, out / "after-reference")
     again = Trainer(TRAINING, path, "float32", TRAINING.lr, recompute=recompute)
     checkpoint.load(again, out, Position(1))
-    steps(again, trajectories, SAVED_AFTER, STEPS)
+    steps(again, path, trajectories, SAVED_AFTER, STEPS)
     export(again, path, out / "resumed")
     if dist.get_rank() == 0:
         np.save(out / "reference.npy", reference)
         (out / "metrics.json").write_text(json.dumps(metrics))
 
 
-def steps(trainer: Trainer, trajectories: arrays.Trajectories, first: int, last: int) -> list[dict[str, float]]:
-    """The steps [first, last) of as many passes over the trajectories as it takes."""
+def steps(
+    trainer: Trainer, base: Path, trajectories: arrays.Trajectories, first: int, last: int
+) -> list[dict[str, float]]:
+    """The steps [first, last) of as many passes over the trajectories as it takes; `base` is the reference policy."""
+    reference = trainer.reference_logprobs(base, trajectories, 1.0)
     algorithm = algorithms.make(TRAINING)
     planned: list[batching.Step] = []
     while len(planned) < last:
@@ -83,9 +94,9 @@ def steps(trainer: Trainer, trajectories: arrays.Trajectories, first: int, last:
             data_parallel=parallel_state.get_data_parallel_world_size(),
             seed=(7, len(planned)),
         )
-    rank = parallel_state.get_data_parallel_rank()
+    rank, split = parallel_state.get_data_parallel_rank(), Split.here()
     return [
-        trainer.step(batching.micro_batches(trajectories, step, rank, Split.here(), cpu.device()), algorithm)
+        trainer.step(batching.micro_batches(trajectories, step, rank, split, cpu.device(), reference), algorithm)
         for step in planned[first:last]
     ]
 

@@ -126,12 +126,16 @@ def test_resuming_in_another_layout_ends_at_the_same_weights(layout, tied):
 
 
 def test_training_is_grpo_and_adamw_as_written_in_plain_torch(in_layout, tied, checkpoint, trajectories):
-    """The equations of the paper over whole batches, by transformers, torch.optim.AdamW and torch's clipping."""
+    """The equations of the paper over whole batches, by transformers, torch.optim.AdamW and torch's clipping.
+
+    With a divergence from the first policy and the entropy in the loss.
+    """
     from in_layout import STEPS, TRAINING
 
     from aworld.training import algorithms, batching
 
-    model = AutoModelForCausalLM.from_pretrained(checkpoint(0, tied), dtype=torch.float32)
+    model, first = (AutoModelForCausalLM.from_pretrained(checkpoint(0, tied), dtype=torch.float32) for _ in range(2))
+    kl, bonus = TRAINING.options["reference_kl"], TRAINING.options["entropy_bonus"]
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
     optimizer = torch.optim.AdamW(
@@ -161,8 +165,7 @@ def test_training_is_grpo_and_adamw_as_written_in_plain_torch(in_layout, tied, c
     losses = []
     for step in planned[:STEPS]:
         members = np.flatnonzero(step.weights[trajectories.context_offsets[:-1]])
-        active = [e for e in members if advantage[e]]
-        assert len(np.concatenate(step.contexts[0])) == sum(len(spans_of(trajectories, e)) for e in active)
+        assert len(np.concatenate(step.contexts[0])) == sum(len(spans_of(trajectories, e)) for e in members)
         loss = torch.zeros(())
         for e in members:
             chosen = []
@@ -170,10 +173,15 @@ def test_training_is_grpo_and_adamw_as_written_in_plain_torch(in_layout, tied, c
                 ids = torch.from_numpy(trajectories.tokens[begin:end].astype(np.int64))
                 sampled = torch.from_numpy(trajectories.mask[begin:end].astype(bool))[1:]
                 old = torch.from_numpy(trajectories.logprobs[begin:end])[1:]
-                new = model(ids[None]).logits[0, :-1].log_softmax(-1).gather(1, ids[1:, None])[:, 0]
+                log_p = model(ids[None]).logits[0, :-1].log_softmax(-1)
+                with torch.no_grad():
+                    reference = first(ids[None]).logits[0, :-1].log_softmax(-1).gather(1, ids[1:, None])[:, 0]
+                new = log_p.gather(1, ids[1:, None])[:, 0]
                 ratio = (new - old).exp().clamp(max=TRAINING.ratio_cap)
                 clipped = ratio.clamp(1 - TRAINING.clip_low, 1 + TRAINING.clip_high)
                 per_token = -torch.minimum(ratio * advantage[e], clipped * advantage[e])
+                per_token = per_token + kl * ((reference - new).exp() - 1 - (reference - new))
+                per_token = per_token + bonus * (log_p.exp() * log_p).sum(-1)
                 chosen.append(per_token[sampled])
             loss = loss + torch.cat(chosen).mean() / len(members)
         optimizer.zero_grad()
