@@ -37,6 +37,11 @@ def dry(config: Config) -> str:
     [
         ("training.lr=-1", "training.lr=-1.0 cannot be"),
         ("rollout.group_size=1", "rollout.group_size=1: grpo compares the attempts at a task and learns nothing"),
+        (
+            "rollout.oversample=2 training.algorithm=sft",
+            "rollout.oversample=2 plays other tasks .* sft compares no att",
+        ),
+        ("rollout.oversample=2 rollout.tasks_per_round=2", "rollout.oversample=2: there are only 2 tasks to train on"),
         ("environment.servers=[pyton]", "environment.servers: no tool server 'pyton'; valid: .*, python, "),
         ("environment.web=[broswer]", "environment.web: no tool server 'broswer'"),
         ("environment.corpus=/nowhere", "environment.servers has search, but /nowhere is not there"),
@@ -56,7 +61,7 @@ def dry(config: Config) -> str:
     ],
 )
 def test_what_cannot_work_is_refused(words: list[str], word: str, message: str) -> None:
-    wrong = configuration.load([*words, word])
+    wrong = configuration.load([*words, *word.split()])
     for attempt in (dry, prepare):
         with pytest.raises(InputError, match=message):
             attempt(wrong)

@@ -44,7 +44,7 @@ def test_many_workers_with_old_views_play_what_one_would(
     def found(begun: set[str], done: set[str]) -> list[str]:
         return [unit.key for unit in in_play(tasks, enough, {key for key in done if not spread[key]}, begun)]
 
-    while left := [key for key in found(begun, done) if key not in done]:
+    while not done.issuperset(found(begun, done)):
         if chance.random() < 0.5 and (at_work := sorted(begun - done)):
             done.add(chance.choice(at_work))
         else:
