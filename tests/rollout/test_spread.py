@@ -68,9 +68,8 @@ def round_(folder: Path) -> Workload:
     return Workload(Phase.ROUND, "round 1", folder, 1, tasks, 2, 1.0, range(1), enough=ENOUGH)
 
 
-def _work(folder: Path, owner: str, start: float, dies_at: int) -> None:
-    time.sleep(max(0.0, start - time.time()))
-    claims, count = claims_of(round_(folder), owner, 0.5), 0
+def _work(folder: Path, owner: str, lease: float, dies_at: int = 0) -> None:
+    claims, count = claims_of(round_(folder), owner, lease), 0
     while unit := claims.claim(units(round_(folder))):
         count += 1
         if count == dies_at:
@@ -79,17 +78,22 @@ def _work(folder: Path, owner: str, start: float, dies_at: int) -> None:
         claims.mark_done(unit, SPREADS[int(unit.task_id[-2:])])
 
 
-def test_processes_of_which_some_are_killed_play_the_same_tasks(tmp_path: Path) -> None:
-    workload, start = round_(tmp_path), time.time() + 0.2
-    crew = [FORK.Process(target=_work, args=(tmp_path, f"worker-{n}", start, 2 if n < 3 else 0)) for n in range(6)]
+def _crew(folder: Path, names: str, dies_at: int) -> list[int | None]:
+    """Let workers play at the same time; their exit codes."""
+    crew = [FORK.Process(target=_work, args=(folder, f"worker-{name}", 3600, dies_at)) for name in names]
     for process in crew:
         process.start()
     for process in crew:
         process.join()
-    assert [process.exitcode for process in crew[:3]] == [-signal.SIGKILL] * 3
+    return [process.exitcode for process in crew]
+
+
+def test_processes_of_which_some_are_killed_play_the_same_tasks(tmp_path: Path) -> None:
+    workload = round_(tmp_path)
+    assert _crew(tmp_path, "abc", dies_at=2) == [-signal.SIGKILL] * 3
+    assert _crew(tmp_path, "def", dies_at=0) == [0] * 3
     assert len(units_of_claims(tmp_path)) <= 28 and not standing(workload).is_played
-    time.sleep(0.5)  # the lease of the dead
-    _work(tmp_path, "worker-9", 0.0, 0)
+    _work(tmp_path, "worker-g", lease=-3600)  # long after: the leases of the dead are over
     seen = standing(workload)
     assert seen.is_played and {unit.task_id for unit in seen.done} == units_of_claims(tmp_path)
     assert units_of_claims(tmp_path) == {f"task-{n:02}" for n in range(28)}
