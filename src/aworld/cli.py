@@ -167,7 +167,7 @@ def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, fir
 
 
 def _gather(arguments: argparse.Namespace) -> None:
-    from aworld.rollout.units import units, units_left
+    from aworld.rollout.units import standing, units_left
     from aworld.rollout.workload import round_workload
     from aworld.trajectories.launch import run_as_rank, run_gather
 
@@ -175,13 +175,14 @@ def _gather(arguments: argparse.Namespace) -> None:
     workload = round_workload(config, run, source, arguments.round)
     rank = Stage.of(GATHER, config, run, arguments.round).task_of(task_number())
     begin(config, rank)
+    played = standing(workload).units
     if left := units_left(workload):
         names = ", ".join(unit.task_id for unit in left[:3])
         raise TaskError(
-            f"round {arguments.round} is not played to its end: {len(left)} of {len(units(workload))} tasks are left "
+            f"round {arguments.round} is not played to its end: {len(left)} of {len(played)} tasks are left "
             f"({names}{', …' if len(left) > 3 else ''}); go on with: aworld resume {run.root}"
         )
-    episodes = len(workload.tasks) * workload.attempts
+    episodes = len(played) * workload.attempts
     (run_as_rank if in_job() else run_gather)(config, run, arguments.round, episodes)
 
 

@@ -74,7 +74,7 @@ def counts(run: Run) -> Counter[Attempt]:
 
 def done_tasks(run: Run) -> set[str]:
     """Those of whose unit the end is marked."""
-    names = Claims(run.dir.evaluation(NAME, 0) / "claims", "", 0.0).done_names()
+    names = Claims(run.dir.evaluation(NAME, 0) / "claims", "", 0.0).marks().done
     return {name.partition(".")[0] for name in names}
 
 

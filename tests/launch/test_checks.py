@@ -42,6 +42,11 @@ def dry(config: Config) -> str:
             "training.decay_rounds=0: the learning rate falls to 0 there, .* set it to 24 or more",
         ),
         ("rollout.group_size=1", "rollout.group_size=1: grpo compares the attempts at a task and learns nothing"),
+        (
+            "rollout.oversample=2 training.algorithm=sft",
+            "rollout.oversample=2 plays other tasks .* sft compares no att",
+        ),
+        ("rollout.oversample=2 rollout.tasks_per_round=2", "rollout.oversample=2: there are only 2 tasks to train on"),
         ("environment.servers=[pyton]", "environment.servers: no tool server 'pyton'; valid: .*, python, "),
         ("environment.web=[broswer]", "environment.web: no tool server 'broswer'"),
         ("environment.corpus=/nowhere", "environment.servers has search, but /nowhere is not there"),
@@ -61,7 +66,7 @@ def dry(config: Config) -> str:
     ],
 )
 def test_what_cannot_work_is_refused(words: list[str], word: str, message: str) -> None:
-    wrong = configuration.load([*words, word])
+    wrong = configuration.load([*words, *word.split()])
     for attempt in (dry, prepare):
         with pytest.raises(InputError, match=message):
             attempt(wrong)

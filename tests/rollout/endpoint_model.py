@@ -109,4 +109,4 @@ def records(run: RunDir) -> list[Episode]:
 
 
 def done_names(run: RunDir) -> set[str]:
-    return Claims(run.evaluation(NAME, 0) / "claims", "", 0.0).done_names()
+    return Claims(run.evaluation(NAME, 0) / "claims", "", 0.0).marks().done

@@ -50,7 +50,7 @@ def _race(tmp_path: Path, lease: float, finish: bool, processes: int = 6) -> Cou
 def test_many_processes_take_every_unit_once(tmp_path, finish):
     assert _race(tmp_path, 60, finish) == {unit.task_id: 1 for unit in UNITS}
     assert Claims(tmp_path / "claims", "x", 60).all_done(UNITS) == finish
-    assert len(Claims(tmp_path / "claims", "x", 60).done_names()) == (len(UNITS) if finish else 0)
+    assert len(Claims(tmp_path / "claims", "x", 60).marks().done) == (len(UNITS) if finish else 0)
 
 
 @pytest.mark.parametrize("attempt", range(3))

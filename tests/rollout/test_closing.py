@@ -1,4 +1,4 @@
-"""A round that takes long to gather is gathered once."""
+"""A round that takes long to gather is gathered once, with all that was played."""
 
 import asyncio
 import signal
@@ -13,7 +13,7 @@ from aworld import config as configuration
 from aworld.phase import Phase
 from aworld.rollout.claims import Claims
 from aworld.rollout.stage import CLOSING, WorkerInfo, close
-from aworld.rollout.units import units
+from aworld.rollout.units import claims_of, units
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
 from aworld.tasks.task import Task
@@ -25,16 +25,19 @@ pytestmark = pytest.mark.engine
 
 
 def test_the_worker_that_gathers_keeps_its_claim(tmp_path: Path) -> None:
-    """Its ranks are stopped for several leases while another worker tries to close the round as well."""
-    run, tasks = RunDir(tmp_path), [Task(name, "question", "answer", 1) for name in "ab"]
+    """Its ranks are stopped for several leases while another worker tries to close the round as well.
+
+    One of the first two tasks has attempts of one reward, so that three of four are played.
+    """
+    run, tasks = RunDir(tmp_path), [Task(name, "question", "answer", 1) for name in "abcd"]
     config = configuration.load(["recipe=demo", "site.gather.tasks_per_node=1", "rollout.lease_seconds=2"])
-    workload = Workload(Phase.ROUND, "round 1", run.round(1), 1, tasks, 1, 1.0, range(1))
-    played = Claims(workload.folder / "claims", "worker-1", 60)
+    workload = Workload(Phase.ROUND, "round 1", run.round(1), 1, tasks, 1, 1.0, range(1), enough=2)
+    played = claims_of(workload, "worker-1", 60)
     with Journal(workload.folder / "journals" / "worker-1.journal") as log:
         while unit := played.claim(units(workload)):
             what = (1, unit.task_id, 0, 1, "question", [1, 2], [0, 1], [0.0, -0.5], [], "answer", 1.0)
             log.append(Episode(*what, "answered", {}, 0, 0))
-            played.mark_done(unit)
+            played.mark_done(unit, has_spread=unit.task_id != "a")
 
     def ranks() -> list[psutil.Process]:
         words = ("aworld.trajectories.gather", str(run.root))
@@ -56,5 +59,5 @@ def test_the_worker_that_gathers_keeps_its_claim(tmp_path: Path) -> None:
         for process in stopped:
             process.send_signal(signal.SIGCONT)
         closing.result()
-    assert len(file.read(run.trajectories(1))) == len(tasks)
+    assert file.read(run.trajectories(1)).episodes["task_id"].tolist() == [b"a", b"b", b"c"]
     assert (workload.folder / "closing" / f"{CLOSING.key}.done").read_text() == "worker-0"

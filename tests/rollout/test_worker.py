@@ -1,12 +1,15 @@
 """A worker at real journals, claims and sandboxes: what is played again, what never is, and what is recorded."""
 
 import asyncio
+import multiprocessing
 import os
+import signal
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from aworld.rollout import worker
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.players import Player
 from aworld.rollout.scoring import Scoring
-from aworld.rollout.units import reopen_failed, units, units_left
+from aworld.rollout.units import reopen_failed, standing, units, units_left
 from aworld.rollout.worker import Worker
 from aworld.rollout.workload import Workload
 from aworld.tasks.judge import Judge
@@ -186,6 +189,40 @@ def test_a_resume_plays_failures_again_and_nothing_else(tmp_path: Path) -> None:
     best = journal.collect(workload.folder / "journals")
     assert [(e.task_id, e.status, e.reward) for e in best] == [(n, "answered", 1.0) for n in "aabb"]
     assert len(written(workload)) == 4 + 2 + 1
+
+
+class Graded(Script):
+    """It answers all attempts at the tasks of `same` alike. Where it is told to, it kills its process in the midst."""
+
+    def __init__(self, same: str, dies_at: tuple[str, int] | None = None):
+        super().__init__()
+        self.same, self.dies_at = same, dies_at
+
+    async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+        if (task.task_id, attempt) == self.dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.answer = "42" if attempt == 0 or task.task_id in self.same else "41"
+        return await super().play(task, attempt, seed, environment)
+
+
+def test_other_tasks_are_played_in_the_place_of_those_of_one_reward(tmp_path: Path) -> None:
+    """Also where a worker is killed in the midst of such a task, and comes back."""
+    tasks = [Task(name, f"What is {name}?", "42", 1) for name in "abcdef"]
+    workload = replace(evaluation(tmp_path / "e", tasks, attempts=2, phase=Phase.ROUND), enough=2)
+    same = "ac"
+    dying = multiprocessing.get_context("fork").Process(
+        target=play, args=(workload, Graded(same, dies_at=("c", 1)), tmp_path), kwargs={"owner": "worker-1"}
+    )
+    dying.start()
+    dying.join()
+    assert dying.exitcode == -signal.SIGKILL
+    play(workload, Graded(same), tmp_path)  # another, who finds the dead one's claims held
+    assert not standing(workload).is_played
+    play(workload, Graded(same), tmp_path, owner="worker-1")
+    seen = standing(workload)
+    assert seen.is_played and sorted(unit.task_id for unit in seen.units) == list("abcd") and not units_left(workload)
+    assert sorted(unit.task_id for unit in seen.of_one_reward) == list(same)
+    assert Counter((e.task_id, e.attempt) for e in written(workload)) == {(n, a): 1 for n in "abcd" for a in range(2)}
 
 
 def test_a_round_goes_on_without_what_failed(tmp_path: Path) -> None:

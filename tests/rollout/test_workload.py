@@ -8,7 +8,7 @@ import pytest
 from aworld import config as configuration
 from aworld.phase import Phase
 from aworld.rollout.units import units
-from aworld.rollout.workload import Workload, evaluation_workload, round_workload
+from aworld.rollout.workload import Workload, evaluation_workload, round_workload, schedule
 from aworld.rundir import RunDir
 from aworld.tasks.synthetic import SyntheticTasks
 from aworld.tasks.task import Task
@@ -26,6 +26,29 @@ def test_no_round_holds_a_task_twice_and_every_pass_holds_all(tmp_path: Path) ->
     assert all(len({task.task_id for task in tasks}) == 6 for tasks in rounds)
     counts = Counter(task.task_id for tasks in rounds for task in tasks)
     assert set(counts.values()) == {3}  # 8 × 6 = 3 × 16
+
+
+FIRST_ROUNDS = ["03 08 04 02 05 15", "01 00 14 09 13 12", "06 11 07 10 15 03", "07 02 08 13 12 01"]
+
+
+def test_further_tasks_stand_behind_those_of_a_round_and_change_nothing_where_there_are_none(tmp_path: Path) -> None:
+    words = ["recipe=demo", "seed=0", "tasks.train=16", "tasks.held_out=2", "training.cold_start.tasks=0"]
+
+    def rounds(*more: str) -> list[Workload]:
+        config = configuration.load([*words, "pipeline.rounds=4", "rollout.tasks_per_round=6", *more])
+        found = schedule(config, RunDir(tmp_path), SyntheticTasks(config.tasks, tmp_path / "tasks"))
+        return [workload for workload in found if workload.phase is Phase.ROUND]
+
+    def names(workload: Workload) -> list[str]:
+        return [task.task_id[-2:] for task in workload.tasks]
+
+    assert [" ".join(names(workload)) for workload in rounds()] == FIRST_ROUNDS
+    assert {workload.enough for workload in rounds()} == {None}
+    doubled = rounds("rollout.oversample=2")
+    assert all(workload.enough == 6 and len(set(names(workload))) == 12 for workload in doubled)
+    assert names(doubled[0])[:6] == FIRST_ROUNDS[0].split()
+    assert [unit.task_id[-2:] for unit in units(doubled[0])][6:] == names(doubled[0])[6:]  # easy or hard
+    assert {len(workload.tasks) for workload in rounds("rollout.oversample=9")} == {16}  # all that there are
 
 
 def test_an_evaluation_samples_at_the_agents_temperature_unless_it_has_its_own(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from rich.console import Console
 
 from aworld import config as configuration
 from aworld.publish import publish_folder, publish_json, publish_text
+from aworld.rollout.units import claims_of, units
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.watch.progress import Progress
+from aworld.watch.status import Spread, status, tally
 
 pytestmark = pytest.mark.unit
 WORDS = ["recipe=demo", "tasks.train=8", "tasks.held_out=2", "training.cold_start.tasks=4", "pipeline.rounds=2"]
@@ -43,3 +45,25 @@ def test_each_line_says_what_was_learned(tmp_path: Path) -> None:
         again.update()
         again.update()
     assert out.getvalue().splitlines()[3:] == ["finished before: cold start, round 1, round 2"]
+
+
+def test_a_round_with_further_tasks_says_how_many_groups_have_spread(tmp_path: Path) -> None:
+    config = configuration.load([*WORDS, "rollout.tasks_per_round=2", "rollout.oversample=2", "pipeline.rounds=1"])
+    run, out = RunDir(tmp_path), StringIO()
+    played = schedule(config, run, make_source(config.tasks, run.tasks))[2]
+    ours = claims_of(played, "worker-0", 60)
+    for has_spread in (True, False):
+        unit = ours.claim(units(played))
+        assert unit
+        ours.mark_done(unit, has_spread)
+    rollout = status(config, run, [played])[0]
+    assert (rollout.done, rollout.total, rollout.spread) == (2, 3, Spread(1, 2, 0.5))
+    with Progress(Console(file=out, width=80), config, run, [played]) as progress:
+        progress.update()
+        unit = ours.claim(units(played))
+        assert unit
+        ours.mark_done(unit)
+        finish(run, 1, reward=0.5, groups=3, groups_of_one_reward=1)
+        progress.update()
+    assert "2 of 3 groups with spread, wanted 2" in out.getvalue()
+    assert (status(config, run, [played])[0].total, tally(played).total) == (3, 3 * config.rollout.group_size)

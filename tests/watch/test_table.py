@@ -1,10 +1,12 @@
 """The table of `aworld status` on a terminal of 80 columns, in a narrower one, and in a pipe."""
 
+from dataclasses import replace
+
 import pytest
 from rich.console import Console
 
 from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN
-from aworld.watch.status import StageStatus, Tally
+from aworld.watch.status import Spread, StageStatus, Tally
 from aworld.watch.table import stage_table
 
 pytestmark = pytest.mark.unit
@@ -57,6 +59,17 @@ def test_each_row_is_one_line_with_whole_words_and_numbers(width: int) -> None:
         ["round", "122", "waiting", "waiting", "waiting"],
         ["held-out-120", "250", "done", "1000", "0.250"],
     ]
+
+
+def test_a_round_that_plays_further_tasks_says_how_many_groups_have_spread() -> None:
+    stages = list(STAGES)
+    stages[3] = replace(stages[3], spread=Spread(640, 640, 0.375))
+    stages[6] = replace(stages[6], spread=Spread(41, 640, 0.064))
+    rows = shown(stages, TALLIES, 100)
+    assert rows[1][3:5] == ["spread", "reward"]
+    assert rows[3] == "round 120 1024 done done 63/64 640/640 38% -0.031 8192 12 0.123".split()
+    assert rows[4] == "round 121 1024/1024 waiting waiting 41/640 6% 8000/8192 0.500".split()
+    assert "640/640" in shown(stages, TALLIES, 80)[3]
 
 
 def test_a_longer_name_takes_the_room_of_the_least_needed_column() -> None:

@@ -80,6 +80,11 @@ def check_training(config: Config) -> None:
             f"rollout.group_size={config.rollout.group_size}: {training.algorithm} compares the attempts at a task "
             "and learns nothing from one; set it to 2 or more"
         )
+    if config.rollout.oversample > 1 and training.algorithm == "sft":
+        raise InputError(
+            f"rollout.oversample={config.rollout.oversample:g} plays other tasks in the place of those whose attempts "
+            "have one reward, but sft compares no attempts; set it to 1"
+        )
     if training.made_for not in ("", config.model.name):
         raise InputError(
             f"the recipe's training settings (training.lr={training.lr:g}, …) were made for model={training.made_for}, "
@@ -107,8 +112,8 @@ def check_tasks(config: Config, source: TaskSource) -> None:
     """Check the tasks of a run.
 
     Raises:
-        InputError: there is nothing to train on, no expert to start from, an id cannot be stored, or search has no
-            corpus.
+        InputError: there is nothing to train on, no task to play in the place of others, no expert to start from, an
+            id cannot be stored, or search has no corpus.
     """
     train = list(source.tasks("train")) if trains(config) else []
     if trains(config) and not train:
@@ -122,6 +127,12 @@ def check_tasks(config: Config, source: TaskSource) -> None:
         raise InputError(
             f"training.cold_start.tasks={config.training.cold_start.tasks}, but the tasks of "
             f"tasks.source={config.tasks.source} bring no plan for an expert; set training.cold_start.tasks=0"
+        )
+    unseen, rollout = train[config.training.cold_start.tasks :] or train, config.rollout
+    if config.pipeline.rounds and rollout.oversample > 1 and len(unseen) <= rollout.tasks_per_round:
+        raise InputError(
+            f"rollout.oversample={rollout.oversample:g}: there are only {len(unseen)} tasks to train on, none to play "
+            f"in the place of others; lower rollout.tasks_per_round={rollout.tasks_per_round} or set it to 1"
         )
     tasks.check_ids(train)
     check_held_out(config, source)

@@ -16,8 +16,10 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from aworld.publish import publish_text
+from aworld.rollout.spread import in_play
 
 DONE = ".done"
+ONE_REWARD = ".one-reward"  # in the place of DONE, so that one name tells both
 CLAIM = ".claim"
 LONGEST_KEY = 200  # bytes; file names end at 255
 
@@ -39,18 +41,38 @@ class Unit:
         return f"{key[: LONGEST_KEY - 65]}_{hashlib.sha256(key.encode()).hexdigest()}"
 
 
+@dataclass(frozen=True)
+class Marks:
+    """The marks in a folder of claims, by the keys of the units.
+
+    Attributes:
+        newest: the number of each unit's newest claim.
+        done: the units that are done.
+        of_one_reward: the done units whose attempts all have one reward, where the workload counts that.
+    """
+
+    newest: dict[str, int]
+    done: set[str]
+    of_one_reward: set[str]
+
+
 @dataclass
 class Claims:
-    """The claims on the units of one workload, as `owner` sees them. At any time one process goes by that name."""
+    """The claims on the units of one workload, as `owner` sees them. At any time one process goes by that name.
+
+    Attributes:
+        enough: number of units with spread that end the workload; None: every unit is played.
+    """
 
     folder: Path
     owner: str
     lease_seconds: float
+    enough: int | None = None
     _held: dict[str, int] = field(default_factory=dict)  # key: number of our claim
     _foreign: set[str] = field(default_factory=set)  # names of claims known to be another's
 
     def claim(self, units: list[Unit]) -> Unit | None:
-        """Claim the first unit that is free, or None. One directory scan, however many units there are."""
+        """Claim the first unit in play that is free, or None. One directory scan, however many units there are."""
         for unit, number in self._free(units):
             if self._create(unit, number) and not (number > 1 and self._is_done(unit)):  # done since our scan?
                 self._held[unit.key] = number
@@ -58,26 +80,41 @@ class Claims:
         return None
 
     def has_free(self, units: list[Unit]) -> bool:
-        """Whether one of the units could be claimed. One directory scan."""
+        """Whether one of the units in play could be claimed. One directory scan."""
         return any(True for _ in self._free(units))
 
-    def _free(self, units: list[Unit]) -> Iterator[tuple[Unit, int]]:
-        """The units that are free, each with the number of its next claim."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        done: set[str] = set()
-        newest: dict[str, int] = {}
+    def marks(self) -> Marks:
+        """The marks of all units. One directory scan."""
+        marks = Marks({}, set(), set())
+        if not self.folder.is_dir():
+            return marks
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 if entry.name.endswith(DONE):
-                    done.add(entry.name.removesuffix(DONE))
+                    marks.done.add(entry.name.removesuffix(DONE))
+                elif entry.name.endswith(ONE_REWARD):
+                    marks.done.add(entry.name.removesuffix(ONE_REWARD))
+                    marks.of_one_reward.add(entry.name.removesuffix(ONE_REWARD))
                 elif entry.name.endswith(CLAIM):
                     key, _, digits = entry.name.removesuffix(CLAIM).rpartition(".")
-                    newest[key] = max(newest.get(key, 0), int(digits))
+                    marks.newest[key] = max(marks.newest.get(key, 0), int(digits))
+        return marks
+
+    def in_play(self, units: list[Unit], marks: Marks) -> list[Unit]:
+        """The units of the workload that are to be played, or were, as far as these marks tell."""
+        if self.enough is None:
+            return units
+        return list(in_play(units, self.enough, marks.of_one_reward, marks.newest))
+
+    def _free(self, units: list[Unit]) -> Iterator[tuple[Unit, int]]:
+        """The units in play that are free, each with the number of its next claim."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        marks = self.marks()
         now = cache(self._now)
-        for unit in units:
-            if unit.key in done or unit.key in self._held:
+        for unit in self.in_play(units, marks):
+            if unit.key in marks.done or unit.key in self._held:
                 continue
-            number = newest.get(unit.key, 0)
+            number = marks.newest.get(unit.key, 0)
             if not number or self._is_free(self._path(unit, number), now):
                 yield unit, number + 1
 
@@ -101,30 +138,26 @@ class Claims:
         if number := self._held.pop(unit.key, 0):  # else another has it by now
             os.utime(self._path(unit, number), (0, 0))
 
-    def mark_done(self, unit: Unit) -> None:
-        """Mark the unit done; its records are durable before this."""
-        publish_text(self.folder / (unit.key + DONE), self.owner)
+    def mark_done(self, unit: Unit, has_spread: bool = True) -> None:
+        """Mark the unit done; its records are durable before this. One that `has_spread` counts as one of `enough`."""
+        suffix = DONE if has_spread or self.enough is None else ONE_REWARD
+        publish_text(self.folder / (unit.key + suffix), self.owner)
         self._held.pop(unit.key, None)
 
     def reopen(self, unit: Unit) -> None:
         """Take back that the unit is done: it is free at once."""
         for path in self.folder.glob(f"{glob.escape(unit.key)}.*{CLAIM}"):
             os.utime(path, (0, 0))
-        (self.folder / (unit.key + DONE)).unlink(missing_ok=True)
+        for suffix in (DONE, ONE_REWARD):
+            (self.folder / (unit.key + suffix)).unlink(missing_ok=True)
 
     def all_done(self, units: list[Unit]) -> bool:
-        names = self.done_names()
-        return all(unit.key in names for unit in units)
-
-    def done_names(self) -> set[str]:
-        """The keys of the units that are done."""
-        if not self.folder.is_dir():
-            return set()
-        with os.scandir(self.folder) as entries:
-            return {entry.name.removesuffix(DONE) for entry in entries if entry.name.endswith(DONE)}
+        """Whether all units in play are done."""
+        marks = self.marks()
+        return all(unit.key in marks.done for unit in self.in_play(units, marks))
 
     def _is_done(self, unit: Unit) -> bool:
-        return (self.folder / (unit.key + DONE)).exists()
+        return any((self.folder / (unit.key + suffix)).exists() for suffix in (DONE, ONE_REWARD))
 
     def _path(self, unit: Unit, number: int) -> Path:
         return self.folder / f"{unit.key}.{number}{CLAIM}"

@@ -28,7 +28,7 @@ from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.players import Player, player
 from aworld.rollout.scoring import Scoring
 from aworld.rollout.serving import Serving
-from aworld.rollout.units import is_closed, is_played, reopen_lost, units
+from aworld.rollout.units import claims_of, is_closed, is_played, reopen_lost, standing, units
 from aworld.rollout.worker import RENEWALS, Worker, while_held
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, StallTimer
@@ -123,7 +123,7 @@ async def rollout(
 
         async def share(workload: Workload) -> None:
             nonlocal pool
-            claims = Claims(workload.folder / "claims", owner, config.rollout.lease_seconds)
+            claims = claims_of(workload, owner, config.rollout.lease_seconds)
             if claims.has_free(units(workload)):  # else no vLLM starts
                 if pool is None:
                     pool = EnvironmentPool(config.environment, sandbox, source.corpus, scratch)
@@ -206,10 +206,11 @@ async def close(config: Config, run: RunDir, workload: Workload, worker: WorkerI
     closing = Claims(workload.folder / "closing", worker.owner, config.rollout.lease_seconds)
     if workload.phase.is_trained_on and not worker.gathers:
         return
-    if is_closed(workload) or not is_played(workload) or closing.claim([CLOSING]) is None:
+    seen = standing(workload)
+    if is_closed(workload) or not seen.is_played or closing.claim([CLOSING]) is None:
         return
     if workload.phase.is_trained_on:
-        episodes = len(workload.tasks) * workload.attempts
+        episodes = len(seen.units) * workload.attempts
         gathering = asyncio.to_thread(run_gather, config, run, workload.round, episodes)
         is_ours = await while_held(closing, CLOSING, config.rollout.lease_seconds / RENEWALS, gathering)
     else:

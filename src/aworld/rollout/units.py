@@ -1,6 +1,7 @@
 """How far a workload is: its units, those that are left to play, and whether it is closed. Each says what it reads."""
 
 import sys
+from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 from pathlib import Path
@@ -12,11 +13,31 @@ from aworld.tasks.task import Task
 from aworld.trajectories import file, journal
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How far a workload is, as the marks of its claims tell.
+
+    Attributes:
+        units: that are to be played, or were. A round with `enough` finds more of them as it goes on.
+        done: of these.
+        of_one_reward: of the done ones, those whose attempts all have one reward.
+    """
+
+    units: list[Unit]
+    done: list[Unit]
+    of_one_reward: list[Unit]
+
+    @property
+    def is_played(self) -> bool:
+        return len(self.done) == len(self.units)
+
+
 def units(workload: Workload) -> list[Unit]:
     """The units of a workload, longest expected first: by the task's mean seconds in the last round, or its level's.
 
     Tasks of which nothing is known come first, those of a higher level before others, as they take more turns. Reads
-    the episode table of the last round's trajectories, once a process.
+    the episode table of the last round's trajectories, once a process. Units that are played in the place of others
+    come last, in the order of their tasks: it is the same for every worker, and prefers no kind of task.
     """
     path = next((path for path in workload.earlier if path.exists()), None)
     tasks, levels = _mean_seconds(path, path.stat().st_mtime_ns) if path else ({}, {})
@@ -25,7 +46,23 @@ def units(workload: Workload) -> list[Unit]:
         return -tasks.get(task.task_id, levels.get(task.level, inf)), -task.level, task.task_id
 
     attempts = tuple(range(workload.attempts))
-    return [Unit(task.task_id, attempts) for task in sorted(workload.tasks, key=order)]
+    count = len(workload.tasks) if workload.enough is None else workload.enough
+    first, later = workload.tasks[:count], workload.tasks[count:]
+    return [Unit(task.task_id, attempts) for task in (*sorted(first, key=order), *later)]
+
+
+def claims_of(workload: Workload, owner: str = "", lease_seconds: float = 0.0) -> Claims:
+    """The claims on the units of a workload; without an owner to look at only, as nobody claims under that name."""
+    return Claims(workload.folder / "claims", owner, lease_seconds, workload.enough)
+
+
+def standing(workload: Workload) -> Standing:
+    """How far a workload is. Lists the folder of claims once."""
+    claims = claims_of(workload)
+    marks = claims.marks()
+    found = claims.in_play(units(workload), marks)
+    done = [unit for unit in found if unit.key in marks.done]
+    return Standing(found, done, [unit for unit in done if unit.key in marks.of_one_reward])
 
 
 def is_closed(workload: Workload) -> bool:
@@ -34,46 +71,37 @@ def is_closed(workload: Workload) -> bool:
 
 
 def is_played(workload: Workload) -> bool:
-    """Whether all units are done. Lists the folder of claims."""
-    return _claims(workload).all_done(units(workload))
+    """Whether all units in play are done. Lists the folder of claims."""
+    return standing(workload).is_played
 
 
 def units_left(workload: Workload) -> list[Unit]:
-    """The units that are not done, or whose records a damaged journal has lost. Decodes all journals, unless the
-    round is gathered."""
+    """The units in play that are not done, or whose records a damaged journal has lost. Decodes all journals, unless
+    the round is gathered."""
     if workload.phase.is_trained_on and is_closed(workload):
         return []
-    done = _claims(workload).done_names()  # first: what is done is in a journal already
-    found = _identities(workload)
-    return [unit for unit in units(workload) if unit.key not in done or _lost(workload, unit, found)]
+    seen = standing(workload)  # first: what is done is in a journal already
+    done, found = {unit.key for unit in seen.done}, _identities(workload)
+    return [unit for unit in seen.units if unit.key not in done or _lost(workload, unit, found)]
 
 
 def reopen_lost(workload: Workload) -> None:
     """Free the units that are done, but whose records a damaged journal has lost. Says so on stderr. Decodes all
     journals."""
-    claims = _claims(workload)
-    done = claims.done_names()  # first: what is done is in a journal already
+    done = standing(workload).done  # first: what is done is in a journal already
     found = _identities(workload)
-    for unit in units(workload):
-        lost = _lost(workload, unit, found)
-        if lost and unit.key in done:
+    for unit in done:
+        if lost := _lost(workload, unit, found):
             print(f"warning: {lost} episodes of {unit.task_id} are lost, and played again", file=sys.stderr)
-            claims.reopen(unit)
+            claims_of(workload).reopen(unit)
 
 
 def reopen_failed(workload: Workload) -> None:
     """Free the units of an evaluation that have an infrastructure failure on record. Decodes all journals."""
     failed = {e.task_id for e in journal.collect(workload.folder / "journals") if workload.plays_again(e)}
-    claims = _claims(workload)
-    done = claims.done_names()
-    for unit in units(workload):
-        if unit.task_id in failed and unit.key in done:
-            claims.reopen(unit)
-
-
-def _claims(workload: Workload) -> Claims:
-    """Claims to look at: nobody claims under this name."""
-    return Claims(workload.folder / "claims", "", 0.0)
+    for unit in standing(workload).done:
+        if unit.task_id in failed:
+            claims_of(workload).reopen(unit)
 
 
 def _identities(workload: Workload) -> set[tuple[int, str, int]]:

@@ -14,7 +14,8 @@ from aworld.environments.pool import EnvironmentPool
 from aworld.errors import AWorldError, InfrastructureError, Interrupted
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.players import Player
-from aworld.rollout.units import units
+from aworld.rollout.spread import has_spread
+from aworld.rollout.units import claims_of, units
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task, Undecided
 from aworld.trajectories import journal
@@ -60,7 +61,7 @@ class Worker:
         self._tasks = {task.task_id: task for task in workload.tasks}
         self._journals = workload.folder / "journals"
         self._journals.mkdir(parents=True, exist_ok=True)
-        self._claims = Claims(workload.folder / "claims", owner, config.rollout.lease_seconds)
+        self._claims = claims_of(workload, owner, config.rollout.lease_seconds)
         self._log: journal.Journal  # open while it runs
         self._capacity = asyncio.Semaphore(config.environment.slots)
         self._finished = self._recorded()
@@ -73,14 +74,16 @@ class Worker:
             InfrastructureError: no environment can be started, the disk is full, or the player or the scorer is gone.
         """
         with _first_failure(), journal.Journal(self._journals / f"{self._claims.owner}.journal") as self._log:
-            is_any_free = True
-            while is_any_free and not self._ends_soon():
-                is_any_free = False
-                async with asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as group:
+                playing: set[asyncio.Task[None]] = set()
+                while True:
                     while claimed := await self.claim():
-                        is_any_free = True  # another may be free once these are done
-                        group.create_task(self._play_unit(claimed))
+                        playing.add(group.create_task(self._play_unit(claimed)))
                         await asyncio.sleep(0)
+                    if not playing:
+                        break
+                    # Another may be free once one of these is done.
+                    _, playing = await asyncio.wait(playing, return_when=asyncio.FIRST_COMPLETED)
             if self._ends_soon() and not self._claims.all_done(self._units):
                 raise Interrupted(f"told to end; what is left of {self._workload.name} is free for other workers")
 
@@ -130,7 +133,7 @@ class Worker:
         episode = storable(episode)
         self._log.append(episode)
         if not self._workload.plays_again(episode):
-            self._finished.add(episode.identity)
+            self._finished[episode.identity] = self._worth(episode)
 
     async def _play_unit(self, unit: Unit) -> None:
         every = self._claims.lease_seconds / RENEWALS
@@ -140,7 +143,8 @@ class Worker:
             self._claims.release(unit)
             raise
         if is_ours:
-            self._claims.mark_done(unit)
+            rewards = (self._finished.get((self._workload.round, unit.task_id, at)) for at in unit.attempts)
+            self._claims.mark_done(unit, has_spread(rewards))
         else:
             print(f"warning: {unit.task_id} was taken over by another worker; its lease ran out", file=sys.stderr)
 
@@ -157,10 +161,14 @@ class Worker:
             episode = await self.play(task, attempt)
         self.record(await self.score(episode, task))
 
-    def _recorded(self) -> set[Identity]:
-        """The episodes that are in a journal, and are not played again."""
+    def _recorded(self) -> dict[Identity, float | None]:
+        """The episodes that are in a journal and are not played again, each with its worth."""
         episodes = journal.collect(self._journals)
-        return {episode.identity for episode in episodes if not self._workload.plays_again(episode)}
+        return {e.identity: self._worth(e) for e in episodes if not self._workload.plays_again(e)}
+
+    def _worth(self, episode: Episode) -> float | None:
+        """The reward of an episode; None: it was lost to the machine."""
+        return None if episode.is_lost(self._config.training.stalled_share) else episode.reward
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """What a run has to play, in order: the cold start's episodes, each round's, and the evaluations."""
 
 import random
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from aworld.config import Config
@@ -21,6 +24,8 @@ class Workload:
         attempts: per task. A task with all its attempts is one unit of work, so that they share a prefix cache.
         policies: versions of the policy that may play it; empty where a scripted expert plays.
         earlier: trajectories of the rounds before it, the newest first. They tell how long its tasks may take.
+        enough: number of groups with spread that end it: later tasks are played only in the place of earlier ones
+            without. None: every task is played.
     """
 
     phase: Phase
@@ -32,6 +37,7 @@ class Workload:
     temperature: float
     policies: range
     earlier: tuple[Path, ...] = ()
+    enough: int | None = None
 
     def plays_again(self, episode: Episode) -> bool:
         """Whether an episode is played again once its unit is free: an infrastructure failure spoils a figure.
@@ -44,7 +50,8 @@ def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:
     if not (config.pipeline.rounds or config.training.cold_start.tasks):
         return []
     train = list(source.tasks("train"))
-    rounds = [_round(config, run, train, number) for number in range(1, config.pipeline.rounds + 1)]
+    chosen = islice(_chosen(config, train), config.pipeline.rounds)
+    rounds = [_round(config, run, tasks, number) for number, tasks in enumerate(chosen, 1)]
     cold_start = [_cold_start(config, run, train)] if config.training.cold_start.tasks else []
     before, *after = (evaluation_workload(config, run, source, v) for v in sorted({0, config.pipeline.rounds}))
     return [*cold_start, before, *rounds, *after]
@@ -53,8 +60,9 @@ def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:
 def round_workload(config: Config, run: RunDir, source: TaskSource, number: int) -> Workload:
     """The workload of one round, or of the cold start, which is round 0."""
     train = list(source.tasks("train"))
-    is_cold_start = Phase.of(number) is Phase.COLD_START
-    return _cold_start(config, run, train) if is_cold_start else _round(config, run, train, number)
+    if Phase.of(number) is Phase.COLD_START:
+        return _cold_start(config, run, train)
+    return _round(config, run, next(islice(_chosen(config, train), number - 1, None)), number)
 
 
 def evaluation_workload(
@@ -80,36 +88,44 @@ def _cold_start(config: Config, run: RunDir, train: list[Task]) -> Workload:
     return Workload(Phase.COLD_START, "cold start", run.round(0), 0, tasks, 1, 0.0, range(0))
 
 
-def _round(config: Config, run: RunDir, train: list[Task], number: int) -> Workload:
-    """A round samples tasks that the expert has not shown, where there are any."""
-    unseen = train[config.training.cold_start.tasks :] or train
+def _round(config: Config, run: RunDir, tasks: list[Task], number: int) -> Workload:
+    enough = config.rollout.tasks_per_round
     return Workload(
         phase=Phase.ROUND,
         name=f"round {number}",
         folder=run.round(number),
         round=number,
-        tasks=_chosen(unseen, config.seed, config.rollout.tasks_per_round, number),
+        tasks=tasks,
         attempts=config.rollout.group_size,
         temperature=config.agent.temperature,
         policies=range(max(0, number - 1 - config.pipeline.max_lag), number),
         earlier=tuple(run.trajectories(n) for n in range(number - 1, 0, -1)),
+        enough=enough if len(tasks) > enough else None,
     )
 
 
-def _chosen(tasks: list[Task], seed: int, count: int, number: int) -> list[Task]:
-    """The tasks of round `number`, from shuffled passes over all tasks. No task is in a round twice."""
-    waiting: list[Task] = []
-    chosen: list[Task] = []
+def _chosen(config: Config, train: list[Task]) -> Iterator[list[Task]]:
+    """The tasks of each round, without end, from shuffled passes over all tasks. No task is in a round twice.
+
+    A round samples tasks that the expert has not shown, where there are any. With `rollout.oversample` the tasks behind
+    the first `rollout.tasks_per_round` are there to be played in the place of others.
+    """
+    tasks = train[config.training.cold_start.tasks :] or train
+    count = min(len(tasks), round(config.rollout.tasks_per_round * config.rollout.oversample))
+    waiting: deque[Task] = deque()
     passes = 0
-    for _ in range(number):
-        chosen = []
+    while True:
+        chosen: list[Task] = []
+        there: set[str] = set()
         twice: list[Task] = []
-        while len(chosen) < min(count, len(tasks)):
+        while len(chosen) < count:
             if not waiting:
-                waiting = list(tasks)
-                random.Random(f"{seed}/{passes}").shuffle(waiting)
+                again = list(tasks)
+                random.Random(f"{config.seed}/{passes}").shuffle(again)
+                waiting.extend(again)
                 passes += 1
-            task = waiting.pop(0)
-            (twice if any(task is other for other in chosen) else chosen).append(task)
-        waiting = twice + waiting
-    return chosen
+            task = waiting.popleft()
+            (twice if task.task_id in there else chosen).append(task)
+            there.add(task.task_id)
+        waiting.extendleft(reversed(twice))
+        yield chosen

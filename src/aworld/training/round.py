@@ -17,6 +17,7 @@ from aworld.rundir import RunDir, StallTimer
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, schedule
 from aworld.training.algorithms import Algorithm
 from aworld.training.collectives import POLL_SECONDS, any_rank, is_rank_zero, publish_collectively
+from aworld.training.groups import with_spread
 from aworld.training.metrics import Metrics, summary, too_long
 from aworld.training.packing import Split
 from aworld.training.position import Position
@@ -54,7 +55,7 @@ class Round:
         trajectories = self._wait()
         waited = time.monotonic() - began
         began = time.monotonic()
-        metrics = self._steps(trajectories, metrics)
+        metrics = self._steps(self._trained(trajectories), metrics)
         if is_rank_zero():  # before the checkpoint, after which the round is not done again
             seconds = {"wait": waited, "train": time.monotonic() - began}
             outcome = summary(metrics, trajectories.episodes["reward"]) | {"seconds": seconds}
@@ -86,6 +87,12 @@ class Round:
                     f"{self.run_dir.logs}, then run the same command again"
                 )
             time.sleep(POLL_SECONDS)
+
+    def _trained(self, trajectories: Trajectories) -> Trajectories:
+        """The trajectories to train on: all, or those with spread where others were played in the place of the rest."""
+        if self.is_cold_start or self.config.rollout.oversample == 1:
+            return trajectories
+        return with_spread(trajectories, self.config.training.stalled_share)
 
     def _steps(self, trajectories: Trajectories, metrics: Metrics) -> Metrics:
         """Make the optimizer steps that are left, each noted in `steps.jsonl`; returns the metrics of all steps."""

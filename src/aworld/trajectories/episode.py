@@ -93,6 +93,11 @@ class Episode:
     def identity(self) -> tuple[int, str, int]:
         return (self.round, self.task_id, self.attempt)
 
+    def is_lost(self, stalled_share: float) -> bool:
+        """Whether it was lost to the machine; one that ran out of time, if more than `stalled_share` of it was."""
+        has_stalled = self.seconds.get("stalled", 0.0) > stalled_share * self.seconds.get("total", 0.0)
+        return self.status == "infra_error" or (self.status == "timeout" and has_stalled)
+
     @property
     def tool_turns(self) -> list[Turn]:
         """The turns that are calls of tools."""

@@ -72,6 +72,8 @@ class Progress:
             if key not in self.bars_shown:
                 self.bars_shown[key] = self.live.add_task(" · ".join(key), total=stage.total, note="")
             note = "" if stage.loss is None else f"last loss {stage.loss:.3f}"
+            if stage.spread:
+                note = f"{stage.spread.found} of {stage.spread.wanted} groups with spread"
             self.live.update(self.bars_shown[key], completed=stage.done, total=stage.total, note=note)
 
     def _outcome(self, name: str) -> str:
@@ -81,12 +83,15 @@ class Progress:
         metrics, timing = (_json(workload, name) for name in ("metrics", "timing"))
         if workload.phase is Phase.COLD_START:
             return self._cold_start(metrics)
-        groups = metrics.get("groups")
-        nothing = f"; in all {groups} groups every attempt has one reward: nothing to learn from"
+        groups, of_one_reward = metrics.get("groups"), metrics.get("groups_of_one_reward")
+        note = ""
+        if groups and groups == of_one_reward:
+            note = f"; in all {groups} groups every attempt has one reward: nothing to learn from"
+        elif groups and workload.enough is not None:
+            note = f"; {groups - of_one_reward} of {groups} groups with spread, wanted {workload.enough}"
         return (
             f"reward {metrics.get('reward', 0):.3f}  rollout {timing.get('rollout_seconds', 0):.0f} s  "
-            f"training {metrics.get('seconds', {}).get('train', 0):.1f} s in {metrics.get('steps', 0)} steps"
-            f"{nothing if groups and groups == metrics['groups_of_one_reward'] else ''}"
+            f"training {metrics.get('seconds', {}).get('train', 0):.1f} s in {metrics.get('steps', 0)} steps{note}"
         )
 
     def _cold_start(self, metrics: dict) -> str:

@@ -6,13 +6,21 @@ from aworld.config import Config
 from aworld.errors import InputError
 from aworld.evaluation import benchmark
 from aworld.publish import MARK, is_complete, read_jsonl
-from aworld.rollout.claims import Claims
-from aworld.rollout.units import is_closed, units, units_left
+from aworld.rollout.units import Standing, is_closed, standing, units_left
 from aworld.rollout.workload import Workload, evaluation_workload, schedule
 from aworld.rundir import RunDir, numbered
 from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN, Kind
 from aworld.tasks import make_source
 from aworld.trajectories import journal
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Groups with spread, `found` of `wanted`; and the `share` of the groups played that have one reward, 0 to 1."""
+
+    found: int
+    wanted: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,7 @@ class StageStatus:
         done: of `total` units: tasks with all their attempts, or optimizer steps.
         finished: its result is published.
         loss: of the last optimizer step.
+        spread: of a round that plays further tasks in the place of those whose attempts have one reward.
     """
 
     kind: Kind
@@ -32,6 +41,7 @@ class StageStatus:
     total: int
     finished: bool
     loss: float | None = None
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +60,12 @@ def status(config: Config, run: RunDir, workloads: list[Workload] | None = None)
         workloads = schedule(config, run, make_source(config.tasks, run.tasks))
     found: list[StageStatus] = []
     for workload in workloads:
-        total = len(workload.tasks)
-        names = Claims(workload.folder / "claims", "status", config.rollout.lease_seconds).done_names()
-        done = sum(unit.key in names for unit in units(workload))  # not those of fewer attempts
+        seen = standing(workload)
+        total, done = len(seen.units), len(seen.done)
         kind = ROLLOUT if workload.phase.is_trained_on else EVALUATE
         finished = is_closed(workload) and not units_left(workload)
-        found.append(StageStatus(kind, workload.name, total if finished else done, total, finished))
+        spread = _spread(seen, workload.enough)
+        found.append(StageStatus(kind, workload.name, total if finished else done, total, finished, spread=spread))
         if workload.phase.is_trained_on:
             found.append(StageStatus(GATHER, workload.name, int(finished), 1, finished))
             found.append(_training(config, run, workload))
@@ -93,7 +103,7 @@ def tally(workload: Workload) -> Tally:
         workload.phase.is_trained_on or any(task.answer is not None for task in workload.tasks)
     )
     reward = sum(episode.reward for episode in episodes) / len(episodes) if is_scored else None
-    return Tally(len(episodes), len(workload.tasks) * workload.attempts, failed, reward)
+    return Tally(len(episodes), len(standing(workload).units) * workload.attempts, failed, reward)
 
 
 def estimated_end(config: Config, run: RunDir) -> float | None:
@@ -104,6 +114,13 @@ def estimated_end(config: Config, run: RunDir) -> float | None:
         return None
     first, last = min(made), max(made)  # between them some may have been removed
     return made[last] + (config.pipeline.rounds - last) * (made[last] - made[first]) / (last - first)
+
+
+def _spread(seen: Standing, wanted: int | None) -> Spread | None:
+    if wanted is None or not seen.done:
+        return None
+    without = len(seen.of_one_reward)
+    return Spread(len(seen.done) - without, wanted, without / len(seen.done))
 
 
 def _training(config: Config, run: RunDir, workload: Workload) -> StageStatus:

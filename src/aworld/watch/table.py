@@ -14,8 +14,9 @@ from aworld.watch.status import StageStatus, Tally
 
 HEADS = {ROLLOUT: "rollout\ntasks", EVALUATE: "rollout\ntasks", GATHER: "gather", TRAIN: "training\nsteps"}
 LOSS = "last\nloss"
-NUMBERS = (LOSS, "episodes", "failed", "reward")
-LEAST_NEEDED = ("gather", LOSS)  # first to go; a rollout counts as done when its round is gathered
+SPREAD, ONE_REWARD = "with\nspread", "one\nreward"  # groups; of those played, the share without spread
+NUMBERS = (SPREAD, ONE_REWARD, LOSS, "episodes", "failed", "reward")
+LEAST_NEEDED = ("gather", LOSS, ONE_REWARD)  # first to go; a rollout counts as done when its round is gathered
 UNLIMITED = 10_000  # columns, or rows
 RECENT = 2  # finished rounds that keep their rows
 Row = tuple[str, list[StageStatus]]
@@ -55,7 +56,7 @@ def _folded(groups: list[Row], holds: Callable[[StageStatus], bool], recent: int
         count = len(neighbours) - recent if alike and len(neighbours) > recent + 1 else 0
         if count:
             first, last = (neighbours[at][0].removeprefix("round ") for at in (0, count - 1))
-            shared = [replace(stage, total=1, loss=None) for stage in neighbours[0][1]]
+            shared = [replace(stage, total=1, loss=None, spread=None) for stage in neighbours[0][1]]
             folded.append((f"rounds {first} to {last}", shared))
         folded += neighbours[count:]
     return folded
@@ -76,6 +77,9 @@ def _cells(stages: list[StageStatus], tally: Tally | None) -> dict[str, str]:
     cells: dict[str, str] = {}
     for stage in stages:
         cells[HEADS[stage.kind]] = _progress(stage)
+        if stage.spread:
+            cells[SPREAD] = f"{stage.spread.found}/{stage.spread.wanted}"
+            cells[ONE_REWARD] = f"{stage.spread.share:.0%}"
         if stage.loss is not None:
             cells[LOSS] = f"{stage.loss:.3f}"
     if tally and tally.played:  # else its journals may have been removed
