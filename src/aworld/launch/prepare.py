@@ -14,8 +14,8 @@ from aworld.config import Config
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
 from aworld.evaluation.benchmark import reopen
-from aworld.launch import where
-from aworld.launch.checks import check_model, check_playing, check_tasks, check_training, trains
+from aworld.launch import evaluations, where
+from aworld.launch.checks import check_chat, check_model, check_playing, check_tasks, check_training, trains
 from aworld.launch.plan import mode
 from aworld.locks import hold
 from aworld.publish import MARK, append_json, is_complete, publish_folder, publish_text
@@ -53,6 +53,7 @@ def _prepare(config: Config, run: RunDir) -> TaskSource:
         _link(run.base, Path(config.model.path))
     if not config.training.cold_start.tasks:
         _link(run.policy(0), run.base)
+    evaluations.begin(config, run, provenance)
     return source
 
 
@@ -70,7 +71,8 @@ def check(config: Config) -> None:
     if trains(config):
         check_training(config)
     check_model(config)
-    _check_chat(config)
+    check_chat(config)
+    evaluations.check(config)
     for stage in (config.site.rollout, config.site.evaluate):
         wanted = stage.tasks_per_node * config.model.shard.tensor_parallel_size
         if stage.gpus_per_node and wanted > stage.gpus_per_node:
@@ -85,16 +87,6 @@ def check(config: Config) -> None:
             f"site.train has {config.site.train.tasks} tasks (nodes × tasks_per_node), no multiple of "
             f"model.parallel's {ranks} (tensor × pipeline); change one of them"
         )
-
-
-def _check_chat(config: Config) -> None:
-    if config.model.path is None:
-        if not config.agent.enable_thinking:
-            raise InputError("agent.enable_thinking=false: the model that is made here does not think; leave it out")
-    elif (Path(config.model.path) / "config.json").is_file():  # else it is no checkpoint, and `prepare` says so
-        from aworld.agents.chat import ChatFormat  # importing transformers takes a second
-
-        ChatFormat(Path(config.model.path), config.agent.answer_form, config.agent.enable_thinking)
 
 
 def _check_images(config: Config) -> None:

@@ -21,6 +21,7 @@ class Workload:
         attempts: per task. A task with all its attempts is one unit of work, so that they share a prefix cache.
         policies: versions of the policy that may play it; empty where a scripted expert plays.
         earlier: trajectories of the rounds before it, the newest first. They tell how long its tasks may take.
+        benchmark: the name of the benchmark that it evaluates on; empty: the run's own tasks.
     """
 
     phase: Phase
@@ -32,6 +33,7 @@ class Workload:
     temperature: float
     policies: range
     earlier: tuple[Path, ...] = ()
+    benchmark: str = ""
 
     def plays_again(self, episode: Episode) -> bool:
         """Whether an episode is played again once its unit is free: an infrastructure failure spoils a figure.
@@ -40,14 +42,34 @@ class Workload:
 
 
 def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:
-    """All that a run plays, in order. A run without rounds and cold start is evaluated on benchmarks only."""
+    """All that the workers of a run play, in order. A run without rounds and cold start is evaluated by hand only.
+
+    The evaluation of a policy comes after the last round that may be played without that policy.
+    """
     if not (config.pipeline.rounds or config.training.cold_start.tasks):
         return []
     train = list(source.tasks("train"))
     rounds = [_round(config, run, train, number) for number in range(1, config.pipeline.rounds + 1)]
     cold_start = [_cold_start(config, run, train)] if config.training.cold_start.tasks else []
-    before, *after = (evaluation_workload(config, run, source, v) for v in sorted({0, config.pipeline.rounds}))
-    return [*cold_start, before, *rounds, *after]
+    versions = config.pipeline.evaluated if HELD_OUT in config.pipeline.evaluation_overrides else []
+    evaluations = {version: evaluation_workload(config, run, source, version) for version in versions}
+    first, last = ([evaluations.pop(version)] if evaluations else [] for version in (0, config.pipeline.rounds))
+    found = [*cold_start, *first]
+    for workload in rounds:
+        found.append(workload)
+        if (due := workload.round - config.pipeline.max_lag) in evaluations:
+            found.append(evaluations.pop(due))
+    return [*found, *evaluations.values(), *last]
+
+
+def is_planned(config: Config, workload: Workload) -> bool:
+    """Whether an evaluation on a benchmark is part of the run, rather than one that a person asked for."""
+    trains = bool(config.pipeline.rounds or config.training.cold_start.tasks)
+    return (
+        trains
+        and workload.benchmark in config.pipeline.evaluation_overrides
+        and workload.round in config.pipeline.evaluated
+    )
 
 
 def round_workload(config: Config, run: RunDir, source: TaskSource, number: int) -> Workload:
@@ -72,6 +94,7 @@ def evaluation_workload(
         temperature=config.agent.temperature if temperature is None else temperature,
         policies=range(version, version + 1),
         earlier=tuple(run.trajectories(n) for n in range(version, 0, -1)),
+        benchmark="" if name == HELD_OUT else name,
     )
 
 
