@@ -191,6 +191,7 @@ def shown(config: Config, run: RunDir) -> dict[str, list[str]]:
 
 def test_planned_evaluations_are_in_the_status_and_keep_the_settings_they_were_played_with(words: list[str]) -> None:
     config = configuration.load(words)
+    prepare(configuration.load([*words, "seed=3"]))  # of which nothing began
     run, _ = prepare(config)
     kept = configuration.read(run.benchmark("gaia-validation"))
     assert (kept.tasks.split, kept.environment.servers, kept.evaluation.attempts) == ("validation", ["python"], 2)

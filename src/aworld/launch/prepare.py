@@ -133,7 +133,8 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
     """
     changed = {key: change for key, change in configuration.differences(before, now).items() if key != "runs"}
     decisive = {key: change for key, change in changed.items() if not change.at_any_time}
-    if decisive and not any((run.root / name).exists() for name in ("jobs.jsonl", "starts", "rounds", "evals")):
+    began = any(any(run.root.glob(name)) for name in ("jobs.jsonl", "starts", "rounds", "evals/*/*/journals"))
+    if decisive and not began:
         for folder in (run.tasks, run.base, run.policy(0).parent):
             shutil.rmtree(folder, ignore_errors=True)
         return
