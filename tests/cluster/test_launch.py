@@ -88,7 +88,7 @@ def test_an_evaluation_waits_in_the_queue_until_a_resident_trainer_publishes_its
     cluster: Cluster, tmp_path: Path
 ) -> None:
     """Its one task is played already, so that it needs no vLLM to end."""
-    words = ["pipeline.evaluations=[synthetic tasks.seed=7 tasks.held_out=1 evaluation.attempts=1]"]
+    words = ["pipeline.evaluations=[synthetic tasks.seed=7 tasks.train=0 tasks.held_out=1 evaluation.attempts=1]"]
     words += ["pipeline.mode=resident", "site.sandbox=subprocess"]
     config = configuration.changed(configured(tmp_path).config, words)
     run = Run(RunDir.of(config))

@@ -135,7 +135,7 @@ def test_on_one_machine_the_launcher_waits(words: list[str]) -> None:
         ("[synthetic training.lr=1]", "training.lr=1 is none of tasks.…, environment.…, agent.…, evaluation.…; set it"),
         ("[synthetic tasks=gaia-test]", "tasks=gaia-test is none of"),
         ("[synthetic agent.max_tokens=512]", "agent.max_tokens=512 does not fit beside a prompt"),
-        ("[synthetic tasks.held_out=0]", "has no tasks to evaluate on"),
+        ("[synthetic tasks.train=1 tasks.held_out=0]", "has no tasks to evaluate on"),
     ],
 )
 def test_an_evaluation_that_cannot_be_played_is_refused_before_anything_is_launched(

@@ -35,7 +35,9 @@ WORDS = """
     rollout.tasks_per_round=6 rollout.group_size=4 training.batch_size=12 environment.slots=3 rollout.lease_seconds=10
     site.evaluate.elements=1 pipeline.evaluate_every=2
 """.split()
-WORDS.append("pipeline.evaluations=[held-out, synthetic tasks.seed=7 tasks.held_out=4 evaluation.attempts=1]")
+WORDS.append(
+    "pipeline.evaluations=[held-out, synthetic tasks.seed=7 tasks.train=0 tasks.held_out=4 evaluation.attempts=1]"
+)
 
 
 def start(runs: Path) -> subprocess.Popen[bytes]:
