@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Run the whole loop: cold start, rounds of rollout, gather and training, evaluation before and after, the report.
+"""Run the whole loop: cold start, rounds of rollout, gather and training, evaluations, the report.
 
     python jobs/pipeline.py recipe=demo site=local            # about 15 minutes on 2 CPU cores
     python jobs/pipeline.py recipe=demo site=local seed=1 name=demo-1

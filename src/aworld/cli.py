@@ -21,7 +21,7 @@ from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number
 from aworld.locks import try_to_hold
 from aworld.rundir import HELD_OUT, RunDir, open_run
-from aworld.stages import EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Stage
+from aworld.stages import AWAIT, EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 
@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     gather.add_argument("--round", type=int, required=True)
     train = of_run("train", _train, "train on a round, or on every round of the run (stage)")
     train.add_argument("--round", type=int)
+    await_ = of_run("await", _await, "wait until a policy is published, for the jobs that depend on this one (stage)")
+    await_.add_argument("--policy", type=int, required=True, help="version of the policy")
     evaluate = of_run("evaluate", _evaluate, "play this worker's share of an evaluation on the held-out tasks (stage)")
     evaluate.add_argument("--worker", type=int, default=0)
     evaluate.add_argument("--policy", type=int, required=True, help="version of the policy, 0 for the first")
@@ -150,6 +152,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         config, run, source = _open(arguments)
     workloads = [evaluation_workload(config, run, source, version, name)]
     _play(config, source, workloads, Stage.of(EVALUATE, config, run, version, arguments.tasks or ""), arguments.worker)
+
+
+def _await(arguments: argparse.Namespace) -> None:
+    from aworld.rollout.awaiting import await_policy
+
+    config, run = open_run(Path(arguments.run_dir))
+    begin(config, Stage.of(AWAIT, config, run, arguments.policy))
+    await_policy(run, arguments.policy, config.site.wait_seconds)
 
 
 def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, first: int) -> None:

@@ -37,6 +37,8 @@ GATHER = Kind("gather", ("rounds/{number:04d}",), has_ranks=True, is_mpi=True, a
 TRAIN = Kind("train", ("policies/{number:04d}", "checkpoints/round-*"), has_ranks=True)
 EVALUATE = Kind("evaluate", ("evals/{benchmark}/{number:04d}",), "--policy", has_workers=True)
 REPORT = Kind("report", after_any=True)
+# In a resident run: it ends once a policy is published, and the evaluations of that policy depend on it.
+AWAIT = Kind("await", option="--policy")
 KINDS = (ROLLOUT, GATHER, TRAIN, EVALUATE)  # those that a site has resources for
 
 
@@ -113,9 +115,9 @@ def stage_name(kind: Kind, number: int | None = None, benchmark: str = "") -> st
 
 
 def _resources(kind: Kind, site: Site) -> Resources:
-    if kind != REPORT:
+    if kind in KINDS:
         return getattr(site, kind.name)
-    # It runs where gathering does, which needs no GPU either.
+    # The others run where gathering does, which needs no GPU either.
     like = site.gather
     resources = Resources(partition=like.partition, qos=like.qos, constraint=like.constraint)
     if not like.mem_gb:

@@ -18,14 +18,17 @@ from aworld import config as configuration
 from aworld.config import Resources
 from aworld.doctor.visit import _compute, _mpi
 from aworld.errors import InputError
-from aworld.launch import dag, preview
+from aworld.launch import dag, evaluations, preview
 from aworld.launch.plan import plan
 from aworld.launch.script import render
-from aworld.publish import publish_text
+from aworld.publish import MARK, publish_folder, publish_text
+from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
 from aworld.stages import GATHER, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
+from aworld.trajectories.episode import Episode
+from aworld.trajectories.journal import Journal
 from aworld.watch.queue import submissions
 
 pytestmark = pytest.mark.cluster
@@ -79,6 +82,38 @@ def test_slurm_checks_each_kind_and_shape_once(cluster: Cluster, run: Run, tmp_p
     stages = plan(config, run.dir, schedule(config, run.dir, make_source(config.tasks, run.dir.tasks)))
     with pytest.raises(InputError, match=r"Slurm would refuse train-0000: .*Invalid partition name"):
         list(preview.check(config, stages, tmp_path))
+
+
+def test_an_evaluation_waits_in_the_queue_until_a_resident_trainer_publishes_its_policy(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Its one task is played already, so that it needs no vLLM to end."""
+    words = ["pipeline.evaluations=[synthetic tasks.seed=7 tasks.train=0 tasks.held_out=1 evaluation.attempts=1]"]
+    words += ["pipeline.mode=resident", "site.sandbox=subprocess"]
+    config = configuration.changed(configured(tmp_path).config, words)
+    run = Run(RunDir.of(config))
+    publish_text(run.dir.config, configuration.to_yaml(config))
+    evaluations.begin(config, run.dir, lambda _: {})
+    publish_folder(run.dir.policy(0), lambda folder: (folder / "model.safetensors").write_bytes(b""))
+    workloads = evaluations.workloads(config, run.dir)
+    (task,) = workloads[-1].tasks
+    folder = run.dir.evaluation("synthetic", 1)
+    with Journal(folder / "journals" / "worker-9.journal") as log:
+        log.append(Episode(1, task.task_id, 0, 1, "?", [], [], [], [], "x", 1.0, "answered", {}, 1, 0))
+    Claims(folder / "claims", "worker-9", 60.0).mark_done(Unit(task.task_id, (0,)))
+    stages = [stage for stage in plan(config, run.dir, workloads) if stage.number == 1]
+    assert [(stage.name, stage.after) for stage in stages] == [
+        ("await-0001", ()),
+        ("evaluate-synthetic-0001", ("await-0001",)),
+    ]
+    dag.submit(config, run.dir, stages)
+    run.wait_for(lambda: bool(run.starts("await-0001")), "the job that waits")
+    time.sleep(3)
+    assert set(alive(run.dir)) == {"await-0001", "evaluate-synthetic-0001"} and not run.starts("evaluate")
+    publish_folder(run.dir.policy(1), lambda folder: (folder / "model.safetensors").write_bytes(b""))
+    run.wait_for((folder / "timing.json").exists, "the evaluation", every=1)
+    assert run.starts("evaluate-synthetic-0001")[0]["time"] > (run.dir.policy(1) / MARK).stat().st_mtime
+    run.wait_for_jobs()
 
 
 ELEMENT = """

@@ -6,6 +6,7 @@ import pytest
 
 from aworld import config as configuration
 from aworld.config import Config
+from aworld.evaluation import benchmark
 from aworld.evaluation.report import report
 from aworld.publish import publish_json, publish_text
 from aworld.rundir import RunDir
@@ -106,3 +107,39 @@ def test_evaluations_show_which_tools_failed(config: Config, run: RunDir) -> Non
     assert (found["before"]["measure"], found["after"]["measure"]) == ("pass@1", "mean reward")
     page = (run.root / "report.html").read_text()
     assert "after: files 4 calls, 2 errors" in page and "held-out mean reward after" in page
+
+
+def test_every_finished_evaluation_is_in_the_report(config: Config, run: RunDir) -> None:
+    other = ["tasks.held_out=3", "tasks.seed=7", "evaluation.attempts=1"]
+    benchmark.begin(configuration.changed(config, other), run, "other", 0)
+    played = [("held-out", 0, 2, 0.0), ("held-out", 5, 2, 1.0), ("held-out", 9, 2, 0.0), ("other", 5, 1, 1.0)]
+    for name, version, attempts, reward in played:
+        tasks = benchmark.read(run, name)[2].tasks("held_out")
+        with Journal(run.evaluation(name, version) / "journals" / "worker-0.journal") as log:
+            for task in tasks:
+                for attempt in range(attempts):
+                    log.append(episode(version, task.task_id, attempt, reward))
+        publish_json(run.evaluation(name, version) / "timing.json", {})
+    found = report(config, run)
+    rows = [(name, one["policy"], one["mean_reward"]) for name, each in found["evaluations"].items() for one in each]
+    assert rows == [("held-out", 0, 0.0), ("held-out", 5, 1.0), ("held-out", 9, 0.0), ("other", 5, 1.0)]
+    assert found["evaluation"]["after"]["policy"] == 9 and found["evaluation"]["difference"]["mean"] == 0.0
+    page = (run.root / "report.html").read_text()
+    table = page[page.index("<h2>Evaluations</h2>") :].split("</table>")[0].split("<tr>")[2:]
+    assert [row.split("<td>")[1:5:3] for row in table] == [
+        [f"{name}</td>", f"{100 * reward:.1f}</td>"] for name, _, reward in rows
+    ]
+    assert "other pass@1, 95 % interval" in page  # the legend of the learning curve
+    assert "This run trains on" not in page
+
+
+def test_the_report_says_which_tasks_measure_nothing(config: Config, run: RunDir, tmp_path: Path) -> None:
+    words = [f"tasks.path={tmp_path}", "tasks.purpose=train"]
+    trained = configuration.changed(config, ["tasks=gaia-validation", *words])
+    folder = tmp_path / "2023" / "validation"
+    folder.mkdir(parents=True)
+    row = '{"task_id": "a", "Question": "?", "Level": 1, "Final answer": "4", "file_name": ""}\n'
+    (folder / "metadata.jsonl").write_text(row)
+    publish_text(run.config, configuration.to_yaml(trained))
+    assert report(trained, run)["trained_on"] == "gaia-validation"
+    assert "This run trains on gaia-validation: a figure on these tasks" in (run.root / "report.html").read_text()

@@ -131,7 +131,7 @@ def test_who_insists_may_train_another_model(words: list[str]) -> None:
 
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONFIGS / "recipe").glob("*.yaml")))
 def test_every_recipe_can_be_launched_as_it_is(recipe: str, tmp_path: Path) -> None:
-    model = configuration.load(["recipe=grpo", "model.path=x"]).model.architecture if recipe == "grpo" else TINY
+    model = configuration.load([f"recipe={recipe}", "model.path=x"]).model.architecture
     few = ["tasks.train=4", "tasks.held_out=2", f"runs={tmp_path}", "site=local", "site.train.tasks_per_node=32"]
     path = [f"model.path={hf_folder(tmp_path / 'model', model)}"]
     assert "would be launched" in dry(configuration.load([f"recipe={recipe}", *few, *path]))

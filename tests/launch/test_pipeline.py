@@ -1,4 +1,4 @@
-"""The whole loop, small, with every kind of process killed once on the way."""
+"""The whole loop, small, with every kind of process killed once on the way. Policies 0, 2 and 3 are evaluated."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from aworld import config as configuration
+from aworld.launch import evaluations
 from aworld.publish import is_complete
 from aworld.rollout.units import standing
 from aworld.rollout.workload import schedule
@@ -33,8 +34,11 @@ WORDS = """
     training.cold_start.tasks=16 training.cold_start.epochs=100 training.cold_start.batch_size=8
     training.cold_start.stop_at=0.4 training.cold_start.lr=5e-3
     rollout.tasks_per_round=6 rollout.oversample=2 rollout.group_size=2 rollout.lease_seconds=10
-    training.batch_size=6 environment.slots=3 site.evaluate.elements=1
+    training.batch_size=6 environment.slots=3 site.evaluate.elements=1 pipeline.evaluate_every=2
 """.split()
+WORDS.append(
+    "pipeline.evaluations=[held-out, synthetic tasks.seed=7 tasks.train=0 tasks.held_out=4 evaluation.attempts=1]"
+)
 
 
 def start(runs: Path) -> subprocess.Popen[bytes]:
@@ -90,13 +94,18 @@ def run(tmp_path_factory) -> RunDir:
 
 def test_every_episode_that_was_asked_for_is_there_exactly_once(run):
     config = configuration.read(run.config)
-    for workload in schedule(config, run, make_source(config.tasks, run.tasks)):
+    workloads = [*schedule(config, run, make_source(config.tasks, run.tasks)), *evaluations.workloads(config, run)]
+    played = [workload.name for workload in workloads if not workload.phase.is_trained_on]
+    assert played == [f"{name}-{version}" for name in ("held-out", "synthetic") for version in (0, 2, 3)]
+    for workload in workloads:
         wanted = {(unit.task_id, attempt) for unit in standing(workload).units for attempt in unit.attempts}
         if workload.phase.is_trained_on:
             with h5py.File(run.trajectories(workload.round)) as f:
                 found = [(row["task_id"].decode(), int(row["attempt"])) for row in f["episodes"][()]]
         else:
-            found = [(e.task_id, e.attempt) for e in journal.collect(workload.folder / "journals")]
+            episodes = journal.collect(workload.folder / "journals")
+            found = [(e.task_id, e.attempt) for e in episodes]
+            assert {e.policy_version for e in episodes} == {workload.round}
         assert len(found) == len(set(found)), workload.name
         assert set(found) == wanted, workload.name
 
@@ -161,6 +170,8 @@ def test_the_report_holds_the_figures(run):
         played = journal.collect(run.evaluation("held-out", 0 if key == "before" else 3) / "journals")
         assert part["pass_at_1"] == pytest.approx(sum(e.reward for e in played) / 16)
     assert set(figures["evaluation"]["difference"]) == {"mean", "ci95"}
+    evaluated = {name: [one["policy"] for one in each] for name, each in figures["evaluations"].items()}
+    assert evaluated == {"held-out": [0, 2, 3], "synthetic": [0, 2, 3]}
     assert [row["round"] for row in figures["rounds"]] == [0, 1, 2, 3]
     for row in figures["rounds"]:
         assert row["seconds"]["rollout"] > 0 and row["seconds"]["train"] > 0
@@ -174,7 +185,7 @@ def test_the_report_holds_the_figures(run):
 def test_status_shows_every_stage_finished_and_show_prints_an_episode(run):
     table = aworld("status", str(run.root))
     assert table.splitlines()[-1] == "finished"
-    assert table.count(" done") == 4 * 3 + 2 * 1  # tasks, gather, steps of rounds; tasks of evaluations
+    assert table.count(" done") == 4 * 3 + 6 * 1  # tasks, gather, steps of rounds; tasks of evaluations
     assert all(f" {sum(map(len, rewards(run, number).values()))} " in table for number in (0, 1, 2, 3))  # episodes
     listing = aworld("show", str(run.root))
     name = next(line.strip() for line in listing.splitlines() if line.startswith("  1/"))

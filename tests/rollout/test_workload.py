@@ -62,6 +62,29 @@ def test_an_evaluation_samples_at_the_agents_temperature_unless_it_has_its_own(t
     assert temperature("agent.temperature=0.6", "evaluation.temperature=0") == 0.0
 
 
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [
+        ([], "held-out-0 r1 r2 r3 r4 r5 held-out-5"),
+        (["pipeline.evaluate_every=2"], "held-out-0 r1 r2 held-out-2 r3 r4 held-out-4 r5 held-out-5"),
+        (
+            ["pipeline.evaluate_every=2", "pipeline.max_lag=1"],  # round 3 need not wait for policy 2
+            "held-out-0 r1 r2 r3 held-out-2 r4 r5 held-out-4 held-out-5",
+        ),
+        (["pipeline.evaluate_every=9"], "held-out-0 r1 r2 r3 r4 r5 held-out-5"),
+        (["pipeline.evaluate_every=2", "pipeline.evaluations=[]"], "r1 r2 r3 r4 r5"),
+    ],
+)
+def test_the_workers_evaluate_a_policy_once_no_round_can_do_without_it(
+    words: list[str], order: str, tmp_path: Path
+) -> None:
+    base = ["recipe=demo", "tasks.train=2", "tasks.held_out=2", "training.cold_start.tasks=0", "pipeline.rounds=5"]
+    config = configuration.load([*base, *words])
+    source = SyntheticTasks(config.tasks, tmp_path / "tasks")
+    names = [workload.name.replace("round ", "r") for workload in schedule(config, RunDir(tmp_path), source)]
+    assert " ".join(names) == order
+
+
 def an_episode(task: str, level: int, attempt: int, seconds: float) -> Episode:
     phases = {"wait": 100.0 - level, "generate": seconds / 2, "tools": seconds / 2}
     return Episode(

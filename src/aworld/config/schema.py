@@ -1,5 +1,6 @@
 """The schema of a run's configuration. Its larger sections have files of their own."""
 
+import shlex
 from dataclasses import dataclass
 
 from omegaconf import MISSING
@@ -40,10 +41,24 @@ class Pipeline:
     """How many rounds a run has, and how its jobs follow each other."""
 
     rounds: int = number(5, at_least=0)
+    evaluate_every: int = number(0, at_least=0)  # policies between two evaluations; 0: only the first and the last one
+    # each a name and settings of its own: held-out, which is the run's own tasks, or a file of configs/tasks/, such as
+    # gaia-validation tasks.path=/project/GAIA evaluation.attempts=4
+    evaluations: list[str] = setting(lambda: ["held-out"])
     mode: str = ""  # batch: a job per stage and round | resident: jobs that live through all rounds | "": as suits
     max_lag: int = number(0, at_least=0)  # rollout of round r may use policy r-1-max_lag
     max_restarts: int = number(2, at_least=0)  # of one job in a row, while its stage makes no progress
     max_requeues: int = number(100, at_least=0)  # of one job in all
+
+    @property
+    def evaluated(self) -> list[int]:
+        """The versions of the policies to evaluate: the first, every `evaluate_every`-th and the last one."""
+        return sorted({0, *range(0, self.rounds, self.evaluate_every or self.rounds or 1), self.rounds})
+
+    @property
+    def evaluation_overrides(self) -> dict[str, list[str]]:
+        """The name of each evaluation, with the settings of its own as overrides `KEY=VALUE`."""
+        return {name: words for name, *words in map(shlex.split, self.evaluations)}
 
 
 @dataclass

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from aworld.config.endpoint import Endpoint
-from aworld.config.fields import LARGEST_SEED, number, setting
+from aworld.config.fields import LARGEST_SEED, choice, number, setting
 
 
 @dataclass
@@ -18,6 +18,8 @@ class Tasks:
     held_out: int = number(200, at_least=0)
     path: str | None = setting(None, changes="in a benchmark")  # of a benchmark's local copy
     split: str = "validation"  # of a benchmark
+    # of a benchmark's tasks. evaluate: they measure | train: the policy learns them, and they measure nothing any more
+    purpose: str = choice("evaluate", "evaluate", "train")
     datasets: list[str] = setting(list)  # of reasoning-gym
     judge: Endpoint = setting(Endpoint)  # decides about answers
     score_seconds: float = number(900.0, above=0)  # limit of scoring one answer, a judge's tries included

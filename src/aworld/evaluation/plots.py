@@ -2,9 +2,11 @@
 
 import io
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt  # after the choice of back end
@@ -35,8 +37,8 @@ def draw(figures: dict[str, Any]) -> dict[str, str]:
     """Title → SVG of every picture there is data for."""
     rounds = [r for r in figures["rounds"] if r["round"] > 0]
     pictures: dict[str, str] = {}
-    if rounds or figures["evaluation"]:
-        pictures["Learning curve"] = _svg(lambda axes: _learning(axes, rounds, figures["evaluation"]))
+    if rounds or figures["evaluations"]:
+        pictures["Learning curve"] = _svg(lambda axes: _learning(axes, rounds, figures["evaluations"]))
     if figures["evaluation"]:
         pictures["Held-out evaluations by level"] = _svg(lambda axes: _levels(axes, figures["evaluation"]))
     for title, key, unit, color in (
@@ -74,19 +76,18 @@ def _svg(paint: Callable[[Axes], None]) -> str:
     return buffer.getvalue()[buffer.getvalue().index("<svg") :]
 
 
-def _learning(axes: Axes, rounds: list[dict[str, Any]], evaluation: dict[str, Any]) -> None:
+def _learning(axes: Axes, rounds: list[dict[str, Any]], evaluations: dict[str, list[dict[str, Any]]]) -> None:
     if rounds:
         axes.plot(
             [r["round"] for r in rounds], [100 * r["reward"] for r in rounds], "o-", color=BLUE, label="training reward"
         )
-    last = max((r["round"] for r in rounds), default=0)
-    for key, at in (("before", 0), ("after", last)):
-        if key in evaluation:
-            value = 100 * evaluation[key]["mean_reward"]
-            low, high = (100 * bound for bound in evaluation[key]["ci95"])
-            error = [[value - low], [high - value]]
-            label = f"held-out {evaluation[key]['measure']}, 95 % interval" if key == "before" else None
-            axes.errorbar([at], [value], yerr=error, fmt="s", color=ORANGE, capsize=4, label=label)
+    for (name, figures), color in zip(evaluations.items(), cycle((ORANGE, GREEN, PINK, GREY)), strict=False):
+        policies = [one["policy"] for one in figures]
+        values = np.array([100 * one["mean_reward"] for one in figures])
+        lows, highs = 100 * np.array([one["ci95"] for one in figures]).T
+        label = f"{name} {figures[0]['measure']}, 95 % interval"
+        error = (values - lows, highs - values)
+        axes.errorbar(policies, values, yerr=error, fmt="s", color=color, capsize=4, label=label)
     axes.set(xlabel="round", ylabel="%", ylim=(0, 100))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)

@@ -1,19 +1,21 @@
 """`report.json` and `report.html`: what a run learned, read from its files, also while it is under way."""
 
 import json
+import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aworld.config import Config, read_provenance, to_yaml
-from aworld.evaluation import plots, statistics
+from aworld.errors import InputError
+from aworld.evaluation import benchmark, plots, statistics
 from aworld.evaluation.figures import tool_calls
 from aworld.evaluation.pages import publish_page
 from aworld.publish import publish_json
 from aworld.rundir import HELD_OUT, RunDir, numbered
-from aworld.tasks import make_source
 from aworld.trajectories import arrays, file, journal
 from aworld.trajectories.episode import Episode
 
@@ -21,12 +23,23 @@ SAMPLES = 3  # readable episodes of each kind
 METRICS = ("loss", "grad_norm", "clip_fraction", "entropy", "kl", "mismatch_mean", "mismatch_max")
 
 
+@dataclass(frozen=True)
+class _Evaluated:
+    """A policy that has finished an evaluation: its figures, for report.json, and the mean reward of each task."""
+
+    figures: dict[str, Any]
+    means: dict[str, float]
+
+
 def report(config: Config, run: RunDir) -> dict[str, Any]:
     """Write both files into the run directory and return what is in report.json."""
+    evaluations = _evaluations(run)
     figures = {
         "name": config.name,
         "seed": config.seed,
-        "evaluation": _evaluations(config, run),
+        "trained_on": f"{config.tasks.source}-{config.tasks.split}" if config.tasks.purpose == "train" else None,
+        "evaluation": _before_and_after(evaluations.get(HELD_OUT, [])),
+        "evaluations": {name: [one.figures for one in each] for name, each in evaluations.items()},
         "rounds": [figures for number in _rounds(run) if (figures := _round(run, number))],
         "sandbox": sandbox(run.root),
         "provenance": read_provenance(run.config),
@@ -47,24 +60,36 @@ def sandbox(folder: Path) -> dict[str, Any]:
     return _json(folder / "sandbox.json")
 
 
-def _evaluations(config: Config, run: RunDir) -> dict[str, Any]:
-    """`before` is the first policy evaluated, `after` the last one, once there are two. Without gold answers: empty."""
-    tasks = make_source(config.tasks, run.tasks).tasks("held_out")
-    if not (levels := {task.task_id: task.level for task in tasks if task.answer is not None}):
-        return {}
-    attempts = config.evaluation.attempts
-    folders = [p for p in numbered(run.evaluation(HELD_OUT, 0).parent) if (p / "timing.json").exists()]
-    kept = [*folders[:1], *folders[1:][-1:]]  # of those between no journal is read
-    played = [[e for e in journal.collect(folder / "journals") if e.task_id in levels] for folder in kept]
-    named = dict(zip(("before", "after"), played, strict=False))
-    found: dict[str, Any] = {
-        key: {**statistics.evaluation(value, levels, attempts), "tools": tool_calls(value)}
-        for key, value in named.items()
-    }
+def _evaluations(run: RunDir) -> dict[str, list[_Evaluated]]:
+    """By name of an evaluation: each policy that has finished it, in order. Left out are those without gold answers,
+    and, with a warning, benchmarks whose tasks cannot be read any more."""
+    found = {}
+    for name in [HELD_OUT, *sorted(path.parent.name for path in (run.root / "evals").glob("*/config.yaml"))]:
+        try:
+            config, _, source = benchmark.read(run, name)
+            levels = {task.task_id: task.level for task in source.tasks("held_out") if task.answer is not None}
+        except InputError as reason:
+            print(f"warning: {name} is left out: {reason}", file=sys.stderr)
+            continue
+        folders = [p for p in numbered(run.evaluation(name, 0).parent) if (p / "timing.json").exists()]
+        if levels and folders:
+            found[name] = [_evaluated(folder, levels, config.evaluation.attempts) for folder in folders]
+    return found
+
+
+def _evaluated(folder: Path, levels: dict[str, int], attempts: int) -> _Evaluated:
+    episodes = [e for e in journal.collect(folder / "journals") if e.task_id in levels]
+    figures = statistics.evaluation(episodes, levels, attempts)
+    means = dict.fromkeys(levels, 0.0) | statistics.task_means(episodes, attempts)
+    return _Evaluated({"policy": int(folder.name), **figures, "tools": tool_calls(episodes)}, means)
+
+
+def _before_and_after(held_out: list[_Evaluated]) -> dict[str, Any]:
+    """`before` is the first policy evaluated, `after` the last one, once there are two, `difference` that of both."""
+    named = dict(zip(("before", "after"), [*held_out[:1], *held_out[1:][-1:]], strict=False))
+    found: dict[str, Any] = {key: one.figures for key, one in named.items()}
     if len(named) == 2:
-        zero = dict.fromkeys(levels, 0.0)
-        means = [zero | statistics.task_means(value, attempts) for value in named.values()]
-        found["difference"] = statistics.difference(*means)
+        found["difference"] = statistics.difference(*(one.means for one in named.values()))
     return found
 
 

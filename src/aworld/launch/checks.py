@@ -8,14 +8,14 @@ from tempfile import TemporaryDirectory
 
 from aworld import tasks
 from aworld.agents import roles
-from aworld.config import Config, Endpoint, bounds
+from aworld.config import Config, Endpoint, Tasks, bounds
 from aworld.endpoints import check_address
 from aworld.environments import settings
 from aworld.errors import InputError
 from aworld.models import support
 from aworld.planning import fit
 from aworld.publish import is_complete
-from aworld.rundir import RunDir
+from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks.task import TaskSource
 from aworld.training import algorithms, schedule
 
@@ -117,9 +117,11 @@ def check_tasks(config: Config, source: TaskSource) -> None:
     """
     train = list(source.tasks("train")) if trains(config) else []
     if trains(config) and not train:
+        insists = "; or say tasks.purpose=train: then they measure nothing any more, and only another split is reported"
         raise InputError(
             f"tasks.source={config.tasks.source} has no training tasks; train on others, such as tasks=reasoning-gym, "
             "and evaluate on these: python jobs/evaluate.py RUN --policy N tasks=NAME"
+            f"{insists if 'purpose' in tasks.uses(config.tasks) else ''}"
         )
     shown = train[: config.training.cold_start.tasks]
     is_played = RunDir.of(config).trajectories(0).exists()  # the expert's, or those of another program
@@ -135,17 +137,58 @@ def check_tasks(config: Config, source: TaskSource) -> None:
             f"in the place of others; lower rollout.tasks_per_round={rollout.tasks_per_round} or set it to 1"
         )
     tasks.check_ids(train)
-    check_held_out(config, source)
+    if trains(config) and HELD_OUT not in config.pipeline.evaluation_overrides:
+        settings.check(config.environment, source.corpus)
+    else:
+        check_held_out(config, source)
+
+
+def check_unseen(trained: Tasks, evaluated: Tasks) -> None:
+    """Check that a run does not train on the tasks of a benchmark.
+
+    Args:
+        trained: the tasks of the run.
+        evaluated: those of the benchmark.
+
+    Raises:
+        InputError: it does, and a figure on them would measure nothing.
+    """
+    if trained.purpose == "train" and (trained.source, trained.split) == (evaluated.source, evaluated.split):
+        raise InputError(
+            f"the run trains on split {trained.split} of tasks.source={trained.source} (tasks.purpose=train), so a "
+            f"figure on it measures nothing; evaluate on another, such as tasks={trained.source}-test"
+        )
 
 
 def check_held_out(config: Config, source: TaskSource) -> None:
     """Check the tasks to evaluate on.
 
     Raises:
-        InputError: an id of a task to evaluate on cannot be stored, or search has no corpus.
+        InputError: there is none, an id of one cannot be stored, or search has no corpus.
     """
-    tasks.check_ids(source.tasks("held_out"))
+    held_out = list(source.tasks("held_out"))
+    if not held_out:
+        raise InputError(
+            f"tasks.source={config.tasks.source} has no tasks to evaluate on; name others, such as "
+            "'pipeline.evaluations=[gaia-test tasks.path=FOLDER]', or none: pipeline.evaluations=[]"
+        )
+    tasks.check_ids(held_out)
     settings.check(config.environment, source.corpus)
+
+
+def check_chat(config: Config) -> None:
+    """Check that the model's chat template suits the agent.
+
+    Raises:
+        InputError: it does not.
+    """
+    if config.model.path is None:
+        if not config.agent.enable_thinking:
+            raise InputError("agent.enable_thinking=false: the model that is made here does not think; leave it out")
+    elif (Path(config.model.path) / "config.json").is_file():  # else it is no checkpoint, and `prepare` says so
+        from aworld.agents.chat import ChatFormat  # importing transformers takes a second
+
+        ChatFormat(Path(config.model.path), config.agent.answer_form, config.agent.enable_thinking)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from aworld.config import Config
 from aworld.errors import InputError
-from aworld.launch import jobs
+from aworld.launch import evaluations, jobs
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.rollout.workload import schedule
@@ -38,7 +38,7 @@ def launch(config: Config, console: Console) -> RunDir:
     """
     console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
     run, source = prepare(config)
-    workloads = schedule(config, run, source)
+    workloads = [*schedule(config, run, source), *evaluations.workloads(config, run)]
     discard_damaged(run, workloads)
     launched = submit(config, run, plan(config, run, workloads))
     for each in launched:

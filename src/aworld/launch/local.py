@@ -9,14 +9,16 @@ from rich.markup import escape
 from aworld.config import Config
 from aworld.environments.sandbox import choose
 from aworld.errors import InfrastructureError, InputError, printable
+from aworld.launch import evaluations
 from aworld.launch.executor import Job, processes, submit
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.locks import end_holder, sole_holder
+from aworld.publish import is_complete
 from aworld.rollout.units import is_closed
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
-from aworld.stages import REPORT, Stage
+from aworld.stages import EVALUATE, REPORT, TRAIN, Stage
 from aworld.watch.progress import Progress
 from aworld.watch.status import status
 
@@ -44,7 +46,7 @@ def pipeline(config: Config, console: Console) -> RunDir:
     if not RunDir.of(config).config.exists():
         console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
     run, source = prepare(config)
-    workloads = schedule(config, run, source)
+    workloads = [*schedule(config, run, source), *evaluations.workloads(config, run)]
     with sole_holder(run.lock(LAUNCHER)):
         gaps = f"; known gaps: {'; '.join(sandbox.gaps)}" if sandbox.gaps else ", no known gaps"
         console.print(f"Sandbox: {sandbox.name}{gaps}.", highlight=False)
@@ -56,12 +58,13 @@ def pipeline(config: Config, console: Console) -> RunDir:
 
 def _keep_up(config: Config, run: RunDir, workloads: list[Workload], console: Console) -> None:
     discard_damaged(run, workloads)
-    crew = [Member(stage, config, run) for stage in stages(config, run, workloads)]
+    crew = [Member(stage, config, run, workloads) for stage in stages(config, run, workloads)]
     try:
         with Progress(console, config, run, workloads) as progress:
             while not all(member.finished for member in crew):
                 for member in crew:
-                    member.keep_up(console)
+                    if member.job or _is_due(member, crew):
+                        member.keep_up(console)
                 progress.update()
                 time.sleep(POLL_SECONDS)
     finally:
@@ -69,6 +72,14 @@ def _keep_up(config: Config, run: RunDir, workloads: list[Workload], console: Co
             member.stop()
     if left := [workload.name for workload in workloads if not is_closed(workload)]:
         raise InfrastructureError(f"every job ended, yet {', '.join(left)} is not done; see {run.logs}")
+
+
+def _is_due(member: "Member", crew: list["Member"]) -> bool:
+    """Whether a job can start: an evaluation once its policy is there, or nobody is left to make it."""
+    stage = member.stage
+    if stage.kind != EVALUATE or stage.number is None or is_complete(stage.run.policy(stage.number)):
+        return True
+    return all(other.finished for other in crew if other.stage.kind == TRAIN)
 
 
 def cancel(run: RunDir) -> list[str]:
@@ -82,6 +93,7 @@ class Member:
     """A long-lived job, which is started again when it stops before its time.
 
     Attributes:
+        workloads: of the whole run, in which the job may make progress.
         restarts: in a row without progress.
         progress: units done at the last restart.
     """
@@ -89,6 +101,7 @@ class Member:
     stage: Stage
     config: Config
     run: RunDir
+    workloads: list[Workload]
     job: Job | None = None
     finished: bool = False
     restarts: int = 0
@@ -113,7 +126,7 @@ class Member:
             return
         if code == InputError.exit_code:
             raise InputError(f"{self.stage.name}: {self.job.complaint()}")
-        done = sum(s.done for s in status(self.config, self.run))
+        done = sum(s.done for s in status(self.config, self.run, self.workloads))
         self.restarts = 1 if done > self.progress else self.restarts + 1
         self.progress = done
         if self.restarts > self.config.pipeline.max_restarts:

@@ -2,6 +2,7 @@
 
 Two plans for the same files. *batch*: one job per stage and round, so that GPUs are held only while they are used.
 *resident*: one array of workers and one trainer that live through all rounds. Either can follow the other in one run.
+Evaluations on benchmarks are jobs of their own in both. They wait in the queue for their policy, and hold no GPU there.
 """
 
 import shutil
@@ -15,7 +16,7 @@ from aworld.publish import damaged, is_complete
 from aworld.rollout.units import is_closed, units_left
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
-from aworld.stages import EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Kind, Stage, stage_name
+from aworld.stages import AWAIT, EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Kind, Stage, stage_name
 from aworld.training.position import positions
 from aworld.trajectories.file import discard_if_damaged
 
@@ -67,27 +68,51 @@ def _discard_if_damaged(run: RunDir, version: int) -> None:
 
 def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     stages = []
-    if not all(is_closed(workload) and not units_left(workload) for workload in workloads):
+    if not all(_is_done(workload) for workload in workloads if not workload.benchmark):
         stages.append(Stage.of(ROLLOUT, config, run))
     if not is_complete(run.policy(config.pipeline.rounds)):
         stages.append(Stage.of(TRAIN, config, run))
+    stages += _on_benchmarks(config, run, [workload for workload in workloads if workload.benchmark])
     return [*stages, _report(config, run, stages)]
+
+
+def _on_benchmarks(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
+    """The evaluations on benchmarks beside a resident trainer, of which no dependency tells when a policy is there.
+
+    On Slurm a job on one core waits for each policy, and the evaluations depend on that job. The waiting jobs depend on
+    each other, so one of them runs at a time. On one machine the launcher knows which policies are there.
+    """
+    stages: list[Stage] = []
+    waiting: tuple[str, ...] = ()
+    left = [workload for workload in workloads if not _is_done(workload)]
+    for version in sorted({workload.round for workload in left}):
+        after: tuple[str, ...] = ()
+        if config.site.executor == "slurm" and not is_complete(run.policy(version)):
+            stages.append(replace(Stage.of(AWAIT, config, run, version), after=waiting))
+            after = waiting = (stage_name(AWAIT, version),)
+        names = [workload.benchmark for workload in left if workload.round == version]
+        stages += [replace(Stage.of(EVALUATE, config, run, version, name), after=after) for name in names]
+    return stages
+
+
+def _is_done(workload: Workload) -> bool:
+    return is_closed(workload) and not units_left(workload)
 
 
 def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     stages: list[Stage] = []
     trainings = _trainings(config, run, workloads)
 
-    def add(kind: Kind, number: int, *after: str) -> None:
-        stages.append(replace(Stage.of(kind, config, run, number), after=after))
+    def add(kind: Kind, number: int, *after: str, benchmark: str = "") -> None:
+        stages.append(replace(Stage.of(kind, config, run, number, benchmark), after=after))
 
     for workload in workloads:
         number = workload.round
         # the policy it plays, by the stage that makes it
         policy = [stage_name(TRAIN, version) for version in workload.policies[:1]]
         if workload.phase is Phase.EVALUATION:
-            if not is_closed(workload) or units_left(workload):
-                add(EVALUATE, number, *policy)
+            if not _is_done(workload):
+                add(EVALUATE, number, *policy, benchmark=workload.benchmark)
             continue
         if units_left(workload):
             add(ROLLOUT, number, *policy)

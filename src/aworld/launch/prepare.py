@@ -14,8 +14,8 @@ from aworld.config import Config, Model
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
 from aworld.evaluation.benchmark import reopen
-from aworld.launch import where
-from aworld.launch.checks import check_model, check_playing, check_tasks, check_training, trains
+from aworld.launch import evaluations, where
+from aworld.launch.checks import check_chat, check_model, check_playing, check_tasks, check_training, trains
 from aworld.launch.plan import mode
 from aworld.locks import hold
 from aworld.models.hf import CONFIG
@@ -55,6 +55,7 @@ def _prepare(config: Config, run: RunDir) -> TaskSource:
         publish_folder(run.base, lambda folder: _link_base(config.model, folder))
     if not config.training.cold_start.tasks:
         publish_folder(run.policy(0), lambda folder: _link(run.base, folder))
+    evaluations.begin(config, run, provenance)
     return source
 
 
@@ -72,7 +73,8 @@ def check(config: Config) -> None:
     if trains(config):
         check_training(config)
     check_model(config)
-    _check_chat(config)
+    check_chat(config)
+    evaluations.check(config)
     for stage in (config.site.rollout, config.site.evaluate):
         wanted = stage.tasks_per_node * config.model.shard.tensor_parallel_size
         if stage.gpus_per_node and wanted > stage.gpus_per_node:
@@ -87,16 +89,6 @@ def check(config: Config) -> None:
             f"site.train has {config.site.train.tasks} tasks (nodes × tasks_per_node), no multiple of "
             f"model.parallel's {ranks} (tensor × pipeline); change one of them"
         )
-
-
-def _check_chat(config: Config) -> None:
-    if config.model.path is None:
-        if not config.agent.enable_thinking:
-            raise InputError("agent.enable_thinking=false: the model that is made here does not think; leave it out")
-    elif (Path(config.model.path) / "config.json").is_file():  # else it is no checkpoint, and `prepare` says so
-        from aworld.agents.chat import ChatFormat  # importing transformers takes a second
-
-        ChatFormat(Path(config.model.path), config.agent.answer_form, config.agent.enable_thinking)
 
 
 def _check_images(config: Config) -> None:
@@ -146,7 +138,8 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
     """
     changed = {key: change for key, change in configuration.differences(before, now).items() if key != "runs"}
     decisive = {key: change for key, change in changed.items() if not change.at_any_time}
-    if decisive and not any((run.root / name).exists() for name in ("jobs.jsonl", "starts", "rounds", "evals")):
+    began = any(any(run.root.glob(name)) for name in ("jobs.jsonl", "starts", "rounds", "evals/*/*/journals"))
+    if decisive and not began:
         for folder in (run.tasks, run.base, run.policy(0).parent):
             shutil.rmtree(folder, ignore_errors=True)
         return

@@ -11,7 +11,7 @@ from aworld.config import Change, Config
 from aworld.errors import InputError, guarded
 from aworld.evaluation import benchmark
 from aworld.launch import dag, executor, preview, where
-from aworld.launch.checks import check_evaluation, check_held_out, opened
+from aworld.launch.checks import check_evaluation, check_held_out, check_unseen, opened
 from aworld.launch.local_stage import play
 from aworld.launch.prepare import check, provenance
 from aworld.launch.script import scripts
@@ -54,6 +54,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if not is_complete(run.policy(version)):
         there = ", ".join(str(version) for version in run.policies()) or "none"
         raise InputError(f"{run.root} has no policy {version} yet; there are: {there}")
+    if name:
+        check_unseen(configuration.read(run.config).tasks, config.tasks)
     check_evaluation(config)
     _check_model(config, run, version, overrides)
     where.check_signal(config.site)

@@ -5,7 +5,7 @@ from rich.console import Console
 from aworld.config import Config, to_yaml
 from aworld.environments.sandbox import choose
 from aworld.errors import InputError
-from aworld.launch import dag, local, preview
+from aworld.launch import dag, evaluations, local, preview
 from aworld.launch.checks import check_tasks, opened, trains
 from aworld.launch.estimate import estimate
 from aworld.launch.executor import command
@@ -42,7 +42,7 @@ def dry_run(config: Config, console: Console) -> None:
     run = RunDir.of(config)
     with opened(config, run.tasks) as source:
         check_tasks(config, source)
-        workloads = schedule(config, run, source)
+        workloads = [*schedule(config, run, source), *evaluations.workloads(config, run)]
     if config.site.executor == "local":
         console.print(to_yaml(config), markup=False, highlight=False)
         choose(config.site.sandbox, config.site.images.environment)

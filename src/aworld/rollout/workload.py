@@ -26,6 +26,7 @@ class Workload:
         earlier: trajectories of the rounds before it, the newest first. They tell how long its tasks may take.
         enough: number of groups with spread that end it: later tasks are played only in the place of earlier ones
             without. None: every task is played.
+        benchmark: the name of the benchmark that it evaluates on; empty: the run's own tasks.
     """
 
     phase: Phase
@@ -38,6 +39,7 @@ class Workload:
     policies: range
     earlier: tuple[Path, ...] = ()
     enough: int | None = None
+    benchmark: str = ""
 
     def plays_again(self, episode: Episode) -> bool:
         """Whether an episode is played again once its unit is free: an infrastructure failure spoils a figure.
@@ -46,15 +48,35 @@ class Workload:
 
 
 def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:
-    """All that a run plays, in order. A run without rounds and cold start is evaluated on benchmarks only."""
+    """All that the workers of a run play, in order. A run without rounds and cold start is evaluated by hand only.
+
+    The evaluation of a policy comes after the last round that may be played without that policy.
+    """
     if not (config.pipeline.rounds or config.training.cold_start.tasks):
         return []
     train = list(source.tasks("train"))
     chosen = islice(_chosen(config, train), config.pipeline.rounds)
     rounds = [_round(config, run, tasks, number) for number, tasks in enumerate(chosen, 1)]
     cold_start = [_cold_start(config, run, train)] if config.training.cold_start.tasks else []
-    before, *after = (evaluation_workload(config, run, source, v) for v in sorted({0, config.pipeline.rounds}))
-    return [*cold_start, before, *rounds, *after]
+    versions = config.pipeline.evaluated if HELD_OUT in config.pipeline.evaluation_overrides else []
+    evaluations = {version: evaluation_workload(config, run, source, version) for version in versions}
+    first, last = ([evaluations.pop(version)] if evaluations else [] for version in (0, config.pipeline.rounds))
+    found = [*cold_start, *first]
+    for workload in rounds:
+        found.append(workload)
+        if (due := workload.round - config.pipeline.max_lag) in evaluations:
+            found.append(evaluations.pop(due))
+    return [*found, *evaluations.values(), *last]
+
+
+def is_planned(config: Config, workload: Workload) -> bool:
+    """Whether an evaluation on a benchmark is part of the run, rather than one that a person asked for."""
+    trains = bool(config.pipeline.rounds or config.training.cold_start.tasks)
+    return (
+        trains
+        and workload.benchmark in config.pipeline.evaluation_overrides
+        and workload.round in config.pipeline.evaluated
+    )
 
 
 def round_workload(config: Config, run: RunDir, source: TaskSource, number: int) -> Workload:
@@ -80,6 +102,7 @@ def evaluation_workload(
         temperature=config.agent.temperature if temperature is None else temperature,
         policies=range(version, version + 1),
         earlier=tuple(run.trajectories(n) for n in range(version, 0, -1)),
+        benchmark="" if name == HELD_OUT else name,
     )
 
 

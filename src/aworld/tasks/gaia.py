@@ -15,7 +15,7 @@ from aworld.errors import InputError
 from aworld.tasks.scoring import gaia_correct
 from aworld.tasks.task import Task, check_fetched
 
-USES = ("path", "split")  # of the settings below `tasks`
+USES = ("path", "split", "purpose")  # of the settings below `tasks`
 COLUMNS = ("task_id", "Question", "Level", "Final answer", "file_name")
 METADATA = ("metadata.parquet", "metadata.jsonl")
 DUMMY = "0-0-0-0-0"  # a row of the test split that asks nothing
@@ -24,7 +24,7 @@ SPLITS = ("validation", "test")
 
 
 class GaiaTasks:
-    """A TaskSource: all rows are held out, for nobody may train on GAIA."""
+    """A TaskSource: all rows are held out; with `tasks.purpose=train` all of them are for training instead."""
 
     corpus = None
 
@@ -35,10 +35,16 @@ class GaiaTasks:
                 f"of {', '.join(SPLITS)}; to make a copy: aworld prefetch gaia FOLDER"
             )
         self.root = Path(config.path)
+        self._split = "train" if config.purpose == "train" else "held_out"
         self._tasks = _read(self.root, config.split)
+        if self._split == "train" and all(task.answer is None for task in self._tasks):
+            raise InputError(
+                f"tasks.purpose=train: the answers of GAIA's split {config.split} are withheld; train on "
+                "tasks=gaia-validation"
+            )
 
     def tasks(self, split: str) -> Iterable[Task]:
-        return self._tasks if split == "held_out" else []
+        return self._tasks if split == self._split else []
 
     def score(self, answer: str | None, task: Task) -> float:
         return float(task.answer is not None and gaia_correct(answer, task.answer))

@@ -11,7 +11,7 @@ from rich.text import Text
 from aworld.config import Config
 from aworld.errors import InfrastructureError, printable
 from aworld.evaluation import benchmark
-from aworld.rollout.workload import Workload, schedule
+from aworld.rollout.workload import Workload, is_planned, schedule
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.watch.jobs import job_states, jobs_table
@@ -76,13 +76,17 @@ def _picture(
     if on_slurm:
         at_work = bool(elements_alive(queued)) and not (held and _all_wait(queued))
     if not at_work:
-        workloads = [workload for workload in workloads if not never_played(run, workload)]
+        workloads = [workload for workload in workloads if not never_played(config, workload)]
     stages = status(config, run, workloads)
     jobs = job_states(run, queued) if on_slurm else {}
     code = FINISHED if all(stage.finished for stage in stages) else UNDER_WAY if at_work else STOPPED
     begun_names = {stage.workload for stage in stages if stage.done}
     tallies = {workload.name: tally(workload) for workload in workloads if workload.name in begun_names}
-    verdicts = {FINISHED: "finished", UNDER_WAY: "under way", STOPPED: f"stopped; {_next_command(run, stages)}"}
+    verdicts = {
+        FINISHED: "finished",
+        UNDER_WAY: "under way",
+        STOPPED: f"stopped; {_next_command(config, run, workloads, stages)}",
+    }
     end = estimated_end(config, run) if code == UNDER_WAY else None
     verdict = verdicts[code] + (f", last policy expected {datetime.fromtimestamp(end):%d %B %H:%M}" if end else "")
     notes = [f"Slurm holds job {each.submission.job} ({each.submission.stage}): {each.reason}" for each in held]
@@ -103,10 +107,10 @@ def _all_wait(queued: list[Queued]) -> bool:
     return all(each.is_held or "Dependency" in each.reason for each in queued)
 
 
-def _next_command(run: RunDir, stages: list[StageStatus]) -> str:
+def _next_command(config: Config, run: RunDir, workloads: list[Workload], stages: list[StageStatus]) -> str:
     """The command that goes on with the first thing that is left."""
-    workload = next((stage.workload for stage in stages if not stage.finished), "")
-    name, _, version = workload.rpartition("-")
-    if name and run.benchmark(name).is_file():
-        return f"go on with: {benchmark.command(run, name, int(version))}"
+    left = next((stage.workload for stage in stages if not stage.finished), "")
+    for workload in workloads:
+        if workload.name == left and workload.benchmark and not is_planned(config, workload):
+            return f"go on with: {benchmark.command(run, workload.benchmark, workload.round)}"
     return f"go on with: aworld resume {run.root}"

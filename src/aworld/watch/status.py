@@ -7,7 +7,7 @@ from aworld.errors import InputError
 from aworld.evaluation import benchmark
 from aworld.publish import MARK, is_complete, read_jsonl
 from aworld.rollout.units import Standing, is_closed, standing, units_left
-from aworld.rollout.workload import Workload, evaluation_workload, schedule
+from aworld.rollout.workload import Workload, evaluation_workload, is_planned, schedule
 from aworld.rundir import RunDir, numbered
 from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN, Kind
 from aworld.tasks import make_source
@@ -90,9 +90,9 @@ def begun(run: RunDir) -> tuple[list[Workload], list[str]]:
     return workloads, unreadable
 
 
-def never_played(run: RunDir, workload: Workload) -> bool:
-    """Whether this evaluation on a benchmark failed before its first episode: it says nothing of the run."""
-    return run.benchmark(workload.folder.parent.name).is_file() and not benchmark.is_begun(workload.folder)
+def never_played(config: Config, workload: Workload) -> bool:
+    """Whether an evaluation that a person asked for failed before its first episode: it says nothing of the run."""
+    return bool(workload.benchmark) and not is_planned(config, workload) and not benchmark.is_begun(workload.folder)
 
 
 def tally(workload: Workload) -> Tally:

@@ -1,0 +1,97 @@
+"""The evaluations on benchmarks that a run plans, `pipeline.evaluations`: their settings, checks and workloads."""
+
+import shlex
+from collections.abc import Callable
+from functools import partial
+
+from aworld import config as configuration
+from aworld.config import CONFIGS, Config
+from aworld.errors import InputError
+from aworld.evaluation import benchmark
+from aworld.launch import where
+from aworld.launch.checks import check_chat, check_evaluation, check_held_out, check_unseen, opened, trains
+from aworld.rollout.workload import Workload, evaluation_workload
+from aworld.rundir import HELD_OUT, RunDir
+
+SECTIONS = ("tasks", "environment", "agent", "evaluation")  # that an evaluation may set; the others are the run's
+
+
+def check(config: Config) -> None:
+    """Check the names and the overrides of `pipeline.evaluations`.
+
+    Raises:
+        InputError: a name is not there, or twice, or an override is not one of an evaluation.
+    """
+    known = {HELD_OUT, *(path.stem for path in (CONFIGS / "tasks").glob("*.yaml"))}
+    seen: set[str] = set()
+    for entry in config.pipeline.evaluations:
+        try:
+            name, *overrides = shlex.split(entry)
+        except ValueError:  # it is empty, or a quotation mark is open
+            raise InputError(f"pipeline.evaluations: '{entry}' is not NAME KEY=VALUE …; mend it") from None
+        if name not in known:
+            valid = f"{HELD_OUT} (the run's own tasks), {', '.join(sorted(known - {HELD_OUT}))}"
+            raise InputError(f"pipeline.evaluations: no tasks '{name}'; valid: {valid}")
+        if name in seen:
+            raise InputError(f"pipeline.evaluations: {name} is there twice; give the other a file in configs/tasks/")
+        seen.add(name)
+        if name == HELD_OUT and overrides:
+            raise InputError(f"pipeline.evaluations: {entry}: {HELD_OUT} has the run's settings; leave out the others")
+        for override in overrides:
+            if override.partition("=")[0].partition(".")[0] not in SECTIONS or override.startswith("tasks="):
+                raise InputError(
+                    f"pipeline.evaluations: {entry}: {override} is none of {'.…, '.join(SECTIONS)}.…; set it for the "
+                    "whole run"
+                )
+
+
+def configurations(config: Config, run: RunDir) -> dict[str, Config]:
+    """The configuration of each planned benchmark, by its name, checked but for its tasks.
+
+    More attempts that were asked for by hand stay.
+
+    Raises:
+        InputError: it cannot be played, or the run trains on its tasks.
+    """
+    found = {}
+    for name, overrides in config.pipeline.evaluation_overrides.items() if trains(config) else ():
+        if name == HELD_OUT:
+            continue
+        own = configuration.changed(config, [f"tasks={name}", *overrides])
+        where.make_absolute(own)
+        check_unseen(config.tasks, own.tasks)
+        check_evaluation(own)
+        if own.agent != config.agent:
+            check_chat(own)
+        if run.benchmark(name).exists():
+            before = configuration.read(run.benchmark(name))
+            own.evaluation.attempts = max(own.evaluation.attempts, before.evaluation.attempts)
+        found[name] = own
+    return found
+
+
+def begin(config: Config, run: RunDir, provenance: Callable[[Config], dict[str, str]]) -> None:
+    """Fix the settings of each planned benchmark, and make the folders of the policies that will play it.
+
+    Raises:
+        InputError: as `configurations`; it was played with other settings, or its tasks cannot be had.
+    """
+    versions = config.pipeline.evaluated
+    for name, own in configurations(config, run).items():
+        benchmark.begin(own, run, name, versions[0], name, partial(provenance, own), partial(check_held_out, own))
+        for version in versions:
+            run.evaluation(name, version).mkdir(parents=True, exist_ok=True)
+
+
+def workloads(config: Config, run: RunDir) -> list[Workload]:
+    """The workloads of the planned benchmarks: for each benchmark one of each policy to evaluate.
+
+    Raises:
+        InputError: as `configurations`; its tasks cannot be had.
+    """
+    found = []
+    for name, own in configurations(config, run).items():
+        with opened(own, run.benchmark(name).parent / "tasks") as source:
+            check_held_out(own, source)
+            found += [evaluation_workload(own, run, source, v, name) for v in config.pipeline.evaluated]
+    return found
