@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 APPTAINER := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/aworld/apptainer/usr/bin# by scripts/apptainer.sh; a site's own comes first
 export PATH := $(CURDIR)/$(BIN):$(PATH):$(wildcard $(APPTAINER))
+unexport PYTHONDONTWRITEBYTECODE # each of a thousand short processes would compile aworld anew
 
 # Three pytest workers on two cores: while one waits for Slurm, the others compute. A file stays with one worker, in the
 # order of tests/conftest.py.

@@ -1,9 +1,10 @@
 import gc
 import sys
+from importlib.util import find_spec
 
 import pytest
 
-from aworld.imports import enter_without_running, without_collecting
+from aworld.imports import enter_without_running, without, without_collecting
 
 pytestmark = pytest.mark.unit
 
@@ -34,3 +35,16 @@ def test_a_module_of_a_folder_comes_without_its_neighbours(tmp_path, monkeypatch
     finally:
         for name in [name for name in sys.modules if name.startswith("families_of_models")]:
             del sys.modules[name]
+
+
+def test_a_module_is_missing_meanwhile_and_not_afterwards(tmp_path, monkeypatch):
+    (tmp_path / "needless_filters.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with without("needless_filters", "sys"):
+        assert find_spec("needless_filters") is None
+        with pytest.raises(ImportError):
+            import needless_filters  # type: ignore[import-not-found]
+        assert sys.modules["sys"] is sys  # what is there stays
+    import needless_filters
+
+    assert sys.modules.pop("needless_filters") is needless_filters

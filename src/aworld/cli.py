@@ -18,6 +18,7 @@ from aworld.config import Config
 from aworld.doctor.task_check import add_to as of_tasks
 from aworld.errors import TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
+from aworld.imports import without_collecting
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number
 from aworld.locks import try_to_hold
 from aworld.rundir import HELD_OUT, RunDir, open_run
@@ -163,7 +164,8 @@ def _await(arguments: argparse.Namespace) -> None:
 
 
 def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, first: int) -> None:
-    from aworld.rollout.stage import WorkerInfo, run_rollout
+    with without_collecting():
+        from aworld.rollout.stage import WorkerInfo, run_rollout
 
     number = first + task_number()
     worker = stage.task_of(number)

@@ -20,6 +20,18 @@ def without_collecting() -> Iterator[None]:
         gc.enable()
 
 
+@contextmanager
+def without(*modules: str) -> Iterator[None]:
+    """Let imports of these modules fail meanwhile, as where they are not installed. Their importers must allow that."""
+    absent = [name for name in modules if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None is how Python marks them
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
 def enter_without_running(package: str, folder: str) -> None:
     """Let single modules of `package.folder` be imported without its `__init__`, which would import all of them."""
     spec = importlib.util.find_spec(package)

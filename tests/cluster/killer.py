@@ -57,13 +57,14 @@ class Killer:
         give_up = time.monotonic() + seconds
         while True:
             assert time.monotonic() < give_up, f"the run did not end; {run.last_words()}"
-            time.sleep(self.random.uniform(0.5, 1.5) * every)
-            if self.kills.total() < kills and due(self.kills.total()):
+            strikes = self.kills.total() < kills
+            time.sleep(self.random.uniform(0.5, 1.5) * (every if strikes else max(every, 1.0)))
+            if strikes and due(self.kills.total()):
                 self.strike()
             self.cluster.resume_drained_nodes()  # a controller that forgot a job takes away the node where it runs
             hurry()
-            if self.kills.total() < kills and self.jobs("RUNNING"):
-                continue  # to ask for its status takes so long that a fast run might come to its end unstruck
+            if self.jobs("RUNNING"):
+                continue  # it is under way; to ask for its status takes computing, and a fast run might end unstruck
             code = self._where(run)
             if code == FINISHED and not self.jobs():
                 return

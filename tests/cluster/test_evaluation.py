@@ -117,7 +117,7 @@ def test_an_evaluation_array_under_a_random_killer(cluster: Cluster, trained: Ru
         return True
 
     evaluate(run, *begun)
-    killer.run_to_the_end(run, every=0.2, kills=KILLS, seconds=2400, resume=lambda: evaluate(run), due=due)
+    killer.run_to_the_end(run, every=0.5, kills=KILLS, seconds=2400, resume=lambda: evaluate(run), due=due)
     assert KILLS // 2 <= killer.kills.total() <= len(struck)  # a fast machine is done before it was struck as often
     starts = [p.read_text().count("\n") for p in run.dir.starts.glob(f"evaluate-{NAME}-*.jsonl")]
     assert sum(starts) > WORKERS  # and some had to begin again

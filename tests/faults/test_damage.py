@@ -85,7 +85,12 @@ def test_a_damaged_policy_is_refused_by_a_rollout_and_made_anew_by_training(
         words = [*trial.words("rollout")[:-1], "1"]
         refused = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
         assert refused.returncode == 4
-        assert f"{trial.run.policy(0)} is damaged (model.safetensors) and not used" in refused.stderr
+        assert f"{trial.run.policy(0)} is damaged (model.safetensors) and not used; remove the folder" in refused.stderr
     assert is_complete(trial.run.policy(0)) is (damage is flip)
-    trial.finish("train")
+    done = trial.aworld("train")
+    assert done.returncode == 0, done.stderr
+    if damage is flip:
+        assert f"{trial.run.policy(0)} is damaged (model.safetensors); made anew" in done.stderr
     trial.assert_trained_like(undisturbed)
+    again, before = ((each.run.round(0) / "steps.jsonl").read_text() for each in (trial, undisturbed))
+    assert again == before

@@ -104,6 +104,8 @@ def test_samples_from_the_policy_and_from_the_next_one_after_a_load_in_place(
             again = await check(policy, first, prompts, sampling)
             assert [c.token_ids for c in again] == [c.token_ids for c in before]
             process = server.process
+            mapped = [each.path for each in psutil.Process(process.pid).memory_maps()]
+            assert not any("/scipy/" in path for path in mapped)  # left out of a start on a CPU
             await check_that_only_we_reach(server)
             in_flight = asyncio.create_task(policy.generate(prompts[0], Sampling(max_tokens=400, seed=5)))
             await asyncio.sleep(0.1)

@@ -14,6 +14,7 @@ from aworld.config import Config, Model
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
 from aworld.evaluation.benchmark import reopen
+from aworld.imports import without_collecting
 from aworld.launch import evaluations, where
 from aworld.launch.checks import check_chat, check_model, check_playing, check_tasks, check_training, trains
 from aworld.launch.plan import mode
@@ -108,7 +109,8 @@ def _check_images(config: Config) -> None:
 
 
 def _make_base(config: Config, source: TaskSource, folder: Path) -> None:
-    from aworld.models.tiny import make_checkpoint  # importing torch takes seconds
+    with without_collecting():  # importing torch takes seconds
+        from aworld.models.tiny import make_checkpoint
 
     make_checkpoint(config.model.architecture, texts(config, source), config.seed, folder)
     set_yarn(folder, config.model.yarn)

@@ -85,7 +85,7 @@ def cost(
     site, rounds = config.site, config.pipeline.rounds
     played, gathered, trained, outcome = _phases(config, episodes, hardware, measured, preemption)
     evaluated = Episodes(_repeated(episodes.lengths, config.tasks.held_out * config.evaluation.attempts))
-    evaluations = policies_evaluated(config)
+    evaluations = evaluations_of(config)
     share = evaluated.tokens / max(episodes.tokens, 1)
     workers = site.rollout.workers / site.evaluate.workers
     played_again = Phase(played.work * share * workers, played.files, played.start) if played else None
@@ -116,9 +116,9 @@ def cost(
     )
 
 
-def policies_evaluated(config: Config) -> int:
-    """How many policies the run plays the held-out tasks with: the first and the last."""
-    return len({0, config.pipeline.rounds})
+def evaluations_of(config: Config) -> int:
+    """How many evaluations hang off the run's policies. Benchmarks are counted like the held-out tasks."""
+    return len(config.pipeline.evaluated) * len(config.pipeline.evaluation_overrides)
 
 
 def _phases(
