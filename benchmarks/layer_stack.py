@@ -95,19 +95,18 @@ class Stack:
         return tokens * contexts * (self.layers * per_layer + 2 * self.hidden + 4 + angles)
 
     def transient_bytes(self, tokens: int, fused: bool, recompute: str = "none") -> int:
-        """The most that one layer's backward pass, the output's, or the optimizer holds for a moment.
+        """The most that one layer's backward pass, or the output's, holds for a moment. The optimizer holds nothing.
 
         A layer's backward: gradients of the MLP's tensors (6f) and of the residual stream (4h), the gradient of the
         largest matrix in bf16, and of a layer that is computed again all that it keeps. The output's: the logits of a
-        chunk, and its matrix's gradient in float32, and in bf16. Optimizer: two float32 tensors a parameter,
-        where Adam is PyTorch's `foreach`.
+        chunk, and its matrix's gradient in float32, and in bf16.
         """
         from aworld.training.output import CHUNK
 
         again = tokens * (self.layer_bytes(fused) - self.layer_bytes(fused, recompute))
         layer = 2 * tokens * (6 * self.ffn + 4 * self.hidden) + 2 * 2 * self.ffn * self.hidden + again
         output = HEAD_BYTES * min(tokens, CHUNK) * self.vocab + (4 + 2) * self.vocab * self.hidden
-        return max(layer, output + 2 * tokens * 2 * self.hidden, 2 * 4 * self.parameters)
+        return max(layer, output + 2 * tokens * 2 * self.hidden)
 
 
 def hf_config(stack: Stack) -> "Qwen3Config":

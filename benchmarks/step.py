@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Episode:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--hidden", type=int, default=384)
+    parser.add_argument("--hidden", type=int, default=384, help="a multiple of 64")
     parser.add_argument("--vocab", type=int, default=32768)
     parser.add_argument("--rounds", type=int, default=3, help="that are timed, after one that is not")
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
@@ -118,7 +119,7 @@ def hf_config(layers: int, hidden: int, vocab: int) -> Qwen3Config:
         intermediate_size=3 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=hidden // 64,
-        num_key_value_heads=max(1, hidden // 192),
+        num_key_value_heads=gcd(hidden // 64, 2),
         head_dim=64,
         tie_word_embeddings=False,
         use_cache=False,

@@ -70,7 +70,7 @@ def test_the_peak_is_within_what_was_predicted(found):
     state, kept = found["predicted_state"], found["predicted_kept"]
     within = 0.9 if found["transformer_engine"] else 0.97
     assert within * (state + kept) < found["peak_backward"] < 1.02 * (state + kept + found["predicted_transient"])
-    assert found["peak_optimizer"] < 1.05 * (18 + 4) * found["parameters"]
+    assert found["peak_optimizer"] < 1.1 * 18 * found["parameters"]  # Adam makes no temporary tensors
 
 
 def test_flops_are_the_formula_s_and_below_the_peak(found):

@@ -8,7 +8,7 @@ megatron-core 0.16.1 has three faults:
   correction is silently wrong after a resume;
 - loading stops at the missing `step` of a parameter's tensors, which `load_state_dict` has restored already.
 
-Its update is PyTorch's fused one: one pass over the tensors, and none for the time.
+Its update is PyTorch's fused one, which makes one pass over the tensors and no temporary ones.
 """
 
 import torch
