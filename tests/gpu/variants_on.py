@@ -6,8 +6,8 @@ One argument, JSON:
     out: an existing folder, for the exports.
     steps: optimizer steps to make.
 
-For each variant: `difference`, of the exported weights from those of the plain trainer, the largest; `between`, bytes
-allocated on the GPU after the steps (0 on a CPU).
+For each variant: `parameters`, a number; `difference`, of the exported weights from those of the plain trainer, the
+largest; `between`, bytes allocated on the GPU after the steps (0 on a CPU).
 """
 
 import gc
@@ -50,7 +50,8 @@ def main() -> None:
         in_layout.export(trainer, path, out / name)
         plain, this = (load_file(out / kind / "model.safetensors") for kind in ("plain", name))
         difference = max((plain[key].float() - this[key].float()).abs().max().item() for key in plain)
-        found[name] = {"difference": difference, "between": between}
+        parameters = sum(parameter.numel() for parameter in trainer.module.parameters())
+        found[name] = {"parameters": parameters, "difference": difference, "between": between}
         del trainer
         gc.collect()
     print(json.dumps(found))
