@@ -4,8 +4,8 @@
     python benchmarks/step.py                           # about five minutes on one core
     python benchmarks/step.py --layers 2 --rounds 1     # that it runs
 
-TRL is no dependency. `pip install trl` into a copy of this environment adds it to the comparison; without it a line
-says so.
+TRL is no dependency. `pip install trl` adds it to the comparison; it brings other versions of some packages, so use an
+environment beside this one. Without TRL a line says so.
 
 All train one Qwen3 in float32 with GRPO's clipped loss, clip the gradient, and step AdamW. Every round gives each its
 turn, so that another program on the machine slows all of them. They are compared by CPU seconds. Tokens are those of
@@ -92,7 +92,7 @@ def main() -> None:
         try:
             contenders["TRL"] = trl(path, batch)
         except ImportError as error:
-            print(f"TRL is left out: {error}", file=sys.stderr)
+            print(f"TRL is left out ({error}); pip install trl adds it", file=sys.stderr)
         seconds = timed(contenders, arguments.rounds)
     found = {
         "parameters": sum(p.numel() for p in trainer.module.parameters()),
