@@ -2,18 +2,20 @@
 
 import tempfile
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import Qwen3Config
 
-    from aworld.training.algorithms import MicroBatch
+    from aworld.training.micro_batch import MicroBatch
     from aworld.training.step import Trainer
 
 # weight and gradient of a parameter in the model, and in float32 its copy and two moments of Adam
 BYTES_PER_PARAMETER = 2 + 4 + 4 + 4 + 4
-HEAD_BYTES = 14  # per token and entry of the vocabulary: bf16 logits and their gradient, float32 and its gradient, exp
+# Of the output, per token of a chunk and entry of the vocabulary: float32 logits and their exponentials.
+HEAD_BYTES = 4 + 4
 
 
 @dataclass(frozen=True)
@@ -58,41 +60,53 @@ class Stack:
         """Weights, gradients and optimizer where nothing is shared with another rank."""
         return BYTES_PER_PARAMETER * self.parameters
 
-    def kept_bytes(self, tokens: int, contexts: int, fused: bool, fused_norms: bool) -> int:
-        """Activations in bf16 that all layers and the last norm keep for the backward pass of `contexts` × `tokens`.
+    def layer_bytes(self, fused: bool, recompute: str = "none") -> int:
+        """Activations in bf16 that a layer keeps for the backward pass, per token.
 
         Every kind of layer keeps: input and output of the two norms of the hidden state (4h); q and k before their norm
-        and after their rotation, and v (2q + 3kv); the attention's output (q); of each row that is normalised, and of
-        each row of scores, one float32. With several groups of heads it also keeps q once more: the input of its norm
-        is a copy, beside the joint tensor of q, k and v. The bytes were counted tensor by tensor in autograd's list.
+        and after their rotation, and v (2q + 3kv); the attention's output (q); the output of the MLP's first matrix and
+        the product of its halves (3f); of each row that is normalised, and of each row of scores, one float32. With
+        several groups of heads it also keeps q once more: the input of its norm is a copy, beside the joint tensor of
+        q, k and v. The bytes were counted tensor by tensor in autograd's list.
 
         Args:
-            fused: layers of Transformer Engine. They keep 3f of the MLP, and compute SiLU again. Megatron's local
-                layers keep 5f: the first matrix's output, SiLU of its one half, a copy of the other (Megatron adds an
-                offset of zero), their product. They also keep the cosines and sines of the rotations (4 · head_dim).
-            fused_norms: PyTorch's norm is one kernel. Else it keeps, instead of its input, two float32 copies.
+            fused: layers of Transformer Engine. Megatron's local layers also keep the cosines and sines of the
+                rotations (4 · head_dim).
+            recompute: `model.recompute`. `selective` keeps nothing of the MLP, `full` the layer's input alone.
         """
         q, kv, h, f = self.heads * self.head_dim, self.kv_heads * self.head_dim, self.hidden, self.ffn
+        if recompute == "full":
+            return 2 * h
         statistics = 4 * self.heads + 4 * (2 + self.heads + self.kv_heads)
-        per_layer, last = 2 * (4 * h + 3 * q + 3 * kv + 3 * f) + statistics, 2 * h + 4
+        mlp = 3 * f if recompute == "none" else 0
         copied = q if self.kv_heads > 1 else 0
-        per_layer += 2 * copied
-        if not fused:
-            per_layer += 2 * 2 * f
-        if not (fused or fused_norms):
-            per_layer += 8 * (2 * h + q + kv) - 2 * (2 * h + copied)
-            last += 8 * h - 2 * h
-        rotations = 0 if fused else 2 * 4 * self.head_dim * self.layers  # contexts share them
-        return tokens * (contexts * (self.layers * per_layer + last) + rotations)
+        rotations = 0 if fused else 4 * self.head_dim
+        return 2 * (4 * h + 3 * q + 3 * kv + mlp + copied + rotations) + statistics
 
-    def transient_bytes(self, tokens: int) -> int:
-        """The most that one layer's backward pass, or the optimizer, holds for a moment.
+    def kept_bytes(self, tokens: int, contexts: int, fused: bool, recompute: str = "none") -> int:
+        """Activations that all layers and the last norm keep for the backward pass of `contexts` × `tokens`.
 
-        Backward: gradients of the MLP's tensors (6f) and of the residual stream (4h), the gradient of the largest
-        matrix in bf16; and the head. Optimizer: two float32 tensors a parameter, where Adam is PyTorch's `foreach`.
+        Several contexts keep the attention's output twice: those of each context, and all behind each other. With
+        `full`, the layers share the angles of the rotations, in float32.
         """
-        backward = 2 * tokens * (6 * self.ffn + 4 * self.hidden) + 2 * 2 * self.ffn * self.hidden
-        return max(backward + HEAD_BYTES * tokens * self.vocab, 2 * 4 * self.parameters)
+        joined = 2 * self.heads * self.head_dim if contexts > 1 and recompute != "full" and not fused else 0
+        angles = 4 * self.head_dim if recompute == "full" else 0
+        per_layer = self.layer_bytes(fused, recompute) + joined
+        return tokens * contexts * (self.layers * per_layer + 2 * self.hidden + 4 + angles)
+
+    def transient_bytes(self, tokens: int, fused: bool, recompute: str = "none") -> int:
+        """The most that one layer's backward pass, or the output's, holds for a moment. The optimizer holds nothing.
+
+        A layer's backward: gradients of the MLP's tensors (6f) and of the residual stream (4h), the gradient of the
+        largest matrix in bf16, and of a layer that is computed again all that it keeps. The output's: the logits of a
+        chunk, and its matrix's gradient in float32, and in bf16.
+        """
+        from aworld.training.output import CHUNK
+
+        again = tokens * (self.layer_bytes(fused) - self.layer_bytes(fused, recompute))
+        layer = 2 * tokens * (6 * self.ffn + 4 * self.hidden) + 2 * 2 * self.ffn * self.hidden + again
+        output = HEAD_BYTES * min(tokens, CHUNK) * self.vocab + (4 + 2) * self.vocab * self.hidden
+        return max(layer, output + 2 * tokens * 2 * self.hidden)
 
 
 def hf_config(stack: Stack) -> "Qwen3Config":
@@ -113,7 +127,7 @@ def hf_config(stack: Stack) -> "Qwen3Config":
     )
 
 
-def build(stack: Stack, dtype: str = "bfloat16") -> "Trainer":
+def build(stack: Stack, dtype: str = "bfloat16", recompute: str = "none") -> "Trainer":
     """The trainer of one rank around the stack, with random weights that go through a folder in TMPDIR.
 
     `model.initialize` comes first.
@@ -126,21 +140,31 @@ def build(stack: Stack, dtype: str = "bfloat16") -> "Trainer":
 
     with tempfile.TemporaryDirectory() as folder:
         Qwen3ForCausalLM._from_config(hf_config(stack), dtype=getattr(torch, dtype)).save_pretrained(folder)
-        return Trainer(Training(), Path(folder), dtype, 1e-6)
+        return Trainer(Training(), Path(folder), dtype, 1e-6, recompute=recompute)
 
 
 def micro_batch(stack: Stack, tokens: int, contexts: int) -> "MicroBatch":
-    """Random tokens, the second half of each context sampled."""
+    """Random tokens in a packed row, the second half of each context sampled."""
     import torch
 
     from aworld.training import cpu
-    from aworld.training.algorithms import MicroBatch
+    from aworld.training.micro_batch import MicroBatch
 
-    device, shape = cpu.device(), (contexts, tokens)
+    rows = contexts * tokens
     ids = torch.randint(0, stack.vocab, (contexts, tokens + 1), generator=torch.Generator().manual_seed(0))
-    sampled = torch.zeros(shape, dtype=torch.bool)
-    sampled[:, tokens // 2 :] = True
-    weights = sampled.float() / sampled.sum()
-    advantages = torch.tensor([1.0, -1.0]).repeat(contexts)[:contexts, None]
-    logprobs = torch.full(shape, -float(torch.tensor(stack.vocab).log())) * sampled
-    return MicroBatch(*(part.to(device) for part in (ids, sampled, logprobs, advantages, weights)))
+    positions = torch.arange(tokens).repeat(contexts)
+    at = (positions >= tokens // 2).nonzero()[:, 0]
+    context = at // tokens
+    parts = {
+        "tokens": ids[:, :-1].flatten(),
+        "positions": positions,
+        "at": at,
+        "targets": ids[:, 1:].flatten()[at],
+        "logprobs": torch.full(at.shape, -log(stack.vocab)),
+        "advantages": 1.0 - 2 * (context % 2),
+        "weights": torch.full(at.shape, 1 / len(at)),
+        "context": context,
+        "places": at,
+    }
+    on_device = {name: part.to(cpu.device()) for name, part in parts.items()}
+    return MicroBatch(starts=tuple(range(0, rows + 1, tokens)), **on_device)

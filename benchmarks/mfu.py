@@ -5,9 +5,9 @@
     python benchmarks/mfu.py --shape tiny --tokens 64      # on a CPU: that it runs
 
 One step is forward and backward of one micro-batch, and the optimizer; one process, no parallelism. Model FLOPs a token
-are 6 × (parameters in matrices) + 6 × tokens × heads × head_dim × layers: of attention's scores the causal half. MFU
-divides by the dense bf16 peak of the card. The bound measured beside it multiplies plain bf16 matrices of the layers'
-shapes, forward and both backward products, and nothing else.
+are 6 × (parameters in matrices) + 6 × tokens × heads × head_dim × layers: of attention's scores the causal half; what
+is computed again is not counted. MFU divides by the dense bf16 peak of the card. The bound measured beside it
+multiplies plain bf16 matrices of the layers' shapes, forward and both backward products, and nothing else.
 """
 
 import argparse
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=4096, help="of each context")
     parser.add_argument("--micro-batch", type=int, default=1, help="contexts in a step")
     parser.add_argument("--steps", type=int, default=5, help="that are timed, after one that is not")
+    parser.add_argument("--recompute", choices=["none", "selective", "full"], default="none", help="model.recompute")
     parser.add_argument("--shape", choices=["32b", "tiny"], default="32b")
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     words = parser.parse_args()
@@ -51,11 +52,11 @@ def main() -> None:
     for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("MASTER_PORT", str(_free_port()))
-    found = measure(stack, words.tokens, words.micro_batch, words.steps)
+    found = measure(stack, words.tokens, words.micro_batch, words.steps, words.recompute)
     print(json.dumps(found) if words.json else _told(found))
 
 
-def measure(stack: Stack, tokens: int, contexts: int, steps: int) -> dict[str, Any]:
+def measure(stack: Stack, tokens: int, contexts: int, steps: int, recompute: str) -> dict[str, Any]:
     """The figures; FLOPs are of a step, seconds the median's, bytes of PyTorch's allocator (none on a CPU)."""
     import torch
     import torch.distributed as dist
@@ -65,7 +66,7 @@ def measure(stack: Stack, tokens: int, contexts: int, steps: int) -> dict[str, A
     from aworld.training import algorithms, cpu, model
 
     model.initialize(Parallel(), 0, 300)
-    trainer, batch = build(stack), micro_batch(stack, tokens, contexts)
+    trainer, batch = build(stack, recompute=recompute), micro_batch(stack, tokens, contexts)
     assert sum(p.numel() for p in trainer.module.parameters()) == stack.parameters
     algorithm, memory = algorithms.make(Training()), Memory(trainer)
     seconds = []
@@ -79,7 +80,7 @@ def measure(stack: Stack, tokens: int, contexts: int, steps: int) -> dict[str, A
         trainer.step([batch], algorithm)
     median = sorted(seconds[1:])[steps // 2]
     is_gpu, flops = cpu.device().type == "cuda", contexts * stack.flops(tokens)
-    fused, rows = trainer.module.config.bias_activation_fusion, tokens * contexts
+    fused, rows = trainer.module.config.bias_dropout_fusion, tokens * contexts
     device = torch.cuda.get_device_name() if is_gpu else "CPU"
     del trainer, memory.trainer  # the matmuls need room
     gc.collect()
@@ -89,7 +90,7 @@ def measure(stack: Stack, tokens: int, contexts: int, steps: int) -> dict[str, A
     return {
         "device": device,
         "transformer_engine": fused,
-        "fused_norms": fused_norms(),
+        "recompute": recompute,
         "layers": stack.layers,
         "tokens": tokens,
         "contexts": contexts,
@@ -102,8 +103,8 @@ def measure(stack: Stack, tokens: int, contexts: int, steps: int) -> dict[str, A
         "matmul_flops_per_second": bound,
         "of_matmul": flops / median / bound,
         "predicted_state": stack.state_bytes,
-        "predicted_kept": stack.kept_bytes(tokens, contexts, fused, fused_norms()),
-        "predicted_transient": stack.transient_bytes(rows),
+        "predicted_kept": stack.kept_bytes(tokens, contexts, fused, recompute),
+        "predicted_transient": stack.transient_bytes(rows, fused, recompute),
         **memory.found,
     }
 
@@ -129,15 +130,6 @@ def matmul_flops_per_second(stack: Stack, rows: int, times: int) -> float:
     return flops / seconds
 
 
-def fused_norms() -> bool:
-    """Whether PyTorch computes RMSNorm in one kernel on this device."""
-    import torch
-
-    key = "CUDA" if torch.cuda.is_available() else "CPU"
-    name = "aten::_fused_rms_norm"
-    return hasattr(torch.ops.aten, "_fused_rms_norm") and torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
-
-
 def _wait() -> None:
     import torch
 
@@ -156,7 +148,8 @@ def _told(found: dict[str, Any]) -> str:
     flops, bound = found["flops_per_second"], found["matmul_flops_per_second"]
     size = f"{found['layers']} layers, {found['parameters'] / 1e6:.1f} M parameters"
     lines = [
-        f"{found['device']}, {te} Transformer Engine: {size}, {found['contexts']} × {found['tokens']} tokens",
+        f"{found['device']}, {te} Transformer Engine: {size}, {found['contexts']} × {found['tokens']} tokens, "
+        f"recompute {found['recompute']}",
         f"a step: {found['flops']:.4g} model FLOPs in {found['seconds']:.3f} s = {flops:.4g} FLOP/s",
         f"of plain matmuls of the same shapes ({bound:.4g} FLOP/s): {found['of_matmul']:.1%}",
         f"of the dense bf16 peak ({found['peak']:.4g} FLOP/s): MFU {found['mfu']:.1%}"

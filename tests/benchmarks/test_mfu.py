@@ -61,7 +61,7 @@ def test_layers_of_transformer_engine_keep_what_was_measured_of_them(stack):
     """
 
     def kept(**sizes):
-        one, two = (stack(layers=n, **sizes).kept_bytes(1000, 1, fused=True, fused_norms=True) for n in (1, 2))
+        one, two = (stack(layers=n, **sizes).kept_bytes(1000, 1, fused=True) for n in (1, 2))
         return (two - one) / 1000
 
     assert kept(hidden=5120 // 8, ffn=25600 // 8, heads=8, kv_heads=1) == pytest.approx(31.5e3, rel=0.01)
@@ -69,8 +69,11 @@ def test_layers_of_transformer_engine_keep_what_was_measured_of_them(stack):
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize(("tokens", "contexts"), [(64, 1), (40, 3)])
-def test_it_runs_on_a_cpu(tokens, contexts):
+@pytest.mark.parametrize(
+    ("tokens", "contexts", "recompute"),
+    [(64, 1, "selective"), (40, 3, "none"), pytest.param(40, 3, "full", marks=pytest.mark.deep)],
+)
+def test_it_runs_on_a_cpu(tokens, contexts, recompute):
     words = [
         "--shape",
         "tiny",
@@ -82,6 +85,8 @@ def test_it_runs_on_a_cpu(tokens, contexts):
         str(contexts),
         "--steps",
         "2",
+        "--recompute",
+        recompute,
     ]
     env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(

@@ -29,7 +29,10 @@ class Card:
 
 def of_tests(name: str) -> ModuleType:
     """A module of another folder of tests, such as `training/conftest`."""
-    spec = importlib.util.spec_from_file_location(f"of_tests.{name.replace('/', '.')}", TESTS / f"{name}.py")
+    path = TESTS / f"{name}.py"
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # it imports its neighbours
+    spec = importlib.util.spec_from_file_location(f"of_tests.{name.replace('/', '.')}", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -15,27 +15,30 @@ BESIDE = 3 << 30
 LAYERS = 2
 
 
-@pytest.fixture(scope="module", params=[4096, 40960])
+@pytest.fixture(
+    scope="module",
+    params=[(4096, "none"), (4096, "selective"), (40960, "none"), (40960, "full")],
+    ids=lambda param: f"{param[0]}-{param[1]}",
+)
 def found(request, step_of):
-    return step_of(request.param)
+    return step_of(*request.param)
 
 
 @pytest.fixture(scope="module")
 def step_of(card, megatron):
-    """`step_of(tokens)`: the figures of `mfu.py`."""
+    """`step_of(tokens, recompute)`: the figures of `mfu.py`."""
     sys.path.insert(0, str(BENCHMARKS))
     from layer_stack import Stack
-    from mfu import fused_norms
 
     @cache
-    def run(tokens):
+    def run(tokens, recompute):
         stack = Stack(LAYERS)
-        kept = stack.kept_bytes(tokens, 1, False, fused_norms())
-        needed = stack.state_bytes + kept + stack.transient_bytes(tokens) + BESIDE
+        kept = stack.kept_bytes(tokens, 1, False, recompute)
+        needed = stack.state_bytes + kept + stack.transient_bytes(tokens, False, recompute) + BESIDE
         if needed > card.memory:
             have = f"{card.name} has {card.memory / 1e9:.0f} GB"
             pytest.skip(f"{have}; {LAYERS} layers at {tokens} tokens need {needed / 1e9:.0f} GB")
-        words = ["--layers", LAYERS, "--tokens", tokens, "--steps", 3, "--json"]
+        words = ["--layers", LAYERS, "--tokens", tokens, "--steps", 3, "--recompute", recompute, "--json"]
         return json.loads(alone(BENCHMARKS / "mfu.py", *map(str, words)).splitlines()[-1])
 
     return run
@@ -53,8 +56,7 @@ def test_layers_keep_the_activations_that_were_predicted(found):
     """At the end of the layers' forward pass, before anything is freed.
 
     The formula is that of `layer_stack.py` for the layers in use. A test on the CPU compares it, byte for byte, with
-    the tensors that autograd keeps of local layers whose norms are several kernels. Those of a fused norm, as a GPU has
-    it, and of Transformer Engine were not counted so.
+    the tensors that autograd keeps of local layers. Those of Transformer Engine were not counted so.
     """
     within = 0.1 if found["transformer_engine"] else 0.03
     assert found["kept"] == pytest.approx(found["predicted_kept"], rel=within)
@@ -68,8 +70,7 @@ def test_the_peak_is_within_what_was_predicted(found):
     state, kept = found["predicted_state"], found["predicted_kept"]
     within = 0.9 if found["transformer_engine"] else 0.97
     assert within * (state + kept) < found["peak_backward"] < 1.02 * (state + kept + found["predicted_transient"])
-    # PyTorch's Adam holds up to two more float32 tensors of each parameter while it steps.
-    assert found["peak_optimizer"] < 1.05 * (18 + 8) * found["parameters"]
+    assert found["peak_optimizer"] < 1.1 * 18 * found["parameters"]  # Adam makes no temporary tensors
 
 
 def test_flops_are_the_formula_s_and_below_the_peak(found):
@@ -86,6 +87,5 @@ def test_flops_are_the_formula_s_and_below_the_peak(found):
 
 def test_attention_in_bf16_has_a_kernel_that_holds_no_scores(card, megatron):
     """The trainer's own attention, where Transformer Engine is not there, with only that kernel allowed."""
-    found = json.loads(alone(Path(__file__).with_name("attention.py")).splitlines()[-1])
-    assert found["difference"] < 0.03  # values reach 4, where bf16 is off by up to 0.008; the weights are rounded too
+    found = json.loads(alone(Path(__file__).with_name("attention.py"), "pytorch").splitlines()[-1])
     assert 0 < found["bytes"] < 0.5 * found["scores"]

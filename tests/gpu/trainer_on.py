@@ -15,7 +15,7 @@ from pathlib import Path
 
 words = json.loads(sys.argv[1])
 if words["hide_transformer_engine"]:
-    # Imports of them fail from now on. With Apex alone Megatron's final norm would be one that knows no RMSNorm.
+    # Imports of them fail from now on. With Apex alone Adam would be Apex's.
     sys.modules |= {"transformer_engine": None, "apex": None}  # type: ignore[dict-item]
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
@@ -40,7 +40,7 @@ def main() -> None:
         out = Path(words["out"]) / name
         out.mkdir()
         trainer = Trainer(in_layout.TRAINING, Path(path), words["dtype"], in_layout.TRAINING.lr)
-        np.save(out / "logprobs.npy", trainer.logprobs(trajectories, micro_batch_size=4))
+        np.save(out / "logprobs.npy", trainer.logprobs(trajectories))
         (out / "parts.json").write_text(json.dumps(parts(trainer, Path(path))))
         if words["steps"]:
             train(trainer, Path(path), out, trajectories)
@@ -82,9 +82,7 @@ def parts(trainer: Trainer, path: Path) -> dict[str, object]:
         "norm": kind(trainer.module.decoder.final_layernorm),
         "adam": kind(optimizer.optimizer),
         "fused": [
-            name
-            for name in ("bias_activation_fusion", "bias_dropout_fusion", "apply_rope_fusion", "persist_layer_norm")
-            if getattr(config, name)
+            name for name in ("bias_dropout_fusion", "apply_rope_fusion", "persist_layer_norm") if getattr(config, name)
         ],
         "sequence_parallel": of_two.sequence_parallel,
         "memory": torch.cuda.max_memory_allocated() if cpu.device().type == "cuda" else 0,

@@ -61,6 +61,7 @@ def dry(config: Config) -> str:
         ("model.path=/nowhere", "model.path=/nowhere is not there"),
         ("model.parallel.pipeline_model_parallel_size=2", "does not divide num_hidden_layers=3"),
         ("model.name=other", "were made for model=tiny, not other; choose another recipe=NAME, or insist with"),
+        ("model.offload_optimizer=true", "model.offload_optimizer=true needs model.dtype=bfloat16"),
         ("tasks.path=mine.jsonl", "tasks.source=synthetic does not use it"),
         ("tasks.train=0", "tasks.source=synthetic has no training tasks; train on others, such as"),
     ],

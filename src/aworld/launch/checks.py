@@ -62,7 +62,7 @@ def check_training(config: Config) -> None:
 
     Raises:
         InputError: its episodes could not be trained on, its algorithm or its options are not there, its settings were
-            made for another model, or nothing would be learned.
+            made for another model, its optimizer's state cannot be moved, or nothing would be learned.
     """
     training, agent = config.training, config.agent
     roles.check_for_training(agent)
@@ -89,6 +89,11 @@ def check_training(config: Config) -> None:
         raise InputError(
             f"the recipe's training settings (training.lr={training.lr:g}, …) were made for model={training.made_for}, "
             f"not {config.model.name}; choose another recipe=NAME, or insist with training.made_for={config.model.name}"
+        )
+    if config.model.offload_optimizer and config.model.dtype != "bfloat16":
+        raise InputError(
+            f"model.offload_optimizer=true needs model.dtype=bfloat16: in {config.model.dtype} the optimizer works on "
+            "the weights themselves, which cannot leave the GPU; set one of them"
         )
 
 

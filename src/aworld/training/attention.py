@@ -73,7 +73,7 @@ class CausalAttention(MegatronModule):
             parts = [
                 self._attend(query[begin:end], key[begin:end], value[begin:end]) for begin, end in pairwise(starts)
             ]
-            return torch.cat(parts).flatten(2)
+            return _joined(parts)
         group = parallel_state.get_context_parallel_group()
         ranks, rank = group.size(), group.rank()
         key, value = (gather_from_sequence_parallel_region(x, group=group)[order] for x in (key, value))
@@ -84,7 +84,7 @@ class CausalAttention(MegatronModule):
                 seen = slice(begin, begin + (number + 1) * chunk)
                 parts.append(self._attend(query[at : at + chunk], key[seen], value[seen]))
                 at += chunk
-        return torch.cat(parts).flatten(2)
+        return _joined(parts)
 
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """The attention of the last tokens of a context, the queries, to all of it."""
@@ -95,6 +95,11 @@ class CausalAttention(MegatronModule):
             q, k, v, mask, is_causal=mask is None, scale=self.scale, enable_gqa=grouped
         )
         return out.permute(2, 0, 1, 3)
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    """The parts behind each other, [T, 1, heads · d]. One alone is not copied: its backward pass keeps it already."""
+    return (torch.cat(parts) if len(parts) > 1 else parts[0]).flatten(2)
 
 
 def fused_attention() -> type:

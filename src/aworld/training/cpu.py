@@ -7,7 +7,8 @@ Megatron names the CUDA device in many places. `prepare` gives the modules of Me
 - `torch.zeros(…, device="cuda")` and its like make CPU tensors;
 - the random number tracker, which would fork CUDA generators, is Megatron's own one for inference, which forks
   nothing; that is right as long as there is no dropout;
-- recomputation, which would save and restore CUDA's random state, does so with the CPU's alone.
+- recomputation, which would save and restore CUDA's random state, does so with the CPU's alone;
+- the backward pass of SwiGLU, written for the compiler, calls PyTorch's kernels.
 
 Two methods of tensors are replaced for all modules: `Tensor.cuda()` returns the tensor itself, and `Tensor.type()`
 returns a name that also equals its CUDA spelling, since Megatron's optimizer and gradient clipping compare it with
@@ -23,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 # Imported before the names are replaced: a module imported later would hold the real torch.
 _MODULES = (
@@ -67,11 +69,20 @@ def prepare() -> None:
             module.torch = on_cpu  # type: ignore[attr-defined]
     torch.Tensor.cuda = lambda self, *_, **__: self
     torch.Tensor.type = _type(torch.Tensor.type)
+    from megatron.core.fusions import fused_bias_swiglu
     from megatron.core.tensor_parallel import random
 
     random.initialize_rng_tracker(inference_rng_tracker=True, force_reset=True)
     random._get_cuda_rng_state = lambda *_, **__: None
     random._set_cuda_rng_state = lambda *_, **__: None
+    fused_bias_swiglu.swiglu_back = _swiglu_back
+
+
+def _swiglu_back(gradient: torch.Tensor, gate_and_up: torch.Tensor) -> torch.Tensor:
+    """The gradient of silu(gate) · up with respect to both, [rows, 2f]."""
+    gate, up = gate_and_up.chunk(2, -1)
+    of_gate = torch.ops.aten.silu_backward(gradient * up, gate)
+    return torch.cat((of_gate, gradient * F.silu(gate)), -1)
 
 
 class _Nothing:

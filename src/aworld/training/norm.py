@@ -29,16 +29,17 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         wide = x.float()
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+        # The norm of a row, as its squares would be a tensor of the size of x.
+        scale = torch.rsqrt(torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square() / x.shape[-1] + eps)
         ctx.save_for_backward(x, weight, scale)
-        return weight * (wide * scale).to(x.dtype)
+        return (wide * scale).to(x.dtype).mul_(weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         x, weight, scale = ctx.saved_tensors
-        normed = x.float() * scale
-        wide = gradient.float()
-        of_weight = (wide * normed.to(x.dtype)).flatten(0, -2).sum(0)
-        wide = wide * weight
-        of_x = scale * (wide - normed * (wide * normed).mean(-1, keepdim=True))
+        normed, wide, factor = x.float() * scale, gradient.float(), weight.float()
+        product = wide * normed
+        of_weight = product.flatten(0, -2).sum(0)
+        mean = (product @ factor)[..., None] / x.shape[-1]
+        of_x = (wide * factor).sub_(normed.mul_(mean)).mul_(scale)
         return of_x.to(x.dtype), of_weight.to(weight.dtype), None

@@ -7,6 +7,8 @@ megatron-core 0.16.1 has three faults:
 - `load_state_dict` gives all parameters one shared `step` tensor: AdamW advances it once per parameter, and its bias
   correction is silently wrong after a resume;
 - loading stops at the missing `step` of a parameter's tensors, which `load_state_dict` has restored already.
+
+Its update is PyTorch's fused one, which makes one pass over the tensors and no temporary ones.
 """
 
 import torch
@@ -48,9 +50,10 @@ def _parts(optimizer: MegatronOptimizer) -> list[DistributedOptimizer]:
 def _repair(part: DistributedOptimizer) -> None:
     adam = part.optimizer
     for group in adam.param_groups:
+        group["fused"] = True
         for parameter in group["params"]:
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-            adam.state[parameter] = {"step": torch.tensor(0.0), **moments}
+            adam.state[parameter] = {"step": torch.tensor(0.0, device=parameter.device), **moments}
     load = part.load_state_dict
 
     def load_state_dict(state: dict) -> None:

@@ -49,20 +49,35 @@ class _Output(torch.autograd.Function):
     def backward(ctx: Any, of_logprobs: torch.Tensor | None, of_entropies: torch.Tensor | None) -> Any:
         hidden, weight, own, inside, entropy, normaliser = ctx.saved_tensors
         of_hidden = torch.empty_like(hidden)
-        of_weight = torch.zeros_like(weight, dtype=torch.float32)
+        of_weight: torch.Tensor | None = None
         for at in _chunks(hidden):
+            # The gradients of log-probability and entropy with respect to the logits before their division.
+            one, other = (None if of is None else of[at, None] / ctx.temperature for of in (of_logprobs, of_entropies))
             log_p = _logits(hidden[at], weight, ctx.temperature).sub_(normaliser[at, None])
-            p = log_p.exp()
-            gradient = torch.zeros_like(p)
-            if of_entropies is not None:
-                gradient -= p * (log_p + entropy[at, None]) * of_entropies[at, None]
-            if of_logprobs is not None:
-                gradient -= p.mul_(of_logprobs[at, None])
-                gradient.scatter_add_(1, own[at, None], (of_logprobs[at] * inside[at])[:, None])
-            gradient = (gradient / ctx.temperature).to(weight.dtype)
+            gradient = _of_logits(log_p, entropy[at, None], one, other)
+            if one is not None:
+                gradient.scatter_add_(1, own[at, None], one * inside[at, None])
+            gradient = gradient.to(weight.dtype)
             of_hidden[at] = gradient @ weight
-            of_weight += gradient.T @ hidden[at]
+            part = gradient.T @ hidden[at]
+            of_weight = part.float() if of_weight is None else of_weight.add_(part)
+        assert of_weight is not None
         return of_hidden, of_weight.to(weight.dtype), None, None
+
+
+def _of_logits(
+    log_p: torch.Tensor, entropy: torch.Tensor, of_logprobs: torch.Tensor | None, of_entropies: torch.Tensor | None
+) -> torch.Tensor:
+    """−p · (of_logprobs + (log p + entropy) · of_entropies), computed in the place of `log_p` [tokens, vocabulary].
+
+    The gradient of a token's own logit lacks `of_logprobs`.
+    """
+    if of_entropies is None:
+        assert of_logprobs is not None
+        return log_p.exp_().mul_(-of_logprobs)
+    p = log_p.exp()
+    factor = log_p.add_(entropy).mul_(-of_entropies)
+    return p.mul_(factor if of_logprobs is None else factor.sub_(of_logprobs))
 
 
 def _own(targets: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
