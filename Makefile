@@ -58,7 +58,7 @@ cluster-packages: ## install Slurm and Apptainer for the tests, where this user 
 tool-packages: ## install the programs that tools drive, where this user may
 	@sh scripts/tool-packages.sh
 
-images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*) requirements-cpu.lock \
+images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*) containers/install.sh requirements-cpu.lock \
 		$(shell find src/aworld/tools -name "*.py")
 	@$(BIN)/python tests/environment_image.py $@
 
