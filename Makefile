@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE # each of a thousand short processes would comp
 WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test test-fast test-rest test-all test-gpu test-packages minutes bench killer cluster cluster-stop cluster-packages tool-packages lint format lock clean
+.PHONY: help install demo test test-fast test-rest test-all test-gpu test-packages minutes bench killer cluster cluster-stop cluster-packages tool-packages lint format lock lock-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -59,7 +59,7 @@ cluster-packages: ## install Slurm and Apptainer for the tests, where this user 
 tool-packages: ## install the programs that tools drive, where this user may
 	@sh scripts/tool-packages.sh
 
-images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*) requirements-cpu.lock \
+images/environment.sif: $(VENV)/.installed $(wildcard containers/environment.*) containers/install.sh requirements-cpu.lock \
 		$(shell find src/aworld/tools -name "*.py")
 	@$(BIN)/python tests/environment_image.py $@
 
@@ -76,7 +76,14 @@ format: $(VENV)/.installed ## let ruff format and mend
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 lock: $(VENV)/.installed ## write the versions installed now to requirements-cpu.lock
-	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '^torch==' > requirements-cpu.lock
+	@$(BIN)/python -m pip freeze --exclude-editable --exclude uv | grep -v '^torch==' > requirements-cpu.lock
+
+lock-gpu: $(VENV)/.installed ## write the versions of a GPU site to requirements-gpu.lock, near those of requirements-cpu.lock
+	@$(BIN)/python -m pip install -q "uv>=0.8,<1"
+	@cp requirements-cpu.lock requirements-gpu.lock # uv keeps the versions that fit
+	@$(BIN)/uv pip compile -q --python-version 3.11 --no-annotate --no-header --extra gpu --extra media \
+		--extra chess -o requirements-gpu.lock pyproject.toml >/dev/null
+	@sed -i 's/^torch==/torch===/' requirements-gpu.lock # "==" would also allow 2.13.0+cpu
 
 clean: ## remove the demo's run directory (other runs and the environment stay)
 	rm -rf runs/demo

@@ -23,7 +23,8 @@ def environment_image() -> Path:
     for program in ("apptainer", "debootstrap"):
         if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
             raise InputError(f"no {program} on PATH; install it with make cluster-packages")
-    parts = [images.LOCK, *sorted(images.DEFINITIONS.glob("environment.*"))]
+    parts = [images.lock("environment"), *sorted(images.DEFINITIONS.glob("environment.*"))]
+    parts.append(images.DEFINITIONS / "install.sh")
     package = images.ROOT / "src" / "aworld"
     parts += sorted((package / "tools").rglob("*.py"))
     key = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:16]

@@ -1,7 +1,8 @@
 """Build the images that `containers/` defines: through spython, without root, published only when whole.
 
 The `{{ NAME }}` of a definition are given as `NAME=value`, but for those found here: `BASE` (docker://…, or a SIF file)
-or `MIRROR` (of Debian) says what the header starts from, `WHEELS` is a folder of wheels, `SOURCE` is this aworld.
+or `MIRROR` (of Debian) says what the header starts from, `WHEELS` is a folder of wheels, `HERE` is the definitions'
+folder, `SOURCE` is this aworld.
 """
 
 import os
@@ -20,7 +21,6 @@ from aworld.publish import publishing
 
 ROOT = Path(__file__).parents[3]
 DEFINITIONS = ROOT / "containers"
-LOCK = ROOT / "requirements-cpu.lock"
 ONLY_SOURCE = "chess"  # plain Python that is published without a wheel
 FAST = ("--mksquashfs-args", "-Xcompression-level 1")  # a third of the CPU time for a twelfth more bytes
 
@@ -52,7 +52,7 @@ def build(name: str, assignments: list[str], image: Path, show: Callable[[str], 
             show(line)
 
         if "WHEELS" not in values:
-            values["WHEELS"] = _wheels(definition, values, Path(folder) / "wheels", place, tell)
+            values["WHEELS"] = _wheels(name, values, Path(folder) / "wheels", place, tell)
         with publishing(image) as temporary:
             _build(definition, values, temporary, Path(folder), log, tell)
 
@@ -66,39 +66,55 @@ def build_arguments(definition: str, assignments: list[str], name: str) -> dict[
             raise InputError(f"containers build {name}: '{assignment}' is not NAME=value")
         given[key] = value
     used = set(re.findall(r"{{\s*(\w+)\s*}}", definition))
-    starts = ["BASE", *(["MIRROR"] if "MIRROR" in used else [])]
-    valid = sorted(used - {"BOOTSTRAP", "FROM", "SOURCE"} | set(starts))
+    starts = ["BASE", "MIRROR"]
+    valid = sorted(used - {"BOOTSTRAP", "FROM", "HERE", "SOURCE"} | set(starts))
     if unknown := [key for key in given if key not in valid]:
         raise InputError(f"containers build {name}: nothing is called '{unknown[0]}'; valid: {', '.join(valid)}")
     if sum(start in given for start in starts) != 1:
-        meaning = {"BASE": "BASE=docker://… or BASE=FILE.sif", "MIRROR": "MIRROR=(a Debian mirror)"}
-        raise InputError(f"containers build {name}: give {' or '.join(meaning[start] for start in starts)}")
+        raise InputError(
+            f"containers build {name}: give BASE=docker://…, BASE=FILE.sif or MIRROR=(a Debian mirror), and only one"
+        )
     agent, separator, base = given.pop("BASE", "debootstrap://none").partition("://")
     header = {"BOOTSTRAP": agent, "FROM": base} if separator else {"BOOTSTRAP": "localimage", "FROM": agent}
     sections = re.search(r"^%arguments\n((?:[ \t]+\S.*\n)*)", definition, re.MULTILINE)
     defaults = dict(line.strip().split("=", 1) for line in (sections.group(1) if sections else "").splitlines())
-    values = defaults | header | {"SOURCE": str(ROOT / "src")} | given
+    values = defaults | header | {"HERE": str(DEFINITIONS), "SOURCE": str(ROOT / "src")} | given
     if missing := used - values.keys() - {"WHEELS"}:
         raise InputError(f"containers build {name}: no value for {', '.join(sorted(missing))}")
     return {key: value for key, value in values.items() if key in used}
 
 
-def _wheels(definition: Path, values: dict[str, str], folder: Path, log: Path, tell: Callable[[str], None]) -> str:
-    """Wheels of the packages in `<name>.txt`, made by this machine's pip from wherever it takes packages."""
+def lock(name: str) -> Path:
+    """The file with the versions of an image's packages. Sandboxes without an image have those of the CPU lock."""
+    return ROOT / f"requirements-{'cpu' if name == 'environment' else 'gpu'}.lock"
+
+
+def packages(name: str, from_mirror: bool) -> list[str]:
+    """pip's arguments that name the packages of an image, with their versions.
+
+    `<name>.txt` is complete on a base. A Debian mirror lacks what such a base brings: `<name>.base.txt` has its names,
+    and pip adds the packages that they require.
+    """
+    listed, base = DEFINITIONS / f"{name}.txt", DEFINITIONS / f"{name}.base.txt"
+    whole = ["-r", str(base)] if from_mirror and base.exists() else ["--no-deps", f"--no-binary={ONLY_SOURCE}"]
+    return ["-r", str(listed), *whole, "-c", str(lock(name))]
+
+
+def _wheels(name: str, values: dict[str, str], folder: Path, log: Path, tell: Callable[[str], None]) -> str:
+    """A folder of the wheels of an image, made by this machine's pip from wherever it takes packages."""
     tell("collecting wheels …")
-    command = [sys.executable, "-m", "pip", "download", "--dest", str(folder), "--no-deps"]
-    command += ["--only-binary=:all:", f"--no-binary={ONLY_SOURCE}"]
-    version = ["--python-version", values["PYTHON"]]
-    files = ["-r", str(definition.with_suffix(".txt")), "-c", str(LOCK)]
-    done = subprocess.run([*command, *version, *files], capture_output=True, text=True, check=False)
+    pip = [sys.executable, "-m", "pip"]
+    download = [*pip, "download", "--dest", str(folder), "--no-cache-dir", "--python-version", values["PYTHON"]]
+    download += ["--only-binary=:all:", *packages(name, from_mirror=values["BOOTSTRAP"] == "debootstrap")]
+    done = subprocess.run(download, capture_output=True, text=True, check=False)
     sources = list(folder.glob("*.tar.gz"))
     if sources and not done.returncode:
-        make = [sys.executable, "-m", "pip", "wheel", "--wheel-dir", str(folder), "--no-deps", *map(str, sources)]
+        make = [*pip, "wheel", "--wheel-dir", str(folder), "--no-deps", *map(str, sources)]
         done = subprocess.run(make, capture_output=True, text=True, check=False)
     if done.returncode:
         for line in done.stderr.splitlines():
             tell(line)
-        raise InfrastructureError(f"pip could not collect the wheels of {definition.stem}; see {log}")
+        raise InfrastructureError(f"pip could not collect the wheels of {name}; see {log}")
     return str(folder)
 
 
