@@ -44,7 +44,7 @@ def main() -> None:
     found = {}
     for name, settings in VARIANTS.items():
         trainer = Trainer(in_layout.TRAINING, path, "bfloat16", in_layout.TRAINING.lr, **settings)
-        in_layout.steps(trainer, trajectories, 0, words["steps"])
+        in_layout.steps(trainer, path, trajectories, 0, words["steps"])
         gc.collect()
         between = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
         in_layout.export(trainer, path, out / name)

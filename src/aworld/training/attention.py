@@ -39,7 +39,9 @@ class Packed(PackedSeqParams):
             held = np.concatenate([own_positions(starts, ranks, rank) for rank in range(ranks)])
             order = torch.from_numpy(np.argsort(held)).to(device)
         # Not thd: Megatron would make the rotary embedding of each context apart, by a copy from the GPU in each layer.
-        return cls("sbhd", bounds, bounds, bounds, bounds, longest, longest, starts=starts, order=order)
+        # Padded bounds are for context parallelism alone: Transformer Engine compares them in each layer.
+        padded = bounds if ranks > 1 else None
+        return cls("sbhd", bounds, bounds, padded, padded, longest, longest, starts=starts, order=order)
 
 
 class CausalAttention(MegatronModule):
