@@ -10,7 +10,7 @@ What differs from a rank on a GPU:
 - Transformer Engine is not there. Its attention keeps what PyTorch's flash attention keeps: q, k, v, the output and a
   float32 per head and token. With context parallelism it passes keys and values on instead of gathering them.
 - Stages do not tell each other the length of a micro-batch; Megatron's schedule is given it.
-Not counted: the contexts of CUDA and NCCL and the workspaces of cuBLAS (OVERHEAD), and what the allocator wastes.
+Not counted: the contexts of CUDA and NCCL and the workspaces of cuBLAS, and what the allocator wastes.
 """
 
 import gc
@@ -40,7 +40,6 @@ from aworld.training.loss import policy_loss
 from aworld.training.micro_batch import MicroBatch
 from aworld.training.step import Trainer
 
-OVERHEAD = 3e9  # bytes
 SAMPLED = 0.5  # the share of tokens that the policy sampled
 BYTES_OF_WEIGHT_AND_GRADIENT = 2 + 4
 

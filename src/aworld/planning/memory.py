@@ -1,9 +1,9 @@
 """Bytes that a rank of the trainer needs on its GPU, part by part, for each pipeline stage.
 
-The layers are Transformer Engine's, with sequence parallelism where `tensor_model_parallel_size` is above 1. Each term
-was read off a step of the trainer under fake tensors. Without Transformer Engine the cosines and sines of the rotations
-come on top, 4 · b · head_dim a layer and token. In the formulas h is the hidden size, q and kv are the widths of query
-and key, f is the MLP's width, t the tensor size, b the bytes of an activation.
+The layers are those of the trainer without Transformer Engine, which keeps less, with sequence parallelism where
+`tensor_model_parallel_size` is above 1. Each term was read off a step of the trainer under fake tensors. In the formulas h
+is the hidden size, q and kv are the widths of query and key, f is the MLP's width, t the tensor size, b the bytes of an
+activation.
 """
 
 from dataclasses import dataclass
@@ -125,7 +125,7 @@ def _kept(config: Config) -> float:
     if config.model.recompute == "full":
         return b * a.hidden_size / tensor
     mlp = 0 if config.model.recompute == "selective" else 3 * a.intermediate_size
-    return b / tensor * (_attention_values(config) + mlp) + _statistics(config)
+    return b / tensor * (_attention_values(config) + mlp) + _statistics(config) + _unfused(config)
 
 
 def _held_by_one_layer(config: Config) -> float:
@@ -142,6 +142,17 @@ def _held_by_one_layer(config: Config) -> float:
 def _attention_values(config: Config) -> int:
     a = config.model.architecture
     return 4 * a.hidden_size + 3 * query_width(a) + 3 * key_width(a)
+
+
+def _unfused(config: Config) -> float:
+    """What Transformer Engine would not keep: cosines and sines of the rotations, 4 · b · head_dim.
+
+    With context parallelism also the keys and values of the other ranks, and a second copy of the attention's output.
+    """
+    a, b = config.model.architecture, BYTES[config.model.dtype]
+    others = config.model.parallel.context_parallel_size - 1
+    shared = others * 2 * key_width(a) + query_width(a) if others else 0
+    return 4 * b * a.head_dim + b / _tensor(config) * shared
 
 
 def _statistics(config: Config) -> float:

@@ -37,6 +37,8 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
         print(f"{made} is there already")
         return 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the ranks share the cores
+    # One queue of a GPU: sums between tensor ranks then start before the products that they overlap with.
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     os.environ[STARTER] = str(os.getpid())
     program = [sys.executable, "-u", "-m", "aworld.training.rank", str(run.root)]
     if round_ is not None:
