@@ -1,7 +1,7 @@
 """Bytes that a rank of the trainer needs on its GPU, part by part, for each pipeline stage.
 
 The layers are those of the trainer without Transformer Engine, which keeps less. Sequence parallelism is on where
-`tensor_model_parallel_size` is above 1. Each term was read off a step of the trainer under fake tensors. In the formulas
+`tensor_model_parallel_size` is above 1. Each term was read off a step of the trainer under fake tensors. In formulas
 h is the hidden size, q and kv are the widths of query and key, f is the MLP's width, t the tensor size, and b the bytes
 of an activation.
 """
