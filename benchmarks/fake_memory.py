@@ -151,11 +151,11 @@ def _with_length(schedule: Any, length: int) -> Any:
 
 
 def _micro_batch(length: int, context: int) -> Any:
-    """A row of one context, as a rank of context parallelism holds it."""
+    """A row of two contexts, as a rank of context parallelism holds it."""
     own, n = length // context, int(length * SAMPLED) // context
     integers = [torch.zeros(size, dtype=torch.int64) for size in (own, own, n, n, n, n)]
     tokens, positions, at, targets, of, places = integers
-    return MicroBatch(tokens, positions, (0, length), at, targets, *torch.zeros(3, n), of, places)
+    return MicroBatch(tokens, positions, (0, length // 2, length), at, targets, *torch.zeros(3, n), of, places)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ def test_peaks_are_those_of_a_step(recompute: str, tokens: int, stage: int, meas
 
 def test_context_ranks_share_activations_and_the_optimizer() -> None:
     alone, shared = memory(qwen())[0], memory(qwen("model.parallel.context_parallel_size=2", "site.train.nodes=8"))[0]
-    assert shared.activations == alone.activations / 2 and shared.optimizer == alone.optimizer / 2
+    assert alone.activations / 2 < shared.activations < 0.7 * alone.activations  # keys and values are gathered
+    assert shared.optimizer == alone.optimizer / 2
     assert (shared.weights, shared.gradients) == (alone.weights, alone.gradients)
 
 

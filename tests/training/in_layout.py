@@ -68,6 +68,10 @@ def run(path: Path, out: Path, trajectories: arrays.Trajectories, recompute: str
     export(trainer, path, out / "trained")
     reference = trainer.reference_logprobs(path, trajectories, 1.0)
     export(trainer, path, out / "after-reference")
+    # A ratio of each context, over all ranks that hold a part of it, also where a part has no sampled token.
+    metrics += steps(
+        trainer, path, trajectories, 0, 1, replace(TRAINING, algorithm="gspo", options={"mask_above": 1.5})
+    )
     again = Trainer(TRAINING, path, "float32", TRAINING.lr, recompute=recompute)
     checkpoint.load(again, out, Position(1))
     steps(again, path, trajectories, SAVED_AFTER, STEPS)
@@ -78,11 +82,16 @@ def run(path: Path, out: Path, trajectories: arrays.Trajectories, recompute: str
 
 
 def steps(
-    trainer: Trainer, base: Path, trajectories: arrays.Trajectories, first: int, last: int
+    trainer: Trainer,
+    base: Path,
+    trajectories: arrays.Trajectories,
+    first: int,
+    last: int,
+    training: Training | None = None,
 ) -> list[dict[str, float]]:
     """The steps [first, last) of as many passes over the trajectories as it takes; `base` is the reference policy."""
     reference = trainer.reference_logprobs(base, trajectories, 1.0)
-    algorithm = algorithms.make(TRAINING)
+    algorithm = algorithms.make(training or TRAINING)
     planned: list[batching.Step] = []
     while len(planned) < last:
         planned += batching.steps(

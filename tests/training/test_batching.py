@@ -161,6 +161,7 @@ def check_row(trajectories, step, cut, parts, reference):
     found = []
     for part in parts:
         if not part.weights.any():
+            assert part.context.tolist() == [len(part.starts) - 1]  # in the sums of no context
             continue
         for n, at in enumerate(part.at.tolist()):
             context = cut[part.context[n]]
@@ -187,11 +188,14 @@ def test_sequences_are_dealt_once_within_the_limit_and_evenly(lengths, most, ran
     shares = batching.deal(np.array(lengths, int), most, ranks)
     assert len(shares) == ranks and len({len(share) for share in shares}) == 1
     bins = [micro for share in shares for micro in share]
+    assert all(len(micro) == 1 for micro in bins for index in micro if lengths[index] >= most)
     assert sorted(int(index) for micro in bins for index in micro) == list(range(len(lengths)))
     loads = sorted(sum(lengths[index] for index in micro) for micro in bins)
-    assert loads[-1] <= max([most, *lengths])
+    assert loads == [] or loads[-1] <= max([most, *lengths])
+    shared = [sum(lengths[index] for index in micro) for micro in bins if not any(lengths[i] >= most for i in micro)]
     # Longest first to the shortest never leaves a gap wider than the longest (Graham 1969).
-    assert loads[-1] - loads[0] <= max(lengths, default=0)
+    short = [length for length in lengths if length < most]
+    assert max(shared, default=0) - min(shared, default=0) <= max(short, default=0)
 
 
 @given(rounds())

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 LAYOUTS = [
     ONE_PROCESS,
-    Layout(tensor=2, context=2, recompute="full", tokens=128, chunk=16),
+    Layout(tensor=2, context=2, recompute="full", tokens=40, chunk=16),
     Layout(tokens=128, chunk=16),
     Layout(tensor=2, recompute="selective", tokens=128),
     Layout(pipeline=2, recompute="full"),
@@ -107,7 +107,7 @@ def test_a_layout_changes_neither_losses_nor_weights(layout, tied, in_layout):
     one, this = in_layout(ONE_PROCESS) / kind, layout / kind
     assert largest_difference(weights(one / "trained"), weights(this / "trained")) < 1e-5
     expected, found = (json.loads((folder / "metrics.json").read_text()) for folder in (one, this))
-    assert len(found) == 4
+    assert len(found) == 5
     for a, b in zip(expected, found, strict=True):
         assert a.keys() == b.keys()
         assert all(math.isclose(a[key], b[key], rel_tol=1e-4, abs_tol=1e-5) for key in a), (a, b)
@@ -191,6 +191,6 @@ def test_training_is_grpo_and_adamw_as_written_in_plain_torch(in_layout, tied, c
         losses.append(loss.item())
     folder = in_layout(ONE_PROCESS) / ("tied" if tied else "untied")
     found = json.loads((folder / "metrics.json").read_text())
-    assert [step["loss"] for step in found] == pytest.approx(losses, abs=1e-5)
+    assert [step["loss"] for step in found[:STEPS]] == pytest.approx(losses, abs=1e-5)
     expected = {key: value for key, value in model.state_dict().items() if not (tied and key == "lm_head.weight")}
     assert largest_difference(expected, weights(folder / "trained")) < 1e-5

@@ -80,10 +80,10 @@ def check_training(config: Config) -> None:
             f"rollout.group_size={config.rollout.group_size}: {training.algorithm} compares the attempts at a task "
             "and learns nothing from one; set it to 2 or more"
         )
-    if config.rollout.oversample > 1 and training.algorithm == "sft":
+    if config.rollout.oversample > 1 and not algorithm.compares_attempts:
         raise InputError(
             f"rollout.oversample={config.rollout.oversample:g} plays other tasks in the place of those whose attempts "
-            "have one reward, but sft compares no attempts; set it to 1"
+            f"have one reward, but {training.algorithm} compares no attempts; set it to 1"
         )
     if training.made_for not in ("", config.model.name):
         raise InputError(

@@ -13,7 +13,7 @@ from aworld.planning.shapes import BYTES, key_width, layer_matrices, layer_norms
 
 OVERHEAD = 3e9  # CUDA's context, NCCL's buffers, cuBLAS's workspaces
 CHUNK = 1024  # sampled tokens whose logits are computed at once
-LOGIT_BYTES = 2 + 4 * 4  # of an entry of a chunk: bf16, then in float32 its copy, its exponential and two gradients
+LOGIT_BYTES = 2 + 3 * 4  # of an entry of a chunk: bf16, and in float32 what the entropy's gradient needs at most
 GRADIENT_BYTES = 4  # of a parameter: float32
 # of a parameter: in float32 Adam's two moments, and where the weights are bf16 their copy
 OPTIMIZER_BYTES = {"bfloat16": 12, "float32": 8}
@@ -145,14 +145,15 @@ def _attention_values(config: Config) -> int:
 
 
 def _unfused(config: Config) -> float:
-    """What Transformer Engine would not keep: cosines and sines of the rotations, 4 · b · head_dim.
+    """What Transformer Engine would not keep: cosines and sines of the rotations, 4 · b · head_dim, and copies.
 
-    With context parallelism also the keys and values of the other ranks, and a second copy of the attention's output.
+    The attention's output (q), joined from that of each context; the query (q), where a rank has several key heads; and
+    with context parallelism the keys and values of the other ranks (2kv each).
     """
     a, b = config.model.architecture, BYTES[config.model.dtype]
     others = config.model.parallel.context_parallel_size - 1
-    shared = others * 2 * key_width(a) + query_width(a) if others else 0
-    return 4 * b * a.head_dim + b / _tensor(config) * shared
+    queries = 2 if a.num_key_value_heads > _tensor(config) else 1
+    return 4 * b * a.head_dim + b / _tensor(config) * (queries * query_width(a) + others * 2 * key_width(a))
 
 
 def _statistics(config: Config) -> float:

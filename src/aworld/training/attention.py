@@ -1,6 +1,7 @@
 """Causal attention within each context of a packed row, shared by the ranks of context parallelism."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -23,25 +24,27 @@ class Packed(PackedSeqParams):
 
     Attributes:
         starts: where each context begins in the whole row, and the row's length.
-        order: int64 [T], for each position of the row its place in the ranks' shares behind each other.
+        ranks: of context parallelism.
     """
 
     starts: tuple[int, ...] = ()
-    order: torch.Tensor | None = None
+    ranks: int = 1
 
     @classmethod
     def of(cls, starts: tuple[int, ...], ranks: int, device: torch.device) -> "Packed":
         """The description of a row that `ranks` context-parallel ranks share."""
         bounds = torch.tensor(starts, dtype=torch.int32, device=device)
         longest = max(end - begin for begin, end in pairwise(starts))
-        order = None
-        if ranks > 1:
-            held = np.concatenate([own_positions(starts, ranks, rank) for rank in range(ranks)])
-            order = torch.from_numpy(np.argsort(held)).to(device)
         # Not thd: Megatron would make the rotary embedding of each context apart, by a copy from the GPU in each layer.
         # Padded bounds are for context parallelism alone: Transformer Engine compares them in each layer.
         padded = bounds if ranks > 1 else None
-        return cls("sbhd", bounds, bounds, padded, padded, longest, longest, starts=starts, order=order)
+        return cls("sbhd", bounds, bounds, padded, padded, longest, longest, starts=starts, ranks=ranks)
+
+    @cached_property
+    def order(self) -> torch.Tensor:
+        """For each position of the row its place in the ranks' shares behind each other, int64 [T]."""
+        held = np.concatenate([own_positions(self.starts, self.ranks, rank) for rank in range(self.ranks)])
+        return torch.from_numpy(np.argsort(held)).to(self.cu_seqlens_q.device)
 
 
 class CausalAttention(MegatronModule):
@@ -70,15 +73,15 @@ class CausalAttention(MegatronModule):
             query: [T, 1, heads, d].
             key, value: [T, 1, kv_heads, d].
         """
-        starts, order = packed_seq_params.starts, packed_seq_params.order
-        if order is None:
+        starts, ranks = packed_seq_params.starts, packed_seq_params.ranks
+        if ranks == 1:
             parts = [
                 self._attend(query[begin:end], key[begin:end], value[begin:end]) for begin, end in pairwise(starts)
             ]
             return _joined(parts)
         group = parallel_state.get_context_parallel_group()
-        ranks, rank = group.size(), group.rank()
-        key, value = (gather_from_sequence_parallel_region(x, group=group)[order] for x in (key, value))
+        rank, order = group.rank(), packed_seq_params.order
+        key, value = (gather_from_sequence_parallel_region(x, group=group).index_select(0, order) for x in (key, value))
         parts, at = [], 0
         for begin, end in pairwise(starts):
             chunk = (end - begin) // (2 * ranks)

@@ -1,7 +1,10 @@
 """From a round's trajectories to optimizer steps, as a function of (trajectories, seed, epoch) alone."""
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +12,7 @@ import torch
 from aworld.config import Training
 from aworld.training.algorithms import Algorithm, Group
 from aworld.training.micro_batch import MicroBatch
-from aworld.training.packing import Split, last_sampled, pack
+from aworld.training.packing import Inputs, Split, pack
 from aworld.trajectories.arrays import Trajectories
 
 
@@ -20,11 +23,13 @@ class Step:
     The model sees each context as a sequence of its own; advantage and weight are those of its episode.
 
     Attributes:
+        inputs: those of all contexts.
         contexts: [rank][micro-batch] → indices of contexts; empty where a rank has less to do than another.
         advantages: float64 [C].
         weights: float64 [C], the weight of a sampled token of each context in the loss.
     """
 
+    inputs: Inputs
     contexts: list[list[np.ndarray]]
     advantages: np.ndarray
     weights: np.ndarray
@@ -113,9 +118,8 @@ def steps(
     """
     advantage = advantages(trajectories, algorithm, stalled_share)
     tokens = sampled_tokens(trajectories)
-    begins, ends, owner = trajectories.spans()
-    lengths, count = last_sampled(trajectories) - begins, _count(trajectories)
-    speaks = count[ends] > count[begins]
+    inputs, owner = Inputs.of(trajectories), trajectories.spans()[2]
+    lengths = inputs.lengths
     has_loss_without_advantage = algorithm.needs_reference or algorithm.entropy_has_gradient
     order = np.random.default_rng(seed).permutation(np.flatnonzero(~np.isnan(advantage)))
     found = []
@@ -132,43 +136,79 @@ def steps(
             case "constant":
                 weights[batch] = 1 / (len(batch) * max_tokens)
         contexts = np.concatenate([np.arange(*trajectories.context_offsets[e : e + 2]) for e in active])
-        contexts = contexts[speaks[contexts]]
+        contexts = contexts[lengths[contexts] > 0]
         shares = deal(lengths[contexts], micro_batch_tokens, data_parallel)
         by_rank = [[contexts[share] for share in of_rank] for of_rank in shares]
-        found.append(Step(by_rank, advantage[owner], weights[owner]))
+        found.append(Step(inputs, by_rank, advantage[owner], weights[owner]))
     return found
 
 
 def deal(lengths: np.ndarray, most: int, ranks: int) -> list[list[np.ndarray]]:
     """Sequences dealt to the micro-batches of each rank: [rank][micro-batch] → indices, equally many on every rank.
 
-    As few micro-batches as hold `most` tokens each, about equally long: the longest sequence goes first, to the
-    shortest micro-batch. Micro-batches that ranks compute at the same time are neighbours in length.
+    A sequence of `most` tokens or more has a micro-batch of its own. The others share few of up to `most` tokens, about
+    equally long: the longest goes first, to the shortest micro-batch. Micro-batches that ranks compute at the same time
+    are neighbours in length.
 
     Args:
         lengths: int64 [n], in tokens.
-        most: tokens of a micro-batch; a longer sequence has one of its own.
     """
     order = np.argsort(-lengths, kind="stable")
-    limit = max(most, lengths.max(initial=0))
-    count = _multiple(max(1, lengths.sum() / limit), ranks)
+    alone, others = order[lengths[order] >= most], order[lengths[order] < most]
+    count = -(-int(lengths[others].sum()) // most)
     while True:
+        count += -(len(alone) + count) % ranks
         loads = [(0, number) for number in range(count)]
-        bins: list[list[int]] = [[] for _ in range(count)]
-        for index in order:
+        shared: list[list[int]] = [[] for _ in range(count)]
+        for index in others:
             load, number = heapq.heappop(loads)
-            bins[number].append(int(index))
+            shared[number].append(int(index))
             heapq.heappush(loads, (load + int(lengths[index]), number))
-        if max(load for load, _ in loads) <= limit:
+        if max((load for load, _ in loads), default=0) <= most:
             break
-        count += ranks
-    by_length = [number for _, number in sorted(loads, reverse=True)]
-    dealt = [np.array(bins[number], int) for number in by_length]
+        count += 1
+    dealt = [np.array([index]) for index in alone]
+    dealt += [np.array(shared[number], int) for _, number in sorted(loads, reverse=True)]
     return [dealt[rank::ranks] for rank in range(ranks)]
 
 
-def _multiple(value: float, of: int) -> int:
-    return int(-(-value // of) * of)
+class MicroBatches(Sequence[MicroBatch]):
+    """The micro-batches of some cuts, each packed when it is asked for: a round's tensors are never all there.
+
+    Args:
+        cuts: the contexts of each micro-batch.
+        advantages, weights: float64 [C], of all contexts.
+        reference: float32 [N], the log-probabilities (nats) of all tokens under the reference policy.
+    """
+
+    def __init__(
+        self,
+        trajectories: Trajectories,
+        inputs: Inputs,
+        cuts: Sequence[np.ndarray],
+        advantages: np.ndarray,
+        weights: np.ndarray,
+        split: Split,
+        device: torch.device,
+        reference: np.ndarray | None = None,
+    ):
+        self.cuts = cuts
+        self._pack = partial(
+            pack,
+            trajectories,
+            inputs,
+            advantages=advantages,
+            weights=weights,
+            split=split,
+            device=device,
+            reference=reference,
+        )
+
+    def __len__(self) -> int:
+        return len(self.cuts)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._pack(self.cuts[index])
 
 
 def micro_batches(
@@ -178,13 +218,11 @@ def micro_batches(
     split: Split,
     device: torch.device,
     reference: np.ndarray | None = None,
-) -> list[MicroBatch]:
-    """The tensors of one data-parallel rank's share of a step.
+) -> MicroBatches:
+    """The micro-batches of one data-parallel rank's share of a step.
 
     Args:
         reference: float32 [N], the log-probabilities (nats) of all tokens under the reference policy.
     """
-    return [
-        pack(trajectories, contexts, step.advantages, step.weights, split, device, reference)
-        for contexts in step.contexts[rank]
-    ]
+    cuts = step.contexts[rank]
+    return MicroBatches(trajectories, step.inputs, cuts, step.advantages, step.weights, split, device, reference)

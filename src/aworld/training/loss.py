@@ -58,9 +58,10 @@ def policy_loss(
 
 def return_logprobs(
     batch: MicroBatch, logprobs: torch.Tensor, entropy: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """In the place of a loss: the log-probabilities (nats) of a micro-batch, float32 [n]."""
-    return logprobs.sum(), logprobs.detach()
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """In the place of a loss: the places of sampled tokens, int64 [m], and their log-probabilities (nats), [m]."""
+    sampled = batch.context < len(batch.starts) - 1
+    return logprobs.sum(), (batch.places[sampled], logprobs.detach()[sampled])
 
 
 def reduce_metrics(parts: list[Any]) -> dict[str, float]:

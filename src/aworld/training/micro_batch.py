@@ -13,7 +13,7 @@ class MicroBatch:
     """Contexts of one optimizer step, packed behind each other in a row of T tokens, of which n predict a sampled one.
 
     With context parallelism the tensors are this rank's share. n is at least 1, as collectives on empty tensors are not
-    portable: where nothing was sampled, there is one token of weight 0.
+    portable: where nothing was sampled, there is one token of weight 0, in a context of its own.
 
     Attributes:
         tokens: int64 [T], the inputs.
@@ -24,7 +24,7 @@ class MicroBatch:
         logprobs: float32 [n], nats, of the sampled tokens under the policy that sampled them.
         advantages: float32 [n].
         weights: float32 [n], the share of each token in the step's loss.
-        context: int64 [n], the context of each sampled token, from 0 to c − 1.
+        context: int64 [n], the context of each sampled token, from 0 to c − 1; c where nothing was sampled.
         places: int64 [n], of the sampled tokens in the round's `tokens`.
         reference: float32 [n], nats, of the sampled tokens under the reference policy; None where there is none.
         group: the ranks that share the contexts; None: this rank has all of them.
@@ -44,12 +44,12 @@ class MicroBatch:
     group: dist.ProcessGroup | None = None
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over the sampled tokens of each context, float32 [c]; differentiable, over all ranks of `group`.
+        """The sum over the sampled tokens of each context, float32 [c + 1]; differentiable, over all ranks of `group`.
 
         Args:
             values: float32 [n].
         """
-        total = torch.zeros(len(self.starts) - 1, device=values.device).index_add(0, self.context, values)
+        total = torch.zeros(len(self.starts), device=values.device).index_add(0, self.context, values)
         return total if self.group is None else _SumOverRanks.apply(total, self.group)
 
 

@@ -20,7 +20,7 @@ from aworld.config import Training
 
 
 def build(training: Training, lr: float, model: DistributedDataParallel, dtype: torch.dtype) -> MegatronOptimizer:
-    """A fresh optimizer (moments zero) with a constant learning rate. Vectors have no weight decay, as in Megatron."""
+    """A fresh optimizer (moments zero) with learning rate `lr`. Vectors have no weight decay, as in Megatron."""
     config = OptimizerConfig(
         optimizer="adam",
         lr=lr,
@@ -35,7 +35,7 @@ def build(training: Training, lr: float, model: DistributedDataParallel, dtype: 
         use_distributed_optimizer=True,
     )
     optimizer = get_megatron_optimizer(config, [model])
-    for group in optimizer.param_groups:  # Megatron's scheduler would do this; a constant learning rate needs none
+    for group in optimizer.param_groups:  # Megatron's scheduler would do this; the learning rate is set for each step
         group["weight_decay"] = training.weight_decay * group["wd_mult"]
     for part in _parts(optimizer):
         if isinstance(part.optimizer, torch.optim.AdamW):

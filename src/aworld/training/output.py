@@ -93,4 +93,4 @@ def _chunks(hidden: torch.Tensor) -> list[slice]:
 
 def _logits(hidden: torch.Tensor, weight: torch.Tensor, temperature: float) -> torch.Tensor:
     logits = (hidden @ weight.T).float()
-    return logits if temperature == 1 else logits / temperature
+    return logits if temperature == 1 else logits.div_(temperature)

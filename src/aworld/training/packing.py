@@ -58,8 +58,33 @@ class Split:
         return lcm(ROW_MULTIPLE, self.context_multiple * self.tensor)
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """Where the inputs of each context lie in `tokens`: without the last sampled token and what is behind it.
+
+    Attributes:
+        begins, ends: int64 [C]; ends[c] is the place of the last sampled token, not behind begins[c] without one.
+    """
+
+    begins: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, trajectories: Trajectories) -> "Inputs":
+        """Those of a round. Reads the mask of all its tokens."""
+        begins, ends, _ = trajectories.spans()
+        sampled = np.flatnonzero(trajectories.mask)
+        return cls(begins, np.concatenate([[-1], sampled])[np.searchsorted(sampled, ends)])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 [C]; not positive where the policy sampled nothing that has a predecessor."""
+        return self.ends - self.begins
+
+
 def pack(
     trajectories: Trajectories,
+    inputs: Inputs,
     contexts: np.ndarray,
     advantages: np.ndarray,
     weights: np.ndarray,
@@ -74,9 +99,7 @@ def pack(
         advantages, weights: float64 [C], of all contexts.
         reference: float32 [N], the log-probabilities (nats) of all tokens under the reference policy.
     """
-    begins = trajectories.spans()[0][contexts]
-    ends = last_sampled(trajectories)[contexts]
-    lengths = ends - begins  # of the inputs: the last sampled token is none
+    begins, lengths = inputs.begins[contexts], inputs.lengths[contexts]
     starts = np.concatenate([[0], np.cumsum(_ceil(lengths, split.context_multiple))])
     starts[-1] = max(_ceil(starts[-1], split.row_multiple), split.row_multiple)  # behind the last context: padding
     if not len(contexts):
@@ -107,6 +130,7 @@ def pack(
         flat = {name: values[here] for name, values in flat.items()}
     else:
         flat = {name: np.zeros(1, values.dtype) for name, values in flat.items()}
+        flat["context"][:] = len(starts) - 1
     if reference is not None:
         flat["reference"] = reference[flat["places"]]
     flat |= {"tokens": tokens[own], "positions": positions[own]}
@@ -123,15 +147,6 @@ _SAMPLED = {
     "context": np.int64,
     "places": np.int64,
 }
-
-
-def last_sampled(trajectories: Trajectories) -> np.ndarray:
-    """The place in `tokens` of the last token of each context that the policy sampled, int64 [C].
-
-    −1, or the place in an earlier context, where the policy sampled none.
-    """
-    sampled = np.flatnonzero(trajectories.mask)
-    return np.concatenate([[-1], sampled])[np.searchsorted(sampled, trajectories.spans()[1])]
 
 
 def own_positions(starts: tuple[int, ...], ranks: int, rank: int) -> np.ndarray:

@@ -115,8 +115,9 @@ class Round:
             )
         rank, split, device = parallel_state.get_data_parallel_rank(), Split.here(), cpu.device()
         temperature = 1.0 if self.is_cold_start else config.agent.temperature  # nobody sampled the expert's tokens
-        reference = self._reference(trajectories, temperature) if algorithm.needs_reference and planned else None
-        for at, step in enumerate(planned[len(metrics) :], len(metrics) + 1):
+        left = planned[len(metrics) :]
+        reference = self._reference(trajectories, left, temperature) if algorithm.needs_reference and left else None
+        for at, step in enumerate(left, len(metrics) + 1):
             if self.is_cold_start and _has_learned(metrics, cold.stop_at):
                 break
             if self.is_cold_start:
@@ -139,11 +140,12 @@ class Round:
                 self._save_in_time(metrics)
         return metrics
 
-    def _reference(self, trajectories: Trajectories, temperature: float) -> np.ndarray:
-        """The log-probabilities of the policy that reinforcement learning began with, float32 [N]."""
+    def _reference(self, trajectories: Trajectories, steps: list[batching.Step], temperature: float) -> np.ndarray:
+        """The log-probabilities of what the steps train, by the policy that reinforcement learning began with: [N]."""
         run = self.run_dir
         path = run.policy(0) if self.config.training.cold_start.tasks else run.base
-        return self.trainer.reference_logprobs(path, trajectories, temperature)
+        contexts = np.unique(np.concatenate([cut for step in steps for cuts in step.contexts for cut in cuts]))
+        return self.trainer.reference_logprobs(path, trajectories, temperature, contexts)
 
     def _plan(self, trajectories: Trajectories, training: Training, algorithm: Algorithm) -> list[batching.Step]:
         """All optimizer steps of the round, in order."""

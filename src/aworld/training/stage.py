@@ -3,7 +3,7 @@
 A resident trainer keeps model and optimizer in memory from round to round. After a kill it goes on from the run
 directory: from the newest sound checkpoint, or else from policy 0. Round 0, the cold start, ends in policy 0; the
 rounds after it start from those weights with a fresh optimizer and their own learning rate. A round that is trained
-again gives the same policy, bit for bit, on the same parallel layout.
+again gives the same policy on the same parallel layout: bit for bit on a CPU, on a GPU up to the order of sums.
 """
 
 import shutil

@@ -1,6 +1,6 @@
 """The trainer: one model, its optimizer, and an optimizer step by Megatron's own schedule."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from aworld.training.attention import Packed
 from aworld.training.collectives import sum_over
 from aworld.training.loss import Loss, apply_to_hidden, policy_loss, reduce_metrics, return_logprobs
 from aworld.training.micro_batch import MicroBatch
-from aworld.training.packing import Split, last_sampled, pack
+from aworld.training.packing import Inputs, Split
 from aworld.trajectories.arrays import Trajectories
 
 
@@ -32,7 +32,7 @@ class Trainer:
     Args:
         path: the HF folder of the architecture.
         dtype: `float32` or `bfloat16`, of weights and activations; gradients, Adam and log-probabilities are float32.
-        lr: the learning rate, constant.
+        lr: the learning rate; `set_lr` changes it.
         has_weights: whether to load the weights in `path`; else they are random until a checkpoint is loaded.
         recompute: `model.recompute`.
         offload: `model.offload_optimizer`; without effect where the device is a CPU.
@@ -69,6 +69,7 @@ class Trainer:
 
     def new_optimizer(self, lr: float) -> None:
         """Go on from the present weights with fresh moments of Adam and another learning rate."""
+        self.optimizer: Any = None  # its memory is free before the new one's is taken
         self.optimizer = optimizer.build(self.training, lr, self.model, self.dtype)
         self.module.config.grad_scale_func = self.optimizer.scale_loss
         if self.offload:
@@ -88,7 +89,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
-    def step(self, micro_batches: list[MicroBatch], algorithm: Algorithm, temperature: float = 1.0) -> dict[str, float]:
+    def step(
+        self, micro_batches: Sequence[MicroBatch], algorithm: Algorithm, temperature: float = 1.0
+    ) -> dict[str, float]:
         """Make one optimizer step with this rank's micro-batches.
 
         Args:
@@ -115,7 +118,9 @@ class Trainer:
             )
         return metrics | {"grad_norm": float(grad_norm)}
 
-    def reference_logprobs(self, path: Path, trajectories: Trajectories, temperature: float) -> np.ndarray:
+    def reference_logprobs(
+        self, path: Path, trajectories: Trajectories, temperature: float = 1.0, contexts: np.ndarray | None = None
+    ) -> np.ndarray:
         """The `logprobs` of another policy of the same architecture, which takes this one's place for the time.
 
         Its weights are read once, and kept in the host's memory.
@@ -131,38 +136,43 @@ class Trainer:
             conversion.load_hf(self.module, path)
             self.reference = _copies(parameters)
         try:
-            return self.logprobs(trajectories, temperature)
+            return self.logprobs(trajectories, temperature, contexts)
         finally:
             _fill(parameters, own)
 
-    def logprobs(self, trajectories: Trajectories, temperature: float = 1.0) -> np.ndarray:
+    def logprobs(
+        self, trajectories: Trajectories, temperature: float = 1.0, contexts: np.ndarray | None = None
+    ) -> np.ndarray:
         """Log-probability (nats) of each sampled token under the policy, float32 [N]; 0 elsewhere.
 
         The data-parallel ranks share the contexts.
 
         Args:
             temperature: of the distribution that is asked for.
+            contexts: indices of contexts with a sampled token; None: all of them.
         """
-        begins, *_ = trajectories.spans()
-        lengths = last_sampled(trajectories) - begins
-        contexts = np.flatnonzero(lengths > 0)
+        inputs = Inputs.of(trajectories)
+        if contexts is None:
+            contexts = np.flatnonzero(inputs.lengths > 0)
         ranks, rank = parallel_state.get_data_parallel_world_size(), parallel_state.get_data_parallel_rank()
-        shares = batching.deal(lengths[contexts], self.training.micro_batch_tokens, ranks)[rank]
-        zeros = np.zeros(len(begins))
-        split, device = Split.here(), cpu.device()
-        batches = [pack(trajectories, contexts[share], zeros, zeros, split, device) for share in shares]
+        shares = batching.deal(inputs.lengths[contexts], self.training.micro_batch_tokens, ranks)[rank]
+        zeros, device = np.zeros(len(inputs.begins)), cpu.device()
+        cuts = [contexts[share] for share in shares]
+        batches = batching.MicroBatches(trajectories, inputs, cuts, zeros, zeros, Split.here(), device)
         parts = self._run(batches, return_logprobs, temperature, forward_only=True)
         found = torch.zeros(len(trajectories.tokens), device=device)
         if parallel_state.is_pipeline_last_stage():
-            for batch, part in zip(batches, parts, strict=True):
-                found[batch.places] = part
+            for places, values in parts:
+                found[places] = values
             found *= torch.from_numpy(trajectories.mask).to(device)
             sum_over(parallel_state.get_data_parallel_group(with_context_parallel=True), found)
         last = parallel_state.get_pipeline_model_parallel_last_rank()
         dist.broadcast(found, last, parallel_state.get_pipeline_model_parallel_group())
         return found.cpu().numpy()
 
-    def _run(self, batches: list[MicroBatch], loss: Loss, temperature: float, forward_only: bool = False) -> list[Any]:
+    def _run(
+        self, batches: Sequence[MicroBatch], loss: Loss, temperature: float, forward_only: bool = False
+    ) -> list[Any]:
         """Forward and backward of all micro-batches; the last result of `loss` for each, None before the last stage."""
         parts = self.schedule(
             forward_step_func=partial(_forward, loss, temperature, self.module),
