@@ -84,10 +84,10 @@ def test_a_plan_has_every_table_and_needs_no_checkpoint_and_no_engine() -> None:
     assert "197 jobs" in done.stdout.splitlines()[-1]
 
 
-def test_a_plan_that_does_not_fit_shows_its_tables_and_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_that_does_not_fit_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["plan", *QWEN, "model.recompute=none"])
     out, err = capsys.readouterr()
-    assert code == 2 and "GPU-hours in all" in out
+    assert code == 2 and not out
     assert err.count("\n") == 1 and err.rstrip().endswith("set model.recompute=selective")
 
 

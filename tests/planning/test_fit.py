@@ -120,7 +120,7 @@ def test_a_site_has_figures_and_hardware_of_its_own(tmp_path: Path) -> None:
     site = qwen("site.hardware_figures={compute_share: 0.31, memory_gb: 64}").site
     assert (load(site).compute_share, load(site).memory_gb, load(site).teraflops) == (0.31, 64, 989)
     file = tmp_path / "mine.yaml"
-    file.write_text("\n".join(f"{name}: 2" for name in FIGURES))
+    file.write_text("\n".join(f"{name}: 1" for name in FIGURES))
     assert load(qwen(f"site.hardware={file}").site).name == "mine"
 
 
@@ -129,9 +129,10 @@ def test_a_site_has_figures_and_hardware_of_its_own(tmp_path: Path) -> None:
     [
         ("site.hardware=h1000", "h1000.yaml is not there; valid: a100, h100, h200, or the path of your own .yaml"),
         ("site.hardware_figures={mfu: 0.4}", "site.hardware=h100: no figure 'mfu'; valid: memory_gb, teraflops"),
+        ("site.hardware_figures={compute_share: 35}", "compute_share=35 is a share, so at most 1"),
     ],
 )
-def test_a_figure_that_is_not_there_is_refused(override: str, message: str) -> None:
+def test_a_figure_that_cannot_be_is_refused(override: str, message: str) -> None:
     assert message in refusal(qwen(override))
 
 

@@ -41,25 +41,22 @@ def test_parameters_of_a_rank_are_those_that_megatron_makes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recompute", "tokens", "stage", "measured"),
+    ("recompute", "tokens", "counted"),
     [
-        ("none", 16384, 0, 53.9),
-        ("selective", 16384, 0, 34.1),
-        ("full", 16384, 0, 21.9),
-        ("none", 40960, 0, 106.7),
-        ("selective", 40960, 0, 56.3),
-        ("full", 40960, 0, 26.7),
+        ("none", 16384, 56.0),
+        ("selective", 16384, 36.2),
+        ("full", 16384, 21.9),
+        ("none", 40960, 111.2),
+        ("selective", 40960, 61.7),
+        ("full", 40960, 25.9),
     ],
 )
-def test_peaks_are_those_of_a_step(recompute: str, tokens: int, stage: int, measured: float) -> None:
-    """GB at the peak of a step with 1F1B. It was measured without Transformer Engine's rotation, which keeps less."""
+def test_peaks_are_those_of_a_step(recompute: str, tokens: int, counted: float) -> None:
+    """GB of stage 0 at the peak of a step, as benchmarks/fake_memory.py counts them."""
     config = qwen(
         f"model.recompute={recompute}", f"model.shard.max_model_len={tokens}", f"training.micro_batch_tokens={tokens}"
     )
-    kept_layers = 1 if recompute == "full" else 64  # four micro-batches of 16 layers, or the layer that is recomputed
-    rotations = 4 * 2 * 128 * tokens * kept_layers
-    found = memory(config)[stage].needed - OVERHEAD + rotations
-    assert found / 1e9 == pytest.approx(measured, rel=0.04)
+    assert (memory(config)[0].needed - OVERHEAD) / 1e9 == pytest.approx(counted, rel=0.02)
 
 
 def test_context_ranks_share_activations_and_the_optimizer() -> None:
@@ -91,5 +88,5 @@ def test_the_longest_row_counts() -> None:
 def test_logits_are_on_the_last_stage_and_small() -> None:
     found = memory(qwen("model.shard.max_model_len=40960"))
     assert [stage.logits > 0 for stage in found] == [False, False, False, True]
-    whole = 40960 * 151936 / 8 * 18
-    assert found[3].logits < 0.15 * whole
+    whole = 40960 * 151936 / 8 * (2 + 2 * 4)  # of all tokens: in bf16, in float32, and the gradient
+    assert found[3].logits < 0.25 * whole

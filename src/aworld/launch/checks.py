@@ -97,6 +97,33 @@ def check_training(config: Config) -> None:
         )
 
 
+def check_layout(config: Config) -> None:
+    """Check that the processes of each stage divide as the model's layout says.
+
+    Raises:
+        InputError: more GPUs are wanted than a node has, or the trainer's ranks do not share the model.
+    """
+    site, layout = config.site, config.model.parallel
+    for stage in (site.rollout, site.evaluate):
+        wanted = stage.tasks_per_node * config.model.shard.tensor_parallel_size
+        if stage.gpus_per_node and wanted > stage.gpus_per_node:
+            raise InputError(
+                f"{stage.tasks_per_node} vLLM shards of {config.model.shard.tensor_parallel_size} GPUs do not fit on a "
+                f"node of {stage.gpus_per_node}; change site.rollout.tasks_per_node or model.shard.tensor_parallel_size"
+            )
+    if site.train.gpus_per_node and site.train.tasks_per_node > site.train.gpus_per_node:
+        raise InputError(
+            f"site.train has {site.train.tasks_per_node} tasks_per_node on {site.train.gpus_per_node} GPUs, but each "
+            "rank needs one of its own; change one of them"
+        )
+    ranks = layout.tensor_model_parallel_size * layout.pipeline_model_parallel_size * layout.context_parallel_size
+    if site.train.tasks % ranks:
+        raise InputError(
+            f"site.train has {site.train.tasks} tasks (nodes × tasks_per_node), no multiple of model.parallel's "
+            f"{ranks} (tensor × pipeline × context); change one of them"
+        )
+
+
 def check_model(config: Config) -> None:
     """Check the model, and that an episode fits it.
 

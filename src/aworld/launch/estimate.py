@@ -9,8 +9,9 @@ from rich.console import Console
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
+from aworld.launch import evaluations
+from aworld.launch.checks import check_layout, check_model, check_playing, check_training
 from aworld.launch.plan import BATCH, mode
-from aworld.planning import fit
 from aworld.planning.cost import assumed_episodes, cost
 from aworld.planning.hardware import load
 from aworld.planning.measured import Measured, measured
@@ -50,7 +51,7 @@ def estimate(
         tool_seconds: that an episode spends in tools.
 
     Raises:
-        InputError: nothing is trained, an option is below 0, or the run does not fit the site's GPUs.
+        InputError: nothing is trained, an option is below 0, or the run could not start.
     """
     if not config.pipeline.rounds:
         raise InputError("pipeline.rounds=0: a plan counts rounds of training; set it to 1 or more")
@@ -58,10 +59,14 @@ def estimate(
     for option, value in given.items():
         if value is not None and not 0 <= value < inf:
             raise InputError(f"{option} {value:g} cannot be; give a number of 0 or more")
+    check_playing(config)
+    check_training(config)
+    check_layout(config)
+    check_model(replace(config, model=replace(config.model, path=None)))  # the checkpoint need not be there
+    evaluations.check(config)
     hardware = load(config.site)
     episodes = assumed_episodes(config, mean_tokens, tool_seconds)
     if found and mean_tokens is None:
         episodes = replace(found.episodes, tool_seconds=tool_seconds or found.episodes.tool_seconds)
     total = cost(config, mode(config) == BATCH, episodes, hardware, found, preemption)
     show(config, hardware, total, found, console)
-    fit.check(config)

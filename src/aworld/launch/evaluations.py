@@ -27,7 +27,7 @@ def check(config: Config) -> None:
     for entry in config.pipeline.evaluations:
         try:
             name, *overrides = shlex.split(entry)
-        except ValueError:  # it is empty, or a quotation mark is open
+        except (ValueError, AttributeError):  # it is empty, a quotation mark is open, or YAML read a colon as a mapping
             raise InputError(f"pipeline.evaluations: '{entry}' is not NAME KEY=VALUE …; mend it") from None
         if name not in known:
             valid = f"{HELD_OUT} (the run's own tasks), {', '.join(sorted(known - {HELD_OUT}))}"
@@ -38,6 +38,8 @@ def check(config: Config) -> None:
         if name == HELD_OUT and overrides:
             raise InputError(f"pipeline.evaluations: {entry}: {HELD_OUT} has the run's settings; leave out the others")
         for override in overrides:
+            if override.partition("=")[0] in ("tasks.source", "tasks.split"):
+                raise InputError(f"pipeline.evaluations: {entry}: {override} is another benchmark; name that one")
             if override.partition("=")[0].partition(".")[0] not in SECTIONS or override.startswith("tasks="):
                 raise InputError(
                     f"pipeline.evaluations: {entry}: {override} is none of {'.…, '.join(SECTIONS)}.…; set it for the "
@@ -57,12 +59,15 @@ def configurations(config: Config, run: RunDir) -> dict[str, Config]:
     for name, overrides in config.pipeline.evaluation_overrides.items() if trains(config) else ():
         if name == HELD_OUT:
             continue
-        own = configuration.changed(config, [f"tasks={name}", *overrides])
-        where.make_absolute(own)
-        check_unseen(config.tasks, own.tasks)
-        check_evaluation(own)
-        if own.agent != config.agent:
-            check_chat(own)
+        try:
+            own = configuration.changed(config, [f"tasks={name}", *overrides])
+            where.make_absolute(own)
+            check_unseen(config.tasks, own.tasks)
+            check_evaluation(own)
+            if own.agent != config.agent:
+                check_chat(own)
+        except InputError as reason:
+            raise InputError(f"pipeline.evaluations: {name}: {reason}") from None
         if run.benchmark(name).exists():
             before = configuration.read(run.benchmark(name))
             own.evaluation.attempts = max(own.evaluation.attempts, before.evaluation.attempts)

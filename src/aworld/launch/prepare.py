@@ -16,7 +16,15 @@ from aworld.errors import InputError
 from aworld.evaluation.benchmark import reopen
 from aworld.imports import without_collecting
 from aworld.launch import evaluations, where
-from aworld.launch.checks import check_chat, check_model, check_playing, check_tasks, check_training, trains
+from aworld.launch.checks import (
+    check_chat,
+    check_layout,
+    check_model,
+    check_playing,
+    check_tasks,
+    check_training,
+    trains,
+)
 from aworld.launch.plan import mode
 from aworld.locks import hold
 from aworld.models.hf import CONFIG
@@ -76,20 +84,7 @@ def check(config: Config) -> None:
     check_model(config)
     check_chat(config)
     evaluations.check(config)
-    for stage in (config.site.rollout, config.site.evaluate):
-        wanted = stage.tasks_per_node * config.model.shard.tensor_parallel_size
-        if stage.gpus_per_node and wanted > stage.gpus_per_node:
-            raise InputError(
-                f"{stage.tasks_per_node} vLLM shards of {config.model.shard.tensor_parallel_size} GPUs do not fit on a "
-                f"node of {stage.gpus_per_node}; change site.rollout.tasks_per_node or model.shard.tensor_parallel_size"
-            )
-    layout = config.model.parallel
-    ranks = layout.tensor_model_parallel_size * layout.pipeline_model_parallel_size
-    if config.site.train.tasks % ranks:
-        raise InputError(
-            f"site.train has {config.site.train.tasks} tasks (nodes × tasks_per_node), no multiple of "
-            f"model.parallel's {ranks} (tensor × pipeline); change one of them"
-        )
+    check_layout(config)
 
 
 def _check_images(config: Config) -> None:

@@ -60,12 +60,14 @@ def load(site: Site) -> Hardware | None:
     if not site.hardware:
         return None
     file = _file(site.hardware)
-    values: dict[str, Any] = yaml.safe_load(file.read_text()) | site.hardware_figures
+    values: dict[str, Any] = (yaml.safe_load(file.read_text()) or {}) | site.hardware_figures
     if unknown := sorted(values.keys() - {"name", *FIGURES}):
         raise InputError(f"site.hardware={site.hardware}: no figure '{unknown[0]}'; valid: {', '.join(FIGURES)}")
     for name in FIGURES:
         if not isinstance(values.get(name), int | float) or not values[name] > 0:
             raise InputError(f"site.hardware={site.hardware}: {name} has to be a number above 0; set it in {file}")
+        if name.endswith("_share") and values[name] > 1:
+            raise InputError(f"site.hardware={site.hardware}: {name}={values[name]:g} is a share, so at most 1")
     return Hardware(values.get("name", file.stem), **{name: float(values[name]) for name in FIGURES})
 
 
