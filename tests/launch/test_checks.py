@@ -60,6 +60,11 @@ def dry(config: Config) -> str:
         ("evaluation.endpoint.model=m", "m has no base_url"),
         ("model.path=/nowhere", "model.path=/nowhere is not there"),
         ("model.parallel.pipeline_model_parallel_size=2", "does not divide num_hidden_layers=3"),
+        (
+            "model.parallel.context_parallel_size=2",
+            r"site.train has 2 tasks .*, no multiple of model.parallel's 4 \(tensor × pipeline × context\)",
+        ),
+        ("site.train.gpus_per_node=1", "site.train has 2 tasks_per_node on 1 GPUs, but each rank needs one of its own"),
         ("model.name=other", "were made for model=tiny, not other; choose another recipe=NAME, or insist with"),
         ("model.offload_optimizer=true", "model.offload_optimizer=true needs model.dtype=bfloat16"),
         ("tasks.path=mine.jsonl", "tasks.source=synthetic does not use it"),

@@ -91,6 +91,22 @@ def test_a_plan_that_does_not_fit_is_refused(capsys: pytest.CaptureFixture[str])
     assert err.count("\n") == 1 and err.rstrip().endswith("set model.recompute=selective")
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.recompute=partial", "model.recompute=partial is not there; valid: none, selective, full"),
+        ("model.parallel.pipeline_model_parallel_size=0", "it has to be at least 1"),
+        ("model.parallel.context_parallel_size=2", "no multiple of model.parallel's 64 (tensor × pipeline × context)"),
+        ("training.algorithm=ppo", "training.algorithm=ppo is not there"),
+        ("pipeline.evaluations=[gaia-validaton]", "no tasks 'gaia-validaton'"),
+    ],
+)
+def test_what_a_start_refuses_is_not_priced(override: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *QWEN, override]) == 2
+    out, err = capsys.readouterr()
+    assert message in err and not out
+
+
 def test_an_option_below_0_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", *QWEN, "--preemptions", "-1"]) == 2
     assert capsys.readouterr().err.strip() == "error: --preemptions -1 cannot be; give a number of 0 or more"

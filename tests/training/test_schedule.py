@@ -61,5 +61,7 @@ def test_a_rate_of_zero_within_the_run_is_refused():
         InputError, match=r"training\.decay_rounds=0: .*; set it to 30 or more, or training\.decay=none"
     ):
         check(Training(decay="linear"), 30)
+    with pytest.raises(InputError, match=r"decay_rounds=9, but training\.decay=none; set it to linear or cosine"):
+        check(Training(decay_rounds=9), 30)
     with pytest.raises(InputError, match=r"set it to 41 or more"):
         check(Training(decay="linear", decay_rounds=40, warmup_rounds=40), 30)

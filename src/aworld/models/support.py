@@ -109,8 +109,8 @@ def _check_layout(model: Model, values: dict[str, Any], where: str, trains: bool
     longest = positions(values)
     if longest is not None and shard.max_model_len > longest:
         raise InputError(
-            f"model.shard.max_model_len={shard.max_model_len} is beyond the {longest} positions "
-            f"(max_position_embeddings) of {where}; lower it, or add positions with model.yarn.factor"
+            f"model.shard.max_model_len={shard.max_model_len} is beyond the {longest} positions of {where}; lower it, "
+            "or raise model.yarn.factor"
         )
     splits = [("model.shard.tensor_parallel_size", shard.tensor_parallel_size, "num_attention_heads")]
     if trains:

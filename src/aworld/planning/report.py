@@ -20,8 +20,8 @@ PARTS = {  # of a rank's memory, as the table names them
     "gradients": "gradients",
     "optimizer": "optimizer",
     "activations": "activations",
-    "layer": "one layer's backward pass, or",
-    "logits": "logits",
+    "layer": "one layer's backward pass",
+    "logits": "logits (before that)",
     "communication": "communication",
     "overhead": "CUDA, NCCL, cuBLAS",
 }
@@ -74,7 +74,8 @@ def _show_room(config: Config, hardware: Hardware, cost: Cost, console: Console)
     console.print()
     _say(
         console,
-        f"A vLLM shard on {shard.tensor_parallel_size} GPUs: weights {found.weights / 1e9:.1f} GB and "
+        f"A vLLM shard ({shard.tensor_parallel_size} GPU{'s' * (shard.tensor_parallel_size > 1)}): weights "
+        f"{found.weights / 1e9:.1f} GB and "
         f"{max(found.cache, 0) / 1e9:.1f} GB of KV cache on each, {found.tokens:,} tokens: {found.longest} episodes of "
         f"{shard.max_model_len:,}. It plays {playing(config, hardware, cost.episodes.mean)} at once (environment.slots="
         f"{config.environment.slots}, model.shard.max_num_seqs={shard.max_num_seqs})",

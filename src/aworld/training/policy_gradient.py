@@ -37,8 +37,8 @@ class PolicyGradient(ABC):
     # a context carries no loss where its ratio to the sampling policy, the product over its tokens or their geometric
     # mean, is outside; its tokens still count in the normalisation
     mask_ratio: str = choice("product", "product", "mean")
-    mask_below: float | None = number(None, above=0)
-    mask_above: float | None = number(None, above=0)
+    mask_below: float | None = number(None, above=0, at_most=1)
+    mask_above: float | None = number(None, at_least=1)
     # the reward of an episode falls by up to 1 between these numbers of sampled tokens
     overlong_from: int | None = number(None, at_least=0)
     overlong_until: int | None = number(None, at_least=1)

@@ -16,9 +16,13 @@ def check(training: Training, rounds: int) -> None:
         rounds: of the run.
 
     Raises:
-        InputError: the learning rate is 0 before the last round, or before the warm-up is over.
+        InputError: the learning rate is 0 before the last round, or before the warm-up is over; or it never falls.
     """
     if training.decay == "none":
+        if training.decay_rounds:
+            raise InputError(
+                f"training.decay_rounds={training.decay_rounds}, but training.decay=none; set it to linear or cosine"
+            )
         return
     least = max(rounds, math.floor(training.warmup_rounds) + 1)
     if training.decay_rounds < least:
