@@ -6,7 +6,7 @@ python3 "$(echo /opt/wheels/pip-*.whl)/pip" install --no-index --no-deps --no-ca
     --root-user-action ignore /opt/wheels/*.whl
 rm -rf /opt/wheels /opt/install.sh /var/cache/apt/archives/*.deb /var/lib/apt/lists/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/*
 
-# CUDA from wheels is where programs look for it, and its libraries have the names that a linker asks for
+# CUDA from wheels is where programs look for it
 cuda=$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia/cu13
 [ -d "$cuda" ] && [ ! -e /usr/local/cuda ] || exit 0
 ln -s "$cuda" /usr/local/cuda

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Submit a whole run with plain sbatch: rollout → gather → train, round after round, and the evaluations.
+# Submit a whole run with plain sbatch: rollout → gather → train, round after round, and the first and the last evaluation
+# on the held-out tasks. `aworld resume RUN` submits the other ones of pipeline.evaluate_every and pipeline.evaluations.
 #
 #   aworld prepare recipe=demo site=YOURS name=mine      # makes runs/mine
 #   sbatch/pipeline.sh runs/mine 3                       # rounds 1 to 3; 0 as well where there is a cold start

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 STARTER = "AWORLD_STARTER"
+ON_CPU = "AWORLD_VLLM_ON_CPU"  # set for a vLLM that has no GPU
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 _SOON = (signal.SIGUSR1, signal.SIGUSR2)

@@ -75,6 +75,10 @@ class RunDir:
         """The published versions, in order."""
         return [int(path.name) for path in numbered(self.root / "policies") if is_complete(path)]
 
+    def lacks(self, version: int) -> bool:
+        """Whether a policy was removed, or damaged: it is not there, but a later one is."""
+        return not is_complete(self.policy(version)) and any(later > version for later in self.policies())
+
     def round(self, number: int) -> Path:
         return self.root / "rounds" / f"{number:04d}"
 

@@ -122,4 +122,6 @@ def _resources(kind: Kind, site: Site) -> Resources:
     resources = Resources(partition=like.partition, qos=like.qos, constraint=like.constraint)
     if not like.mem_gb:
         resources.mem_gb = 0
+    if kind == AWAIT:  # it waits as long as training takes, through its time limits
+        resources.minutes = site.train.minutes
     return resources

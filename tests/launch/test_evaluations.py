@@ -17,6 +17,7 @@ from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.launch import evaluations
+from aworld.launch.local import Member, _is_due
 from aworld.launch.plan import plan
 from aworld.launch.prepare import prepare
 from aworld.launch.start import dry_run
@@ -24,6 +25,7 @@ from aworld.publish import publish_folder, publish_json, publish_text
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
+from aworld.stages import EVALUATE, TRAIN, Stage
 from aworld.tasks import make_source
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.journal import Journal
@@ -119,8 +121,26 @@ def finish(run: RunDir, version: int) -> None:
     publish_json(folder / "timing.json", {})
 
 
-def test_on_one_machine_the_launcher_waits(words: list[str]) -> None:
+def test_on_one_machine_an_evaluation_starts_with_its_policy(words: list[str]) -> None:
     assert list(stages(words)) == ["rollout", "train", *(f"evaluate-gaia-validation-000{n}" for n in (0, 2, 4, 5))]
+    config = configuration.load(words)
+    run = RunDir.of(config)
+    kinds = (Stage.of(TRAIN, config, run), Stage.of(EVALUATE, config, run, 2, "gaia-validation"))
+    trainer, evaluation = crew = [Member(stage, config, run, []) for stage in kinds]
+    assert _is_due(trainer, crew) and not _is_due(evaluation, crew)
+    publish_folder(run.policy(2), lambda folder: (folder / "model.safetensors").write_bytes(b""))
+    assert _is_due(evaluation, crew)
+
+
+def test_a_policy_that_was_removed_holds_nobody_up(words: list[str]) -> None:
+    resident = [*words, "site=example", "pipeline.mode=resident"]
+    run, _ = prepare(configuration.load(words))
+    for version in (0, 3):
+        publish_folder(run.policy(version), lambda folder: (folder / "model.safetensors").write_bytes(b""))
+    assert not run.lacks(0) and run.lacks(2) and not run.lacks(4)
+    assert [name for name in stages(resident) if "2" in name] == []
+    done = aworld("await", str(run.root), "--policy", "2")
+    assert done.returncode == 2 and f"policy 2 is gone; make it anew: aworld train {run.root} --round 2" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from aworld.evaluation import benchmark
 from aworld.launch.lifetime import begin
 from aworld.publish import publish_folder
 from aworld.rundir import RunDir
-from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN, Kind, Stage
+from aworld.stages import AWAIT, EVALUATE, GATHER, ROLLOUT, TRAIN, Kind, Stage
 
 pytestmark = pytest.mark.unit
 
@@ -48,6 +48,11 @@ def test_the_third_begin_in_a_row_without_progress_is_the_last(config: Config, t
         TaskError, match=r"rollout-0001-0 of job 7 began 3 times while the run did not get on with it; .* aworld resume"
     ):
         begin(config, first(ROLLOUT, run))
+
+
+def test_a_job_that_only_waits_may_come_back_without_progress(config: Config, tmp_path: Path) -> None:
+    for _ in range(9):
+        begin(config, first(AWAIT, RunDir(tmp_path)))
 
 
 def test_without_restarts_a_job_still_begins_once(config: Config, tmp_path: Path) -> None:

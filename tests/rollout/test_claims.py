@@ -119,6 +119,16 @@ def test_a_released_unit_is_free_at_once_and_a_done_one_never(tmp_path):
     assert one.claim(UNITS[:1]) is None and Claims(tmp_path, "other", 0).claim(UNITS[:1]) is None
 
 
+def test_of_two_outcomes_the_one_that_begins_no_other_unit_counts(tmp_path):
+    """Two owners may finish a unit, where one hung beyond its lease; engines do not sample alike bit for bit."""
+    claims = Claims(tmp_path, "worker-0", 60.0, enough=1)
+    for has_spread in (True, False):
+        claims.mark_done(UNITS[0], has_spread)
+    marks = claims.marks()
+    assert marks.done == {UNITS[0].key} and not marks.of_one_reward
+    assert claims.in_play(UNITS[:3], marks) == UNITS[:1]
+
+
 def test_a_holder_learns_that_it_was_too_late(tmp_path):
     slow, quick = Claims(tmp_path, "slow", 0.05), Claims(tmp_path, "quick", 0.05)
     unit = slow.claim(UNITS[:1])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aworld.config import Model, Site
 from aworld.containers import GPU_DRIVER
-from aworld.processes import STARTER
+from aworld.processes import ON_CPU, STARTER
 
 
 def on_cpu(image: str = "") -> bool:
@@ -66,6 +66,7 @@ def environment(model: Model, site: Site, temporary: Path, without_gpu: bool) ->
             "OMP_NUM_THREADS": str(site.rollout.cpus_per_task),
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # shards share the node's cores
             "TORCHDYNAMO_DISABLE": "1",
+            ON_CPU: "1",
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # without it the CPU platform replaces `uni` by `mp`
         }
     return env

@@ -3,7 +3,7 @@
 import os
 
 from aworld.imports import without, without_collecting
-from aworld.processes import die_with_parent, die_with_starter
+from aworld.processes import ON_CPU, die_with_parent, die_with_starter
 
 # vLLM can do without these: the compiler, which it only prepares here, the filters of audio, and a tracer. A CPU serves
 # text and compiles nothing.
@@ -14,8 +14,7 @@ die_with_parent()  # a process that vLLM spawns imports this module again
 os.register_at_fork(after_in_child=die_with_parent)  # one that it forks does not
 
 if __name__ == "__main__":
-    compiles = os.environ.get("TORCHDYNAMO_DISABLE") != "1"
-    with without_collecting(), without(*() if compiles else NEEDLESS_ON_CPU):
+    with without_collecting(), without(*NEEDLESS_ON_CPU if ON_CPU in os.environ else ()):
         # Not the command `vllm`: it asks for a package of that name, and the CPU build has another.
         from vllm.entrypoints.launchers.api_server.entry import main
     main()

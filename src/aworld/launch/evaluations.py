@@ -83,7 +83,10 @@ def begin(config: Config, run: RunDir, provenance: Callable[[Config], dict[str, 
     """
     versions = config.pipeline.evaluated
     for name, own in configurations(config, run).items():
-        benchmark.begin(own, run, name, versions[0], name, partial(provenance, own), partial(check_held_out, own))
+        try:
+            benchmark.begin(own, run, name, versions[0], name, partial(provenance, own), partial(check_held_out, own))
+        except InputError as reason:
+            raise InputError(f"pipeline.evaluations: {name}: {reason}") from None
         for version in versions:
             run.evaluation(name, version).mkdir(parents=True, exist_ok=True)
 

@@ -18,7 +18,7 @@ from aworld.locks import holder, sole_holder, try_to_hold
 from aworld.processes import Notice
 from aworld.publish import append_json, read_jsonl
 from aworld.rundir import progress_counters
-from aworld.stages import Stage
+from aworld.stages import AWAIT, Stage
 
 POLL_SECONDS = 1.0
 JOB = "AWORLD_JOB"  # set by our batch scripts: the path of the job's files in `starts/`, without .tries and .code
@@ -43,8 +43,8 @@ def begin(config: Config, stage: Stage) -> None:
     """Note that one task of a stage begins, `stage.task`.
 
     Raises:
-        TaskError: its job began again `pipeline.max_restarts` times without the stage getting on in between, or was put
-            back into the queue more than `pipeline.max_requeues` times.
+        TaskError: its job began again `pipeline.max_restarts` times without the stage getting on in between, though it
+            does not only wait for others; or was put back into the queue more than `pipeline.max_requeues` times.
     """
     run, name = stage.run, stage.name
     path = run.starts / f"{name}.jsonl"
@@ -59,7 +59,7 @@ def begin(config: Config, stage: Stage) -> None:
     if not job:
         return  # the launcher counts, or a person
     cap = max(1, config.pipeline.max_restarts)
-    if sum(start["progress"] == progress for start in earlier[-cap:]) == cap:
+    if stage.kind != AWAIT and sum(start["progress"] == progress for start in earlier[-cap:]) == cap:
         raise TaskError(
             f"{name} of job {job} began {cap + 1} times while the run did not get on with it; see its log in "
             f"{run.logs}, mend the cause, then: aworld resume {run.root}"

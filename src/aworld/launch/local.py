@@ -75,9 +75,14 @@ def _keep_up(config: Config, run: RunDir, workloads: list[Workload], console: Co
 
 
 def _is_due(member: "Member", crew: list["Member"]) -> bool:
-    """Whether a job can start: an evaluation once its policy is there, or nobody is left to make it."""
+    """Whether a job can start: an evaluation once its policy is there, or nobody is left to make it; one at a time."""
     stage = member.stage
-    if stage.kind != EVALUATE or stage.number is None or is_complete(stage.run.policy(stage.number)):
+    if stage.kind != EVALUATE or stage.number is None:
+        return True
+    others = [other.stage for other in crew if other.job and not other.finished and other.stage.kind == EVALUATE]
+    if any((other.number, other.benchmark) != (stage.number, stage.benchmark) for other in others):
+        return False
+    if is_complete(stage.run.policy(stage.number)):
         return True
     return all(other.finished for other in crew if other.stage.kind == TRAIN)
 

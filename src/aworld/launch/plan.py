@@ -80,11 +80,12 @@ def _on_benchmarks(config: Config, run: RunDir, workloads: list[Workload]) -> li
     """The evaluations on benchmarks beside a resident trainer, of which no dependency tells when a policy is there.
 
     On Slurm a job on one core waits for each policy, and the evaluations depend on that job. The waiting jobs depend on
-    each other, so one of them runs at a time. On one machine the launcher knows which policies are there.
+    each other, so one of them runs at a time. On one machine the launcher knows which policies are there. A policy that
+    was removed is not made again beside a resident trainer, and its evaluations wait until `aworld train` has made it.
     """
     stages: list[Stage] = []
     waiting: tuple[str, ...] = ()
-    left = [workload for workload in workloads if not _is_done(workload)]
+    left = [workload for workload in workloads if not _is_done(workload) and not run.lacks(workload.round)]
     for version in sorted({workload.round for workload in left}):
         after: tuple[str, ...] = ()
         if config.site.executor == "slurm" and not is_complete(run.policy(version)):

@@ -2,7 +2,7 @@
 
 import time
 
-from aworld.errors import InfrastructureError, Interrupted
+from aworld.errors import InfrastructureError, InputError, Interrupted
 from aworld.processes import Notice
 from aworld.publish import is_complete
 from aworld.rundir import RunDir, StallTimer
@@ -15,10 +15,16 @@ def await_policy(run: RunDir, version: int, seconds: float) -> None:
 
     Raises:
         Interrupted: told to end before the policy was there.
+        InputError: the policy is gone, and a later one is there: nobody makes it.
         InfrastructureError: nothing of the run became durable within `seconds`.
     """
     notice, timer = Notice(), StallTimer(run, seconds)
     while not is_complete(run.policy(version)):
+        if run.lacks(version):
+            raise InputError(
+                f"policy {version} is gone; make it anew: aworld train {run.root} --round {version}, then: aworld "
+                f"resume {run.root}"
+            )
         if notice.soon:
             raise Interrupted(f"told to end while waiting for policy {version}")
         if timer.has_stalled():

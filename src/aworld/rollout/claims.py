@@ -86,18 +86,21 @@ class Claims:
     def marks(self) -> Marks:
         """The marks of all units. One directory scan."""
         marks = Marks({}, set(), set())
+        with_spread: set[str] = set()
         if not self.folder.is_dir():
             return marks
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 if entry.name.endswith(DONE):
-                    marks.done.add(entry.name.removesuffix(DONE))
+                    with_spread.add(entry.name.removesuffix(DONE))
                 elif entry.name.endswith(ONE_REWARD):
                     marks.done.add(entry.name.removesuffix(ONE_REWARD))
                     marks.of_one_reward.add(entry.name.removesuffix(ONE_REWARD))
                 elif entry.name.endswith(CLAIM):
                     key, _, digits = entry.name.removesuffix(CLAIM).rpartition(".")
                     marks.newest[key] = max(marks.newest.get(key, 0), int(digits))
+        marks.done.update(with_spread)
+        marks.of_one_reward.difference_update(with_spread)  # two owners saw other rewards: no unit enters play by that
         return marks
 
     def in_play(self, units: list[Unit], marks: Marks) -> list[Unit]:

@@ -8,6 +8,7 @@ the earlier workloads: it plays the units that their workers let go, and closes 
 
 import asyncio
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -22,6 +23,7 @@ from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
 from aworld.environments.scorer import Scorer
 from aworld.errors import InfrastructureError, InputError, Interrupted
+from aworld.phase import Phase
 from aworld.processes import Notice
 from aworld.publish import append_json, is_complete, publish_json
 from aworld.rollout.claims import Claims, Unit
@@ -146,6 +148,9 @@ async def rollout(
             if workload.phase.is_trained_on and is_closed(workload):
                 continue
             reopen_lost(workload)
+            if workload.phase is Phase.EVALUATION and run.lacks(workload.round) and not is_played(workload):
+                print(f"warning: {workload.name} is left out: {_made_by(run, workload.round)}", file=sys.stderr)
+                continue
             await _wait_for_policy(config, run, workload, worker, look_back, ends_soon)
             await share(workload)
             begun.append(workload)
@@ -154,6 +159,10 @@ async def rollout(
                 raise Interrupted(f"{owner} was told to end while it waited for the worker it is a copy of")
             await asyncio.sleep(POLL_SECONDS)
             await look_back()
+
+
+def _made_by(run: RunDir, version: int) -> str:
+    return f"policy {version} is gone; make it anew: aworld train {run.root} --round {version}"
 
 
 async def _unless_told(ends_soon: Callable[[], bool], start: Coroutine[Any, Any, Player]) -> Player:

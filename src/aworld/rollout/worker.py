@@ -142,7 +142,7 @@ class Worker:
         except BaseException:
             self._claims.release(unit)
             raise
-        if is_ours:
+        if is_ours and self._claims.renew(unit):  # a write that hung may have outlasted the lease
             rewards = (self._finished.get((self._workload.round, unit.task_id, at)) for at in unit.attempts)
             self._claims.mark_done(unit, has_spread(rewards))
         else:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from math import ceil
 from pathlib import Path
 
 from aworld.config import Config
@@ -134,7 +135,7 @@ def _chosen(config: Config, train: list[Task]) -> Iterator[list[Task]]:
     the first `rollout.tasks_per_round` are there to be played in the place of others.
     """
     tasks = train[config.training.cold_start.tasks :] or train
-    count = min(len(tasks), round(config.rollout.tasks_per_round * config.rollout.oversample))
+    count = min(len(tasks), ceil(config.rollout.tasks_per_round * config.rollout.oversample))
     waiting: deque[Task] = deque()
     passes = 0
     while True:
