@@ -41,6 +41,10 @@ def dry(config: Config) -> str:
             "training.decay=cosine",
             "training.decay_rounds=0: the learning rate falls to 0 there, .* set it to 24 or more",
         ),
+        (
+            "training.options.overlong_from=240 training.options.overlong_until=300",
+            "overlong_from=240, but an episode samples at most agent.max_tokens=240 tokens; lower it",
+        ),
         ("rollout.group_size=1", "rollout.group_size=1: grpo compares the attempts at a task and learns nothing"),
         (
             "rollout.oversample=2 training.algorithm=sft",

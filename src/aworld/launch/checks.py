@@ -80,6 +80,12 @@ def check_training(config: Config) -> None:
             f"rollout.group_size={config.rollout.group_size}: {training.algorithm} compares the attempts at a task "
             "and learns nothing from one; set it to 2 or more"
         )
+    start = training.options.get("overlong_from")
+    if start is not None and start >= agent.max_tokens:
+        raise InputError(
+            f"training.options.overlong_from={start}, but an episode samples at most agent.max_tokens="
+            f"{agent.max_tokens} tokens; lower it"
+        )
     if config.rollout.oversample > 1 and not algorithm.compares_attempts:
         raise InputError(
             f"rollout.oversample={config.rollout.oversample:g} plays other tasks in the place of those whose attempts "
