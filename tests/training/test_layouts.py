@@ -17,11 +17,8 @@ LAYOUTS = [
     ONE_PROCESS,
     Layout(tensor=2, context=2, recompute="full", tokens=40, chunk=16),
     Layout(tokens=128, chunk=16),
-    Layout(tensor=2, recompute="selective", tokens=128),
-    Layout(pipeline=2, recompute="full"),
-    Layout(context=2, tokens=64),
-    Layout(data=2, tokens=128),
     Layout(tensor=2, pipeline=2, tokens=128, chunk=16),
+    Layout(tensor=2, data=2, recompute="selective", tokens=128),
     Layout(pipeline=2, context=2, recompute="selective", tokens=128),
     Layout(context=2, data=2, recompute="full", chunk=16),
 ]
