@@ -22,7 +22,7 @@ def without_collecting() -> Iterator[None]:
 
 @contextmanager
 def without(*modules: str) -> Iterator[None]:
-    """Let imports of these modules fail meanwhile, as where they are not installed. Their importers must allow that."""
+    """Within it, these modules seem not to be installed. Their importers have to allow that."""
     absent = [name for name in modules if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None is how Python marks them
     try:

@@ -79,7 +79,7 @@ def read(path: Path) -> Config:
 
 
 def fill(section: type[T], values: dict[str, Any], where: str) -> T:
-    """An instance of a dataclass of settings that is no part of the schema; what `values` lacks has its default.
+    """A dataclass of settings outside the schema, filled with `values`. Other fields keep their defaults.
 
     Args:
         values: by the names of its fields.

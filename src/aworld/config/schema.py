@@ -20,7 +20,7 @@ class Rollout:
     """How a round is played."""
 
     tasks_per_round: int = number(32, at_least=1, changes="between rounds")
-    # up to so many times tasks_per_round: further tasks are played in the place of those whose attempts have one reward
+    # A task whose attempts all have one reward is replaced by another, up to oversample × tasks_per_round tasks in all.
     oversample: float = number(1.0, at_least=1, changes="between rounds")
     group_size: int = number(8, at_least=1, changes="between rounds")  # attempts per task
     lease_seconds: float = number(120.0, above=0, changes="any time")  # a claim not renewed for so long is free again

@@ -75,7 +75,10 @@ def _keep_up(config: Config, run: RunDir, workloads: list[Workload], console: Co
 
 
 def _is_due(member: "Member", crew: list["Member"]) -> bool:
-    """Whether a job can start: an evaluation once its policy is there, or nobody is left to make it; one at a time."""
+    """Whether a job can start.
+
+    An evaluation waits for its policy, while training may still make it. Evaluations run one at a time.
+    """
     stage = member.stage
     if stage.kind != EVALUATE or stage.number is None:
         return True

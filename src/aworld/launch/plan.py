@@ -77,7 +77,7 @@ def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[St
 
 
 def _on_benchmarks(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
-    """The evaluations on benchmarks beside a resident trainer, of which no dependency tells when a policy is there.
+    """The evaluations on benchmarks beside a resident trainer, whose job does not end with each policy.
 
     On Slurm a job on one core waits for each policy, and the evaluations depend on that job. The waiting jobs depend on
     each other, so one of them runs at a time. On one machine the launcher knows which policies are there. A policy that
