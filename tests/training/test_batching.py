@@ -237,16 +237,3 @@ def test_an_algorithm_sees_rewards_lengths_and_statuses_of_each_group():
     found = batching.advantages(trajectories, algorithm)
     assert algorithm.seen == [([1, 0.5], [3, 1], ["answered", "no_answer"]), ([0], [2], ["max_tokens"])]
     np.testing.assert_array_equal(found, [3 / 8, 2 / 8, 1 / 8, np.nan])
-
-
-def test_groups_in_which_all_have_one_reward_are_counted():
-    rows = np.zeros(6, COLUMNS)
-    rows["task_id"] = [b"a", b"a", b"b", b"b", b"c", b"c"]
-    rows["reward"] = [0, 1, 0, 0, 0.5, 0.5]
-    none = np.zeros(0, np.int32)
-    found = batching.groups(Trajectories(1, none, none, none, np.zeros(7, np.int64), rows))
-    assert found == {"groups": 3, "groups_of_one_reward": 2}
-    rows["status"] = [b"infra_error", b"answered", *([b"answered"] * 4)]  # the attempt that is left teaches nothing
-    lost = batching.groups(Trajectories(1, none, none, none, np.zeros(7, np.int64), rows))
-    assert lost == {"groups": 3, "groups_of_one_reward": 3}
-    assert batching.groups(Trajectories(1, none, none, none, np.zeros(1, np.int64), rows[:0]))["groups"] == 0

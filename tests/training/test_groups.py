@@ -1,13 +1,15 @@
-"""Which groups are trained on where rollout has played others in the place of some."""
+"""Which groups of a round are counted, and which are trained on where rollout has played others in their place."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aworld.rollout.spread import has_spread
-from aworld.training import batching
-from aworld.training.groups import with_spread
+from aworld.training.batching import lost
+from aworld.training.groups import count, with_spread
 from aworld.trajectories import arrays
+from aworld.trajectories.arrays import COLUMNS, Trajectories
 from aworld.trajectories.episode import Episode
 
 pytestmark = pytest.mark.unit
@@ -36,6 +38,19 @@ def test_rollout_and_training_agree_on_the_groups_with_spread(groups: list[list[
     trained = with_spread(trajectories, SHARE)
     assert trained.episodes["task_id"].tolist() == [e.task_id.encode() for e in kept]
     assert trained.tokens.tolist() == [token for e in kept for token in e.token_ids]
-    counted = batching.groups(trajectories, SHARE)
+    counted = count(trajectories, SHARE)
     assert counted["groups"] - counted["groups_of_one_reward"] == len({e.task_id for e in kept})
-    assert [e.is_lost(SHARE) for group in played for e in group] == batching.lost(trajectories.episodes, SHARE).tolist()
+    assert [e.is_lost(SHARE) for group in played for e in group] == lost(trajectories.episodes, SHARE).tolist()
+
+
+def test_groups_in_which_all_have_one_reward_are_counted():
+    rows = np.zeros(6, COLUMNS)
+    rows["task_id"] = [b"a", b"a", b"b", b"b", b"c", b"c"]
+    rows["reward"] = [0, 1, 0, 0, 0.5, 0.5]
+    none = np.zeros(0, np.int32)
+    found = count(Trajectories(1, none, none, none, np.zeros(7, np.int64), rows))
+    assert found == {"groups": 3, "groups_of_one_reward": 2}
+    rows["status"] = [b"infra_error", b"answered", *([b"answered"] * 4)]  # the attempt that is left teaches nothing
+    lost = count(Trajectories(1, none, none, none, np.zeros(7, np.int64), rows))
+    assert lost == {"groups": 3, "groups_of_one_reward": 3}
+    assert count(Trajectories(1, none, none, none, np.zeros(1, np.int64), rows[:0]))["groups"] == 0

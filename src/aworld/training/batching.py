@@ -67,20 +67,6 @@ def advantages(
     return result
 
 
-def groups(trajectories: Trajectories, stalled_share: float = Training.stalled_share) -> dict[str, int]:
-    """The number of `groups`, and of `groups_of_one_reward`, from which nothing is learned.
-
-    Attempts that were lost to the machine are in no group.
-    """
-    table = trajectories.episodes[~lost(trajectories.episodes, stalled_share)]
-    rewards = table["reward"]
-    names, of = np.unique(table["task_id"], return_inverse=True)
-    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
-    np.minimum.at(low, of, rewards)
-    np.maximum.at(high, of, rewards)
-    return {"groups": len(names), "groups_of_one_reward": int((low == high).sum())}
-
-
 def sampled_tokens(trajectories: Trajectories) -> np.ndarray:
     """The number of tokens in each episode that were sampled and have a predecessor in their context, int64 [E]."""
     return np.diff(_count(trajectories)[trajectories.offsets])

@@ -1,10 +1,20 @@
-"""The groups of a round that are trained on where rollout played further tasks in the place of some."""
+"""The groups of a round, the attempts at one task each: how many have spread, and the trajectories of those."""
 
 import numpy as np
 
+from aworld.config import Training
 from aworld.training.batching import lost
 from aworld.trajectories import arrays
 from aworld.trajectories.arrays import Trajectories
+
+
+def count(trajectories: Trajectories, stalled_share: float = Training.stalled_share) -> dict[str, int]:
+    """The number of `groups`, and of `groups_of_one_reward`, from which nothing is learned.
+
+    Attempts that were lost to the machine are in no group.
+    """
+    low, high, _ = _rewards(trajectories, stalled_share)
+    return {"groups": int((low <= high).sum()), "groups_of_one_reward": int((low == high).sum())}
 
 
 def with_spread(trajectories: Trajectories, stalled_share: float) -> Trajectories:
@@ -12,10 +22,19 @@ def with_spread(trajectories: Trajectories, stalled_share: float) -> Trajectorie
 
     Attempts that were lost to the machine stay in their group, and do not tell whether it has spread.
     """
+    low, high, group = _rewards(trajectories, stalled_share)
+    return arrays.select(trajectories, np.flatnonzero((low < high)[group]))
+
+
+def _rewards(trajectories: Trajectories, stalled_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The lowest and the highest reward of each task, [tasks], and the task of each episode, int64 [E].
+
+    The lowest is above the highest where all attempts were lost to the machine.
+    """
     table = trajectories.episodes
     counts = ~lost(table, stalled_share)
-    names, group = np.unique(table["task_id"], return_inverse=True)
+    names, task = np.unique(table["task_id"], return_inverse=True)
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
-    np.minimum.at(low, group[counts], table["reward"][counts])
-    np.maximum.at(high, group[counts], table["reward"][counts])
-    return arrays.select(trajectories, np.flatnonzero((low < high)[group]))
+    np.minimum.at(low, task[counts], table["reward"][counts])
+    np.maximum.at(high, task[counts], table["reward"][counts])
+    return low, high, task

@@ -14,10 +14,9 @@ from aworld.errors import InfrastructureError, Interrupted
 from aworld.phase import Phase
 from aworld.publish import append_json, publish_json
 from aworld.rundir import RunDir, StallTimer
-from aworld.training import algorithms, batching, checkpoint, conversion, cpu, schedule
+from aworld.training import algorithms, batching, checkpoint, conversion, cpu, groups, schedule
 from aworld.training.algorithms import Algorithm
 from aworld.training.collectives import POLL_SECONDS, any_rank, is_rank_zero, publish_collectively
-from aworld.training.groups import with_spread
 from aworld.training.metrics import Metrics, summary, too_long
 from aworld.training.packing import Split
 from aworld.training.position import Position
@@ -61,7 +60,7 @@ class Round:
             outcome = summary(metrics, trajectories.episodes["reward"]) | {"seconds": seconds}
             if self.is_cold_start and metrics:
                 outcome["repeats"] = fmean(step["repeats"] for step in metrics[-STEPS_TO_STOP:])
-            outcome |= batching.groups(trajectories, self.config.training.stalled_share)
+            outcome |= groups.count(trajectories, self.config.training.stalled_share)
             publish_json(run.round(number) / "metrics.json", outcome)
         publish_policy(run, trainer, number)  # before the checkpoint, as workers wait for it
         if self.is_cold_start:  # after the cold start only policy 0 is needed
@@ -92,7 +91,7 @@ class Round:
         """The trajectories to train on: all, or those with spread where others were played in the place of the rest."""
         if self.is_cold_start or self.config.rollout.oversample == 1:
             return trajectories
-        return with_spread(trajectories, self.config.training.stalled_share)
+        return groups.with_spread(trajectories, self.config.training.stalled_share)
 
     def _steps(self, trajectories: Trajectories, metrics: Metrics) -> Metrics:
         """Make the optimizer steps that are left, each noted in `steps.jsonl`; returns the metrics of all steps."""
