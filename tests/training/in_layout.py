@@ -151,8 +151,7 @@ def forward(trainer: Trainer, tokens: np.ndarray) -> np.ndarray | None:
     hidden = found[0].detach()
     if policy.config.sequence_parallel:
         hidden = gathered(hidden, parallel_state.get_tensor_model_parallel_group(), 0)
-    weight = policy.shared_embedding_or_output_weight() if policy.share_embeddings_and_output_weights else None
-    logits = hidden[:, 0] @ (policy.output_layer.weight if weight is None else weight).detach().T
+    logits = hidden[:, 0] @ policy.output_weight.detach().T
     logits = gathered(logits, parallel_state.get_tensor_model_parallel_group(), 1)
     logits = gathered(logits, parallel_state.get_context_parallel_group(), 0)
     held = np.concatenate([own_positions(starts, ranks, rank) for rank in range(ranks)])

@@ -30,9 +30,7 @@ def apply_to_hidden(loss: Loss, temperature: float, batch: MicroBatch, policy: P
         hidden = tensor_parallel.gather_from_sequence_parallel_region(hidden)
     else:
         hidden = tensor_parallel.copy_to_tensor_model_parallel_region(hidden)
-    weight = policy.shared_embedding_or_output_weight() if policy.share_embeddings_and_output_weights else None
-    weight = policy.output_layer.weight if weight is None else weight
-    return loss(batch, *logprobs_and_entropies(hidden[batch.at, 0], weight, batch.targets, temperature))
+    return loss(batch, *logprobs_and_entropies(hidden[batch.at, 0], policy.output_weight, batch.targets, temperature))
 
 
 def policy_loss(

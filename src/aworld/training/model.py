@@ -148,6 +148,12 @@ class Policy(GPTModel):
         )
         self.rotary = Rotary(hf)
 
+    @property
+    def output_weight(self) -> torch.Tensor:
+        """What hidden states are multiplied with, [vocabulary / tensor ranks, hidden size]; on the last stage."""
+        tied = self.share_embeddings_and_output_weights
+        return self.shared_embedding_or_output_weight() if tied else self.output_layer.weight
+
     def _preprocess(self, input_ids: torch.Tensor, position_ids: torch.Tensor, **kwargs: Any) -> tuple[Any, ...]:
         hidden, _, *rest = super()._preprocess(input_ids, position_ids, **kwargs)
         return hidden, self.rotary(position_ids[0]), *rest
