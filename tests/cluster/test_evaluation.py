@@ -1,4 +1,4 @@
-"""An evaluation of 200 items × 2 attempts as a Slurm array, killed and resumed at random."""
+"""An evaluation of 120 items × 2 attempts as a Slurm array, killed and resumed at random."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ from aworld.trajectories import journal
 from aworld.trajectories.episode import STATUSES, Episode
 
 pytestmark = [pytest.mark.cluster, pytest.mark.deep, pytest.mark.timeout(3600)]
-NAME, ITEMS, ATTEMPTS, KILLS, WORKERS = "gaia-validation", 200, 2, 15, 2
+NAME, ITEMS, ATTEMPTS, KILLS, WORKERS = "gaia-validation", 120, 2, 15, 2
 Attempt = tuple[str, int]
 
 
