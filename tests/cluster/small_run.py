@@ -80,7 +80,9 @@ class Run:
         self.wait_for(ended, "the end of all jobs", seconds, every=1)
 
     def episodes(self, number: int) -> int:
-        return sum(len(journal.list_entries(path).entries) for path in (self.dir.round(number) / "journals").glob("*.journal"))
+        return sum(
+            len(journal.list_entries(path).entries) for path in (self.dir.round(number) / "journals").glob("*.journal")
+        )
 
     def starts(self, name: str) -> list[dict[str, Any]]:
         """When and where the tasks of this stage began."""
