@@ -80,7 +80,9 @@ class Run:
         self.wait_for(ended, "the end of all jobs", seconds, every=1)
 
     def episodes(self, number: int) -> int:
-        return sum(len(journal.load(path).episodes) for path in (self.dir.round(number) / "journals").glob("*.journal"))
+        return sum(
+            len(journal.list_entries(path).entries) for path in (self.dir.round(number) / "journals").glob("*.journal")
+        )
 
     def starts(self, name: str) -> list[dict[str, Any]]:
         """When and where the tasks of this stage began."""
@@ -147,7 +149,7 @@ def evaluated(run: Run, workload: Workload) -> set[tuple[str, int]]:
 
     A kill may have one played twice, with the same seed; the report's figures count it once.
     """
-    records = [e for path in (workload.folder / "journals").glob("*.journal") for e in journal.load(path).episodes]
+    records = [e for path in (workload.folder / "journals").glob("*.journal") for e in journal.read(path)]
     seed = run.config.seed
     for e in records:
         assert e.policy_version == workload.round

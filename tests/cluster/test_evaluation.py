@@ -65,7 +65,7 @@ def records(run: Run) -> dict[Attempt, Episode]:
 def written(run: Run) -> list[Episode]:
     """Every record of every journal, doubles included."""
     paths = (run.dir.evaluation(NAME, 0) / "journals").glob("*.journal")
-    return [episode for path in paths for episode in journal.load(path).episodes]
+    return [episode for path in paths for episode in journal.read(path)]
 
 
 def counts(run: Run) -> Counter[Attempt]:

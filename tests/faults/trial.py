@@ -48,7 +48,7 @@ class Trial:
     def played(self) -> list[str]:
         """The tasks of all records in the journals, also those that are there more than once."""
         paths = self.journal.parent.glob("*.journal")
-        return sorted(episode.task_id for path in paths for episode in journal.load(path).episodes)
+        return sorted(episode.task_id for path in paths for episode in journal.read(path))
 
     def gathered(self) -> dict[tuple[str, int], list[int]]:
         """The tokens of each (task, attempt) in trajectories.h5, read by hand, once each and with sound checksums."""

@@ -105,7 +105,7 @@ def worker(run: RunDir) -> list[str]:
 def records(run: RunDir) -> list[Episode]:
     """Every record of every journal, doubles included, in the order of their identities."""
     paths = (run.evaluation(NAME, 0) / "journals").glob("*.journal")
-    return sorted((e for path in paths for e in journal.load(path).episodes), key=lambda e: e.identity)
+    return sorted((e for path in paths for e in journal.read(path)), key=lambda e: e.identity)
 
 
 def done_names(run: RunDir) -> set[str]:

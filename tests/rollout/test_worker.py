@@ -115,7 +115,7 @@ def play(
 
 def written(workload: Workload) -> list[Episode]:
     """Every record of every journal, doubles included."""
-    return [e for path in (workload.folder / "journals").glob("*.journal") for e in journal.load(path).episodes]
+    return [e for path in (workload.folder / "journals").glob("*.journal") for e in journal.read(path)]
 
 
 @pytest.fixture(autouse=True)

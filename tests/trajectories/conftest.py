@@ -22,7 +22,7 @@ def make_episode(task: str = "train-00001", attempt: int = 0, length: int = 20, 
         "question": "How many?",
         "token_ids": [rng.randrange(151_936) for _ in range(length)],
         "mask": mask,
-        "logprobs": [-rng.random() if m else 0.0 for m in mask],
+        "logprobs": [-rng.randrange(2**20) / 2**20 if m else 0.0 for m in mask],  # each is a float32
         "turns": [Turn("prompt", "How many?"), Turn("assistant", "4"), Turn("tool", "ok", "python", {"code": "2+2"})],
         "answer": "4",
         "reward": float(rng.random() < 0.5),

@@ -10,7 +10,7 @@ from aworld.errors import InputError
 from aworld.evaluation import statistics
 from aworld.evaluation.benchmark import Played
 from aworld.tasks.scoring import vote_key
-from aworld.trajectories.episode import Episode
+from aworld.trajectories.episode import Episode, Outcome
 
 LIMITS = ("max_turns", "max_tokens")  # with an answer: given in the last turn
 
@@ -36,11 +36,13 @@ def figures(played: Played) -> dict[str, Any]:
     }
 
 
-def tool_calls(episodes: Iterable[Episode]) -> dict[str, dict[str, int]]:
+def tool_calls(outcomes: Iterable[Outcome]) -> dict[str, dict[str, int]]:
     """For each tool, the number of its calls and of those that returned errors."""
-    turns = [turn for episode in episodes for turn in episode.tool_turns]
-    calls = Counter(str(turn.tool) for turn in turns)
-    errors = Counter(str(turn.tool) for turn in turns if turn.is_error)
+    calls: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    for outcome in outcomes:
+        calls.update({name: count for name, (count, _) in outcome.tools.items()})
+        errors.update({name: count for name, (_, count) in outcome.tools.items()})
     return {name: {"calls": calls[name], "errors": errors[name]} for name in sorted(calls)}
 
 

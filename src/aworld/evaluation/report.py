@@ -78,7 +78,7 @@ def _evaluations(run: RunDir) -> dict[str, list[_Evaluated]]:
 
 
 def _evaluated(folder: Path, levels: dict[str, int], attempts: int) -> _Evaluated:
-    episodes = [e for e in journal.collect(folder / "journals") if e.task_id in levels]
+    episodes = [each for each in journal.records(folder / "journals") if each.task_id in levels]
     figures = statistics.evaluation(episodes, levels, attempts)
     means = dict.fromkeys(levels, 0.0) | statistics.task_means(episodes, attempts)
     return _Evaluated({"policy": int(folder.name), **figures, "tools": tool_calls(episodes)}, means)
@@ -99,11 +99,11 @@ def _rounds(run: RunDir) -> list[int]:
 
 def _round(run: RunDir, number: int) -> dict[str, Any] | None:
     folder = run.round(number)
-    trajectories = file.read(run.trajectories(number))
+    trajectories = file.open_(run.trajectories(number))
     table = trajectories.episodes
     if not len(table):
         return None
-    sampled = np.add.reduceat(trajectories.mask.astype(np.int64), trajectories.offsets[:-1])
+    sampled = np.diff(arrays.offsets_of(trajectories.sequences["sampled"])[trajectories.context_offsets])
     metrics, timing, tools = (_json(folder / f"{name}.json") for name in ("metrics", "timing", "tools"))
     seconds = {key.removesuffix("_seconds"): value for key, value in timing.items()}
     seconds |= {key: value for key, value in metrics.pop("seconds", {}).items() if key != "wait"}
@@ -151,11 +151,12 @@ def _samples(run: RunDir) -> list[tuple[str, list[Episode]]]:
     folders = numbered(run.evaluation(HELD_OUT, 0).parent)
     groups = []
     for title, folder in zip(("before", "after"), dict.fromkeys([*folders[:1], *folders[-1:]]), strict=False):
-        played = sorted(journal.collect(folder / "journals"), key=lambda e: (-e.level, e.task_id, e.attempt))
+        played = journal.by_identity(journal.listed_in(folder / "journals"))
+        played.sort(key=lambda candidates: (-candidates[0].record.level, candidates[0].record.identity))
         for kind, reward in (("right", 1.0), ("wrong", 0.0)):
-            chosen = [e for e in played if e.reward == reward]
+            chosen = [candidates for candidates in played if candidates[0].record.reward == reward]
             spread = chosen[:: max(1, len(chosen) // SAMPLES)][:SAMPLES]  # over the levels
-            groups.append((f"{title} training, {kind}", spread))
+            groups.append((f"{title} training, {kind}", [*filter(None, map(journal.first_sound, spread))]))
     return groups
 
 

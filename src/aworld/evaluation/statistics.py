@@ -9,14 +9,14 @@ and two wrong for one evaluation (Agresti and Coull, 1998), one gained and one l
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from aworld.errors import InputError
 from aworld.tasks.task import Task
-from aworld.trajectories.episode import Episode
+from aworld.trajectories.episode import Outcome
 
 Z95 = 1.959963984540054
 IMAGINED = (0.0, 0.0, 1.0, 1.0)
@@ -24,7 +24,7 @@ IMAGINED_DIFFERENCES = (-1.0, 1.0)
 PASS_AT_1, MEAN_REWARD = "pass@1", "mean reward"
 
 
-def task_means(episodes: Iterable[Episode], attempts: int) -> dict[str, float]:
+def task_means(episodes: Iterable[Outcome], attempts: int) -> dict[str, float]:
     """Mean reward of each task over `attempts`; an attempt that is missing counts as 0.
 
     Raises:
@@ -46,7 +46,7 @@ def mean_ci95(values: np.ndarray) -> tuple[float, tuple[float, float]]:
     return mean, (mean - Z95 * error, mean + Z95 * error)
 
 
-def evaluation(episodes: list[Episode], levels: dict[str, int], attempts: int) -> dict[str, Any]:
+def evaluation(episodes: Sequence[Outcome], levels: dict[str, int], attempts: int) -> dict[str, Any]:
     """Figures of one evaluation, for report.json.
 
     `ci95` is of `mean_reward`. `pass_at_1` is the share of attempts with reward 1. `measure` is "pass@1" where the two
@@ -92,15 +92,15 @@ def score(means: np.ndarray) -> tuple[float, list[float]]:
     return float(means.mean()), [max(0.0, low), min(1.0, high)]
 
 
-def measure(episodes: Iterable[Episode]) -> str:
+def measure(episodes: Iterable[Outcome]) -> str:
     """The name of their mean reward: pass@1, unless some answer was worth a fraction of 1."""
     return PASS_AT_1 if all(episode.reward in (0.0, 1.0) for episode in episodes) else MEAN_REWARD
 
 
-def headline(tasks: list[Task], episodes: list[Episode], attempts: int) -> str:
+def headline(tasks: list[Task], episodes: Sequence[Outcome], attempts: int) -> str:
     """The mean reward by its name in one phrase; without gold answers, how many attempts have an answer."""
     if not (scored := {task.task_id for task in tasks if task.answer is not None}):
-        answered = sum(episode.answer is not None for episode in episodes)
+        answered = sum(episode.has_answer for episode in episodes)
         return f"{answered} of {len(tasks) * attempts} attempts answered; no gold answers are here"
     counted = [episode for episode in episodes if episode.task_id in scored]
     mean = sum(episode.reward for episode in counted) / (len(scored) * attempts)

@@ -147,7 +147,8 @@ async def rollout(
         for workload in workloads:
             if workload.phase.is_trained_on and is_closed(workload):
                 continue
-            reopen_lost(workload)
+            if not is_closed(workload):
+                reopen_lost(workload)
             if workload.phase is Phase.EVALUATION and run.lacks(workload.round) and not is_played(workload):
                 print(f"warning: {workload.name} is left out: {_made_by(run, workload.round)}", file=sys.stderr)
                 continue

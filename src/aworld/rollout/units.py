@@ -76,41 +76,43 @@ def is_played(workload: Workload) -> bool:
 
 
 def units_left(workload: Workload) -> list[Unit]:
-    """The units in play that are not done, or whose records a damaged journal has lost. Decodes all journals, unless
-    the round is gathered."""
+    """The units in play that are not done, or whose records a damaged journal has lost. Lists the journals of a
+    workload that is not closed."""
     if workload.phase.is_trained_on and is_closed(workload):
         return []
     seen = standing(workload)  # first: what is done is in a journal already
-    done, found = {unit.key for unit in seen.done}, _identities(workload)
-    return [unit for unit in seen.units if unit.key not in done or _lost(workload, unit, found)]
+    done = {unit.key for unit in seen.done}
+    lost = {} if is_closed(workload) else _lost(workload, seen.done)
+    return [unit for unit in seen.units if unit.key not in done or unit in lost]
 
 
 def reopen_lost(workload: Workload) -> None:
-    """Free the units that are done, but whose records a damaged journal has lost. Says so on stderr. Decodes all
+    """Free the units that are done, but whose records a damaged journal has lost. Says so on stderr. Lists the
     journals."""
-    done = standing(workload).done  # first: what is done is in a journal already
-    found = _identities(workload)
-    for unit in done:
-        if lost := _lost(workload, unit, found):
-            print(f"warning: {lost} episodes of {unit.task_id} are lost, and played again", file=sys.stderr)
-            claims_of(workload).reopen(unit)
+    for unit, count in _lost(workload, standing(workload).done).items():  # what is done is in a journal already
+        print(f"warning: {count} episodes of {unit.task_id} are lost, and played again", file=sys.stderr)
+        claims_of(workload).reopen(unit)
 
 
 def reopen_failed(workload: Workload) -> None:
-    """Free the units of an evaluation that have an infrastructure failure on record. Decodes all journals."""
-    failed = {e.task_id for e in journal.collect(workload.folder / "journals") if workload.plays_again(e)}
+    """Free the units of an evaluation that have an infrastructure failure on record, or whose records are lost.
+    Decodes all journals of a closed one, to which nobody writes: damage of tokens or text shows in no list."""
+    if is_closed(workload):
+        journal.strike_out_damaged(workload.folder / "journals")
+    reopen_lost(workload)
+    failed = {each.task_id for each in journal.records(workload.folder / "journals") if workload.plays_again(each)}
     for unit in standing(workload).done:
         if unit.task_id in failed:
             claims_of(workload).reopen(unit)
 
 
-def _identities(workload: Workload) -> set[tuple[int, str, int]]:
-    return {episode.identity for episode in journal.collect(workload.folder / "journals")}
-
-
-def _lost(workload: Workload, unit: Unit, found: set[tuple[int, str, int]]) -> int:
-    """How many of a unit's episodes are in no journal."""
-    return sum((workload.round, unit.task_id, attempt) not in found for attempt in unit.attempts)
+def _lost(workload: Workload, done: list[Unit]) -> dict[Unit, int]:
+    """How many episodes of these units are in no journal, for each unit with any."""
+    found = {record.identity for record in journal.records(workload.folder / "journals")}
+    counts = {
+        unit: sum((workload.round, unit.task_id, attempt) not in found for attempt in unit.attempts) for unit in done
+    }
+    return {unit: count for unit, count in counts.items() if count}
 
 
 @lru_cache(maxsize=8)

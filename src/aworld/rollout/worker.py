@@ -19,7 +19,7 @@ from aworld.rollout.units import claims_of, units
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task, Undecided
 from aworld.trajectories import journal
-from aworld.trajectories.episode import Episode, storable
+from aworld.trajectories.episode import Episode, Outcome
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 RENEWALS = 4  # of a claim, per lease
@@ -130,8 +130,7 @@ class Worker:
 
     def record(self, episode: Episode) -> None:
         """Make an episode durable."""
-        episode = storable(episode)
-        self._log.append(episode)
+        episode = self._log.append(episode)
         if not self._workload.plays_again(episode):
             self._finished[episode.identity] = self._worth(episode)
 
@@ -163,12 +162,12 @@ class Worker:
 
     def _recorded(self) -> dict[Identity, float | None]:
         """The episodes that are in a journal and are not played again, each with its worth."""
-        episodes = journal.collect(self._journals)
-        return {e.identity: self._worth(e) for e in episodes if not self._workload.plays_again(e)}
+        recorded = journal.records(self._journals)
+        return {each.identity: self._worth(each) for each in recorded if not self._workload.plays_again(each)}
 
-    def _worth(self, episode: Episode) -> float | None:
+    def _worth(self, outcome: Outcome) -> float | None:
         """The reward of an episode; None: it was lost to the machine."""
-        return None if episode.is_lost(self._config.training.stalled_share) else episode.reward
+        return None if outcome.is_lost(self._config.training.stalled_share) else outcome.reward
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from aworld.config import Config
 from aworld.phase import Phase
 from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks.task import Task, TaskSource
-from aworld.trajectories.episode import Episode
+from aworld.trajectories.episode import Outcome
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Workload:
     enough: int | None = None
     benchmark: str = ""
 
-    def plays_again(self, episode: Episode) -> bool:
+    def plays_again(self, episode: Outcome) -> bool:
         """Whether an episode is played again once its unit is free: an infrastructure failure spoils a figure.
         Training leaves such an episode out."""
         return self.phase is Phase.EVALUATION and episode.status == "infra_error"

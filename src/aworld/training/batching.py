@@ -13,7 +13,7 @@ from aworld.config import Training
 from aworld.training.algorithms import Algorithm, Group
 from aworld.training.micro_batch import MicroBatch
 from aworld.training.packing import Inputs, Split, pack
-from aworld.trajectories.arrays import Trajectories
+from aworld.trajectories.arrays import TrajectorySource, offsets_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def lost(table: np.ndarray, stalled_share: float) -> np.ndarray:
 
 
 def advantages(
-    trajectories: Trajectories, algorithm: Algorithm, stalled_share: float = Training.stalled_share
+    trajectories: TrajectorySource, algorithm: Algorithm, stalled_share: float = Training.stalled_share
 ) -> np.ndarray:
     """The advantage of each episode, float64 [E]; NaN for one that is not trained.
 
@@ -67,21 +67,13 @@ def advantages(
     return result
 
 
-def sampled_tokens(trajectories: Trajectories) -> np.ndarray:
+def sampled_tokens(trajectories: TrajectorySource) -> np.ndarray:
     """The number of tokens in each episode that were sampled and have a predecessor in their context, int64 [E]."""
-    return np.diff(_count(trajectories)[trajectories.offsets])
-
-
-def _count(trajectories: Trajectories) -> np.ndarray:
-    """The number of sampled tokens with a predecessor before each token, and in all: int64 [N + 1]."""
-    mask = trajectories.mask.astype(np.int64)
-    begins, ends, _ = trajectories.spans()
-    mask[begins[begins < ends]] = 0
-    return np.concatenate([[0], np.cumsum(mask)])
+    return np.diff(offsets_of(trajectories.sequences["sampled"])[trajectories.context_offsets])
 
 
 def steps(
-    trajectories: Trajectories,
+    trajectories: TrajectorySource,
     algorithm: Algorithm,
     *,
     batch_size: int,
@@ -121,7 +113,7 @@ def steps(
                 weights[batch] = 1 / (len(batch) * tokens[batch])
             case "constant":
                 weights[batch] = 1 / (len(batch) * max_tokens)
-        contexts = np.concatenate([np.arange(*trajectories.context_offsets[e : e + 2]) for e in active])
+        contexts = trajectories.contexts_of(active)
         contexts = contexts[lengths[contexts] > 0]
         shares = deal(lengths[contexts], micro_batch_tokens, data_parallel)
         by_rank = [[contexts[share] for share in of_rank] for of_rank in shares]
@@ -159,7 +151,7 @@ def deal(lengths: np.ndarray, most: int, ranks: int) -> list[list[np.ndarray]]:
 
 
 class MicroBatches(Sequence[MicroBatch]):
-    """The micro-batches of some cuts, each packed when it is asked for: a round's tensors are never all there.
+    """The micro-batches of some cuts, each read and packed when it is asked for: a round's tokens are never all there.
 
     Args:
         cuts: the contexts of each micro-batch.
@@ -169,7 +161,7 @@ class MicroBatches(Sequence[MicroBatch]):
 
     def __init__(
         self,
-        trajectories: Trajectories,
+        trajectories: TrajectorySource,
         inputs: Inputs,
         cuts: Sequence[np.ndarray],
         advantages: np.ndarray,
@@ -198,7 +190,7 @@ class MicroBatches(Sequence[MicroBatch]):
 
 
 def micro_batches(
-    trajectories: Trajectories,
+    trajectories: TrajectorySource,
     step: Step,
     rank: int,
     split: Split,

@@ -4,11 +4,10 @@ import numpy as np
 
 from aworld.config import Training
 from aworld.training.batching import lost
-from aworld.trajectories import arrays
-from aworld.trajectories.arrays import Trajectories
+from aworld.trajectories.arrays import TrajectorySource
 
 
-def count(trajectories: Trajectories, stalled_share: float = Training.stalled_share) -> dict[str, int]:
+def count(trajectories: TrajectorySource, stalled_share: float = Training.stalled_share) -> dict[str, int]:
     """The number of `groups`, and of `groups_of_one_reward`, from which nothing is learned.
 
     Attempts that were lost to the machine are in no group.
@@ -17,16 +16,16 @@ def count(trajectories: Trajectories, stalled_share: float = Training.stalled_sh
     return {"groups": int((low <= high).sum()), "groups_of_one_reward": int((low == high).sum())}
 
 
-def with_spread(trajectories: Trajectories, stalled_share: float) -> Trajectories:
+def with_spread(trajectories: TrajectorySource, stalled_share: float) -> TrajectorySource:
     """The trajectories without the groups of one reward: DAPO (arXiv 2503.14476), section 3.2.
 
     Attempts that were lost to the machine stay in their group, and do not tell whether it has spread.
     """
     low, high, group = _rewards(trajectories, stalled_share)
-    return arrays.select(trajectories, np.flatnonzero((low < high)[group]))
+    return trajectories.select(np.flatnonzero((low < high)[group]))
 
 
-def _rewards(trajectories: Trajectories, stalled_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _rewards(trajectories: TrajectorySource, stalled_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The lowest and the highest reward of each task, [tasks], and the task of each episode, int64 [E].
 
     The lowest is above the highest where all attempts were lost to the machine.

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 
 from aworld.training.micro_batch import MicroBatch
-from aworld.trajectories.arrays import Trajectories
+from aworld.trajectories.arrays import TrajectorySource
 
 ROW_MULTIPLE = 8  # of a row's length, for aligned kernels
 
@@ -60,30 +60,29 @@ class Split:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where the inputs of each context lie in `tokens`: without the last sampled token and what is behind it.
+    """Where the inputs of each context lie among the tokens: without the last sampled one and what is behind it.
 
     Attributes:
-        begins, ends: int64 [C]; ends[c] is the place of the last sampled token, not behind begins[c] without one.
+        begins, ends: int64 [C]; ends[c] is the place of the last sampled token, begins[c] without one.
     """
 
     begins: np.ndarray
     ends: np.ndarray
 
     @classmethod
-    def of(cls, trajectories: Trajectories) -> "Inputs":
-        """Those of a round. Reads the mask of all its tokens."""
-        begins, ends, _ = trajectories.spans()
-        sampled = np.flatnonzero(trajectories.mask)
-        return cls(begins, np.concatenate([[-1], sampled])[np.searchsorted(sampled, ends)])
+    def of(cls, trajectories: TrajectorySource) -> "Inputs":
+        """Those of a round."""
+        begins, _, _ = trajectories.spans()
+        return cls(begins, begins + trajectories.sequences["inputs"])
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64 [C]; not positive where the policy sampled nothing that has a predecessor."""
+        """int64 [C]; 0 where the policy sampled nothing that has a predecessor."""
         return self.ends - self.begins
 
 
 def pack(
-    trajectories: Trajectories,
+    trajectories: TrajectorySource,
     inputs: Inputs,
     contexts: np.ndarray,
     advantages: np.ndarray,
@@ -92,7 +91,7 @@ def pack(
     device: torch.device,
     reference: np.ndarray | None = None,
 ) -> MicroBatch:
-    """The micro-batch of some contexts, each without the tokens behind its last sampled one.
+    """The micro-batch of some contexts, each without the tokens behind its last sampled one. Reads these contexts.
 
     Args:
         contexts: indices of contexts, each with a sampled token.
@@ -109,17 +108,18 @@ def pack(
     found = {name: [np.zeros(0, kind)] for name, kind in _SAMPLED.items()}
     for i, (context, begin, length) in enumerate(zip(contexts, begins, lengths, strict=True)):
         start = starts[i]
-        tokens[start : start + length] = trajectories.tokens[begin : begin + length]
+        own, mask, logprobs = trajectories.context(context)
+        tokens[start : start + length] = own[:length]
         positions[start : starts[i + 1]] = np.arange(starts[i + 1] - start)
-        predicts = np.flatnonzero(trajectories.mask[begin + 1 : begin + length + 1])
-        sampled = begin + 1 + predicts
+        predicts = np.flatnonzero(mask[1:])
+        sampled = 1 + predicts
         found["at"].append(start + predicts)
-        found["targets"].append(trajectories.tokens[sampled])
-        found["logprobs"].append(trajectories.logprobs[sampled])
+        found["targets"].append(own[sampled])
+        found["logprobs"].append(logprobs[sampled])
         found["advantages"].append(np.full(len(sampled), advantages[context]))
         found["weights"].append(np.full(len(sampled), weights[context]))
         found["context"].append(np.full(len(sampled), i))
-        found["places"].append(sampled)
+        found["places"].append(begin + sampled)
     flat = {name: np.concatenate(parts).astype(_SAMPLED[name]) for name, parts in found.items()}
     own = own_positions(tuple(starts.tolist()), split.context, split.rank)
     place = np.full(total, -1)

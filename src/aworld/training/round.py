@@ -4,9 +4,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+import torch.distributed as dist
 from megatron.core import parallel_state
 
 from aworld.config import Config, Training
@@ -22,7 +24,7 @@ from aworld.training.packing import Split
 from aworld.training.position import Position
 from aworld.training.step import Trainer
 from aworld.trajectories import file
-from aworld.trajectories.arrays import Trajectories
+from aworld.trajectories.arrays import TrajectorySource
 
 STEPS_TO_STOP = 4
 
@@ -68,7 +70,7 @@ class Round:
         else:
             checkpoint.save(trainer, run.checkpoints, Position(number), metrics)
 
-    def _wait(self) -> Trajectories:
+    def _wait(self) -> TrajectorySource:
         path = self.run_dir.trajectories(self.number)
         seconds = self.config.site.wait_seconds
         timer = StallTimer(self.run_dir, seconds)
@@ -77,7 +79,7 @@ class Round:
             if is_there:
                 while not path.exists():  # this node may see it later
                     time.sleep(POLL_SECONDS)
-                return file.read(path)
+                return self._open(path)
             if ends_soon:
                 raise Interrupted(f"told to end while waiting for {path}")
             if has_stalled:
@@ -87,13 +89,33 @@ class Round:
                 )
             time.sleep(POLL_SECONDS)
 
-    def _trained(self, trajectories: Trajectories) -> Trajectories:
+    def _open(self, path: Path) -> TrajectorySource:
+        """The round's trajectories. Each rank checks its share of the tokens, and on damage all ranks end together.
+
+        Later a rank reads, and checks once more, the contexts that it trains on.
+
+        Raises:
+            InfrastructureError: on the ranks that found damage; the others exit with its code, and say nothing.
+        """
+        trajectories, damage = file.open_(path), None
+        try:
+            trajectories.verify(range(dist.get_rank(), len(trajectories.contexts), dist.get_world_size()))
+        except InfrastructureError as error:
+            damage = error
+        (is_damaged,) = any_rank(damage is not None)
+        if damage:
+            raise damage
+        if is_damaged:
+            sys.exit(InfrastructureError.exit_code)
+        return trajectories
+
+    def _trained(self, trajectories: TrajectorySource) -> TrajectorySource:
         """The trajectories to train on: all, or those with spread where others were played in the place of the rest."""
         if self.is_cold_start or self.config.rollout.oversample == 1:
             return trajectories
         return groups.with_spread(trajectories, self.config.training.stalled_share)
 
-    def _steps(self, trajectories: Trajectories, metrics: Metrics) -> Metrics:
+    def _steps(self, trajectories: TrajectorySource, metrics: Metrics) -> Metrics:
         """Make the optimizer steps that are left, each noted in `steps.jsonl`; returns the metrics of all steps."""
         config, number, trainer = self.config, self.number, self.trainer
         training, cold = config.training, config.training.cold_start
@@ -139,14 +161,14 @@ class Round:
                 self._save_in_time(metrics)
         return metrics
 
-    def _reference(self, trajectories: Trajectories, steps: list[batching.Step], temperature: float) -> np.ndarray:
+    def _reference(self, trajectories: TrajectorySource, steps: list[batching.Step], temperature: float) -> np.ndarray:
         """The log-probabilities of what the steps train, by the policy that reinforcement learning began with: [N]."""
         run = self.run_dir
         path = run.policy(0) if self.config.training.cold_start.tasks else run.base
         contexts = np.unique(np.concatenate([cut for step in steps for cuts in step.contexts for cut in cuts]))
         return self.trainer.reference_logprobs(path, trajectories, temperature, contexts)
 
-    def _plan(self, trajectories: Trajectories, training: Training, algorithm: Algorithm) -> list[batching.Step]:
+    def _plan(self, trajectories: TrajectorySource, training: Training, algorithm: Algorithm) -> list[batching.Step]:
         """All optimizer steps of the round, in order."""
         return [
             step

@@ -23,7 +23,7 @@ from aworld.training.collectives import sum_over
 from aworld.training.loss import Loss, apply_to_hidden, policy_loss, reduce_metrics, return_logprobs
 from aworld.training.micro_batch import MicroBatch
 from aworld.training.packing import Inputs, Split
-from aworld.trajectories.arrays import Trajectories
+from aworld.trajectories.arrays import TrajectorySource
 
 
 class Trainer:
@@ -119,7 +119,7 @@ class Trainer:
         return metrics | {"grad_norm": float(grad_norm)}
 
     def reference_logprobs(
-        self, path: Path, trajectories: Trajectories, temperature: float = 1.0, contexts: np.ndarray | None = None
+        self, path: Path, trajectories: TrajectorySource, temperature: float = 1.0, contexts: np.ndarray | None = None
     ) -> np.ndarray:
         """The `logprobs` of another policy of the same architecture, which takes this one's place for the time.
 
@@ -141,7 +141,7 @@ class Trainer:
             _fill(parameters, own)
 
     def logprobs(
-        self, trajectories: Trajectories, temperature: float = 1.0, contexts: np.ndarray | None = None
+        self, trajectories: TrajectorySource, temperature: float = 1.0, contexts: np.ndarray | None = None
     ) -> np.ndarray:
         """Log-probability (nats) of each sampled token under the policy, float32 [N]; 0 elsewhere.
 
@@ -160,11 +160,10 @@ class Trainer:
         cuts = [contexts[share] for share in shares]
         batches = batching.MicroBatches(trajectories, inputs, cuts, zeros, zeros, Split.here(), device)
         parts = self._run(batches, return_logprobs, temperature, forward_only=True)
-        found = torch.zeros(len(trajectories.tokens), device=device)
+        found = torch.zeros(int(trajectories.offsets[-1]), device=device)
         if parallel_state.is_pipeline_last_stage():
             for places, values in parts:
                 found[places] = values
-            found *= torch.from_numpy(trajectories.mask).to(device)
             sum_over(parallel_state.get_data_parallel_group(with_context_parallel=True), found)
         last = parallel_state.get_pipeline_model_parallel_last_rank()
         dist.broadcast(found, last, parallel_state.get_pipeline_model_parallel_group())

@@ -1,13 +1,17 @@
-"""The episodes of a round as flat ragged arrays: what is gathered, stored and trained on."""
+"""The episodes of a round as tables and flat ragged arrays: what is gathered, stored and trained on."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import h5py
 import numpy as np
 
 from aworld.errors import InfrastructureError
 from aworld.trajectories.episode import Episode
+from aworld.trajectories.frames import Arrays, arrays_of
+from aworld.trajectories.record import Record, facts_of, record_of
 
 PHASES = ("wait", "generate", "tools", "stalled", "total")
 COLUMNS = np.dtype(
@@ -24,22 +28,80 @@ COLUMNS = np.dtype(
     ]
 )
 CONTEXT = np.dtype([("agent", h5py.string_dtype("utf-8", 32)), ("start", "<i8")])
+SEQUENCE = np.dtype([("inputs", "<i8"), ("sampled", "<i8"), ("crc32", "<u4")])
 
 
-@dataclass(frozen=True)
-class Trajectories:
-    """The episodes of one round, ordered by (task_id, attempt).
+class TrajectorySource(ABC):
+    """The episodes of one round, ordered by (task_id, attempt): their tables, and a way to the tokens of each context.
 
     Attributes:
         round: number of the round that they were played in.
+        offsets: int64 [E + 1]; episode e has the tokens from offsets[e] to offsets[e + 1], of N in all.
+        episodes: structured [E], the columns of COLUMNS. Episodes of one task_id are a group.
+        contexts: structured [C], the columns of CONTEXT: the agent of each context, and its start counted from its
+            episode's first token.
+        context_offsets: int64 [E + 1]; episode e has contexts[context_offsets[e] : context_offsets[e + 1]].
+    """
+
+    round: int
+    offsets: np.ndarray
+    episodes: np.ndarray
+    contexts: np.ndarray
+    context_offsets: np.ndarray
+
+    @property
+    @abstractmethod
+    def sequences(self) -> np.ndarray:
+        """Structured [C], the columns of SEQUENCE: what training knows of each context before it reads it.
+
+        `inputs` is the number of tokens before its last sampled one, `sampled` that of sampled tokens with a
+        predecessor, and `crc32` the checksum of its tokens, its mask and its log-probabilities.
+        """
+
+    @abstractmethod
+    def context(self, number: int) -> Arrays:
+        """Token ids (int32), mask (uint8) and log-probabilities (float32, nats) of a context, [n] each.
+
+        Raises:
+            InfrastructureError: they cannot be read, or are damaged.
+        """
+
+    @abstractmethod
+    def verify(self, contexts: Sequence[int] | np.ndarray) -> None:
+        """Check the tokens of these contexts against their checksums, one context at a time.
+
+        Raises:
+            InfrastructureError: they cannot be read, or are damaged.
+        """
+
+    @abstractmethod
+    def select(self, rows: Sequence[int] | np.ndarray) -> "TrajectorySource":
+        """The episodes at these indices, in this order."""
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def spans(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The begin and end of each context among the N tokens, and the index of its episode: int64 [C] each."""
+        episode = np.repeat(np.arange(len(self)), np.diff(self.context_offsets))
+        begins = self.offsets[episode] + self.contexts["start"]
+        return begins, np.append(begins[1:], self.offsets[-1]), episode
+
+    def contexts_of(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The indices of the contexts of the episodes at these indices: int64 [n]."""
+        parts = [np.arange(*self.context_offsets[row : row + 2]) for row in rows]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
+
+
+@dataclass(frozen=True)
+class Trajectories(TrajectorySource):
+    """The episodes of one round in memory.
+
+    Attributes:
         tokens: int32 [N], the token ids of all episodes end to end.
         mask: uint8 [N], 1 where the policy sampled the token.
         logprobs: float32 [N], nats, 0 where mask is 0.
-        offsets: int64 [E + 1]; episode e is tokens[offsets[e] : offsets[e + 1]].
-        episodes: structured [E], the columns of COLUMNS. Episodes of one task_id are a group.
-        contexts: structured [C], the columns of CONTEXT: the agent of each context, and its start counted from its
-            episode's first token. None: each episode is one context.
-        context_offsets: int64 [E + 1]; episode e has contexts[context_offsets[e] : context_offsets[e + 1]].
+        contexts: None: each episode is one context.
     """
 
     round: int
@@ -56,14 +118,36 @@ class Trajectories:
             object.__setattr__(self, "contexts", np.array([(b"agent", 0)] * len(self), CONTEXT))
             object.__setattr__(self, "context_offsets", np.arange(len(self) + 1, dtype=np.int64))
 
-    def __len__(self) -> int:
-        return len(self.episodes)
+    @cached_property
+    def sequences(self) -> np.ndarray:
+        facts = [facts_of(*self.context(number)) for number in range(len(self.contexts))]
+        return np.array(facts, SEQUENCE)
 
-    def spans(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The begin and end of each context in `tokens`, and the index of its episode: int64 [C] each."""
-        episode = np.repeat(np.arange(len(self)), np.diff(self.context_offsets))
-        begins = self.offsets[episode] + self.contexts["start"]
-        return begins, np.append(begins[1:], self.offsets[-1]), episode
+    def context(self, number: int) -> Arrays:
+        begins, ends, _ = self._spans
+        own = slice(begins[number], ends[number])
+        return self.tokens[own], self.mask[own], self.logprobs[own]
+
+    def verify(self, contexts: Sequence[int] | np.ndarray) -> None:
+        """Nothing is left to check: a file is checked while it is read into memory."""
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> "Trajectories":
+        spans = [slice(self.offsets[row], self.offsets[row + 1]) for row in rows]
+        index = np.asarray(rows, np.int64)
+        return Trajectories(
+            round=self.round,
+            tokens=_flat([self.tokens[span] for span in spans], np.int32),
+            mask=_flat([self.mask[span] for span in spans], np.uint8),
+            logprobs=_flat([self.logprobs[span] for span in spans], np.float32),
+            offsets=offsets_of(np.diff(self.offsets)[index]),
+            episodes=self.episodes[index],
+            contexts=self.contexts[self.contexts_of(rows)],
+            context_offsets=offsets_of(np.diff(self.context_offsets)[index]),
+        )
+
+    @cached_property
+    def _spans(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.spans()
 
 
 def from_episodes(round_: int, episodes: Sequence[Episode]) -> Trajectories:
@@ -73,71 +157,53 @@ def from_episodes(round_: int, episodes: Sequence[Episode]) -> Trajectories:
         InfrastructureError: the token_ids, mask and logprobs of an episode differ in length; its contexts are not in
             order or exceed them; or its task_id or the name of an agent is too long.
     """
-    longest = COLUMNS["task_id"].itemsize
     for e in episodes:
         if not len(e.token_ids) == len(e.mask) == len(e.logprobs):
             raise InfrastructureError(f"episode {e.identity}: token_ids, mask and logprobs differ in length")
-        if len(e.task_id.encode()) > longest:
-            raise InfrastructureError(f"episode {e.identity}: task_id is longer than {longest} bytes")
         starts = [context.start for context in e.contexts]
         if starts[:1] != [0] or starts != sorted(starts) or starts[-1] > len(e.token_ids):
             raise InfrastructureError(f"episode {e.identity}: its contexts start at {starts}")
-        if any(len(context.agent.encode()) > CONTEXT["agent"].itemsize for context in e.contexts):
-            raise InfrastructureError(f"episode {e.identity}: an agent's name is longer than 32 bytes")
-    return Trajectories(
-        round=round_,
-        tokens=_flat([e.token_ids for e in episodes], np.int32),
-        mask=_flat([e.mask for e in episodes], np.uint8),
-        logprobs=_flat([e.logprobs for e in episodes], np.float32),
-        offsets=offsets_of(np.array([len(e.token_ids) for e in episodes], np.int64)),
-        episodes=np.array([_row(e) for e in episodes], COLUMNS),
-        contexts=np.array([(c.agent.encode(), c.start) for e in episodes for c in e.contexts], CONTEXT),
-        context_offsets=offsets_of(np.array([len(e.contexts) for e in episodes], np.int64)),
+    arrays = [arrays_of(e) for e in episodes]
+    found = tables([record_of(e, *own) for e, own in zip(episodes, arrays, strict=True)])
+    del found["sequences"]  # made of the arrays where they are asked for
+    tokens, mask, logprobs = (
+        _flat([own[i] for own in arrays], dtype) for i, dtype in enumerate((np.int32, np.uint8, np.float32))
     )
+    return Trajectories(round_, tokens, mask, logprobs, **found)
 
 
-def _row(e: Episode) -> tuple:
-    turns = sum(turn.role == "assistant" for turn in e.turns)
-    seconds = [e.seconds.get(phase, 0.0) for phase in PHASES]
-    row = (e.task_id.encode(), e.attempt, e.level, e.reward, e.status.encode(), e.policy_version, e.seed, turns)
+def tables(records: Sequence[Record]) -> dict[str, np.ndarray]:
+    """The tables of a TrajectorySource with the episodes of these records, in the given order.
+
+    Raises:
+        InfrastructureError: a task_id or the name of an agent is too long.
+    """
+    longest = COLUMNS["task_id"].itemsize
+    for r in records:
+        if len(r.task_id.encode()) > longest:
+            raise InfrastructureError(f"episode {r.identity}: task_id is longer than {longest} bytes")
+        if any(len(span.agent.encode()) > CONTEXT["agent"].itemsize for span in r.spans):
+            raise InfrastructureError(f"episode {r.identity}: an agent's name is longer than 32 bytes")
+    spans = [span for r in records for span in r.spans]
+    return {
+        "offsets": offsets_of(np.array([r.tokens for r in records], np.int64)),
+        "episodes": np.array([_row(r) for r in records], COLUMNS),
+        "contexts": np.array([(span.agent.encode(), span.start) for span in spans], CONTEXT),
+        "context_offsets": offsets_of(np.array([len(r.spans) for r in records], np.int64)),
+        "sequences": np.array([(span.inputs, span.sampled, span.crc32) for span in spans], SEQUENCE),
+    }
+
+
+def _row(r: Record) -> tuple:
+    seconds = [r.seconds.get(phase, 0.0) for phase in PHASES]
+    row = (r.task_id.encode(), r.attempt, r.level, r.reward, r.status.encode(), r.policy_version, r.seed, r.turns)
     return (*row, *seconds)
 
 
-def _flat(rows: Sequence[Sequence | np.ndarray], dtype: np.typing.DTypeLike) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype), *(np.asarray(row, dtype) for row in rows)])
+def _flat(rows: Sequence[np.ndarray], dtype: np.typing.DTypeLike) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype), *rows])
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
     """The begin of each of E rows in a flat array, and the end of the last, int64 [E + 1], from their lengths [E]."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-
-
-def select(trajectories: Trajectories, rows: Sequence[int] | np.ndarray) -> Trajectories:
-    """The episodes at these indices, in this order."""
-    t = trajectories
-    spans = [slice(t.offsets[row], t.offsets[row + 1]) for row in rows]
-    contexts = [slice(t.context_offsets[row], t.context_offsets[row + 1]) for row in rows]
-    return Trajectories(
-        round=t.round,
-        tokens=_flat([t.tokens[span] for span in spans], np.int32),
-        mask=_flat([t.mask[span] for span in spans], np.uint8),
-        logprobs=_flat([t.logprobs[span] for span in spans], np.float32),
-        offsets=offsets_of(np.diff(t.offsets)[np.asarray(rows, np.int64)]),
-        episodes=t.episodes[np.asarray(rows, np.int64)],
-        contexts=np.concatenate([np.zeros(0, CONTEXT), *(t.contexts[span] for span in contexts)]),
-        context_offsets=offsets_of(np.diff(t.context_offsets)[np.asarray(rows, np.int64)]),
-    )
-
-
-def join(round_: int, parts: Sequence[Trajectories]) -> Trajectories:
-    """The episodes of several parts, one part after another."""
-    return Trajectories(
-        round=round_,
-        tokens=_flat([p.tokens for p in parts], np.int32),
-        mask=_flat([p.mask for p in parts], np.uint8),
-        logprobs=_flat([p.logprobs for p in parts], np.float32),
-        offsets=offsets_of(_flat([np.diff(p.offsets) for p in parts], np.int64)),
-        episodes=np.concatenate([np.zeros(0, COLUMNS), *(p.episodes for p in parts)]),
-        contexts=np.concatenate([np.zeros(0, CONTEXT), *(p.contexts for p in parts)]),
-        context_offsets=offsets_of(_flat([np.diff(p.context_offsets) for p in parts], np.int64)),
-    )

@@ -3,7 +3,10 @@
 import math
 import sys
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 Status = Literal["answered", "no_answer", "max_turns", "max_tokens", "repeated", "timeout", "infra_error"]
 LARGEST_ID = 2**31 - 1  # of a token: trajectories.h5 holds int32
@@ -51,8 +54,36 @@ class Context:
     asked_by: int | None = None
 
 
+class Outcome:
+    """How an attempt went, as an episode and its record both say.
+
+    Attributes:
+        has_answer: whether there is a final answer.
+        tools: for each tool, the number of its calls and of those that returned errors.
+    """
+
+    round: int
+    task_id: str
+    attempt: int
+    reward: float
+    status: Status
+    policy_version: int
+    seconds: dict[str, float]
+    has_answer: bool
+    tools: dict[str, tuple[int, int]]
+
+    @property
+    def identity(self) -> tuple[int, str, int]:
+        return (self.round, self.task_id, self.attempt)
+
+    def is_lost(self, stalled_share: float) -> bool:
+        """Whether it was lost to the machine; one that ran out of time, if more than `stalled_share` of it was."""
+        has_stalled = self.seconds.get("stalled", 0.0) > stalled_share * self.seconds.get("total", 0.0)
+        return self.status == "infra_error" or (self.status == "timeout" and has_stalled)
+
+
 @dataclass(frozen=True)
-class Episode:
+class Episode(Outcome):
     """One attempt at one task. Identity is (round, task_id, attempt).
 
     Attributes:
@@ -89,14 +120,17 @@ class Episode:
     error: str = ""
     contexts: list[Context] = field(default_factory=lambda: [Context("agent")])
 
-    @property
-    def identity(self) -> tuple[int, str, int]:
-        return (self.round, self.task_id, self.attempt)
+    @cached_property
+    def has_answer(self) -> bool:  # type: ignore[override]
+        return self.answer is not None
 
-    def is_lost(self, stalled_share: float) -> bool:
-        """Whether it was lost to the machine; one that ran out of time, if more than `stalled_share` of it was."""
-        has_stalled = self.seconds.get("stalled", 0.0) > stalled_share * self.seconds.get("total", 0.0)
-        return self.status == "infra_error" or (self.status == "timeout" and has_stalled)
+    @cached_property
+    def tools(self) -> dict[str, tuple[int, int]]:  # type: ignore[override]
+        found: dict[str, tuple[int, int]] = {}
+        for turn in self.tool_turns:
+            calls, errors = found.get(str(turn.tool), (0, 0))
+            found[str(turn.tool)] = (calls + 1, errors + turn.is_error)
+        return found
 
     @property
     def tool_turns(self) -> list[Turn]:
@@ -116,7 +150,8 @@ def storable(episode: Episode) -> Episode:
     print(
         f"warning: attempt {attempt} at {task_id} of round {round_} is not used: {wrong}", file=sys.stderr, flush=True
     )
-    kept = replace(episode, token_ids=[], mask=[], logprobs=[], contexts=[Context(episode.contexts[0].agent)])
+    agent = episode.contexts[0].agent if episode.contexts else "agent"
+    kept = replace(episode, token_ids=[], mask=[], logprobs=[], contexts=[Context(agent)])
     return replace(kept, reward=0.0, status="infra_error", error=wrong)
 
 
@@ -127,8 +162,13 @@ def _fault(episode: Episode) -> str:
         return f"{len(e.token_ids)} token ids, a mask of {len(e.mask)}, {len(e.logprobs)} log-probabilities"
     if unfit := [token for token in e.token_ids if not 0 <= token <= LARGEST_ID]:
         return f"{unfit[0]} is no token id"
-    if not all(map(math.isfinite, e.logprobs)):
-        return f"token {[*map(math.isfinite, e.logprobs)].index(False)} has a log-probability that is not finite"
+    with np.errstate(over="ignore"):  # stored as float32, where it has to be finite
+        is_finite = np.isfinite(np.array(e.logprobs, np.float32))
+    if not is_finite.all():
+        return f"token {is_finite.argmin()} has a log-probability that is not finite"
     if not isinstance(e.reward, int | float) or not math.isfinite(e.reward):
         return f"its reward is {e.reward}"
+    starts = [context.start for context in e.contexts]
+    if starts[:1] != [0] or starts != sorted(starts) or starts[-1] > len(e.token_ids):
+        return f"its contexts start at {starts}"
     return ""

@@ -1,4 +1,4 @@
-"""`trajectories.h5`: what training reads. Flat ragged arrays, one table of episodes, checksums.
+"""`trajectories.h5`: what training reads. Flat ragged arrays, tables of episodes and contexts, checksums.
 
 The layout is documented in docs/trajectory-file-format.md; any HDF5 reader opens it.
 """
@@ -7,7 +7,8 @@ import hashlib
 import importlib.metadata
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -16,63 +17,178 @@ import numpy as np
 from aworld.errors import InfrastructureError
 from aworld.publish import publishing
 from aworld.rundir import RunDir
-from aworld.trajectories.arrays import COLUMNS, CONTEXT, Trajectories
+from aworld.trajectories.arrays import COLUMNS, CONTEXT, SEQUENCE, Trajectories, TrajectorySource, offsets_of
+from aworld.trajectories.frames import Arrays
+from aworld.trajectories.record import checksum
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+WHOLE_SUMS_VERSION = 3  # still read: its tokens have checksums of whole datasets, and it has no `sequences`
 MEND = "remove it and gather the round again"
-ARRAYS = {
-    "tokens": np.dtype("<i4"),
-    "mask": np.dtype("u1"),
-    "logprobs": np.dtype("<f4"),
+TOKENS = {"tokens": np.dtype("<i4"), "mask": np.dtype("u1"), "logprobs": np.dtype("<f4")}  # a value for each token
+TABLES = {
     "offsets": np.dtype("<i8"),
     "episodes": COLUMNS,
     "contexts": CONTEXT,
     "context_offsets": np.dtype("<i8"),
+    "sequences": SEQUENCE,
 }
+PIECE = 1 << 24  # bytes read at once to check a whole dataset
+
+Put = Callable[[int, Arrays], None]
+
+
+class StoredTrajectories(TrajectorySource):
+    """The episodes of a file: the tables in memory, the tokens on disk until they are asked for."""
+
+    def __init__(self, path: Path, round_: int, tables: dict[str, np.ndarray], places: np.ndarray | None = None):
+        """
+        Args:
+            places: int64 [C], where each context begins in the file's datasets; None: the file has no others.
+        """
+        self.path, self.round = path, round_
+        self.offsets, self.episodes = tables["offsets"], tables["episodes"]
+        self.contexts, self.context_offsets = tables["contexts"], tables["context_offsets"]
+        self._sequences = tables["sequences"]
+        begins, ends, self._episode = self.spans()
+        self._places, self._lengths = begins if places is None else places, ends - begins
+
+    @property
+    def sequences(self) -> np.ndarray:
+        return self._sequences
+
+    def context(self, number: int) -> Arrays:
+        with _opened(self.path) as f:
+            return self._context(f, number)
+
+    def verify(self, contexts: Sequence[int] | np.ndarray) -> None:
+        with _opened(self.path) as f:
+            for number in contexts:
+                self._context(f, number)
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> "StoredTrajectories":
+        index, contexts = np.asarray(rows, np.int64), self.contexts_of(rows)
+        tables = {
+            "offsets": offsets_of(np.diff(self.offsets)[index]),
+            "episodes": self.episodes[index],
+            "contexts": self.contexts[contexts],
+            "context_offsets": offsets_of(np.diff(self.context_offsets)[index]),
+            "sequences": self.sequences[contexts],
+        }
+        return StoredTrajectories(self.path, self.round, tables, self._places[contexts])
+
+    def _context(self, f: h5py.File, number: int) -> Arrays:
+        begin = self._places[number]
+        own = slice(begin, begin + self._lengths[number])
+        found = f["tokens"][own], f["mask"][own], f["logprobs"][own]
+        if checksum(*found) != self.sequences["crc32"][number]:
+            raise InfrastructureError(f"{self.path}: {self._name(number)}: wrong checksum of its tokens; {MEND}")
+        return found
+
+    def _name(self, context: int) -> str:
+        row = self.episodes[self._episode[context]]
+        return f"attempt {row['attempt']} at {row['task_id'].decode(errors='replace')}"
 
 
 def write(path: Path, trajectories: Trajectories) -> None:
-    """Publish the file. The same trajectories give the same bytes.
+    """Publish the file of trajectories in memory. The same trajectories give the same bytes.
 
     Raises:
         InfrastructureError: an array is of the wrong type, or lengths do not fit together.
     """
-    arrays = {name: np.ascontiguousarray(getattr(trajectories, name)) for name in ARRAYS}
-    if not _fits(arrays):
+    arrays = tuple(np.ascontiguousarray(getattr(trajectories, name)) for name in TOKENS)
+    tables = {name: getattr(trajectories, name) for name in TABLES if name != "sequences"}
+    fit = all(array.dtype == TOKENS[name] for name, array in zip(TOKENS, arrays, strict=True))
+    if not (fit and _fits(tables, [len(array) for array in arrays])):
         raise InfrastructureError(f"{path}: refusing to write arrays whose types or lengths do not fit together")
-    versions = trajectories.episodes["policy_version"]
-    with publishing(path) as temporary, h5py.File(temporary, "w", libver="v110") as f:
-        f.attrs["format_version"] = FORMAT_VERSION
-        f.attrs["round"] = trajectories.round
-        f.attrs["policy_version"] = [versions.min(), versions.max()] if len(versions) else [-1, -1]
-        f.attrs["created_by"] = _created_by()
-        for name, array in arrays.items():
-            f.create_dataset(name, data=array, dtype=ARRAYS[name], track_times=False).attrs["sha256"] = _sha256(array)
+    with writing(path, trajectories.round, tables | {"sequences": trajectories.sequences}) as put:
+        put(0, arrays)
 
 
-def read(path: Path, verify: bool = True) -> Trajectories:
-    """The trajectories in a file.
+@contextmanager
+def writing(path: Path, round_: int, tables: dict[str, np.ndarray]) -> Iterator[Put]:
+    """Publish a file whose tokens come in pieces. The pieces do not show in the bytes of the file.
 
     Args:
-        verify: whether to check them against their checksums.
+        tables: by the names of TABLES.
+
+    Yields:
+        A function that writes a piece: the place of its first token, its token ids, mask and log-probabilities.
+    """
+    versions, count = tables["episodes"]["policy_version"], int(tables["offsets"][-1])
+    with publishing(path) as temporary, h5py.File(temporary, "w", libver="v110") as f:
+        f.attrs["format_version"] = FORMAT_VERSION
+        f.attrs["round"] = round_
+        f.attrs["policy_version"] = [versions.min(), versions.max()] if len(versions) else [-1, -1]
+        f.attrs["created_by"] = _created_by()
+        for name, dtype in TOKENS.items():  # every place is written once: HDF5 need not fill them before
+            f.create_dataset(name, (count,), dtype=dtype, track_times=False, fill_time="never")
+        for name, dtype in TABLES.items():
+            array = np.ascontiguousarray(tables[name])
+            f.create_dataset(name, data=array, dtype=dtype, track_times=False).attrs["sha256"] = _sha256(array)
+
+        def put(at: int, arrays: Arrays) -> None:
+            for name, array in zip(TOKENS, arrays, strict=True):
+                if len(array):
+                    f[name][at : at + len(array)] = array
+
+        yield put
+
+
+def open_(path: Path) -> TrajectorySource:
+    """The trajectories in a file. Its tables are read and checked, its tokens when they are asked for.
+
+    A file of format 3, which has no checksum for a part of its tokens, is read and checked as a whole.
 
     Raises:
-        InfrastructureError: the file is missing, truncated or of another format, or an array's checksum is wrong.
+        InfrastructureError: the file is missing, truncated or of another format, or a table's checksum is wrong.
     """
-    round_, arrays = _read(path, tuple(ARRAYS), verify)
-    if not _fits(arrays):
-        raise InfrastructureError(f"{path}: the offsets do not fit the other arrays; {MEND}")
-    return Trajectories(round=round_, **arrays)
+    with _opened(path) as f:
+        if f.attrs["format_version"] == WHOLE_SUMS_VERSION:
+            return _read_whole(path, f)
+        return _stored(path, f)
+
+
+def read(path: Path) -> Trajectories:
+    """All trajectories in a file, checked.
+
+    Raises:
+        InfrastructureError: as `open_`; or the checksum of an episode's tokens is wrong.
+    """
+    with _opened(path) as f:
+        if f.attrs["format_version"] == WHOLE_SUMS_VERSION:
+            return _read_whole(path, f)
+        stored = _stored(path, f)
+        tables = {name: getattr(stored, name) for name in TABLES if name != "sequences"}
+        found = Trajectories(round=stored.round, **{name: f[name][()] for name in TOKENS}, **tables)
+        for number, crc32 in enumerate(stored.sequences["crc32"]):
+            if checksum(*found.context(number)) != crc32:
+                stored.context(number)  # names it
+        return found
 
 
 def read_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The `episodes` [E] of a file and the number of tokens of each, int64 [E]; nothing else is read.
 
     Raises:
-        InfrastructureError: as `read` does.
+        InfrastructureError: as `open_`.
     """
-    _, arrays = _read(path, ("offsets", "episodes"), verify=True)
-    return arrays["episodes"], np.diff(arrays["offsets"])
+    with _opened(path) as f:
+        tables = _tables(path, f, ("offsets", "episodes"))
+        return tables["episodes"], np.diff(tables["offsets"])
+
+
+def verify(path: Path) -> None:
+    """Check all of a file; holds a small part of it at a time.
+
+    Raises:
+        InfrastructureError: as `read`.
+    """
+    with _opened(path) as f:
+        if f.attrs["format_version"] == WHOLE_SUMS_VERSION:
+            _check_whole(path, f)
+            return
+        stored = _stored(path, f)
+    stored.verify(range(len(stored.contexts)))
 
 
 def discard_if_damaged(run: RunDir, round_: int) -> None:
@@ -80,42 +196,88 @@ def discard_if_damaged(run: RunDir, round_: int) -> None:
     path = run.trajectories(round_)
     try:
         if path.exists():
-            read(path)
+            verify(path)
     except InfrastructureError as damage:
         print(f"warning: {damage}; removed", file=sys.stderr)
         path.unlink()
         shutil.rmtree(run.round(round_) / "closing", ignore_errors=True)  # the claim of the gather that is done
 
 
-def _read(path: Path, names: Sequence[str], verify: bool) -> tuple[int, dict[str, np.ndarray]]:
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as f:
-            if f.attrs["format_version"] != FORMAT_VERSION:
-                raise InfrastructureError(f"{path}: format {f.attrs['format_version']}, this reads {FORMAT_VERSION}")
-            arrays = {name: f[name][()] for name in names}
-            for name, array in arrays.items():
-                if array.dtype != ARRAYS[name] or (verify and f[name].attrs["sha256"] != _sha256(array)):
-                    raise InfrastructureError(f"{path}: the checksum of '{name}' is wrong; {MEND}")
-            return int(f.attrs["round"]), arrays
+            version = f.attrs["format_version"]
+            if version not in (FORMAT_VERSION, WHOLE_SUMS_VERSION):
+                known = f"{WHOLE_SUMS_VERSION} and {FORMAT_VERSION}"
+                raise InfrastructureError(f"{path}: format {version}, this reads {known}")
+            yield f
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:  # any of them may come from a torn file
         raise InfrastructureError(f"{path} cannot be read ({error}); {MEND}") from error
 
 
-def _fits(arrays: dict[str, np.ndarray]) -> bool:
-    """Whether the arrays are of the right types and their lengths fit together."""
-    if any(array.dtype != ARRAYS[name] or array.ndim != 1 for name, array in arrays.items()):
+def _stored(path: Path, f: h5py.File) -> StoredTrajectories:
+    tables = _tables(path, f, tuple(TABLES))
+    _check_fit(path, f, tables)
+    return StoredTrajectories(path, int(f.attrs["round"]), tables)
+
+
+def _read_whole(path: Path, f: h5py.File) -> Trajectories:
+    """All of a file of format 3."""
+    tables = _check_whole(path, f)
+    return Trajectories(round=int(f.attrs["round"]), **{name: f[name][()] for name in TOKENS}, **tables)
+
+
+def _check_whole(path: Path, f: h5py.File) -> dict[str, np.ndarray]:
+    """The tables of a file of format 3, once all of it is checked, piece by piece."""
+    tables = _tables(path, f, tuple(name for name in TABLES if name != "sequences"))
+    _check_fit(path, f, tables)
+    for name in TOKENS:
+        digest, step = hashlib.sha256(), PIECE // f[name].dtype.itemsize
+        for at in range(0, len(f[name]), step):
+            digest.update(f[name][at : at + step].data)
+        _check_sum(path, f, name, digest.hexdigest())
+    return tables
+
+
+def _tables(path: Path, f: h5py.File, names: Sequence[str]) -> dict[str, np.ndarray]:
+    tables = {name: f[name][()] for name in names}
+    for name, table in tables.items():
+        _check_sum(path, f, name, _sha256(table) if table.dtype == TABLES[name] else "")
+    return tables
+
+
+def _check_sum(path: Path, f: h5py.File, name: str, digest: str) -> None:
+    if f[name].attrs["sha256"] != digest:
+        raise InfrastructureError(f"{path}: the checksum of '{name}' is wrong; {MEND}")
+
+
+def _check_fit(path: Path, f: h5py.File, tables: dict[str, np.ndarray]) -> None:
+    fit = all(f[name].dtype == dtype and f[name].ndim == 1 for name, dtype in TOKENS.items())
+    if not (fit and _fits(tables, [len(f[name]) for name in TOKENS])):
+        raise InfrastructureError(f"{path}: the offsets do not fit the other arrays; {MEND}")
+
+
+def _fits(tables: dict[str, np.ndarray], counts: list[int]) -> bool:
+    """Whether the tables are of the right types, their lengths fit together, and contexts cover the tokens.
+
+    Args:
+        counts: the lengths of `tokens`, `mask` and `logprobs`.
+    """
+    if any(table.dtype != TABLES[name] or table.ndim != 1 for name, table in tables.items()):
         return False
-    offsets, tokens = arrays["offsets"], len(arrays["tokens"])
-    return bool(
-        len(offsets) == len(arrays["episodes"]) + 1
-        and offsets[0] == 0
-        and offsets[-1] == tokens == len(arrays["mask"]) == len(arrays["logprobs"])
+    offsets, owned, contexts = tables["offsets"], tables["context_offsets"], tables["contexts"]
+    if not (
+        len(offsets) == len(owned) == len(tables["episodes"]) + 1
+        and offsets[0] == owned[0] == 0
+        and {int(offsets[-1])} == set(counts)
         and (np.diff(offsets) >= 0).all()
-        and len(arrays["context_offsets"]) == len(offsets)
-        and arrays["context_offsets"][0] == 0
-        and arrays["context_offsets"][-1] == len(arrays["contexts"])
-        and (np.diff(arrays["context_offsets"]) > 0).all()
-    )
+        and owned[-1] == len(contexts) == len(tables.get("sequences", contexts))
+        and (np.diff(owned) > 0).all()
+    ):
+        return False
+    begins = np.repeat(offsets[:-1], np.diff(owned)) + contexts["start"]
+    return bool((contexts["start"][owned[:-1]] == 0).all() and (np.diff(begins, append=offsets[-1]) >= 0).all())
 
 
 def _created_by() -> str:

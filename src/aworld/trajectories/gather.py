@@ -2,15 +2,19 @@
 
     mpiexec -n 2 python -m aworld.trajectories.gather RUN --round R --episodes E
 
-The ranks share the journals between them and agree on the records to keep; rank 0, the one writer, publishes them.
-Gathering is idempotent on an episode's identity, and the same journals give the same bytes.
+Each rank lists its share of the journals, and all agree on the records to keep and on their order in the file. Then
+tokens are read in pieces of about `CHUNK` bytes, each once, by the ranks in turn. Rank 0, the one writer, receives the
+pieces in order and holds one at a time. Gathering is idempotent on an episode's identity, and the same journals give
+the same bytes, however many ranks there are.
 """
 
 import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,21 +25,39 @@ from aworld.processes import die_with_starter
 from aworld.publish import publish_json, sweep
 from aworld.rundir import RunDir
 from aworld.trajectories import arrays, file, journal
-from aworld.trajectories.arrays import Trajectories
-from aworld.trajectories.episode import storable
 from aworld.trajectories.file import discard_if_damaged
-from aworld.trajectories.mpi import raise_on_all_ranks, receive_array, send_array
+from aworld.trajectories.frames import TOKEN_BYTES, Arrays, Entry, read_arrays
+from aworld.trajectories.mpi import raise_on_all_ranks
+from aworld.trajectories.record import Record
 from aworld.trajectories.timing import publish_timing
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
 
 WORLD_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-CHUNK = 1 << 28  # bytes per message, well below the 2 GiB that MPI counts in an int
-# Calls of tools in an episode, and how many returned errors.
-TOOLS = np.dtype([("calls", "<i4"), ("errors", "<i4")])
-# An episode's row of the table, the number of its journal, its place in there, and its calls of tools.
-INDEX = np.dtype([("row", arrays.COLUMNS), ("journal", "<i4"), ("place", "<i4"), ("tools", TOOLS)])
+CHUNK = 1 << 24  # bytes per piece
+
+
+class _Damaged(Exception):  # noqa: N818
+    """A record was struck out; the list of records to keep is another one now."""
+
+
+class _Published(Exception):  # noqa: N818
+    """Another gather has published the round meanwhile, and it has readers."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Neighbours in the file, read and sent together.
+
+    Attributes:
+        at: the place of their first token.
+        tokens: how many they have.
+    """
+
+    at: int
+    tokens: int
+    entries: list[Entry]
 
 
 def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
@@ -45,7 +67,7 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
 
     Args:
         episodes: how many the round has.
-        chunk: bytes per message.
+        chunk: bytes per piece, unless a single episode has more.
 
     Raises:
         InfrastructureError: the world fell apart into single processes, or a journal holds another round's episodes.
@@ -61,52 +83,29 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
             discard_if_damaged(run, round_)
     if world.bcast(run.trajectories(round_).exists()):
         return
-    paths = sorted((run.round(round_) / "journals").glob("*.journal"))
-    with raise_on_all_ranks(world):
-        mine, index = _load_share(paths, range(world.rank, len(paths), world.size), round_)
-
-    indices = [world.bcast(index, root=rank) for rank in range(world.size)]
-    everything = np.concatenate(indices)
-    ranks = np.repeat(np.arange(world.size), [len(i) for i in indices])
-    places_in_share = np.concatenate([np.arange(len(i)) for i in indices])
-    kept = unique(everything)
-    if len(kept) != episodes:
-        raise TaskError(
-            f"the journals of {run.round(round_)} hold {len(kept)} of its {episodes} episodes; "
-            f"play what is missing: aworld resume {run.root}"
-        )
-    kept_of = [kept[ranks[kept] == rank] for rank in range(world.size)]
-    chosen = arrays.select(mine, places_in_share[kept_of[world.rank]])
-    if world.rank:
-        _send_episodes(world, chosen, chunk)
-        with raise_on_all_ranks(world):  # until rank 0 has published
+    paths = world.bcast(sorted((run.round(round_) / "journals").glob("*.journal")))
+    while True:
+        with raise_on_all_ranks(world):
+            own = _list_share(paths[world.rank :: world.size], round_)
+        listed = [entry for share in world.allgather(own) for entry in share]
+        kept = [candidates[0] for candidates in journal.by_identity(listed)]
+        if len(kept) != episodes:
+            raise TaskError(
+                f"the journals of {run.round(round_)} hold {len(kept)} of its {episodes} episodes; "
+                f"play what is missing: aworld resume {run.root}"
+            )
+        try:
+            _publish(world, run, round_, kept, chunk, began)
+        except _Damaged:
+            continue
+        except _Published:
             return
-    received = [
-        _receive_episodes(world, rank, round_, everything["row"][kept_of[rank]], chunk) for rank in range(1, world.size)
-    ]
-    order = np.argsort(np.argsort(ranks[kept], kind="stable"), kind="stable")
-    result = arrays.select(arrays.join(round_, [chosen, *received]), order)
-    with raise_on_all_ranks(world):
-        _publish(run, result, everything["tools"][kept], began)
-    print(
-        f"gathered {len(result)} episodes from {len(paths)} journals with {world.size} ranks; "
-        f"{len(everything) - len(result)} were there more than once"
-    )
-
-
-def unique(index: np.ndarray) -> np.ndarray:
-    """The positions in an INDEX [M] of the records to keep, ordered by (task_id, attempt): int64 [E].
-
-    Of several with one identity a finished one is taken before an infra_error, then the one of the first journal by
-    name, then the one written first.
-    """
-    row = index["row"]
-    failed = row["status"] == b"infra_error"
-    order = np.lexsort((index["place"], index["journal"], failed, row["attempt"], row["task_id"]))
-    identities = row[["task_id", "attempt"]][order]
-    is_first = np.ones(len(order), bool)
-    is_first[1:] = identities[1:] != identities[:-1]
-    return order[is_first]
+        if world.rank == 0:
+            print(
+                f"gathered {len(kept)} episodes from {len(paths)} journals with {world.size} ranks; "
+                f"{len(listed) - len(kept)} were there more than once"
+            )
+        return
 
 
 def _check_size(world: "Intracomm") -> None:
@@ -119,57 +118,133 @@ def _check_size(world: "Intracomm") -> None:
         )
 
 
-def _load_share(paths: Sequence[Path], share: range, round_: int) -> tuple[Trajectories, np.ndarray]:
-    """The episodes [E] of a rank's share of the journals, and the INDEX [E] of them."""
-    loaded = [_load(paths[number], round_) for number in share]
-    lengths = [len(trajectories) for trajectories, _ in loaded]
-    mine = arrays.join(round_, [trajectories for trajectories, _ in loaded])
-    index = np.zeros(len(mine), INDEX)
-    index["row"], index["place"] = mine.episodes, [place for length in lengths for place in range(length)]
-    index["journal"] = np.repeat(np.array(share, np.int32), lengths)
-    index["tools"] = np.concatenate([np.zeros(0, TOOLS), *(tools for _, tools in loaded)])
-    return mine, index
+def _list_share(paths: list[Path], round_: int) -> list[Entry]:
+    entries = []
+    for path in paths:
+        for entry in journal.listed(path):
+            if entry.record.round != round_:
+                raise InfrastructureError(
+                    f"{path} holds an episode of round {entry.record.round}, not {round_}; move that file away"
+                )
+            entries.append(entry)
+    return entries
 
 
-def _load(path: Path, round_: int) -> tuple[Trajectories, np.ndarray]:
-    """The episodes [E] of a journal, and their TOOLS [E]."""
-    episodes = [storable(episode) for episode in journal.read(path)]
-    for episode in episodes:
-        if episode.round != round_:
-            raise InfrastructureError(
-                f"{path} holds an episode of round {episode.round}, not {round_}; move that file away"
-            )
-    counts = [(len(e.tool_turns), sum(turn.is_error for turn in e.tool_turns)) for e in episodes]
-    return arrays.from_episodes(round_, episodes), np.array(counts, TOOLS)
+def _publish(world: "Intracomm", run: RunDir, round_: int, kept: list[Entry], chunk: int, began: float) -> None:
+    """Write the round's files. The trajectories come after the others: with them the round counts as gathered.
+
+    Raises:
+        _Damaged, _Published: the file is not written.
+    """
+    pieces, path = cut(kept, chunk), run.trajectories(round_)
+    buffer = np.empty(TOKEN_BYTES * max((piece.tokens for piece in pieces), default=0), np.uint8)
+    with ExitStack() as stack:
+        with raise_on_all_ranks(world):
+            if world.rank == 0:
+                found = [entry.record for entry in kept]
+                sweep(run.round(round_))
+                publish_timing(run.round(round_), time.time() - began)
+                publish_json(run.round(round_) / "tools.json", _calls(found))
+                put = stack.enter_context(file.writing(path, round_, arrays.tables(found)))
+        with raise_on_all_ranks(world):
+            if world.rank:
+                _send_share(world, pieces, buffer)
+            else:
+                _write_all(world, pieces, buffer, put)
+        with raise_on_all_ranks(world):
+            if world.rank == 0:
+                if path.exists():
+                    raise _Published
+                stack.close()
+                publish_timing(run.round(round_), time.time() - began)
 
 
-def _send_episodes(world: "Intracomm", chosen: Trajectories, chunk: int) -> None:
-    """Send rank 0 all of the episodes but their table, which it has in the index."""
-    lengths, counts = np.diff(chosen.offsets), np.diff(chosen.context_offsets)
-    for array in (lengths, chosen.tokens, chosen.mask, chosen.logprobs, counts, chosen.contexts):
-        send_array(world, array, chunk)
+def cut(entries: list[Entry], chunk: int) -> list[Piece]:
+    """Pieces of at most `chunk` bytes, or of one episode, with all entries in their order."""
+    pieces: list[Piece] = []
+    own: list[Entry] = []
+    at = tokens = 0
+    for entry in entries:
+        if own and TOKEN_BYTES * (tokens + entry.record.tokens) > chunk:
+            pieces.append(Piece(at, tokens, own))
+            at, tokens, own = at + tokens, 0, []
+        own.append(entry)
+        tokens += entry.record.tokens
+    return [*pieces, Piece(at, tokens, own)] if own else pieces
 
 
-def _receive_episodes(world: "Intracomm", rank: int, round_: int, table: np.ndarray, chunk: int) -> Trajectories:
-    """The episodes [E] that a rank sends with `_send_episodes`, under their table [E]."""
-    offsets = arrays.offsets_of(receive_array(world, rank, len(table), np.int64, chunk))
-    tokens, mask, logprobs = (
-        receive_array(world, rank, offsets[-1], dtype, chunk) for dtype in (np.int32, np.uint8, np.float32)
+def _reader(world: "Intracomm", number: int) -> int:
+    """The rank that reads this piece: each in turn, but the writer only where it is alone."""
+    return 1 + number % (world.size - 1) if world.size > 1 else 0
+
+
+def _send_share(world: "Intracomm", pieces: list[Piece], buffer: np.ndarray) -> None:
+    """Read this rank's pieces and send them to rank 0. After a failure it sends anything: rank 0 waits for it."""
+    failure = None
+    for number, piece in enumerate(pieces):
+        if _reader(world, number) != world.rank:
+            continue
+        try:
+            if failure is None:
+                _read(piece, buffer)
+        except Exception as error:
+            failure = error
+        world.Send(buffer[: TOKEN_BYTES * piece.tokens], dest=0)
+    if failure:
+        raise failure
+
+
+def _write_all(world: "Intracomm", pieces: list[Piece], buffer: np.ndarray, put: file.Put) -> None:
+    """Write all pieces, those of the other ranks as they arrive."""
+    arriving = _receive_all(world, pieces, buffer)
+    try:
+        for piece in arriving:
+            put(piece.at, _views(buffer, piece.tokens))
+    finally:
+        for _ in arriving:  # after a failure: the other ranks wait until theirs are received
+            pass
+
+
+def _receive_all(world: "Intracomm", pieces: list[Piece], buffer: np.ndarray) -> Iterator[Piece]:
+    """Each piece in turn, as soon as it is in the buffer."""
+    for number, piece in enumerate(pieces):
+        if reader := _reader(world, number):
+            world.Recv(buffer[: TOKEN_BYTES * piece.tokens], source=reader)
+        else:
+            _read(piece, buffer)
+        yield piece
+
+
+def _read(piece: Piece, buffer: np.ndarray) -> None:
+    """Read a piece into the buffer.
+
+    Raises:
+        _Damaged: a record of it is damaged, and was struck out.
+    """
+    views, at = _views(buffer, piece.tokens), 0
+    for entry in piece.entries:
+        found = read_arrays(entry)
+        if found is None:
+            journal.strike_out(entry)
+            raise _Damaged
+        for view, array in zip(views, found, strict=True):
+            view[at : at + len(array)] = array
+        at += entry.record.tokens
+
+
+def _views(buffer: np.ndarray, tokens: int) -> Arrays:
+    """The token ids, log-probabilities and mask of a piece in the buffer, each aligned; returned as Arrays."""
+    return (
+        buffer[: 4 * tokens].view("<i4"),
+        buffer[8 * tokens : 9 * tokens],
+        buffer[4 * tokens : 8 * tokens].view("<f4"),
     )
-    counts = arrays.offsets_of(receive_array(world, rank, len(table), np.int64, chunk))
-    contexts = receive_array(world, rank, counts[-1], arrays.CONTEXT, chunk)
-    return Trajectories(round_, tokens, mask, logprobs, offsets, table, contexts, counts)
 
 
-def _publish(run: RunDir, result: Trajectories, tools: np.ndarray, began: float) -> None:
-    """Write the round's files. The trajectories come after the others: with them the round counts as gathered."""
-    folder, path = run.round(result.round), run.trajectories(result.round)
-    sweep(folder)
-    publish_timing(folder, time.time() - began)
-    publish_json(folder / "tools.json", {name: int(tools[name].sum()) for name in TOOLS.names or ()})
-    if not path.exists():  # another gather may have published it meanwhile, and it has readers
-        file.write(path, result)
-    publish_timing(folder, time.time() - began)
+def _calls(records: list[Record]) -> dict[str, int]:
+    """The number of calls of tools, and of those that returned errors."""
+    counts = [count for record in records for count in record.tools.values()]
+    return {"calls": sum(calls for calls, _ in counts), "errors": sum(errors for _, errors in counts)}
 
 
 def main() -> None:

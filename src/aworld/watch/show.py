@@ -29,10 +29,9 @@ def show(run: RunDir, name: str | None, console: Console) -> None:
     if not (number.isdigit() and attempt.isdigit() and task_id):
         raise InputError(f"'{name}' names no episode; write ROUND/TASK/ATTEMPT, such as 1/train-00007/0")
     folder = run.evaluation(kind, int(number)) if kind else run.round(int(number))
-    for episode in journal.collect(folder / "journals"):
-        if (episode.task_id, episode.attempt) == (task_id, int(attempt)):
-            _print(episode, part if kind else f"round {part}", console)
-            return
+    if episode := journal.find(folder / "journals", task_id, int(attempt)):
+        _print(episode, part if kind else f"round {part}", console)
+        return
     raise InputError(f"no episode {name} in {folder}; `aworld show {run.root}` lists what there is")
 
 
@@ -41,7 +40,7 @@ def _list(run: RunDir, console: Console) -> None:
     kinds = [("rounds", ""), *((f"evals/{name}", f"{name}-") for name in (HELD_OUT, *benchmarks))]
     for kind, prefix in kinds:
         for folder in numbered(run.root / kind):
-            episodes = journal.collect(folder / "journals")
+            episodes = journal.records(folder / "journals")
             _line(f"{prefix}{int(folder.name)}/TASK/ATTEMPT: {len(episodes)} episodes", console)
             for episode in episodes[:3]:
                 _line(f"  {prefix}{episode.round}/{episode.task_id}/{episode.attempt}", console)

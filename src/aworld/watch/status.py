@@ -97,7 +97,7 @@ def never_played(config: Config, workload: Workload) -> bool:
 
 def tally(workload: Workload) -> Tally:
     """The episodes so far."""
-    episodes = journal.collect(workload.folder / "journals")
+    episodes = journal.records(workload.folder / "journals")
     failed = sum(episode.status == "infra_error" for episode in episodes)
     is_scored = bool(episodes) and (
         workload.phase.is_trained_on or any(task.answer is not None for task in workload.tasks)
