@@ -22,7 +22,6 @@ from aworld.stages import EVALUATE, REPORT, TRAIN, Stage
 from aworld.watch.progress import Progress
 from aworld.watch.status import status
 
-POLL_SECONDS = 0.5
 LAUNCHER = "launcher"  # the name of its lock: two launchers would end each other's processes
 PATIENCE = 60.0  # seconds for the launcher to end all that it started
 
@@ -66,7 +65,7 @@ def _keep_up(config: Config, run: RunDir, workloads: list[Workload], console: Co
                     if member.job or _is_due(member, crew):
                         member.keep_up(console)
                 progress.update()
-                time.sleep(POLL_SECONDS)
+                time.sleep(config.site.poll_seconds)
     finally:
         for member in crew:
             member.stop()

@@ -9,6 +9,7 @@ from pathlib import Path
 from aworld.errors import InfrastructureError
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.workload import Workload
+from aworld.rundir import note_finished
 from aworld.tasks.task import Task
 from aworld.trajectories import file, journal
 
@@ -93,7 +94,7 @@ def reopen_lost(workload: Workload) -> None:
     for unit in done:
         if lost := _lost(workload, unit, found):
             print(f"warning: {lost} episodes of {unit.task_id} are lost, and played again", file=sys.stderr)
-            claims_of(workload).reopen(unit)
+            _reopen(workload, unit)
 
 
 def reopen_failed(workload: Workload) -> None:
@@ -101,7 +102,12 @@ def reopen_failed(workload: Workload) -> None:
     failed = {e.task_id for e in journal.collect(workload.folder / "journals") if workload.plays_again(e)}
     for unit in standing(workload).done:
         if unit.task_id in failed:
-            claims_of(workload).reopen(unit)
+            _reopen(workload, unit)
+
+
+def _reopen(workload: Workload, unit: Unit) -> None:
+    claims_of(workload).reopen(unit)
+    note_finished(workload.folder, {})
 
 
 def _identities(workload: Workload) -> set[tuple[int, str, int]]:
