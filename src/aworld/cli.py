@@ -179,7 +179,8 @@ def _submit(arguments: argparse.Namespace) -> None:
     config, run, source = _open(arguments)
     begin(config, Stage.of(SUBMIT, config, run, arguments.round))
     # This node may see the policy later; without it, the training that has just ended would be submitted again.
-    await_policy(run, arguments.round, config.site.wait_seconds, config.site.poll_seconds)
+    if run.newest_policy() < arguments.round:
+        await_policy(run, arguments.round, config.site.wait_seconds, config.site.poll_seconds)
     go_on(config, run, [*schedule(config, run, source), *evaluations.workloads(config, run)], _console())
 
 

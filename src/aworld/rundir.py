@@ -90,9 +90,10 @@ class RunDir:
         return not is_complete(self.policy(version)) and self.newest_policy() > version
 
     def trained_round(self) -> int:
-        """The newest round whose checkpoint is there; else 0, if policy 0 is there; else -1. Training goes on from there.
+        """The newest round whose checkpoint is there; else 0, if policy 0 is there; else -1.
 
-        Nothing needs the trajectories of that round or of earlier ones, unless an older policy is made anew.
+        Training goes on from there. Nothing needs the trajectories of that round or of earlier ones, unless an older
+        policy is made anew.
         """
         names = (path.name for path in self.checkpoints.glob("round-*") if re.fullmatch(r"round-\d+", path.name))
         found = sorted((int(name.removeprefix("round-")) for name in names), reverse=True)

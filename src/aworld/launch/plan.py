@@ -107,7 +107,8 @@ def _is_done(workload: Workload) -> bool:
 
 def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     stages: list[Stage] = []
-    last = window(config, run)[-1]
+    rounds = window(config, run)
+    last, is_whole = rounds[-1], rounds[-1] == config.pipeline.rounds
     ahead = [workload for workload in workloads if workload.round <= last]
     left = unfinished(run, ahead)
     trainings, names = _trainings(run, left, last), {workload.name for workload in left}
@@ -132,9 +133,9 @@ def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
             add(GATHER, number, stage_name(ROLLOUT, number))
         if is_trained:
             add(TRAIN, number, stage_name(GATHER, number), stage_name(TRAIN, number - 1))
-            if last < config.pipeline.rounds and config.site.jobs_may_submit:
+            if number in rounds and not is_whole and config.site.jobs_may_submit:
                 add(SUBMIT, number, stage_name(TRAIN, number))
-    return stages if last < config.pipeline.rounds else [*stages, _report(config, run, stages)]
+    return [*stages, _report(config, run, stages)] if is_whole else stages
 
 
 def window(config: Config, run: RunDir) -> range:
