@@ -120,7 +120,7 @@ def test_the_rounds_ahead_are_submitted_and_the_last_job_of_each_submits_a_later
     run, few = RunDir(tmp_path), configuration.changed(config, ["pipeline.submit_ahead=3"])
     assert rounds_of(few, run, "train") == rounds_of(few, run, "submit") == "0 1 2"
     assert stages(few, run)["submit-0001"] == ("train-0001",)
-    there(run.policy(0), run.policy(1))
+    there(run.policy(0), run.policy(1), run.checkpoints / "round-0001")
     run.trajectories(2).parent.mkdir(parents=True)
     run.trajectories(2).touch()
     assert rounds_of(few, run, "train") == rounds_of(few, run, "submit") == "2 3 4"

@@ -15,6 +15,7 @@ from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.locks import end_holder, sole_holder
 from aworld.publish import is_complete
+from aworld.rollout.outcome import unfinished
 from aworld.rollout.units import is_closed
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
@@ -69,7 +70,7 @@ def _keep_up(config: Config, run: RunDir, workloads: list[Workload], console: Co
     finally:
         for member in crew:
             member.stop()
-    if left := [workload.name for workload in workloads if not is_closed(workload)]:
+    if left := [workload.name for workload in unfinished(run, workloads) if not is_closed(workload)]:
         raise InfrastructureError(f"every job ended, yet {', '.join(left)} is not done; see {run.logs}")
 
 

@@ -48,7 +48,7 @@ def watch(config: Config, run: RunDir, console: Console, every: float) -> int:
     if config.site.executor == "slurm" and every < min(POLITE_SECONDS, config.site.queue_seconds):
         console.print(f"[yellow]every {every:g} s: Slurm is shared; ask it every {POLITE_SECONDS:g} s at most[/]")
     workloads, unreadable = _workloads(config, run)
-    most = console.height - OTHER_LINES if console.is_terminal else UNLIMITED
+    most = console.height - OTHER_LINES if console.is_terminal else ROWS
     with Live(console=console, auto_refresh=False) as live:
         show = partial(live.update, refresh=True) if console.is_terminal else console.print
         picture, code = _picture(config, run, workloads, unreadable, console, most)
