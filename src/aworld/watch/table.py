@@ -28,8 +28,8 @@ def stage_table(
 ) -> Table:
     """A row for each workload. Empty columns are left out, and so are the least needed ones of a narrow console.
 
-    Waiting rounds share one row. Finished rounds share one where the table would have more than `most` rows. Of what are
-    still more rows, as where each policy is evaluated, those around the work in hand are shown.
+    Waiting rounds share one row. Finished rounds share one where the table would have more than `most` rows. Where
+    there are still more, as where each policy is evaluated, those around the work in hand are shown.
 
     Args:
         tallies: of the workloads that have begun, by name.
