@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from aworld.config import Resources
-from aworld.rundir import ALL_OUTPUTS, RunDir
+from aworld.rundir import RunDir
 from aworld.stages import EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Kind, Stage
 
 pytestmark = pytest.mark.unit
@@ -15,9 +15,9 @@ CASES = [
     (TRAIN, 3, "", "train-0003", "train R --round 3", ("policies/0003", "checkpoints/round-*")),
     (EVALUATE, 3, "", "evaluate-0003", "evaluate R --policy 3", ("evals/held-out/0003",)),
     (EVALUATE, 3, "gaia", "evaluate-gaia-0003", "evaluate R --policy 3 --tasks gaia", ("evals/gaia/0003",)),
-    (ROLLOUT, None, "", "rollout", "rollout R", ALL_OUTPUTS),
-    (TRAIN, None, "", "train", "train R", ALL_OUTPUTS),
-    (REPORT, None, "", "report", "report R", ALL_OUTPUTS),
+    (ROLLOUT, None, "", "rollout", "rollout R", ()),
+    (TRAIN, None, "", "train", "train R", ()),
+    (REPORT, None, "", "report", "report R", ()),
 ]
 
 

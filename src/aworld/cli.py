@@ -22,7 +22,7 @@ from aworld.imports import without_collecting
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number
 from aworld.locks import try_to_hold
 from aworld.rundir import HELD_OUT, RunDir, open_run
-from aworld.stages import AWAIT, EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Stage
+from aworld.stages import AWAIT, EVALUATE, GATHER, REPORT, ROLLOUT, SUBMIT, TRAIN, Stage
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 
@@ -60,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--round", type=int)
     await_ = of_run("await", _await, "wait until a policy is published, for the jobs that depend on this one (stage)")
     await_.add_argument("--policy", type=int, required=True, help="version of the policy")
+    submit = of_run("submit", _submit, "submit a later round of a batch run, once this one has ended (stage)")
+    submit.add_argument("--round", type=int, required=True, help="the round that has ended")
     evaluate = of_run("evaluate", _evaluate, "play this worker's share of an evaluation on the held-out tasks (stage)")
     evaluate.add_argument("--worker", type=int, default=0)
     evaluate.add_argument("--policy", type=int, required=True, help="version of the policy, 0 for the first")
@@ -90,9 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare = add("prepare", _prepare, "make a run directory, and launch nothing")
     prepare.add_argument("overrides", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
-    of_run("status", _status, "how far each stage is, by the run's files and what Slurm says")
+    status = of_run("status", _status, "how far each stage is, by the run's files and what Slurm says")
+    status.add_argument("--all", action="store_true", help="a row for each finished round, and each job")
     watch = of_run("watch", _watch, "status, again and again until the run ends")
-    watch.add_argument("--every", type=float, help="seconds between two looks (default: the site's poll_seconds)")
+    watch.add_argument("--every", type=float, help="seconds between two looks (default: the site's queue_seconds)")
     resume = of_run("resume", _resume, "submit what a run has left to do; jobs that wait or run are left as they are")
     resume.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as pipeline.mode=batch")
     of_run("cancel", _cancel, "cancel the run's jobs; what is finished stays")
@@ -134,12 +137,16 @@ def _console() -> Console:
 
 
 def _rollout(arguments: argparse.Namespace) -> None:
+    from aworld.rollout.outcome import unfinished
     from aworld.rollout.workload import round_workload, schedule
 
     config, run, source = _open(arguments)
     number = arguments.round
-    whole = schedule(config, run, source) if number is None else [round_workload(config, run, source, number)]
-    _play(config, source, whole, Stage.of(ROLLOUT, config, run, number), arguments.worker)
+    if number is None:
+        workloads = unfinished(run, schedule(config, run, source))
+    else:
+        workloads = [round_workload(config, run, source, number)]
+    _play(config, source, workloads, Stage.of(ROLLOUT, config, run, number), arguments.worker)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -160,7 +167,21 @@ def _await(arguments: argparse.Namespace) -> None:
 
     config, run = open_run(Path(arguments.run_dir))
     begin(config, Stage.of(AWAIT, config, run, arguments.policy))
-    await_policy(run, arguments.policy, config.site.wait_seconds)
+    await_policy(run, arguments.policy, config.site.wait_seconds, config.site.poll_seconds)
+
+
+def _submit(arguments: argparse.Namespace) -> None:
+    from aworld.launch import evaluations
+    from aworld.launch.dag import go_on
+    from aworld.rollout.awaiting import await_policy
+    from aworld.rollout.workload import schedule
+
+    config, run, source = _open(arguments)
+    begin(config, Stage.of(SUBMIT, config, run, arguments.round))
+    # This node may see the policy later; without it, the training that has just ended would be submitted again.
+    if run.newest_policy() < arguments.round:
+        await_policy(run, arguments.round, config.site.wait_seconds, config.site.poll_seconds)
+    go_on(config, run, [*schedule(config, run, source), *evaluations.workloads(config, run)], _console())
 
 
 def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, first: int) -> None:
@@ -203,7 +224,7 @@ def _train(arguments: argparse.Namespace) -> int:
     rank = Stage.of(TRAIN, config, run, arguments.round).task_of(task_number())
     begin(config, rank)
     # Where the file system shares no locks a second trainer may be at work: it publishes the same bits.
-    with sole_trainer(rank.lock):
+    with sole_trainer(rank.lock, config.site.poll_seconds):
         from aworld.training.launch import launch  # importing torch takes seconds
 
         return launch(config, run, arguments.round)
@@ -254,14 +275,14 @@ def _status(arguments: argparse.Namespace) -> int:
     from aworld.watch.overview import show_status
 
     config, run, _ = _open(arguments)
-    return show_status(config, run, _console())
+    return show_status(config, run, _console(), is_whole=arguments.all)
 
 
 def _watch(arguments: argparse.Namespace) -> int:
     from aworld.watch.overview import watch
 
     config, run, _ = _open(arguments)
-    return watch(config, run, _console(), arguments.every or config.site.poll_seconds)
+    return watch(config, run, _console(), arguments.every or config.site.queue_seconds)
 
 
 def _resume(arguments: argparse.Namespace) -> None:

@@ -1,16 +1,21 @@
 """The run directory: every path in it, and how far the work in it is."""
 
+import re
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.locks import is_held
-from aworld.publish import MARK, is_complete
+from aworld.publish import MARK, append_json, is_complete, read_jsonl
 
 HELD_OUT = "held-out"  # the name of evaluations on the run's own tasks
-ALL_OUTPUTS = ("rounds/*", "evals/*/*", "policies/*", "checkpoints/*")  # every folder that a run fills
+FINISHED = "finished.jsonl"  # beside numbered folders: what those came to in which nothing is left to do
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,28 @@ class RunDir:
         return self.root / "policies" / f"{version:04d}"
 
     def policies(self) -> list[int]:
-        """The published versions, in order."""
+        """The published versions, in order. Looks into each."""
         return [int(path.name) for path in numbered(self.root / "policies") if is_complete(path)]
+
+    def newest_policy(self, up_to: float = inf) -> int:
+        """The newest published version that is at most `up_to`; -1: there is none. Looks into that one, as a rule."""
+        found = (int(path.name) for path in reversed(numbered(self.root / "policies")))
+        return next((version for version in found if version <= up_to and is_complete(self.policy(version))), -1)
 
     def lacks(self, version: int) -> bool:
         """Whether a policy was removed, or damaged: it is not there, but a later one is."""
-        return not is_complete(self.policy(version)) and any(later > version for later in self.policies())
+        return not is_complete(self.policy(version)) and self.newest_policy() > version
+
+    def trained_round(self) -> int:
+        """The newest round whose checkpoint is there; else 0, if policy 0 is there; else -1.
+
+        Training goes on from there. Nothing needs the trajectories of that round or of earlier ones, unless an older
+        policy is made anew.
+        """
+        names = (path.name for path in self.checkpoints.glob("round-*") if re.fullmatch(r"round-\d+", path.name))
+        found = sorted((int(name.removeprefix("round-")) for name in names), reverse=True)
+        complete = (number for number in found if is_complete(self.checkpoints / f"round-{number:04d}"))
+        return next(complete, 0 if is_complete(self.policy(0)) else -1)
 
     def round(self, number: int) -> Path:
         return self.root / "rounds" / f"{number:04d}"
@@ -111,20 +132,63 @@ def open_run(folder: Path) -> tuple[Config, RunDir]:
     return config, run
 
 
-def progress_counters(run: RunDir, outputs: tuple[str, ...] = ALL_OUTPUTS) -> dict[str, int]:
-    """Counters of the durable work in these folders. A later call returns other numbers whenever more became durable.
+def finished(folder: Path) -> dict[int, dict[str, Any]]:
+    """What is noted of the numbered folders in `folder` that are finished, by number. Reads one file, lists one folder.
+
+    A note is a cache: it spares a look into the folder, and is made again if it is missing. One whose folder was
+    removed is forgotten, as what is played again in its place may come to something else.
+    """
+    rows: dict[int, dict[str, Any]] = {}
+    for row in read_jsonl(folder / FINISHED):
+        number = row.pop("number")
+        rows.pop(number, None)
+        if row:
+            rows[number] = row
+    there = {int(path.name) for path in numbered(folder)} if rows else set()
+    for number in sorted(rows.keys() - there):
+        note_finished(folder / f"{number:04d}", {})
+        del rows[number]
+    return rows
+
+
+def note_finished(folder: Path, outcome: dict[str, Any]) -> None:
+    """Note what a numbered folder came to; nothing: it is not finished any more."""
+    with suppress(PermissionError):  # whoever only looks on may not write; the next one notes it
+        append_json(folder.parent / FINISHED, {"number": int(folder.name), **outcome})
+
+
+def progress_counters(run: RunDir, outputs: tuple[str, ...] = ()) -> dict[str, int]:
+    """Counters of durable work. A later call returns other numbers whenever more became durable.
+
+    Args:
+        outputs: patterns of the folders that count; empty: those that the run may fill next, however many are finished.
 
     Returns:
         `journal_bytes`: bytes of episodes in journals; `gathered`: number of rounds with trajectories; `completed_ns`:
         when the newest folder was marked complete, in ns since 1970, 0 where none is. The number of complete folders
         would not do: old checkpoints are removed.
     """
-    folders = [folder for pattern in outputs for folder in run.root.glob(pattern)]
+    folders = [folder for pattern in outputs for folder in run.root.glob(pattern)] if outputs else [*_at_work(run)]
     return {
         "journal_bytes": sum(path.stat().st_size for folder in folders for path in folder.glob("journals/*.journal")),
         "gathered": sum((folder / "trajectories.h5").exists() for folder in folders),
         "completed_ns": max(map(_completed, folders), default=0),
     }
+
+
+def _at_work(run: RunDir) -> Iterator[Path]:
+    """The folders that a run may fill next: the newest policy and rounds after it, checkpoints, unfinished evaluations.
+
+    While training makes older policies again, it saves checkpoints.
+    """
+    newest = max(run.newest_policy(), 0)
+    yield run.policy(newest)
+    yield from run.checkpoints.glob("*")
+    yield from (path for path in numbered(run.root / "rounds") if int(path.name) >= newest)
+    for folder in (run.root / "evals").glob("*"):
+        yield folder / "tasks"
+        over = finished(folder)
+        yield from (path for path in numbered(folder) if int(path.name) <= newest and int(path.name) not in over)
 
 
 def _completed(folder: Path) -> int:

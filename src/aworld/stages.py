@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aworld.config import Config, Resources, Site
-from aworld.rundir import ALL_OUTPUTS, HELD_OUT, RunDir
+from aworld.rundir import HELD_OUT, RunDir
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Kind:
 
     Attributes:
         name: the command of `aworld`, and the key of the stage's resources in a site.
-        outputs: folders that a stage of one round fills, as patterns in the run directory.
+        outputs: folders that a stage of one round fills, as patterns in the run directory; empty: all that a run fills.
         option: of the command line, for the stage's number: `--round` or `--policy`.
         has_workers: its tasks are workers that find their work themselves; the loss of one leaves the others alone.
         has_ranks: its tasks are ranks of one program; when one is lost, the others would wait for it, and are ended.
@@ -22,7 +22,7 @@ class Kind:
     """
 
     name: str
-    outputs: tuple[str, ...] = ALL_OUTPUTS
+    outputs: tuple[str, ...] = ()
     option: str = "--round"
     has_workers: bool = False
     has_ranks: bool = False
@@ -39,6 +39,8 @@ EVALUATE = Kind("evaluate", ("evals/{benchmark}/{number:04d}",), "--policy", has
 REPORT = Kind("report", after_any=True)
 # In a resident run: it ends once a policy is published, and the evaluations of that policy depend on it.
 AWAIT = Kind("await", option="--policy")
+# In a batch run: a round has ended, and the jobs of a later round are submitted.
+SUBMIT = Kind("submit")
 KINDS = (ROLLOUT, GATHER, TRAIN, EVALUATE)  # those that a site has resources for
 
 
@@ -89,12 +91,12 @@ class Stage:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Folders whose growth counts as its progress, as patterns in the run directory.
+        """Folders whose growth counts as its progress, as patterns in the run directory; empty: whatever the run fills.
 
         A single-round stage watches its own round only: other rounds may advance while it is stuck.
         """
         if self.number is None:
-            return ALL_OUTPUTS
+            return ()
         return tuple(
             output.format(number=self.number, benchmark=self.benchmark or HELD_OUT) for output in self.kind.outputs
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster
+from rich.console import Console
 from slurm_conf import Settings
 from small_run import ROOT, WORDS, Run, alive, copy, hurry
 
@@ -114,6 +115,36 @@ def test_an_evaluation_waits_in_the_queue_until_a_resident_trainer_publishes_its
     run.wait_for((folder / "timing.json").exists, "the evaluation", every=1)
     assert run.starts("evaluate-synthetic-0001")[0]["time"] > (run.dir.policy(1) / MARK).stat().st_mtime
     run.wait_for_jobs()
+
+
+def test_a_round_that_ends_submits_the_next_one_and_nothing_twice(cluster: Cluster, tmp_path: Path) -> None:
+    """Both rounds are gathered, and the first policy appears before its training begins, so that nothing is trained."""
+    words = ["pipeline.rounds=2", "pipeline.submit_ahead=1", "pipeline.evaluations=[]", "training.cold_start.tasks=0"]
+    config = configuration.changed(configured(tmp_path).config, words)
+    run = Run(RunDir.of(config))
+    publish_text(run.dir.config, configuration.to_yaml(config))
+
+    def publish(*folders: Path) -> None:
+        for folder in folders:
+            publish_folder(folder, lambda where: (where / "model.safetensors").write_bytes(b""))
+
+    publish(run.dir.policy(0))
+    for number in (1, 2):
+        publish_text(run.dir.trajectories(number), "")
+    fill(cluster)
+    for _ in range(2):
+        dag.go_on(config, run.dir, run.workloads(), Console(quiet=True))
+    assert [each.stage for each in submissions(run.dir)] == ["train-0001", "submit-0001"]
+    seen = run.command("status")
+    assert (
+        seen.returncode == 10 and "rounds 1 to 1 of 2 are submitted; a round that ends submits a later" in seen.stdout
+    )
+    publish(run.dir.policy(1), run.dir.checkpoints / "round-0001")
+    cluster.slurm("scancel", "--partition=high")
+    run.wait_for(lambda: any(each.stage == "report" for each in submissions(run.dir)), "the next round", every=1)
+    run.command("cancel")
+    assert [each.stage for each in submissions(run.dir)] == ["train-0001", "submit-0001", "train-0002", "report"]
+    assert len(run.starts("train-0001")) == 2  # its ranks began, and found the policy
 
 
 ELEMENT = """
@@ -288,6 +319,7 @@ def test_the_doctor_looks_at_a_node_whose_setup_has_much_to_say(cluster: Cluster
     config = configuration.changed(run.config, ["site.setup=['yes | head -c 200000 >&2']"])
     found = {check.name: check for check in _compute(config, "rollout", run.dir.root)}
     assert {"sandbox", "clock"} <= found.keys() and "a job" not in found
+    assert found["sbatch in a job"].level == "ok", found["sbatch in a job"].detail
 
 
 def wait_until_over(cluster: Cluster, job: str) -> list[str]:

@@ -149,7 +149,7 @@ HOLDER = """
     from aworld.errors import guarded
     from aworld.rundir import RunDir
     def train():
-        with sole_trainer(RunDir(Path(sys.argv[1])).lock("train")):
+        with sole_trainer(RunDir(Path(sys.argv[1])).lock("train"), 0.1):
             print("training", flush=True)
             sys.stdin.readline()
     sys.exit(guarded(train))

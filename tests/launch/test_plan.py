@@ -9,11 +9,13 @@ import pytest
 
 from aworld import config as configuration
 from aworld.config import Config
+from aworld.launch import dag
 from aworld.launch.plan import plan
 from aworld.phase import Phase
 from aworld.publish import MARK, publish_folder, publish_json
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
+from aworld.stages import REPORT
 from aworld.tasks.task import Task
 from aworld.watch.status import estimated_end, status
 
@@ -85,18 +87,75 @@ def test_the_last_policy_is_trained_from_the_newest_checkpoint_before_it(config:
     assert stages(config, finished) == {"train-0007": (), "train-0008": ("train-0007",)}
 
 
+def test_a_round_that_nothing_needs_any_more_may_be_removed(config: Config, finished: RunDir) -> None:
+    remove(finished, policies=[1, 2, 3, 4], played=5)
+    assert stages(config, finished) == {}
+
+
 def test_a_round_to_be_played_again_gets_its_policy_and_what_that_goes_on_from(
     config: Config, finished: RunDir
 ) -> None:
-    remove(finished, policies=[1, 2, 3, 4], played=5)
-    trainings = {"train-0001": (), **{f"train-000{n}": (f"train-000{n - 1}",) for n in (2, 3, 4)}}
+    remove(finished, policies=range(1, ROUNDS + 1), checkpoints=[6, 7, 8], played=5)
+    trainings = {"train-0001": (), **{f"train-000{n}": (f"train-000{n - 1}",) for n in range(2, ROUNDS + 1)}}
     played = {"rollout-0005": ("train-0004",), "gather-0005": ("rollout-0005",)}
+    trainings["train-0005"] = ("gather-0005", "train-0004")
     assert stages(config, finished) == trainings | played
 
 
 def test_a_new_run_trains_every_round(config: Config, tmp_path: Path) -> None:
-    trainings = [name for name in stages(config, RunDir(tmp_path)) if name.startswith("train")]
+    whole = configuration.changed(config, [f"pipeline.submit_ahead={ROUNDS + 1}"])
+    trainings = [name for name in stages(whole, RunDir(tmp_path)) if name.startswith("train")]
     assert trainings == [f"train-{n:04d}" for n in range(ROUNDS + 1)]
+
+
+def rounds_of(config: Config, run: RunDir, kind: str) -> str:
+    """The numbers of the stages of this kind that a launch submits now."""
+    names = [stage.name.rpartition("-") for stage in plan(config, run, rounds(run))]
+    return " ".join(str(int(number)) for name, _, number in names if name == kind)
+
+
+def test_the_rounds_ahead_are_submitted_and_the_last_job_of_each_submits_a_later_one(
+    config: Config, tmp_path: Path
+) -> None:
+    run, few = RunDir(tmp_path), configuration.changed(config, ["pipeline.submit_ahead=3"])
+    assert rounds_of(few, run, "train") == rounds_of(few, run, "submit") == "0 1 2"
+    assert stages(few, run)["submit-0001"] == ("train-0001",)
+    there(run.policy(0), run.policy(1), run.checkpoints / "round-0001")
+    run.trajectories(2).parent.mkdir(parents=True)
+    run.trajectories(2).touch()
+    assert rounds_of(few, run, "train") == rounds_of(few, run, "submit") == "2 3 4"
+    assert rounds_of(few, run, "gather") == "3 4"
+    assert not any(stage.kind == REPORT for stage in plan(few, run, rounds(run)))
+    there(*(run.policy(n) for n in range(2, 6)), run.checkpoints / "round-0005")
+    assert rounds_of(few, run, "train") == "6 7 8" and rounds_of(few, run, "submit") == ""
+    assert plan(few, run, rounds(run))[-1].kind == REPORT
+
+
+def test_where_jobs_may_not_submit_a_person_does(config: Config, tmp_path: Path) -> None:
+    alone = configuration.changed(config, ["pipeline.submit_ahead=3", "site.jobs_may_submit=false"])
+    run = RunDir(tmp_path)
+    assert rounds_of(alone, run, "train") == "0 1 2" and rounds_of(alone, run, "submit") == ""
+    line = f"rounds 0 to 2 of {ROUNDS} are submitted; later ones: aworld resume {tmp_path}"
+    assert dag.ahead(alone, run) == line
+    assert dag.ahead(configuration.changed(alone, ["site.jobs_may_submit=true"]), run).endswith("submits a later one")
+    assert dag.ahead(configuration.changed(alone, ["pipeline.submit_ahead=9"]), run) == ""
+
+
+def test_a_policy_that_a_late_evaluation_needs_is_made_anew_beside_the_rounds_ahead(
+    config: Config, finished: RunDir
+) -> None:
+    remove(finished, policies=[2, 7, 8], checkpoints=[7, 8])
+    evaluation = Workload(
+        Phase.EVALUATION, "held-out-2", finished.evaluation("held-out", 2), 2, TASKS, 1, 1.0, range(2, 3)
+    )
+    few = configuration.changed(config, ["pipeline.submit_ahead=1"])
+    found = {stage.name: stage.after for stage in plan(few, finished, [*rounds(finished), evaluation])}
+    assert found == {
+        "train-0002": (),
+        "train-0007": (),
+        "submit-0007": ("train-0007",),
+        "evaluate-0002": ("train-0002",),
+    }
 
 
 def test_the_pace_of_a_run_is_that_of_the_policies_that_are_left(config: Config, finished: RunDir) -> None:

@@ -85,6 +85,32 @@ def test_the_workers_evaluate_a_policy_once_no_round_can_do_without_it(
     assert " ".join(names) == order
 
 
+class Counted:
+    """Tasks that are counted whenever they are asked for."""
+
+    corpus = None
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def tasks(self, split: str) -> list[Task]:
+        self.asked.append(split)
+        return [Task(f"{split}-{number}", "?", "!", 1) for number in range(30)]
+
+    def score(self, answer: str | None, task: Task) -> float:
+        return 0.0
+
+
+def test_a_schedule_of_five_hundred_rounds_reads_the_tasks_once(tmp_path: Path) -> None:
+    words = ["recipe=demo", "training.cold_start.tasks=0", "pipeline.rounds=500", "pipeline.evaluate_every=1"]
+    source = Counted()
+    found = schedule(configuration.load([*words, "rollout.tasks_per_round=10"]), RunDir(tmp_path), source)
+    assert len(found) == 1001 and sorted(source.asked) == ["held_out", "train"]
+    assert max(len(workload.earlier) for workload in found) == 5
+    (last,) = (workload for workload in found if workload.name == "round 500")
+    assert last.earlier[0] == RunDir(tmp_path).trajectories(499)
+
+
 def an_episode(task: str, level: int, attempt: int, seconds: float) -> Episode:
     phases = {"wait": 100.0 - level, "generate": seconds / 2, "tools": seconds / 2}
     return Episode(

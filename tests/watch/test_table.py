@@ -89,6 +89,20 @@ def test_nothing_is_said_of_failures_where_there_are_none() -> None:
     assert "failed" not in shown(STAGES, TALLIES | {"round 120": Tally(8192, 8192, 0, 0.1234)}, 80)[1]
 
 
+def test_of_many_evaluations_those_around_the_work_in_hand_are_shown() -> None:
+    stages: list[StageStatus] = []
+    for number in range(1, 101):
+        trained = StageStatus(TRAIN, f"round {number}", 4, 4, True, 0.5) if number <= 50 else None
+        stages += training_round(f"round {number}", 16 if number <= 50 else 0, 16, trained)
+        stages.append(StageStatus(EVALUATE, f"held-out-{number}", 6 * (number <= 50), 6, number <= 50))
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(stage_table(stages, {}, console, most=10))
+    rows = [line.split()[:2] for line in capture.get().splitlines()[3:]]
+    assert rows[0] == ["…", "95"] and rows[-1] == ["…", "95"] and len(rows) == 12
+    assert rows[5:7] == [["held-out-50", "6"], ["round", "51"]]
+
+
 def test_rounds_that_wait_are_one_row_and_on_a_low_terminal_so_are_those_that_are_done() -> None:
     stages: list[StageStatus] = []
     for number in range(1, 25):

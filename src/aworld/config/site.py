@@ -75,4 +75,7 @@ class Site:
     evaluate: Resources = setting(lambda: Resources(elements=2))
     # longest wait for a policy or for trajectories without any progress
     wait_seconds: float = number(3600.0, above=0, changes="any time")
-    poll_seconds: float = number(60.0, above=0)  # between two questions to Slurm
+    # between two looks for a file that a stage waits for, such as a policy or a round's trajectories
+    poll_seconds: float = number(2.0, above=0, at_most=60, changes="any time")
+    queue_seconds: float = number(60.0, above=0)  # between two questions to Slurm
+    jobs_may_submit: bool = True  # whether sbatch works on compute nodes: then a round that ends submits a later one

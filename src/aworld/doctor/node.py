@@ -17,7 +17,11 @@ from aworld.containers import no_apptainer
 from aworld.doctor.check import Check, degraded, missing, ok
 from aworld.environments.escapes import try_all
 from aworld.environments.sandbox import choose
-from aworld.errors import InputError
+from aworld.errors import AWorldError, InputError
+from aworld.launch.preview import checked
+from aworld.launch.script import scripts
+from aworld.rundir import RunDir
+from aworld.stages import SUBMIT, Stage
 
 ANYWHERE = ("1.1.1.1", 443)  # an address that answers wherever there is an internet
 
@@ -41,6 +45,8 @@ def checks(config: Config, folder: Path, resources: Resources | None) -> Iterato
     yield _internet()
     if resources is not None:
         yield gpus(resources)
+        if config.site.executor == "slurm" and config.site.jobs_may_submit:
+            yield _submission(config, folder)
 
 
 def _says(*words: str, seconds: float = 60) -> tuple[int, str]:
@@ -144,6 +150,17 @@ def _internet() -> Check:
     except OSError:
         return ok("internet", "none; the stages need none")
     return ok("internet", "reachable")
+
+
+def _submission(config: Config, folder: Path) -> Check:
+    """Whether a job may submit others, as the last one of a round does."""
+    stage = Stage.of(SUBMIT, config, RunDir(folder), 0)
+    try:
+        said = checked(config.site, stage, scripts(config.site, stage, [])[0], folder)
+    except AWorldError as reason:
+        mend = "set site.jobs_may_submit=false; then `aworld resume RUN` submits later rounds, by hand or by cron"
+        return missing("sbatch in a job", str(reason), mend)
+    return ok("sbatch in a job", said)
 
 
 def gpus(resources: Resources) -> Check:

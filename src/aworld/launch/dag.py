@@ -1,7 +1,7 @@
-"""A whole run on Slurm: every stage that is left is submitted at once, held together by dependencies.
+"""A whole run on Slurm: the stages of the next rounds are submitted at once, held together by dependencies.
 
-Nothing has to stay alive afterwards. Launching a run again, at any moment, submits what is missing and leaves the jobs
-that wait or run as they are.
+Nothing has to stay alive afterwards: the last job of a round submits a later round. Launching a run again, at any
+moment, submits what is missing and leaves the jobs that wait or run as they are.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from rich.console import Console
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.launch import evaluations, jobs
-from aworld.launch.plan import discard_damaged, plan
+from aworld.launch.plan import BATCH, discard_damaged, mode, plan, window
 from aworld.launch.prepare import prepare
-from aworld.rollout.workload import schedule
+from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
 from aworld.slurm import ask
 from aworld.stages import REPORT, Stage
-from aworld.watch.queue import elements_alive, settled
+from aworld.watch.queue import elements_alive, settled, submitted
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,34 @@ def launch(config: Config, console: Console) -> RunDir:
     run, source = prepare(config)
     workloads = [*schedule(config, run, source), *evaluations.workloads(config, run)]
     discard_damaged(run, workloads)
-    launched = submit(config, run, plan(config, run, workloads))
-    for each in launched:
+    go_on(config, run, workloads, console)
+    console.print(f"submitted; nothing has to stay open. Follow the run with: aworld watch {run.root}", highlight=False)
+    return run
+
+
+def go_on(config: Config, run: RunDir, workloads: list[Workload], console: Console) -> None:
+    """Submit the jobs of a prepared run that are missing now, and print them.
+
+    Raises:
+        InputError: Slurm refuses a job.
+        InfrastructureError: Slurm does not answer.
+    """
+    for each in submit(config, run, plan(config, run, workloads)):
         ids = ", ".join([*each.new, *(f"{job} (there already)" for job in each.kept)])
         elements = each.stage.resources.elements
         array = f" × {elements}" if each.stage.kind.has_workers and elements > 1 else ""
         after = f" after {', '.join(each.stage.after)}" if each.stage.after and each.stage.kind != REPORT else ""
         console.print(f"{each.stage.name}{array}: {ids}{after}", highlight=False, soft_wrap=True)
-    console.print(f"submitted; nothing has to stay open. Follow the run with: aworld watch {run.root}", highlight=False)
-    return run
+    if said := ahead(config, run):
+        console.print(said, highlight=False, soft_wrap=True)
+
+
+def ahead(config: Config, run: RunDir) -> str:
+    """Which rounds are in the queue, and who submits the later ones; empty where there is none."""
+    rounds = window(config, run)
+    if mode(config) != BATCH or rounds[-1] >= config.pipeline.rounds:
+        return ""
+    return submitted(run, rounds, config.pipeline.rounds, config.site.jobs_may_submit)
 
 
 def submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:

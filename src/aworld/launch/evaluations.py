@@ -10,8 +10,8 @@ from aworld.errors import InputError
 from aworld.evaluation import benchmark
 from aworld.launch import where
 from aworld.launch.checks import check_chat, check_evaluation, check_held_out, check_unseen, opened, trains
-from aworld.rollout.workload import Workload, evaluation_workload
-from aworld.rundir import HELD_OUT, RunDir
+from aworld.rollout.workload import Workload, evaluation_workloads
+from aworld.rundir import HELD_OUT, RunDir, numbered
 
 SECTIONS = ("tasks", "environment", "agent", "evaluation")  # that an evaluation may set; the others are the run's
 
@@ -87,8 +87,10 @@ def begin(config: Config, run: RunDir, provenance: Callable[[Config], dict[str, 
             benchmark.begin(own, run, name, versions[0], name, partial(provenance, own), partial(check_held_out, own))
         except InputError as reason:
             raise InputError(f"pipeline.evaluations: {name}: {reason}") from None
-        for version in versions:
-            run.evaluation(name, version).mkdir(parents=True, exist_ok=True)
+        there = {folder.name for folder in numbered(run.benchmark(name).parent)}
+        for folder in (run.evaluation(name, version) for version in versions):
+            if folder.name not in there:
+                folder.mkdir(parents=True, exist_ok=True)
 
 
 def workloads(config: Config, run: RunDir) -> list[Workload]:
@@ -101,5 +103,5 @@ def workloads(config: Config, run: RunDir) -> list[Workload]:
     for name, own in configurations(config, run).items():
         with opened(own, run.benchmark(name).parent / "tasks") as source:
             check_held_out(own, source)
-            found += [evaluation_workload(own, run, source, v, name) for v in config.pipeline.evaluated]
+            found += evaluation_workloads(own, run, source, config.pipeline.evaluated, name)
     return found

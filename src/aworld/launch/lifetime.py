@@ -20,7 +20,6 @@ from aworld.publish import append_json, read_jsonl
 from aworld.rundir import progress_counters
 from aworld.stages import AWAIT, Stage
 
-POLL_SECONDS = 1.0
 JOB = "AWORLD_JOB"  # set by our batch scripts: the path of the job's files in `starts/`, without .tries and .code
 
 
@@ -75,8 +74,8 @@ def note_end(code: int) -> None:
 
 
 @contextmanager
-def sole_trainer(lock: Path) -> Iterator[None]:
-    """Hold the lock on the run's training, `Stage.lock`.
+def sole_trainer(lock: Path, poll: float) -> Iterator[None]:
+    """Hold the lock on the run's training, `Stage.lock`; look for it every `poll` seconds.
 
     Where Slurm lost sight of a node and started a second copy of the job, the first may be at work still. The second
     waits for it, for as long as its job may run; then all of its ranks begin anew, to find what the first one made.
@@ -99,7 +98,7 @@ def sole_trainer(lock: Path) -> Iterator[None]:
     notice = Notice()
     print(f"{holder(lock)} trains this run already ({lock}); waiting for its end", flush=True)
     while not notice.soon:
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll)
         with try_to_hold(lock) as is_free:
             if is_free:
                 raise Interrupted(f"the other copy has ended; job {os.environ.get('SLURM_JOB_ID')} begins anew")

@@ -15,6 +15,7 @@ from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare
 from aworld.locks import end_holder, sole_holder
 from aworld.publish import is_complete
+from aworld.rollout.outcome import unfinished
 from aworld.rollout.units import is_closed
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
@@ -22,7 +23,6 @@ from aworld.stages import EVALUATE, REPORT, TRAIN, Stage
 from aworld.watch.progress import Progress
 from aworld.watch.status import status
 
-POLL_SECONDS = 0.5
 LAUNCHER = "launcher"  # the name of its lock: two launchers would end each other's processes
 PATIENCE = 60.0  # seconds for the launcher to end all that it started
 
@@ -66,11 +66,11 @@ def _keep_up(config: Config, run: RunDir, workloads: list[Workload], console: Co
                     if member.job or _is_due(member, crew):
                         member.keep_up(console)
                 progress.update()
-                time.sleep(POLL_SECONDS)
+                time.sleep(config.site.poll_seconds)
     finally:
         for member in crew:
             member.stop()
-    if left := [workload.name for workload in workloads if not is_closed(workload)]:
+    if left := [workload.name for workload in unfinished(run, workloads) if not is_closed(workload)]:
         raise InfrastructureError(f"every job ended, yet {', '.join(left)} is not done; see {run.logs}")
 
 

@@ -14,7 +14,6 @@ from aworld.rollout.workload import Workload
 from aworld.stages import Stage
 from aworld.watch.progress import Progress
 
-POLL_SECONDS = 0.5
 KILLED = -signal.SIGKILL
 ERRORS = {error.exit_code: error for error in (InputError, TaskError)}
 
@@ -41,7 +40,7 @@ def play(config: Config, stage: Stage, workload: Workload, console: Console) -> 
                         console.print(f"{job.stage.name} was killed; started again", soft_wrap=True)
                 if all(job.exit_code() is not None for job in jobs):
                     break
-                time.sleep(POLL_SECONDS)
+                time.sleep(config.site.poll_seconds)
                 progress.update()
     finally:
         for job in jobs:

@@ -13,10 +13,11 @@ from aworld.config import Config
 from aworld.errors import InputError
 from aworld.phase import Phase
 from aworld.publish import damaged, is_complete
+from aworld.rollout.outcome import unfinished
 from aworld.rollout.units import is_closed, units_left
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
-from aworld.stages import AWAIT, EVALUATE, GATHER, REPORT, ROLLOUT, TRAIN, Kind, Stage, stage_name
+from aworld.stages import AWAIT, EVALUATE, GATHER, REPORT, ROLLOUT, SUBMIT, TRAIN, Kind, Stage, stage_name
 from aworld.training.position import positions
 from aworld.trajectories.file import discard_if_damaged
 
@@ -38,7 +39,11 @@ def mode(config: Config) -> str:
 
 
 def plan(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
-    """The stages that are not finished, each after those it depends on; edges to finished ones are left out."""
+    """The stages to submit now, each after those it depends on; edges to finished ones are left out.
+
+    In batch mode they are those of the next `pipeline.submit_ahead` rounds. The last job of a round submits a later
+    one, where the site lets it; the report comes with the last round.
+    """
     stages = _batch(config, run, workloads) if mode(config) == BATCH else _resident(config, run, workloads)
     names = {stage.name for stage in stages}
     return [replace(stage, after=tuple(name for name in stage.after if name in names)) for stage in stages]
@@ -49,12 +54,12 @@ def discard_damaged(run: RunDir, workloads: list[Workload]) -> None:
 
     Of the policies only the newest that is still to be played is read, which may take minutes.
     """
-    for workload in workloads:
+    left = unfinished(run, workloads)
+    for workload in left:
         if workload.phase.is_trained_on and not is_complete(run.policy(workload.round)):
             discard_if_damaged(run, workload.round)
-    there = run.policies()
-    newest = [w.policies[-1] for w in workloads if w.policies and units_left(w)]
-    played = max((version for version in there if version <= max(newest, default=-1)), default=-1)
+    newest = max((w.policies[-1] for w in left if w.policies and units_left(w)), default=-1)
+    played = run.newest_policy(newest)
     if any(workload.phase.is_trained_on and workload.round == played for workload in workloads):  # so training makes it
         _discard_if_damaged(run, played)
 
@@ -67,12 +72,12 @@ def _discard_if_damaged(run: RunDir, version: int) -> None:
 
 
 def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
-    stages = []
-    if not all(_is_done(workload) for workload in workloads if not workload.benchmark):
+    stages, left = [], unfinished(run, workloads)
+    if not all(_is_done(workload) for workload in left if not workload.benchmark):
         stages.append(Stage.of(ROLLOUT, config, run))
     if not is_complete(run.policy(config.pipeline.rounds)):
         stages.append(Stage.of(TRAIN, config, run))
-    stages += _on_benchmarks(config, run, [workload for workload in workloads if workload.benchmark])
+    stages += _on_benchmarks(config, run, [workload for workload in left if workload.benchmark])
     return [*stages, _report(config, run, stages)]
 
 
@@ -102,13 +107,20 @@ def _is_done(workload: Workload) -> bool:
 
 def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     stages: list[Stage] = []
-    trainings = _trainings(config, run, workloads)
+    rounds = window(config, run)
+    last, is_whole = rounds[-1], rounds[-1] == config.pipeline.rounds
+    ahead = [workload for workload in workloads if workload.round <= last]
+    left = unfinished(run, ahead)
+    trainings, names = _trainings(run, left, last), {workload.name for workload in left}
 
     def add(kind: Kind, number: int, *after: str, benchmark: str = "") -> None:
         stages.append(replace(Stage.of(kind, config, run, number, benchmark), after=after))
 
-    for workload in workloads:
+    for workload in ahead:
         number = workload.round
+        is_trained = workload.phase.is_trained_on and number in trainings  # perhaps once more, for an older policy
+        if workload.name not in names and not is_trained:
+            continue
         # the policy it plays, by the stage that makes it
         policy = [stage_name(TRAIN, version) for version in workload.policies[:1]]
         if workload.phase is Phase.EVALUATION:
@@ -119,18 +131,27 @@ def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
             add(ROLLOUT, number, *policy)
         if not is_closed(workload):
             add(GATHER, number, stage_name(ROLLOUT, number))
-        if number in trainings:
+        if is_trained:
             add(TRAIN, number, stage_name(GATHER, number), stage_name(TRAIN, number - 1))
-    return [*stages, _report(config, run, stages)]
+            if number in rounds and not is_whole and config.site.jobs_may_submit:
+                add(SUBMIT, number, stage_name(TRAIN, number))
+    return [*stages, _report(config, run, stages)] if is_whole else stages
 
 
-def _trainings(config: Config, run: RunDir, workloads: list[Workload]) -> set[int]:
-    """The rounds to train: for the last policy, and for each missing policy that an unfinished workload needs.
+def window(config: Config, run: RunDir) -> range:
+    """The rounds behind the newest policy whose jobs wait or run at the same time in batch mode, and at least the last
+    round of the run."""
+    first, rounds = run.newest_policy() + 1, config.pipeline.rounds
+    return range(min(first, rounds), min(first + config.pipeline.submit_ahead, rounds + 1))
+
+
+def _trainings(run: RunDir, left: list[Workload], last: int) -> set[int]:
+    """The rounds to train: for the policy of round `last`, and for each missing policy that a workload left needs.
 
     Training goes on from the newest checkpoint before them. Other policies may have been removed to make room.
     """
-    needed = {config.pipeline.rounds}
-    for workload in workloads:
+    needed = {last}
+    for workload in left:
         is_there = any(is_complete(run.policy(version)) for version in workload.policies)
         if workload.policies and not is_there and units_left(workload):
             needed.add(workload.policies[0])

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
 
@@ -40,19 +41,20 @@ def measured(run: RunDir) -> Measured | None:
     Raises:
         InfrastructureError: the newest round's trajectories are damaged.
     """
-    gathered = [
+    finished = (
         folder
-        for folder in numbered(run.root / "rounds")
+        for folder in reversed(numbered(run.root / "rounds"))
         if int(folder.name) > 0  # not the cold start
         and (folder / "timing.json").is_file()
         and run.trajectories(int(folder.name)).exists()
-    ]
+    )
+    gathered = [*islice(finished, RECENT)][::-1]
     if not gathered:
         return None
     newest = int(gathered[-1].name)
     table, lengths = read_table(run.trajectories(newest))
-    timings = [_read(folder / "timing.json") for folder in gathered[-RECENT:]]
-    trained = [_read(folder / "metrics.json") for folder in gathered[-RECENT:] if (folder / "metrics.json").is_file()]
+    timings = [_read(folder / "timing.json") for folder in gathered]
+    trained = [_read(folder / "metrics.json") for folder in gathered if (folder / "metrics.json").is_file()]
     seconds = (table["seconds_generate"].astype(float) + table["seconds_tools"]).tolist()
     return Measured(
         rounds=len(timings),

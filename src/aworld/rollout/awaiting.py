@@ -7,11 +7,13 @@ from aworld.processes import Notice
 from aworld.publish import is_complete
 from aworld.rundir import RunDir, StallTimer
 
-POLL_SECONDS = 1.0
 
-
-def await_policy(run: RunDir, version: int, seconds: float) -> None:
+def await_policy(run: RunDir, version: int, seconds: float, poll: float) -> None:
     """Return once the policy is published. USR1, USR2 and TERM end the wait.
+
+    Args:
+        seconds: longest wait without progress of the run.
+        poll: seconds between two looks.
 
     Raises:
         Interrupted: told to end before the policy was there.
@@ -32,4 +34,4 @@ def await_policy(run: RunDir, version: int, seconds: float) -> None:
                 f"no policy {version} yet, and nothing got on for {seconds:.0f} s; see the trainer's log in "
                 f"{run.logs}, then: aworld resume {run.root}"
             )
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll)

@@ -40,8 +40,8 @@ from aworld.trajectories.launch import run_gather
 from aworld.trajectories.timing import publish_timing
 
 CLOSING = Unit("close", (0,))
-POLL_SECONDS = 0.2
-LOOK_SECONDS = 5.0  # between two looks at the earlier workloads
+START_SECONDS = 0.2  # between two looks whether vLLM has started
+LOOK_SECONDS = 5.0  # at least, between two looks at the earlier workloads
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ async def rollout(
         while worker.is_copy and not all(map(is_played, begun)):
             if ends_soon():
                 raise Interrupted(f"{owner} was told to end while it waited for the worker it is a copy of")
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(config.site.poll_seconds)
             await look_back()
 
 
@@ -180,7 +180,7 @@ async def _unless_told(ends_soon: Callable[[], bool], start: Coroutine[Any, Any,
                     f"told to end while vLLM was starting, for {time.monotonic() - began:.0f} s so far; where the time "
                     "limit of the job leaves no more, raise the stage's minutes"
                 )
-            await asyncio.wait([task], timeout=POLL_SECONDS)
+            await asyncio.wait([task], timeout=START_SECONDS)
         return task.result()
     finally:
         if not task.done():
@@ -244,7 +244,7 @@ async def _wait_for_policy(
     oldest, admitted = workload.policies[0], [run.policy(version) for version in workload.policies]
     timer = StallTimer(run, config.site.wait_seconds)
     next_look = 0.0
-    while not (any(map(is_complete, admitted)) or is_played(workload)):
+    while not any(map(is_complete, admitted)):
         if ends_soon():
             raise Interrupted(f"{worker.owner} was told to end while it waited for policy {oldest}")
         if timer.has_stalled():
@@ -253,6 +253,8 @@ async def _wait_for_policy(
                 f"trainer's log in {run.logs}, then run the same command again"
             )
         if time.monotonic() >= next_look:
+            if is_played(workload):
+                return
             await meanwhile()
             next_look = time.monotonic() + LOOK_SECONDS
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(config.site.poll_seconds)

@@ -9,6 +9,7 @@ from pathlib import Path
 from aworld.errors import InfrastructureError
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.workload import Workload
+from aworld.rundir import note_finished
 from aworld.tasks.task import Task
 from aworld.trajectories import file, journal
 
@@ -91,7 +92,7 @@ def reopen_lost(workload: Workload) -> None:
     journals."""
     for unit, count in _lost(workload, standing(workload).done).items():  # what is done is in a journal already
         print(f"warning: {count} episodes of {unit.task_id} are lost, and played again", file=sys.stderr)
-        claims_of(workload).reopen(unit)
+        _reopen(workload, unit)
 
 
 def reopen_failed(workload: Workload) -> None:
@@ -103,7 +104,12 @@ def reopen_failed(workload: Workload) -> None:
     failed = {each.task_id for each in journal.records(workload.folder / "journals") if workload.plays_again(each)}
     for unit in standing(workload).done:
         if unit.task_id in failed:
-            claims_of(workload).reopen(unit)
+            _reopen(workload, unit)
+
+
+def _reopen(workload: Workload, unit: Unit) -> None:
+    claims_of(workload).reopen(unit)
+    note_finished(workload.folder, {})
 
 
 def _lost(workload: Workload, done: list[Unit]) -> dict[Unit, int]:

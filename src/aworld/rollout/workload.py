@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
@@ -14,6 +14,8 @@ from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories.episode import Outcome
 
+EARLIER = 5  # rounds, at most, whose newest trajectories tell how long tasks may take
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -24,7 +26,7 @@ class Workload:
         round: the number that its episodes carry; of an evaluation, the version of the evaluated policy.
         attempts: per task. A task with all its attempts is one unit of work, so that they share a prefix cache.
         policies: versions of the policy that may play it; empty where a scripted expert plays.
-        earlier: trajectories of the rounds before it, the newest first. They tell how long its tasks may take.
+        earlier: trajectories of the last rounds before it, the newest first. They tell how long its tasks may take.
         enough: number of groups with spread that end it: later tasks are played only in the place of earlier ones
             without. None: every task is played.
         benchmark: the name of the benchmark that it evaluates on; empty: the run's own tasks.
@@ -60,7 +62,7 @@ def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:
     rounds = [_round(config, run, tasks, number) for number, tasks in enumerate(chosen, 1)]
     cold_start = [_cold_start(config, run, train)] if config.training.cold_start.tasks else []
     versions = config.pipeline.evaluated if HELD_OUT in config.pipeline.evaluation_overrides else []
-    evaluations = {version: evaluation_workload(config, run, source, version) for version in versions}
+    evaluations = {each.round: each for each in evaluation_workloads(config, run, source, versions)}
     first, last = ([evaluations.pop(version)] if evaluations else [] for version in (0, config.pipeline.rounds))
     found = [*cold_start, *first]
     for workload in rounds:
@@ -92,19 +94,34 @@ def evaluation_workload(
     config: Config, run: RunDir, source: TaskSource, version: int, name: str = HELD_OUT
 ) -> Workload:
     """The evaluation of policy `version` on the run's own held-out tasks, or on those of the benchmark `name`."""
+    return evaluation_workloads(config, run, source, [version], name)[0]
+
+
+def evaluation_workloads(
+    config: Config, run: RunDir, source: TaskSource, versions: Iterable[int], name: str = HELD_OUT
+) -> list[Workload]:
+    """The evaluations of several policies on the same tasks, which are read once."""
     temperature = config.evaluation.temperature
-    return Workload(
-        phase=Phase.EVALUATION,
-        name=f"{name}-{version}",
-        folder=run.evaluation(name, version),
-        round=version,
-        tasks=list(source.tasks("held_out")),
-        attempts=config.evaluation.attempts,
-        temperature=config.agent.temperature if temperature is None else temperature,
-        policies=range(version, version + 1),
-        earlier=tuple(run.trajectories(n) for n in range(version, 0, -1)),
-        benchmark="" if name == HELD_OUT else name,
-    )
+    tasks = list(source.tasks("held_out"))
+    return [
+        Workload(
+            phase=Phase.EVALUATION,
+            name=f"{name}-{version}",
+            folder=run.evaluation(name, version),
+            round=version,
+            tasks=tasks,
+            attempts=config.evaluation.attempts,
+            temperature=config.agent.temperature if temperature is None else temperature,
+            policies=range(version, version + 1),
+            earlier=_last_rounds(run, version),
+            benchmark="" if name == HELD_OUT else name,
+        )
+        for version in versions
+    ]
+
+
+def _last_rounds(run: RunDir, newest: int) -> tuple[Path, ...]:
+    return tuple(run.trajectories(number) for number in range(newest, max(0, newest - EARLIER), -1))
 
 
 def _cold_start(config: Config, run: RunDir, train: list[Task]) -> Workload:
@@ -123,7 +140,7 @@ def _round(config: Config, run: RunDir, tasks: list[Task], number: int) -> Workl
         attempts=config.rollout.group_size,
         temperature=config.agent.temperature,
         policies=range(max(0, number - 1 - config.pipeline.max_lag), number),
-        earlier=tuple(run.trajectories(n) for n in range(number - 1, 0, -1)),
+        earlier=_last_rounds(run, number - 1),
         enough=enough if len(tasks) > enough else None,
     )
 

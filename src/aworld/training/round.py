@@ -18,7 +18,7 @@ from aworld.publish import append_json, publish_json
 from aworld.rundir import RunDir, StallTimer
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, groups, schedule
 from aworld.training.algorithms import Algorithm
-from aworld.training.collectives import POLL_SECONDS, any_rank, is_rank_zero, publish_collectively
+from aworld.training.collectives import any_rank, is_rank_zero, publish_collectively
 from aworld.training.metrics import Metrics, summary, too_long
 from aworld.training.packing import Split
 from aworld.training.position import Position
@@ -72,13 +72,14 @@ class Round:
 
     def _wait(self) -> TrajectorySource:
         path = self.run_dir.trajectories(self.number)
-        seconds = self.config.site.wait_seconds
-        timer = StallTimer(self.run_dir, seconds)
+        seconds, poll = self.config.site.wait_seconds, self.config.site.poll_seconds
+        timer = StallTimer(self.run_dir, seconds) if is_rank_zero() else None  # one rank looks for all
         while True:
-            is_there, has_stalled, ends_soon = any_rank(path.exists(), timer.has_stalled(), self.ends_soon())
+            seen = (path.exists(), timer.has_stalled()) if timer else (False, False)
+            is_there, has_stalled, ends_soon = any_rank(*seen, self.ends_soon())
             if is_there:
                 while not path.exists():  # this node may see it later
-                    time.sleep(POLL_SECONDS)
+                    time.sleep(poll)
                 return self._open(path)
             if ends_soon:
                 raise Interrupted(f"told to end while waiting for {path}")
@@ -87,7 +88,7 @@ class Round:
                     f"no {path} yet, and nothing got on for {seconds:.0f} s; see the rollout logs in "
                     f"{self.run_dir.logs}, then run the same command again"
                 )
-            time.sleep(POLL_SECONDS)
+            time.sleep(poll)
 
     def _open(self, path: Path) -> TrajectorySource:
         """The round's trajectories. Each rank checks its share of the tokens, and on damage all ranks end together.

@@ -1,6 +1,5 @@
 """The table of a run's Slurm jobs: a row for each stage."""
 
-import re
 from collections import Counter
 
 from rich.table import Table
@@ -8,36 +7,54 @@ from rich.table import Table
 from aworld.publish import read_jsonl
 from aworld.rundir import RunDir
 from aworld.watch.queue import Queued, accounts, newest, submissions
-from aworld.watch.table import SLIM
+from aworld.watch.table import SLIM, UNLIMITED
 
 
 def jobs_table(run: RunDir, jobs: dict[str, Counter[str]]) -> Table:
     """A row for each stage that has jobs, in the order of their submission."""
     table = SLIM("stage", "job", "elements", "restarts")
-    ids = {submission.stage: submission.job for submission in submissions(run)}
+    submitted = submissions(run)
+    ids = {submission.stage: submission.job for submission in submitted}
+    again = restarts(run, {submission.job: submission.stage for submission in submitted if submission.stage in jobs})
     for stage, states in jobs.items():
         elements = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
-        table.add_row(stage, ids[stage], elements, str(restarts(run, stage)))
+        table.add_row(stage, ids[stage], elements, str(again[stage]))
     return table
 
 
-def restarts(run: RunDir, stage: str) -> int:
-    """How often tasks of a stage began again, or its jobs began again before a task could."""
-    paths = [*run.starts.glob(f"{stage}.jsonl"), *run.starts.glob(f"{stage}-[0-9]*.jsonl")]
-    begun = sum(max(0, len(read_jsonl(path)) - 1) for path in paths)
-    jobs = {submission.job for submission in submissions(run) if submission.stage == stage}
-    tries = [path for path in run.starts.glob("*.tries") if re.split(r"[_.]", path.name)[0] in jobs]
-    return begun + sum(path.read_text().count("\n") - 1 for path in tries)
+def restarts(run: RunDir, stages: dict[str, str]) -> Counter[str]:
+    """How often tasks of stages began again, or their jobs began again before a task could.
+
+    Args:
+        stages: by the ids of their jobs.
+    """
+    found: Counter[str] = Counter()
+    names = set(stages.values())
+    for path in run.starts.glob("*"):
+        if path.suffix == ".jsonl":
+            stage = path.stem if path.stem in names else path.stem.rpartition("-")[0]
+            if stage in names:
+                found[stage] += max(0, len(read_jsonl(path)) - 1)
+        elif path.suffix == ".tries" and (stage := stages.get(path.stem.partition("_")[0], "")):
+            found[stage] += path.read_text().count("\n") - 1
+    return found
 
 
-def job_states(run: RunDir, queued: list[Queued]) -> dict[str, Counter[str]]:
+def job_states(run: RunDir, queued: list[Queued], most: int = UNLIMITED) -> dict[str, Counter[str]]:
     """The states of the elements of each stage, and how many elements are in each. Only the newest submissions count.
 
     squeue is asked first, as sacct learns of a job later. One call of sacct then says how the other jobs ended; where
     Slurm keeps no accounts, they are left out.
+
+    Args:
+        most: stages that are looked up: those that wait or run, and the last ones that ended.
     """
     submitted = newest(run)
     waiting = {(each.submission.stage, each.element): each.state for each in queued}
+    alive = {stage for stage, _ in waiting}
+    ended = [stage for stage in dict.fromkeys(stage for stage, _ in submitted) if stage not in alive]
+    shown = alive | set(ended[::-1][: max(0, most - len(alive))])
+    submitted = {key: submission for key, submission in submitted.items() if key[0] in shown}
     gone = sorted({submission.job for key, submission in submitted.items() if key not in waiting})
     states = accounts(gone) if gone else {}
     found: dict[str, Counter[str]] = {}

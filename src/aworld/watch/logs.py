@@ -16,23 +16,34 @@ def print_logs(run: RunDir, stage: str | None, lines: int) -> None:
     found = _by_stage(run)
     if stage is None:
         for name, paths in found.items():
-            print(f"{name}: {', '.join(str(path) for path in paths)}")
+            if some := _written(paths):
+                print(f"{name}: {', '.join(str(path) for path in some)}")
         return
     names = [name for name in found if name == stage or name.startswith(f"{stage}-")]
-    if not names:
+    written = [path for name in names for path in _written(found[name])]
+    if not written:
         raise InputError(f"no log of '{stage}' in {run.logs}; there are: {', '.join(found) or 'none'}")
-    for path in (path for name in names for path in found[name]):
+    for path in written:
         print(f"==> {path} <==")
         print("\n".join(map(printable, path.read_text(errors="replace").splitlines()[-lines:])))
 
 
 def _by_stage(run: RunDir) -> dict[str, list[Path]]:
-    """Logs are called JOB_TASK_log.out or JOB_ELEMENT_TASK_log.out; submitit's local executor writes .err as well."""
+    """Logs are called JOB_TASK_log.out or JOB_ELEMENT_TASK_log.out; submitit's local executor writes .err as well.
+
+    Lists the folder of logs once.
+    """
+    of_job: dict[str, list[Path]] = {}
+    for path in sorted(run.logs.glob("*_log.*")):
+        of_job.setdefault(path.name.partition("_")[0], []).append(path)
     found: dict[str, list[Path]] = {}
     for row in read_jsonl(run.jobs):
-        paths = [path for path in run.logs.glob(f"{row['job']}_*_log.*") if path.stat().st_size]
-        if paths:
-            found.setdefault(row["stage"], []).extend(sorted(paths))
+        if paths := of_job.get(str(row["job"])):
+            found.setdefault(row["stage"], []).extend(paths)
     for path in sorted(run.logs.glob("vllm-*.log")):
         found[path.stem] = [path]
     return found
+
+
+def _written(paths: list[Path]) -> list[Path]:
+    return [path for path in paths if path.stat().st_size]

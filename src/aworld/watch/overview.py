@@ -1,6 +1,7 @@
 """A run at a glance, from its files, one call of squeue, and one of sacct."""
 
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 
@@ -11,22 +12,29 @@ from rich.text import Text
 from aworld.config import Config
 from aworld.errors import InfrastructureError, printable
 from aworld.evaluation import benchmark
+from aworld.rollout.outcome import outcomes
 from aworld.rollout.workload import Workload, is_planned, schedule
 from aworld.rundir import RunDir
+from aworld.stages import SUBMIT, TRAIN
 from aworld.tasks import make_source
 from aworld.watch.jobs import job_states, jobs_table
-from aworld.watch.queue import Queued, elements_alive, queue
+from aworld.watch.queue import Queued, elements_alive, queue, submitted
 from aworld.watch.status import StageStatus, begun, estimated_end, never_played, status, tally
 from aworld.watch.table import UNLIMITED, stage_table
 
 OTHER_LINES = 10  # that `watch` shows besides the rows of the table
 POLITE_SECONDS = 60.0  # between two questions to Slurm, which many people ask
+ROWS = 40  # of the table; above that older rounds share one
 FINISHED, UNDER_WAY, STOPPED = 0, 10, 11
 
 
-def show_status(config: Config, run: RunDir, console: Console) -> int:
-    """Print how far the run is; returns FINISHED, UNDER_WAY or STOPPED, the exit code."""
-    picture, code = _picture(config, run, *_workloads(config, run), console)
+def show_status(config: Config, run: RunDir, console: Console, is_whole: bool = False) -> int:
+    """Print how far the run is; returns FINISHED, UNDER_WAY or STOPPED, the exit code.
+
+    Args:
+        is_whole: with each finished round and all of their jobs.
+    """
+    picture, code = _picture(config, run, *_workloads(config, run), console, UNLIMITED if is_whole else ROWS)
     console.print(picture)
     return code
 
@@ -37,10 +45,10 @@ def watch(config: Config, run: RunDir, console: Console, every: float) -> int:
     Args:
         every: seconds between two looks.
     """
-    if config.site.executor == "slurm" and every < min(POLITE_SECONDS, config.site.poll_seconds):
+    if config.site.executor == "slurm" and every < min(POLITE_SECONDS, config.site.queue_seconds):
         console.print(f"[yellow]every {every:g} s: Slurm is shared; ask it every {POLITE_SECONDS:g} s at most[/]")
     workloads, unreadable = _workloads(config, run)
-    most = console.height - OTHER_LINES if console.is_terminal else UNLIMITED
+    most = console.height - OTHER_LINES if console.is_terminal else ROWS
     with Live(console=console, auto_refresh=False) as live:
         show = partial(live.update, refresh=True) if console.is_terminal else console.print
         picture, code = _picture(config, run, workloads, unreadable, console, most)
@@ -77,11 +85,12 @@ def _picture(
         at_work = bool(elements_alive(queued)) and not (held and _all_wait(queued))
     if not at_work:
         workloads = [workload for workload in workloads if not never_played(config, workload)]
-    stages = status(config, run, workloads)
-    jobs = job_states(run, queued) if on_slurm else {}
+    over = outcomes(run, workloads)
+    stages = status(config, run, workloads, over)
+    jobs = job_states(run, queued, most) if on_slurm else {}
     code = FINISHED if all(stage.finished for stage in stages) else UNDER_WAY if at_work else STOPPED
     begun_names = {stage.workload for stage in stages if stage.done}
-    tallies = {workload.name: tally(workload) for workload in workloads if workload.name in begun_names}
+    tallies = {w.name: tally(w, over.get(w.name)) for w in workloads if w.name in begun_names}
     verdicts = {
         FINISHED: "finished",
         UNDER_WAY: "under way",
@@ -89,6 +98,7 @@ def _picture(
     }
     end = estimated_end(config, run) if code == UNDER_WAY else None
     verdict = verdicts[code] + (f", last policy expected {datetime.fromtimestamp(end):%d %B %H:%M}" if end else "")
+    waiting = _ahead(config, run, elements_alive(queued)) if code == UNDER_WAY else []
     notes = [f"Slurm holds job {each.submission.job} ({each.submission.stage}): {each.reason}" for each in held]
     picture: list[RenderableType] = [
         Text(printable(str(run.root))),
@@ -98,8 +108,18 @@ def _picture(
     ]
     picture += [jobs_table(run, jobs), Text()] if jobs else []
     # As Text, since [ and ] in paths and in Slurm's messages are no markup.
-    picture += [Text(printable(line)) for line in (*unreadable, *notes, verdict)]
+    picture += [Text(printable(line)) for line in (*unreadable, *notes, *waiting, verdict)]
     return Group(*picture), code
+
+
+def _ahead(config: Config, run: RunDir, alive: Iterable[str]) -> list[str]:
+    """A line where a batch run has jobs for its next rounds only. `alive`: the stages that have some."""
+    names = [name.partition("-") for name in alive]
+    trained = sorted(int(number) for kind, _, number in names if kind == TRAIN.name and number.isdecimal())
+    if not trained or trained[-1] >= config.pipeline.rounds:
+        return []
+    follow = any(kind == SUBMIT.name for kind, _, _ in names)
+    return [submitted(run, range(trained[0], trained[-1] + 1), config.pipeline.rounds, follow)]
 
 
 def _all_wait(queued: list[Queued]) -> bool:

@@ -103,6 +103,16 @@ def elements_alive(queued: Iterable[Queued]) -> dict[str, dict[int, str]]:
     return found
 
 
+def submitted(run: RunDir, rounds: range, last: int, follow: bool) -> str:
+    """A line that tells which rounds have jobs in the queue, of those up to `last`.
+
+    Args:
+        follow: whether a job of the run submits the later ones.
+    """
+    later = "a round that ends submits a later one" if follow else f"later ones: aworld resume {run.root}"
+    return f"rounds {rounds[0]} to {rounds[-1]} of {last} are submitted; {later}"
+
+
 def settled(run: RunDir) -> list[Queued]:
     """The queue once no job in it is ending: such a job may come back, or leave.
 

@@ -1,17 +1,20 @@
 """How far each stage of a run is, read from its files alone."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.evaluation import benchmark
-from aworld.publish import MARK, is_complete, read_jsonl
-from aworld.rollout.units import Standing, is_closed, standing, units_left
-from aworld.rollout.workload import Workload, evaluation_workload, is_planned, schedule
+from aworld.publish import MARK, read_jsonl
+from aworld.rollout.outcome import Outcome, look, outcomes
+from aworld.rollout.units import is_closed, standing, units_left
+from aworld.rollout.workload import Workload, evaluation_workload, evaluation_workloads, is_planned, schedule
 from aworld.rundir import RunDir, numbered
 from aworld.stages import EVALUATE, GATHER, ROLLOUT, TRAIN, Kind
 from aworld.tasks import make_source
-from aworld.trajectories import journal
+
+TRAINED_ON = (ROLLOUT, GATHER, TRAIN)  # the stages of a round
 
 
 @dataclass(frozen=True)
@@ -54,22 +57,61 @@ class Tally:
     reward: float | None
 
 
-def status(config: Config, run: RunDir, workloads: list[Workload] | None = None) -> list[StageStatus]:
-    """The status of every stage, in the order in which they run."""
+def status(
+    config: Config, run: RunDir, workloads: list[Workload] | None = None, over: Mapping[str, Outcome] | None = None
+) -> list[StageStatus]:
+    """The status of every stage, in the order in which they run.
+
+    Looks into the folders of workloads that are under way, however many are finished or wait.
+
+    Args:
+        over: the finished workloads; None: they are looked up.
+    """
     if workloads is None:
         workloads = schedule(config, run, make_source(config.tasks, run.tasks))
+    if over is None:
+        over = outcomes(run, workloads)
+    newest, there = run.newest_policy(), {path.name for path in numbered(run.root / "rounds")}
     found: list[StageStatus] = []
     for workload in workloads:
-        seen = standing(workload)
-        total, done = len(seen.units), len(seen.done)
-        kind = ROLLOUT if workload.phase.is_trained_on else EVALUATE
-        finished = is_closed(workload) and not units_left(workload)
-        spread = _spread(seen, workload.enough)
-        found.append(StageStatus(kind, workload.name, total if finished else done, total, finished, spread=spread))
-        if workload.phase.is_trained_on:
-            found.append(StageStatus(GATHER, workload.name, int(finished), 1, finished))
-            found.append(_training(config, run, workload))
+        if outcome := over.get(workload.name):
+            found += _finished(workload, outcome)
+        elif workload.folder.name in there if workload.phase.is_trained_on else workload.round <= newest:
+            found += _under_way(workload)
+        else:
+            found += _waiting(workload)
     return found
+
+
+def _finished(workload: Workload, outcome: Outcome) -> list[StageStatus]:
+    name, units = workload.name, outcome.units
+    if not workload.phase.is_trained_on:
+        return [StageStatus(EVALUATE, name, units, units, True)]
+    steps = outcome.steps or 1
+    return [
+        StageStatus(ROLLOUT, name, units, units, True, spread=_spread(units, outcome.of_one_reward, workload.enough)),
+        StageStatus(GATHER, name, 1, 1, True),
+        StageStatus(TRAIN, name, steps, steps, True, outcome.loss),
+    ]
+
+
+def _under_way(workload: Workload) -> list[StageStatus]:
+    seen, name = standing(workload), workload.name
+    total, done = len(seen.units), len(seen.done)
+    finished = is_closed(workload) and not units_left(workload)
+    spread = _spread(done, len(seen.of_one_reward), workload.enough)
+    kind = ROLLOUT if workload.phase.is_trained_on else EVALUATE
+    played = StageStatus(kind, name, total if finished else done, total, finished, spread=spread)
+    if not workload.phase.is_trained_on:
+        return [played]
+    return [played, StageStatus(GATHER, name, int(finished), 1, finished), _training(workload)]
+
+
+def _waiting(workload: Workload) -> list[StageStatus]:
+    total = len(workload.tasks) if workload.enough is None else workload.enough
+    if not workload.phase.is_trained_on:
+        return [StageStatus(EVALUATE, workload.name, 0, total, False)]
+    return [StageStatus(kind, workload.name, 0, total if kind == ROLLOUT else 1, False) for kind in TRAINED_ON]
 
 
 def on_benchmark(run: RunDir, name: str, version: int) -> Workload:
@@ -84,7 +126,9 @@ def begun(run: RunDir) -> tuple[list[Workload], list[str]]:
     for path in sorted((run.root / "evals").glob("*/config.yaml")):
         name = path.parent.name
         try:
-            workloads += [on_benchmark(run, name, int(folder.name)) for folder in numbered(path.parent)]
+            config, _, source = benchmark.read(run, name)
+            versions = [int(folder.name) for folder in numbered(path.parent)]
+            workloads += evaluation_workloads(config, run, source, versions, name)
         except InputError as reason:
             unreadable.append(f"{name} is left out: {reason}")
     return workloads, unreadable
@@ -95,40 +139,41 @@ def never_played(config: Config, workload: Workload) -> bool:
     return bool(workload.benchmark) and not is_planned(config, workload) and not benchmark.is_begun(workload.folder)
 
 
-def tally(workload: Workload) -> Tally:
-    """The episodes so far."""
-    episodes = journal.records(workload.folder / "journals")
-    failed = sum(episode.status == "infra_error" for episode in episodes)
-    is_scored = bool(episodes) and (
+def tally(workload: Workload, outcome: Outcome | None = None) -> Tally:
+    """The episodes so far. `outcome`: of a finished workload."""
+    found = outcome or look(workload)
+    is_scored = bool(found.episodes) and (
         workload.phase.is_trained_on or any(task.answer is not None for task in workload.tasks)
     )
-    reward = sum(episode.reward for episode in episodes) / len(episodes) if is_scored else None
-    return Tally(len(episodes), len(standing(workload).units) * workload.attempts, failed, reward)
+    total = found.units * found.attempts
+    return Tally(found.episodes, total, found.failed, found.reward if is_scored else None)
 
 
 def estimated_end(config: Config, run: RunDir) -> float | None:
     """Expected time of the last policy by the pace so far, in seconds since 1970; None: too early to tell."""
-    marks = {version: run.policy(version) / MARK for version in range(config.pipeline.rounds + 1)}
-    made = {version: mark.stat().st_mtime for version, mark in marks.items() if mark.exists()}
-    if len(made) < 2 or config.pipeline.rounds in made:
+    there = [int(path.name) for path in numbered(run.policy(0).parent)]
+    first, last = (_first_made(run, versions) for versions in (there, reversed(there)))
+    if first is None or last is None or first[0] == last[0] or last[0] >= config.pipeline.rounds:
         return None
-    first, last = min(made), max(made)  # between them some may have been removed
-    return made[last] + (config.pipeline.rounds - last) * (made[last] - made[first]) / (last - first)
+    (one, began), (other, ended) = first, last  # between them some may have been removed
+    return ended + (config.pipeline.rounds - other) * (ended - began) / (other - one)
 
 
-def _spread(seen: Standing, wanted: int | None) -> Spread | None:
-    if wanted is None or not seen.done:
+def _first_made(run: RunDir, versions: Iterable[int]) -> tuple[int, float] | None:
+    """The first of these policies that is published, and when that was."""
+    marks = ((version, run.policy(version) / MARK) for version in versions)
+    return next(((version, mark.stat().st_mtime) for version, mark in marks if mark.exists()), None)
+
+
+def _spread(played: int, of_one_reward: int, wanted: int | None) -> Spread | None:
+    if wanted is None or not played:
         return None
-    without = len(seen.of_one_reward)
-    return Spread(len(seen.done) - without, wanted, without / len(seen.done))
+    return Spread(played - of_one_reward, wanted, of_one_reward / played)
 
 
-def _training(config: Config, run: RunDir, workload: Workload) -> StageStatus:
-    # Once the next round is trained, the policy may have been removed to make room.
-    finished = is_complete(run.policy(workload.round)) or (run.round(workload.round + 1) / "metrics.json").exists()
-    steps = read_jsonl(run.round(workload.round) / "steps.jsonl")
+def _training(workload: Workload) -> StageStatus:
+    """Of a round whose policy is not published yet."""
+    steps = read_jsonl(workload.folder / "steps.jsonl")
     if not steps:
-        return StageStatus(TRAIN, workload.name, int(finished), 1, finished)
-    last = steps[-1]
-    total = last["step"] if finished else last["of"]  # a cold start may end early
-    return StageStatus(TRAIN, workload.name, last["step"], total, finished, last["loss"])
+        return StageStatus(TRAIN, workload.name, 0, 1, False)
+    return StageStatus(TRAIN, workload.name, steps[-1]["step"], steps[-1]["of"], False, steps[-1]["loss"])

@@ -28,7 +28,8 @@ def stage_table(
 ) -> Table:
     """A row for each workload. Empty columns are left out, and so are the least needed ones of a narrow console.
 
-    Waiting rounds share one row. Finished rounds share one where the table would have more than `most` rows.
+    Waiting rounds share one row. Finished rounds share one where the table would have more than `most` rows. Where
+    there are still more, as where each policy is evaluated, those around the work in hand are shown.
 
     Args:
         tallies: of the workloads that have begun, by name.
@@ -36,7 +37,7 @@ def stage_table(
     groups = [(name, list(group)) for name, group in groupby(stages, lambda stage: stage.workload)]
     groups = _folded(groups, lambda stage: not stage.done, 0)
     if len(groups) > most:
-        groups = _folded(groups, lambda stage: stage.finished, RECENT)
+        groups = _around(_folded(groups, lambda stage: stage.finished, RECENT), most)
     rows = [{"": name} | _cells(group, tallies.get(name)) for name, group in groups]
     heads = [head for head in ("", *dict.fromkeys(HEADS.values()), *NUMBERS) if any(row.get(head) for row in rows)]
     for least in LEAST_NEEDED:
@@ -60,6 +61,15 @@ def _folded(groups: list[Row], holds: Callable[[StageStatus], bool], recent: int
             folded.append((f"rounds {first} to {last}", shared))
         folded += neighbours[count:]
     return folded
+
+
+def _around(groups: list[Row], most: int) -> list[Row]:
+    """At most so many rows around the first one that is not finished, between the numbers of those left out."""
+    at = next((n for n, (_, stages) in enumerate(groups) if not all(s.finished for s in stages)), len(groups))
+    begin = max(0, min(at - most // 2, len(groups) - most))
+    left_out = {"before": begin, "behind": max(0, len(groups) - begin - most)}
+    before, behind = ([(f"… {count} {where}", [])] if count else [] for where, count in left_out.items())
+    return [*before, *groups[begin : begin + most], *behind]
 
 
 def _table(heads: list[str], rows: list[dict[str, str]]) -> Table:
