@@ -18,22 +18,23 @@ MAY_IMPORT = {
     "tasks": BASE,
     "trajectories": BASE,
     "models": BASE,
+    "policies": BASE,
     "agents": BASE | {"tasks", "trajectories"},
     "tools": {"openai_client"},
     "environments": BASE | {"tasks", "agents", "tools"},
     "inference": BASE | {"agents"},
-    "rollout": BASE | {"tasks", "agents", "environments", "inference", "trajectories"},
-    "training": BASE | {"trajectories"},
+    "rollout": BASE | {"tasks", "agents", "environments", "inference", "trajectories", "policies"},
+    "training": BASE | {"trajectories", "policies"},
     "evaluation": BASE | {"tasks", "trajectories"},
     "planning": BASE | {"trajectories", "training"},  # of training only what it keeps on disk
     "watch": BASE | {"tasks", "rollout", "trajectories", "evaluation"},
     "launch": BASE
     | {"tasks", "agents", "models", "environments", "rollout", "training", "trajectories", "evaluation"}
-    | {"watch", "planning"},  # to submit what is missing, and to show what is under way
+    | {"watch", "planning", "policies"},  # to submit what is missing, and to show what is under way
     "doctor": BASE | {"tasks", "environments", "rollout", "launch"},
     "cli": BASE
     | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "watch", "launch"}
-    | {"planning"},
+    | {"planning", "policies"},
     "__main__": {"cli"},
 }
 ENGINES = {"vllm": "inference", "megatron": "training", "mbridge": "training", "mpi4py": "trajectories"}

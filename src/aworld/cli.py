@@ -21,6 +21,7 @@ from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.imports import without_collecting
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number
 from aworld.locks import try_to_hold
+from aworld.policies.commands import add_to as of_policies
 from aworld.rundir import HELD_OUT, RunDir, open_run
 from aworld.stages import AWAIT, EVALUATE, GATHER, REPORT, ROLLOUT, SUBMIT, TRAIN, Stage
 from aworld.tasks import make_source
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument(
         "episode", metavar="EPISODE", nargs="?", help="ROUND/TASK/ATTEMPT or, as held-out-0, NAME-VERSION/…"
     )
+    of_policies(commands)
     of_evaluations(commands)
     of_tasks(commands)
     containers = commands.add_parser("containers", help="build the images that a site names")

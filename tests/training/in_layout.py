@@ -11,7 +11,9 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 
 from aworld.config import Parallel, Training
-from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model, output
+from aworld.policies.writing import Writer
+from aworld.training import algorithms, batching, checkpoint, cpu, model, output
+from aworld.training import export as exporting
 from aworld.training.attention import Packed
 from aworld.training.checkpoint import Position
 from aworld.training.packing import Split, own_positions
@@ -36,6 +38,7 @@ def main() -> None:
     global TRAINING
     TRAINING = replace(TRAINING, micro_batch_tokens=words["tokens"])
     output.CHUNK = words["chunk"]
+    exporting.SHARE_BYTES = 1 << 18  # so that every rank writes
     model.initialize(Parallel(words["tensor"], words["pipeline"], words["context"]), 0, 300)
     trajectories = file.read(Path(words["trajectories"]))
     of_output = output_against_autograd()
@@ -111,9 +114,7 @@ def steps(
 
 
 def export(trainer: Trainer, base: Path, out: Path) -> None:
-    if dist.get_rank() == 0:
-        out.mkdir()
-    conversion.export_hf(trainer.module, base, out if dist.get_rank() == 0 else None)
+    exporting.export_hf(trainer.module, base, out, Writer())
     dist.barrier()
 
 

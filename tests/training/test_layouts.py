@@ -41,7 +41,8 @@ def tied(request):
 
 
 def weights(folder):
-    return load_file(folder / "model.safetensors")
+    """Those of an HF folder, whose files the ranks of a layout share."""
+    return {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
 
 
 def largest_difference(one, other):

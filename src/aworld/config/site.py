@@ -63,7 +63,7 @@ class Site:
     binds: list[str] = setting(list, changes="any time")  # paths that containers of vLLM and Megatron see: /a or /a:/b
     # true: the images bring a system only; this Python and its packages are bound into them
     bind_python: bool = setting(False, changes="any time")
-    # node-local folder, to which images are copied once per node; "": TMPDIR, and no copies
+    # node-local folder, to which images and policies are copied once per node; "": TMPDIR, and no images
     scratch: str = setting("", changes="any time")
     # the GPUs of its nodes, a file of configs/hardware/ or the path of your own; "": none, and memory is not checked
     hardware: str = ""

@@ -21,11 +21,15 @@ def on_cpu(image: str = "") -> bool:
     return not torch.cuda.is_available()
 
 
-def command(model: Model, policy: Path, name: str, socket: Path, without_gpu: bool) -> list[str]:
+def command(
+    model: Model, policy: Path, name: str, socket: Path, without_gpu: bool, is_local: bool = False
+) -> list[str]:
     """The command that serves the HF folder `policy` under a model name.
 
     Args:
         socket: path of the Unix socket that the server listens on.
+        is_local: whether this and the later policies lie on this node. Files elsewhere are not mapped into memory:
+            pages that are asked for in any order take a network file system minutes.
     """
     shard = model.shard
     options = {
@@ -38,6 +42,7 @@ def command(model: Model, policy: Path, name: str, socket: Path, without_gpu: bo
         "--tensor-parallel-size": str(shard.tensor_parallel_size),
         # The model's own generation_config must not change the distribution behind our back.
         "--generation-config": "vllm",
+        "--safetensors-load-strategy": "lazy" if is_local else "eager",
         "--logprobs-mode": "processed_logprobs",
         "--worker-extension-cls": "aworld.inference.reload.ReloadExtension",
     }

@@ -52,13 +52,16 @@ class VllmShard:
         log: Path,
         site: Site | None = None,
         binds: Sequence[Path] = (),
+        is_local: bool = False,
     ):
         """
         Args:
             log: file that the server's output is appended to.
             binds: folders of this policy and the later ones, for a vLLM in the site's image.
+            is_local: whether the policies lie on this node.
         """
         self.policy, self.version, self.model, self.log, self.binds = policy, version, model, log, binds
+        self.is_local = is_local
         self.site = site or Site(name="local")
         self.image = staged_image(self.site.images.vllm, self.site.scratch)
         self.process: subprocess.Popen[bytes] | None = None
@@ -196,7 +199,7 @@ class VllmShard:
             return False
 
     def _command(self, listens: Path) -> list[str]:
-        program = command(self.model, self.policy, self.name, listens, on_cpu(self.image))
+        program = command(self.model, self.policy, self.name, listens, on_cpu(self.image), self.is_local)
         return container_command(self.site, self.image, program, [self.policy, *self.binds, listens.parent])
 
     def _last_words(self) -> str:

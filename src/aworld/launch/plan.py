@@ -12,7 +12,8 @@ from dataclasses import replace
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.phase import Phase
-from aworld.publish import damaged, is_complete
+from aworld.policies.folder import damaged
+from aworld.publish import is_complete
 from aworld.rollout.outcome import unfinished
 from aworld.rollout.units import is_closed, units_left
 from aworld.rollout.workload import Workload
@@ -66,7 +67,7 @@ def discard_damaged(run: RunDir, workloads: list[Workload]) -> None:
 
 def _discard_if_damaged(run: RunDir, version: int) -> None:
     folder = run.policy(version)
-    if is_complete(folder) and (wrong := damaged(folder)):
+    if is_complete(folder) and (wrong := damaged(run, version)):
         print(f"warning: {folder} is damaged ({', '.join(wrong)}); removed", file=sys.stderr)
         shutil.rmtree(folder)
 

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from aworld.errors import InfrastructureError
-from aworld.publish import begin_folder, finish_folder, is_complete, sweep
+from aworld.publish import Sums, begin_folder, finish_folder, is_complete, sweep
 from aworld.training import cpu
 
 # How long a collective may take. Between two of them a rank writes its share of a checkpoint to a slow file system, or
@@ -91,23 +91,24 @@ def on_rank_zero(work: Callable[[], Any]) -> Any:
     return value
 
 
-def publish_collectively(folder: Path, write: Callable[[Path | None], None]) -> None:
+def publish_collectively(folder: Path, write: Callable[[Path | None], Sums | None]) -> None:
     """Publish a folder that all ranks write. Does nothing where it is complete already.
 
     Args:
-        write: called on every rank; on rank 0 with the temporary folder to be filled, elsewhere with None.
+        write: called on every rank; on rank 0 with the temporary folder to be filled, elsewhere with None. On rank 0 it
+            may return files that are durable and summed already.
     """
     if on_rank_zero(lambda: is_complete(folder)):
         return
     on_rank_zero(lambda: sweep(folder.parent))  # what a rank that was killed on another node left
     temporary = begin_folder(folder) if is_rank_zero() else None
 
-    def finish() -> None:  # which reads all of the folder, for its checksums
+    def finish() -> None:  # which reads what has no checksum yet
         assert temporary
-        finish_folder(temporary, folder)
+        finish_folder(temporary, folder, known)
 
     try:
-        write(temporary)
+        known = write(temporary)
         on_rank_zero(finish)
     finally:
         if temporary:

@@ -16,9 +16,9 @@ from aworld.errors import InfrastructureError, Interrupted
 from aworld.phase import Phase
 from aworld.publish import append_json, publish_json
 from aworld.rundir import RunDir, StallTimer
-from aworld.training import algorithms, batching, checkpoint, conversion, cpu, groups, schedule
+from aworld.training import algorithms, batching, checkpoint, cpu, export, groups, schedule
 from aworld.training.algorithms import Algorithm
-from aworld.training.collectives import any_rank, is_rank_zero, publish_collectively
+from aworld.training.collectives import any_rank, is_rank_zero
 from aworld.training.metrics import Metrics, summary, too_long
 from aworld.training.packing import Split
 from aworld.training.position import Position
@@ -210,7 +210,7 @@ class Round:
 
 def publish_policy(run: RunDir, trainer: Trainer, number: int) -> None:
     """Publish the weights as the policy of a round, unless it is complete already. All ranks call."""
-    publish_collectively(run.policy(number), lambda out: conversion.export_hf(trainer.module, run.base, out))
+    export.publish(trainer.module, run, number, trainer.policies, trainer.training.full_policy_every)
 
 
 def _has_learned(metrics: Metrics, stop_at: float) -> bool:

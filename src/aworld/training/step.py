@@ -16,6 +16,7 @@ from transformers import AutoConfig
 
 from aworld.config import Training
 from aworld.errors import TaskError
+from aworld.policies.writing import Writer
 from aworld.training import batching, conversion, cpu, model, optimizer
 from aworld.training.algorithms import Algorithm
 from aworld.training.attention import Packed
@@ -50,6 +51,7 @@ class Trainer:
     ):
         self.training = training
         self.offload = offload
+        self.policies = Writer(keeps=training.full_policy_every > 1)  # of this rank's share of each
         self.reference: list[torch.Tensor] = []  # the weights of the reference policy, in the host's memory
         self.dtype: torch.dtype = getattr(torch, dtype)
         hf = AutoConfig.from_pretrained(path)

@@ -1,0 +1,118 @@
+"""Whole copies of a run's policies on this node. Its workers share them, so that a node reads a policy once.
+
+They lie in the node-local folder of the site. One worker makes a copy while the others wait for its lock: from the copy
+of an older version and the deltas since, or from the whole policy, in order and verified. A copy that no worker uses is
+removed when the next one is made, and when the last worker ends.
+"""
+
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from aworld.errors import disk_full
+from aworld.locks import acquire, hold, try_to_hold
+from aworld.nodelocal import private_folder
+from aworld.policies.folder import contents, deltas_in
+from aworld.policies.reading import copy_policy
+from aworld.publish import MARK, verify
+from aworld.rundir import RunDir
+
+SPARE_BYTES = 1 << 28  # left free for others
+
+
+def place(scratch: str) -> Path:
+    """The node-local folder: the site's `scratch`, or TMPDIR."""
+    return Path(scratch or tempfile.gettempdir())
+
+
+@contextmanager
+def on_this_node(run: RunDir, version: int, scratch: str) -> Iterator[Path]:
+    """The HF folder of a complete policy on this node, for as long as it is used.
+
+    Where there is no room, a warning says so. Then it is the run's own folder, as it is; a policy of deltas is made
+    whole in the run directory, for this node alone.
+
+    Raises:
+        InfrastructureError: the policy is damaged, or a base of its deltas is gone.
+    """
+    folder = run.policy(version)
+    with ExitStack() as stack:
+        try:
+            copy = stack.enter_context(_Copies(run, place(scratch) / f"aworld-{os.getuid()}").use(version))
+        except OSError as reason:
+            why = disk_full(reason) or f"{reason.filename or place(scratch)}: {reason.strerror}"
+            print(f"warning: policy {version} is not copied to this node ({why})", file=sys.stderr, flush=True)
+            if deltas_in(folder) is None:
+                verify(folder)
+                copy = folder
+            else:
+                copies = _Copies(run, run.root / "copies" / os.uname().nodename)
+                copy = stack.enter_context(copies.use(version))
+        yield copy
+
+
+class _Copies:
+    """The copies of a run's policies in a folder of this user."""
+
+    def __init__(self, run: RunDir, owned: Path):
+        self._run, self._owned = run, owned
+        self._folder = owned / "policies" / f"{zlib.crc32(bytes(run.root.resolve())):08x}"
+
+    @contextmanager
+    def use(self, version: int) -> Iterator[Path]:
+        """The copy of a version, made where it is not there yet.
+
+        Raises:
+            OSError: there is no room, or the folder cannot be made.
+        """
+        self._owned.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self._owned)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # A policy that is made anew has another mark, and gets another copy.
+        mark = zlib.crc32((self._run.policy(version) / MARK).read_bytes())
+        copy = self._folder / f"{version:04d}-{mark:08x}"
+        with ExitStack() as stack:
+            with hold(self._folder / "lock"):
+                used = stack.enter_context(open(copy.with_suffix(".used"), "w"))
+                fcntl.flock(used, fcntl.LOCK_SH)
+                if not copy.is_dir():
+                    self._make(version, copy)
+                self._remove_unused()
+            yield copy
+        with try_to_hold(self._folder / "lock") as is_ours:  # else another worker removes it
+            if is_ours:
+                self._remove_unused()
+
+    def _make(self, version: int, copy: Path) -> None:
+        needed = sum(file["size"] for file in contents(self._run.policy(version)).values()) + SPARE_BYTES
+        temporary = copy.with_suffix(".part")
+        shutil.rmtree(temporary, ignore_errors=True)  # its writer was killed: the lock is ours
+        if shutil.disk_usage(self._folder).free < needed:
+            self._remove_unused()
+        if (free := shutil.disk_usage(self._folder).free) < needed:
+            raise OSError(0, f"{free / 1e9:.1f} GB are free, {needed / 1e9:.1f} GB needed", str(self._folder))
+        temporary.mkdir()
+        try:
+            copy_policy(self._run, version, temporary, self._copies())
+            temporary.rename(copy)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _copies(self) -> dict[int, Path]:
+        """The copies that are there, by version."""
+        return {int(path.name.partition("-")[0]): path for path in self._folder.glob("*-*") if not path.suffix}
+
+    def _remove_unused(self) -> None:
+        """Remove what no process uses. The lock is ours."""
+        for path in self._folder.glob("*.used"):
+            with open(path) as file:
+                if acquire(file, fcntl.LOCK_EX) == "acquired":
+                    for left in (path.with_suffix(""), path.with_suffix(".part")):
+                        shutil.rmtree(left, ignore_errors=True)
+                    path.unlink()
