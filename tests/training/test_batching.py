@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from aworld.config import Training
 from aworld.training import algorithms, batching
 from aworld.training.packing import Split, own_positions
+from aworld.trajectories import file
 from aworld.trajectories.arrays import COLUMNS, CONTEXT, Trajectories, offsets_of
 
 pytestmark = pytest.mark.unit

@@ -95,9 +95,9 @@ def write(path: Path, trajectories: Trajectories) -> None:
     Raises:
         InfrastructureError: an array is of the wrong type, or lengths do not fit together.
     """
-    arrays = tuple(np.ascontiguousarray(getattr(trajectories, name)) for name in TOKENS)
+    arrays = trajectories.tokens, trajectories.mask, trajectories.logprobs
     tables = {name: getattr(trajectories, name) for name in TABLES if name != "sequences"}
-    fit = all(array.dtype == TOKENS[name] for name, array in zip(TOKENS, arrays, strict=True))
+    fit = all(array.dtype == dtype for array, dtype in zip(arrays, TOKENS.values(), strict=True))
     if not (fit and _fits(tables, [len(array) for array in arrays])):
         raise InfrastructureError(f"{path}: refusing to write arrays whose types or lengths do not fit together")
     with writing(path, trajectories.round, tables | {"sequences": trajectories.sequences}) as put:
