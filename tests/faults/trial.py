@@ -3,10 +3,10 @@
 import hashlib
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import h5py
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -53,10 +53,14 @@ class Trial:
     def gathered(self) -> dict[tuple[str, int], list[int]]:
         """The tokens of each (task, attempt) in trajectories.h5, read by hand, once each and with sound checksums."""
         with h5py.File(self.run.trajectories(0)) as f:
-            for name, data in f.items():
-                raw = np.ascontiguousarray(data[()]).tobytes()
-                assert data.attrs["sha256"] == hashlib.sha256(raw).hexdigest(), name
-            rows, offsets, tokens = f["episodes"][()], f["offsets"][()], f["tokens"][()]
+            arrays = {name: data[()] for name, data in f.items()}
+            for name in arrays.keys() - {"tokens", "mask", "logprobs"}:
+                assert f[name].attrs["sha256"] == hashlib.sha256(arrays[name].tobytes()).hexdigest(), name
+        rows, offsets, tokens = arrays["episodes"], arrays["offsets"], arrays["tokens"]
+        # the scripted expert's episodes have one context each
+        for begin, end, crc32 in zip(offsets[:-1], offsets[1:], arrays["sequences"]["crc32"], strict=True):
+            parts = (arrays[name][begin:end].tobytes() for name in ("tokens", "mask", "logprobs"))
+            assert crc32 == zlib.crc32(b"".join(parts))
         found = {
             (row["task_id"].decode(), int(row["attempt"])): tokens[offsets[at] : offsets[at + 1]].tolist()
             for at, row in enumerate(rows)

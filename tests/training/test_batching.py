@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from aworld.config import Training
 from aworld.training import algorithms, batching
 from aworld.training.packing import Split, own_positions
+from aworld.trajectories import file
 from aworld.trajectories.arrays import COLUMNS, CONTEXT, Trajectories, offsets_of
 
 pytestmark = pytest.mark.unit
@@ -154,6 +155,24 @@ def test_the_ranks_hold_the_tokens_as_they_were_sampled(trajectories, data_paral
                 check_row(trajectories, step, cut, parts, reference)
                 assert len(parts[0].tokens) % tensor == 0
                 assert len({len(part.tokens) for part in parts}) == 1
+
+
+@given(rounds())
+@settings(max_examples=15, deadline=None)
+def test_rows_that_stay_on_disk_make_the_same_micro_batches(tmp_path_factory, trajectories):
+    path = tmp_path_factory.mktemp("rows") / "trajectories.h5"
+    file.write(path, trajectories)
+    some = [row for row in range(len(trajectories)) if row % 3]
+    for own, stored in ((trajectories, file.open_(path)), (trajectories.select(some), file.open_(path).select(some))):
+        steps = [plan(source, make("sft"), 2) for source in (own, stored)]
+        for one, other in zip(*steps, strict=True):
+            for rank in range(2):
+                sides = [(own, one), (stored, other)]
+                rows = [batching.micro_batches(*side, rank, Split(), torch.device("cpu")) for side in sides]
+                for here, there in zip(*rows, strict=True):
+                    assert here.starts == there.starts
+                    for name, tensor in vars(here).items():
+                        assert not isinstance(tensor, torch.Tensor) or torch.equal(tensor, getattr(there, name))
 
 
 def check_row(trajectories, step, cut, parts, reference):

@@ -107,8 +107,9 @@ def same_rows(stored, wanted):
     """The same tables, and the same tokens of each context."""
     for name in TABLES:
         assert getattr(stored, name).tobytes() == getattr(wanted, name).tobytes()
-    for number in range(len(wanted.contexts)):
-        pairs = zip(stored.context(number), wanted.context(number), strict=True)
+    numbers = range(len(wanted.contexts))
+    for one, other in zip(stored.read(numbers), wanted.read(numbers), strict=True):
+        pairs = zip(one, other, strict=True)
         assert all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs)
 
 
@@ -122,7 +123,7 @@ def test_tokens_are_read_where_they_are_asked_for(tmp_path, episode):
     before = count()
     stored = file.open_(tmp_path / "a.h5")
     opened = count() - before
-    tokens, _, _ = stored.context(3)
+    ((tokens, _, _),) = stored.read([3])
     assert opened < 60_000 < len(tokens) * 9 <= count() - before < 300_000
 
 
@@ -194,9 +195,9 @@ def test_a_changed_dataset_is_named(written, tmp_path, name):
             reader(copy)
     if name in TOKENS:
         stored = file.open_(copy)
-        stored.context(1)  # of another episode
+        stored.read([1])  # of another episode
         with pytest.raises(InfrastructureError, match="wrong checksum"):
-            stored.context(0)
+            stored.read([0])
 
 
 def test_a_truncated_missing_or_foreign_file_is_named(written, tmp_path):

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from aworld.trajectories.journal import Journal
 from aworld.trajectories.launch import run_gather
 
 pytestmark = pytest.mark.engine
+
+FORMAT_1 = Path(__file__).parent / "data" / "format-1.journal"
 
 
 @pytest.fixture
@@ -128,6 +131,38 @@ def test_a_torn_journal_is_not_gathered_until_what_is_lost_was_played_again(demo
     assert contents(gather(demo, run, episodes=3)) == expected(played)
 
 
+def test_only_records_that_are_kept_are_read_and_damaged_ones_are_played_again(demo, run, episode, capsys):
+    """One journal is of format 1; the damage is in the tokens, where no list shows it."""
+    old = [episode(f"task-{n}", n, 12, status="infra_error" if n == 1 else "answered") for n in range(3)]
+    finished, twice = episode("task-1", 1), episode("task-3", 0)
+    path = run.round(1) / "journals" / "worker-0.journal"
+    path.parent.mkdir(parents=True)
+    shutil.copy(FORMAT_1, path)
+    for name in ("worker-1", "worker-2", "worker-3"):
+        write(run, name, [twice])
+    write(run, "worker-4", [episode("task-1", 1, status="infra_error"), finished])
+    for name, task in {"worker-1": "task-3", "worker-3": "task-3", "worker-4": "task-1"}.items():
+        damage(path.with_name(f"{name}.journal"), task)  # of worker-4 the failure, which is not kept
+    untouched = {name: path.with_name(f"{name}.journal").read_bytes() for name in ("worker-3", "worker-4")}
+    assert contents(gather(demo, run, episodes=4)) == expected([old[0], finished, old[2], twice])
+    assert "worker-1.journal: " in (told := capsys.readouterr().err) and "attempt 0 at task-3 is lost" in told
+    assert untouched == {name: path.with_name(f"{name}.journal").read_bytes() for name in untouched}
+    run.trajectories(1).unlink()
+    damage(path.with_name("worker-2.journal"), "task-3")
+    with pytest.raises(TaskError, match="hold 3 of its 4 episodes; play what is missing"):
+        gather(demo, run, episodes=4)
+    write(run, "worker-1", [twice])
+    assert contents(gather(demo, run, episodes=4)) == expected([old[0], finished, old[2], twice])
+
+
+def damage(path: Path, task: str) -> None:
+    """Flip a bit in the tokens of the first record of a task."""
+    entry = next(entry for entry in journal.list_entries(path).entries if entry.record.task_id == task)
+    data = bytearray(path.read_bytes())
+    data[entry.body + 9] ^= 1
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip"])
 def test_damaged_trajectories_are_gathered_anew(demo, run, episode, damage, capsys):
     write(run, "worker-0", [episode(f"task-{n}", 0, length=100) for n in range(3)])
@@ -142,10 +177,12 @@ def test_damaged_trajectories_are_gathered_anew(demo, run, episode, damage, caps
     assert f"warning: {path}" in capsys.readouterr().err
 
 
-def test_messages_may_be_smaller_than_what_is_sent(demo, run, episode):
-    played = [episode(f"task-{n}", 0, length=50) for n in range(4)]
+def test_neither_ranks_nor_pieces_show_in_the_file(demo, run, episode):
+    played = [episode(f"task-{n}", 0, length=50 + n) for n in range(4)]
     for n, one in enumerate(played):
         write(run, f"worker-{n}", [one])
+    at_once = gather(demo, run, 1).read_bytes()
+    run.trajectories(1).unlink()
     program = (
         "from pathlib import Path; from aworld.rundir import RunDir; from aworld.trajectories.gather import gather;"
         f"gather(RunDir(Path({json.dumps(str(run.root))})), 1, 4, chunk=16)"
@@ -154,6 +191,7 @@ def test_messages_may_be_smaller_than_what_is_sent(demo, run, episode):
     words = [str(mpiexec) if mpiexec.exists() else "mpiexec", "-n", "3", sys.executable, "-c", program]
     subprocess.run(words, check=True, timeout=60)
     assert contents(run.trajectories(1)) == expected(played)
+    assert run.trajectories(1).read_bytes() == at_once
 
 
 def test_nothing_to_gather_and_the_wrong_round_are_said_plainly(demo, run, episode):

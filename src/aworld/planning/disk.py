@@ -8,8 +8,7 @@ from aworld.planning.time import CHECKPOINT_BYTES
 from aworld.training.position import KEEP
 
 TRAJECTORY_BYTES = 4 + 1 + 4  # of a token in trajectories.h5: its id, mask and log-probability
-# of a token in a journal (msgpack): its id, mask and log-probability (a double), and as much text
-JOURNAL_BYTES = 4 + 1 + 9 + 4
+JOURNAL_BYTES = TRAJECTORY_BYTES + 4  # of a token in a journal: the same, and its text
 EPISODE_BYTES = 2000  # of an episode beside its tokens: names, times, calls
 
 

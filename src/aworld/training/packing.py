@@ -106,9 +106,9 @@ def pack(
     total = int(starts[-1])
     tokens, positions = np.zeros(total, np.int64), np.zeros(total, np.int64)
     found = {name: [np.zeros(0, kind)] for name, kind in _SAMPLED.items()}
+    rows = trajectories.read(contexts)
     for i, (context, begin, length) in enumerate(zip(contexts, begins, lengths, strict=True)):
-        start = starts[i]
-        own, mask, logprobs = trajectories.context(context)
+        start, (own, mask, logprobs) = starts[i], rows[i]
         tokens[start : start + length] = own[:length]
         positions[start : starts[i + 1]] = np.arange(starts[i + 1] - start)
         predicts = np.flatnonzero(mask[1:])

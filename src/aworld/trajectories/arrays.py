@@ -59,8 +59,8 @@ class TrajectorySource(ABC):
         """
 
     @abstractmethod
-    def context(self, number: int) -> Arrays:
-        """Token ids (int32), mask (uint8) and log-probabilities (float32, nats) of a context, [n] each.
+    def read(self, contexts: Sequence[int] | np.ndarray) -> list[Arrays]:
+        """Token ids (int32), mask (uint8) and log-probabilities (float32, nats) of each of these contexts, [n] each.
 
         Raises:
             InfrastructureError: they cannot be read, or are damaged.
@@ -120,13 +120,13 @@ class Trajectories(TrajectorySource):
 
     @cached_property
     def sequences(self) -> np.ndarray:
-        facts = [facts_of(*self.context(number)) for number in range(len(self.contexts))]
+        facts = [facts_of(*own) for own in self.read(range(len(self.contexts)))]
         return np.array(facts, SEQUENCE)
 
-    def context(self, number: int) -> Arrays:
+    def read(self, contexts: Sequence[int] | np.ndarray) -> list[Arrays]:
         begins, ends, _ = self._spans
-        own = slice(begins[number], ends[number])
-        return self.tokens[own], self.mask[own], self.logprobs[own]
+        spans = [slice(begins[number], ends[number]) for number in contexts]
+        return [(self.tokens[own], self.mask[own], self.logprobs[own]) for own in spans]
 
     def verify(self, contexts: Sequence[int] | np.ndarray) -> None:
         """Nothing is left to check: a file is checked while it is read into memory."""

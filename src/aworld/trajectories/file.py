@@ -56,14 +56,14 @@ class StoredTrajectories(TrajectorySource):
     def sequences(self) -> np.ndarray:
         return self._sequences
 
-    def context(self, number: int) -> Arrays:
+    def read(self, contexts: Sequence[int] | np.ndarray) -> list[Arrays]:
         with _opened(self.path) as f:
-            return self._context(f, number)
+            return list(self._checked(f, contexts))
 
     def verify(self, contexts: Sequence[int] | np.ndarray) -> None:
         with _opened(self.path) as f:
-            for number in contexts:
-                self._context(f, number)
+            for _ in self._checked(f, contexts):
+                pass
 
     def select(self, rows: Sequence[int] | np.ndarray) -> "StoredTrajectories":
         index, contexts = np.asarray(rows, np.int64), self.contexts_of(rows)
@@ -76,13 +76,15 @@ class StoredTrajectories(TrajectorySource):
         }
         return StoredTrajectories(self.path, self.round, tables, self._places[contexts])
 
-    def _context(self, f: h5py.File, number: int) -> Arrays:
-        begin = self._places[number]
-        own = slice(begin, begin + self._lengths[number])
-        found = f["tokens"][own], f["mask"][own], f["logprobs"][own]
-        if checksum(*found) != self.sequences["crc32"][number]:
-            raise InfrastructureError(f"{self.path}: {self._name(number)}: wrong checksum of its tokens; {MEND}")
-        return found
+    def _checked(self, f: h5py.File, contexts: Sequence[int] | np.ndarray) -> Iterator[Arrays]:
+        tokens, mask, logprobs = (f[name] for name in TOKENS)
+        for number in contexts:
+            begin = self._places[number]
+            own = slice(begin, begin + self._lengths[number])
+            found = tokens[own], mask[own], logprobs[own]
+            if checksum(*found) != self.sequences["crc32"][number]:
+                raise InfrastructureError(f"{self.path}: {self._name(number)}: wrong checksum of its tokens; {MEND}")
+            yield found
 
     def _name(self, context: int) -> str:
         row = self.episodes[self._episode[context]]
@@ -95,9 +97,9 @@ def write(path: Path, trajectories: Trajectories) -> None:
     Raises:
         InfrastructureError: an array is of the wrong type, or lengths do not fit together.
     """
-    arrays = tuple(np.ascontiguousarray(getattr(trajectories, name)) for name in TOKENS)
+    arrays = trajectories.tokens, trajectories.mask, trajectories.logprobs
     tables = {name: getattr(trajectories, name) for name in TABLES if name != "sequences"}
-    fit = all(array.dtype == TOKENS[name] for name, array in zip(TOKENS, arrays, strict=True))
+    fit = all(array.dtype == dtype for array, dtype in zip(arrays, TOKENS.values(), strict=True))
     if not (fit and _fits(tables, [len(array) for array in arrays])):
         raise InfrastructureError(f"{path}: refusing to write arrays whose types or lengths do not fit together")
     with writing(path, trajectories.round, tables | {"sequences": trajectories.sequences}) as put:
@@ -160,9 +162,10 @@ def read(path: Path) -> Trajectories:
         stored = _stored(path, f)
         tables = {name: getattr(stored, name) for name in TABLES if name != "sequences"}
         found = Trajectories(round=stored.round, **{name: f[name][()] for name in TOKENS}, **tables)
-        for number, crc32 in enumerate(stored.sequences["crc32"]):
-            if checksum(*found.context(number)) != crc32:
-                stored.context(number)  # names it
+        numbers = range(len(found.contexts))
+        for number, own, crc32 in zip(numbers, found.read(numbers), stored.sequences["crc32"], strict=True):
+            if checksum(*own) != crc32:
+                stored.read([number])  # names it
         return found
 
 

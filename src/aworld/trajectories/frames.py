@@ -94,7 +94,7 @@ def read_arrays(entry: Entry) -> Arrays | None:
     """Token ids, mask and log-probabilities of a record, as `arrays_of`; None: they are damaged."""
     if entry.text_crc32 is None:
         episode = read_episode(entry)
-        return episode and arrays_of(episode)
+        return arrays_of(episode) if episode else None
     n, record = entry.record.tokens, entry.record
     data = _read(entry.path, entry.body, TOKEN_BYTES * n)
     if len(data) < TOKEN_BYTES * n:

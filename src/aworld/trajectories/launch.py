@@ -35,6 +35,7 @@ def run_gather(config: Config, run: RunDir, round_: int, episodes: int) -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, preexec_fn=die_with_parent, check=False)
     if done.returncode:
         lines = done.stderr.splitlines()
+        sys.stderr.writelines(f"{line}\n" for line in lines if line.startswith("warning: "))
         reasons = [line for line in lines if line.startswith("error: ")] or lines
         reason = " ".join(reasons[-3:]).removeprefix("error: ") or f"a rank was lost (exit code {done.returncode})"
         raise _error_type(done.returncode)(f"gathering round {round_}: {reason}")

@@ -99,4 +99,4 @@ def facts_of(tokens: np.ndarray, mask: np.ndarray, logprobs: np.ndarray) -> tupl
 
 def checksum(tokens: np.ndarray, mask: np.ndarray, logprobs: np.ndarray) -> int:
     """The CRC-32 of a context's bytes: its tokens (int32), its mask (uint8), its log-probabilities (float32)."""
-    return zlib.crc32(logprobs, zlib.crc32(mask, zlib.crc32(tokens)))
+    return zlib.crc32(logprobs.data, zlib.crc32(mask.data, zlib.crc32(tokens.data)))
