@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -44,6 +45,7 @@ from aworld.stages import ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
 from aworld.training.position import positions
 from aworld.trajectories import arrays, file, journal
+from aworld.trajectories.arrays import Trajectories
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.timing import publish_timing
 from aworld.watch.overview import show_status
@@ -64,16 +66,18 @@ def make(folder: Path, behind: int, workers: int = 32, episodes: int = 2000, *wo
     tasks = episodes // GROUP
     settings = [
         *("recipe=demo", "site=local", f"runs={folder}", "name=weeks", f"pipeline.rounds={behind + 11}"),
-        *(f"tasks.train={2 * tasks}", "tasks.held_out=4", "training.cold_start.tasks=0", "pipeline.evaluate_every=5"),
+        *(f"tasks.train={tasks}", "tasks.held_out=4", "training.cold_start.tasks=0", "pipeline.evaluate_every=5"),
         *(f"rollout.tasks_per_round={tasks}", f"rollout.group_size={GROUP}", f"site.rollout.elements={workers}"),
         *("site.sandbox=subprocess", "rollout.lease_seconds=100000"),
     ]
     config = configuration.load([*settings, *words])
     _complete(RunDir.of(config).base, ("config.json", "model.safetensors", "tokenizer.json"))
     run, source = prepare(config)
-    for workload in schedule(config, run, source):
+    workloads = schedule(config, run, source)
+    table = _table(next(workload for workload in workloads if workload.phase.is_trained_on))
+    for workload in workloads:
         if workload.phase.is_trained_on and workload.round <= behind:
-            _gathered(run, workload, workers)
+            _gathered(run, workload, workers, table)
         elif workload.round <= behind + workload.phase.is_trained_on:
             _played(workload, workers, finished=not workload.phase.is_trained_on)
     for number in range(1, behind + 1):
@@ -84,7 +88,13 @@ def make(folder: Path, behind: int, workers: int = 32, episodes: int = 2000, *wo
     return run
 
 
-def _gathered(run: RunDir, workload: Workload, workers: int) -> None:
+def _table(workload: Workload) -> Trajectories:
+    """The trajectories of a round, which are alike for all: each plays every task."""
+    rows = [_episode(workload, unit.task_id, attempt) for unit in units(workload) for attempt in unit.attempts]
+    return arrays.from_episodes(workload.round, sorted(rows, key=lambda episode: episode.identity))
+
+
+def _gathered(run: RunDir, workload: Workload, workers: int, table: Trajectories) -> None:
     """A finished round. Its claims and journals are empty, as nothing reads them again."""
     folder, seconds = workload.folder, {"wait": 1.0, "train": 300.0}
     found = units(workload)
@@ -97,9 +107,8 @@ def _gathered(run: RunDir, workload: Workload, workers: int) -> None:
         (folder / "journals" / f"worker-{number}.journal").write_bytes(journal.HEADER)
         append_json(run.starts / f"rollout-{workload.round:04d}-{number}.jsonl", {"job": "", "restart": 0})
     _timing(folder, workers)
-    rows = [_episode(workload, unit.task_id, attempt) for unit in found for attempt in unit.attempts]
-    rows.sort(key=lambda episode: episode.identity)
-    file.write(run.trajectories(workload.round), arrays.from_episodes(workload.round, rows))
+    table.episodes["policy_version"] = workload.round - 1
+    file.write(run.trajectories(workload.round), replace(table, round=workload.round))
     for step in range(1, 5):
         append_json(folder / "steps.jsonl", {"step": step, "of": 4, "loss": 0.01, "grad_norm": 1.0, "lr": 1e-6})
     publish_json(folder / "metrics.json", {"reward": 0.5, "steps": 4, "seconds": seconds, "groups": len(found)})
@@ -189,9 +198,9 @@ def _train(run: RunDir) -> None:
     config, run = open_run(run.root)
     lifetime.begin(config, Stage.of(TRAIN, config, run))
     assert not is_complete(run.policy(config.pipeline.rounds)) and positions(run.checkpoints)
-    timer = StallTimer(run, 0.0)
+    timer = StallTimer(run, config.site.wait_seconds)
     for _ in range(POLLS):
-        assert not run.trajectories(_newest(run)).exists() and timer.has_stalled()
+        assert not run.trajectories(_newest(run)).exists() and not timer.has_stalled()
 
 
 def _evaluate(run: RunDir) -> None:
@@ -261,7 +270,8 @@ def touches(run: RunDir, parts: Iterable[str]) -> Counter[str]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         traced = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "4096", "-e", "trace=%file", "-o", str(log)]
-        subprocess.run([*traced, sys.executable, __file__, "--run", str(run.root), *parts], check=True)
+        command = [*traced, sys.executable, __file__, "--run", str(run.root), *parts]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
         part, found = "", Counter(dict.fromkeys(parts, 0))
         for line in log.read_text(errors="replace").splitlines():
             if mark := re.search(rf'"{MARKER}(.*?)"', line):
@@ -281,24 +291,35 @@ def main() -> None:
     if arguments.run:  # a process of our own, perhaps traced
         print(json.dumps(play_parts(RunDir(arguments.run), arguments.parts)))
         return
-    console, found, seconds = Console(), {}, {}
+    console, found, seconds = Console(highlight=False), {}, {}
     shared_memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     for behind in arguments.rounds:
         with tempfile.TemporaryDirectory(dir=shared_memory) as folder:
             began = time.monotonic()
             run = make(Path(folder), behind)
-            console.print(f"{behind} rounds made in {time.monotonic() - began:.0f} s", highlight=False)
-            play_parts(run, ["status"])  # the first look of all
-            again = [part for part in arguments.parts if part != "close"]
-            seconds[behind] = play_parts(run, again) | {"close": float("nan")}
-            whole = subprocess.run([sys.executable, "-m", "aworld", "status", str(run.root)], stdout=subprocess.DEVNULL)
-            assert whole.returncode == 11
+            made = time.monotonic()
+            play_parts(run, ["status"])
+            first = time.monotonic()
+            seconds[behind] = play_parts(run, [part for part in arguments.parts if part != "close"])
             found[behind] = touches(run, arguments.parts)
-    table = Table(*("", *(f"{behind} rounds" for behind in arguments.rounds)))
+            whole = _cpu_seconds(sys.executable, "-m", "aworld", "status", str(run.root))
+            console.print(
+                f"{behind} rounds: made in {made - began:.0f} s; first look {first - made:.1f} s, which notes their outcomes; "
+                f"then `aworld status` {whole:.2f} s of CPU, with all imports"
+            )
+    table = Table("touches, CPU seconds", *(f"{behind} rounds" for behind in arguments.rounds))
     for part in arguments.parts:
-        cells = (f"{found[behind][part]} touches, {seconds[behind][part]:.2f} s" for behind in arguments.rounds)
+        times = (seconds[behind].get(part) for behind in arguments.rounds)
+        cells = [f"{found[behind][part]}" for behind in arguments.rounds]
+        cells = [cell if time is None else f"{cell}, {time:.2f} s" for cell, time in zip(cells, times, strict=True)]
         table.add_row(ABOUT.get(part, part), *cells)
     console.print(table)
+
+
+def _cpu_seconds(*words: str) -> float:
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    _, _, used = os.wait4(process.pid, 0)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":
