@@ -21,14 +21,15 @@ import numpy as np
 
 from aworld.policies.folder import Deltas
 from aworld.policies.node import on_this_node
+from aworld.policies.reading import MOST_THREADS
 from aworld.policies.writing import Writer, Written
 from aworld.publish import begin_folder, finish_folder, marked_files
 from aworld.rundir import RunDir
 
 RANKS = 4
-# Of the arithmetic: bytes of a 32B policy; nodes that read it, and their cores; ranks that write it, and the cores of
-# each; bytes a second of the shared file system, for all of them together
-LARGE, NODES, CORES, WRITERS, RANK_CORES, FILE_SYSTEM = 65.5e9, 16, 64, 32, 8, 10e9
+# Of the arithmetic: bytes of a 32B policy; nodes that read it, and the cores that each has for it; ranks that write it,
+# and the cores of each; bytes a second of the shared file system, for all of them together
+LARGE, NODES, CORES, WRITERS, RANK_CORES, FILE_SYSTEM = 65.5e9, 16, MOST_THREADS, 32, 8, 10e9
 
 
 def main() -> None:

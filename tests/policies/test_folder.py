@@ -13,7 +13,7 @@ from aworld.cli import main
 from aworld.config import Config
 from aworld.errors import InfrastructureError
 from aworld.policies import weights
-from aworld.policies.folder import DELTAS, SUFFIX, chain, damaged, deltas_in
+from aworld.policies.folder import DELTAS, SUFFIX, bases, chain, damaged, deltas_in
 from aworld.policies.reading import copy_policy
 from aworld.policies.weights import Tensor
 from aworld.policies.writing import Writer
@@ -28,6 +28,7 @@ def test_a_chain_ends_in_the_policy_that_was_written(run: RunDir, tmp_path: Path
         copy_policy(run, version, tmp_path)
         assert_is(tmp_path, version)
         assert chain(run, version) == list(range(version + 1))
+        assert bases(run, version) == list(range(version))
         assert not damaged(run, version)
     assert sorted(path.name for path in tmp_path.glob("*.*")) == ["config.json", *NAMES]
 
@@ -48,6 +49,7 @@ def test_a_base_that_is_gone_or_was_made_anew_is_noticed(run: RunDir) -> None:
     shutil.rmtree(run.policy(1))
     with pytest.raises(InfrastructureError, match="policy 2 is a delta to policy 1, which is gone or was made anew"):
         chain(run, 3)
+    assert bases(run, 3) == [1, 2]
     assert damaged(run, 2) == damaged(run, 3) == [DELTAS] and not damaged(run, 0)
     publish(run, Writer(), 1, expected(1))  # the same bits
     assert chain(run, 3) == [1, 2, 3]

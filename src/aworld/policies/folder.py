@@ -6,6 +6,7 @@ of each file that comes out. Everything else, such as config and tokenizer, is a
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from aworld.errors import InfrastructureError
@@ -58,21 +59,29 @@ def contents(folder: Path) -> Sums:
     return made | {name: sums for name, sums in marked_files(folder).items() if name not in beside}
 
 
+def bases(run: RunDir, version: int) -> list[int]:
+    """The older versions whose files a policy needs beside its own, the whole one first; none where it is whole."""
+    found: list[int] = []
+    while deltas := deltas_in(run.policy(found[0] if found else version)):
+        found.insert(0, deltas.base)
+    return found
+
+
 def chain(run: RunDir, version: int) -> list[int]:
     """The versions whose folders are read for a policy, the whole one first, `version` last.
 
     Raises:
         InfrastructureError: one of them is not there, or is not the one that the next was made from.
     """
-    versions = [version]
-    while deltas := deltas_in(run.policy(versions[0])):
-        versions.insert(0, deltas.base)
-        base = run.policy(deltas.base)
-        there = contents(base) if is_complete(base) else {}
+    versions = [*bases(run, version), version]
+    for base, later in pairwise(versions):
+        there = contents(run.policy(base)) if is_complete(run.policy(base)) else {}
+        deltas = deltas_in(run.policy(later))
+        assert deltas
         if any(name not in there or there[name]["crc32"] != made["base_crc32"] for name, made in deltas.files.items()):
             raise InfrastructureError(
-                f"policy {versions[1]} is a delta to policy {deltas.base}, which is gone or was made anew; remove "
-                f"{run.policy(versions[1])}, then: aworld resume {run.root}"
+                f"policy {later} is a delta to policy {base}, which is gone or was made anew; remove "
+                f"{run.policy(later)}, then: aworld resume {run.root}"
             )
     return versions
 

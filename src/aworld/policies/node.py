@@ -26,7 +26,7 @@ from aworld.rundir import RunDir
 SPARE_BYTES = 1 << 28  # left free for others
 
 
-def place(scratch: str) -> Path:
+def _place(scratch: str) -> Path:
     """The node-local folder: the site's `scratch`, or TMPDIR."""
     return Path(scratch or tempfile.gettempdir())
 
@@ -44,9 +44,9 @@ def on_this_node(run: RunDir, version: int, scratch: str) -> Iterator[Path]:
     folder = run.policy(version)
     with ExitStack() as stack:
         try:
-            copy = stack.enter_context(_Copies(run, place(scratch) / f"aworld-{os.getuid()}").use(version))
+            copy = stack.enter_context(_Copies(run, _place(scratch) / f"aworld-{os.getuid()}").use(version))
         except OSError as reason:
-            why = disk_full(reason) or f"{reason.filename or place(scratch)}: {reason.strerror}"
+            why = disk_full(reason) or f"{reason.filename or _place(scratch)}: {reason.strerror}"
             print(f"warning: policy {version} is not copied to this node ({why})", file=sys.stderr, flush=True)
             if deltas_in(folder) is None:
                 verify(folder)

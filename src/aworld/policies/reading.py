@@ -14,7 +14,7 @@ from aworld.policies import delta
 from aworld.policies.folder import SUFFIX, chain, contents, damaged, deltas_in
 from aworld.rundir import RunDir
 
-MOST_THREADS = 16  # each reads a file of its own
+MOST_THREADS = 32  # each reads a file of its own
 
 
 def copy_policy(run: RunDir, version: int, folder: Path, copies: Mapping[int, Path] | None = None) -> None:

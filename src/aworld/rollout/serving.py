@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from aworld.config import Config
 from aworld.containers import container_binds
 from aworld.inference.shard import VllmShard
-from aworld.policies.node import on_this_node, place
+from aworld.policies.node import on_this_node
 from aworld.publish import is_complete
 from aworld.rundir import RunDir
 
@@ -38,9 +38,9 @@ class Serving:
             folder = await asyncio.to_thread(stack.enter_context, on_this_node(self.run, version, site.scratch))
             if self._shard is None:
                 log = self.run.logs / f"vllm-{self.name}.log"
-                binds = [*container_binds(self.run), place(site.scratch)]
+                binds = [*container_binds(self.run), folder.parent]
                 is_local = folder != self.run.policy(version)
-                self._shard = VllmShard(folder, version, self.config.model, log, site, binds, is_local)
+                self._shard = VllmShard(folder, version, self.config.model, log, site, binds, is_local=is_local)
                 await self._shard.start()
             else:
                 await self._shard.load(folder, version)
