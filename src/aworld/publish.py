@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 from aworld.errors import InfrastructureError
 
 MARK = "COMPLETE"
+Sums = Mapping[str, dict[str, int]]  # by the name of a file in a folder: its `size` in bytes, and its `crc32`
 IDLE_SECONDS = 1800.0  # a writer that wrote nothing for so long has ended, also on a slow file system
 
 
@@ -83,10 +84,15 @@ def begin_folder(path: Path) -> Path:
     return temporary
 
 
-def finish_folder(temporary: Path, path: Path) -> None:
-    """Make a filled folder durable, rename it to `path` and mark it complete."""
+def finish_folder(temporary: Path, path: Path, known: Sums | None = None) -> None:
+    """Make a filled folder durable, rename it to `path` and mark it complete.
+
+    Args:
+        known: of files that are durable already; they are not read.
+    """
+    known = known or {}
     for file in temporary.rglob("*"):
-        if file.is_file():
+        if file.is_file() and str(file.relative_to(temporary)) not in known:
             _fsync_file(file)
         elif file.is_dir():
             fsync_dir(file)
@@ -94,17 +100,23 @@ def finish_folder(temporary: Path, path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)  # an unmarked folder: its writer died before the mark
     os.replace(temporary, path)
     fsync_dir(path.parent)
-    mark_complete(path)
+    mark_complete(path, known)
 
 
-def mark_complete(folder: Path) -> None:
-    """Write the completion mark: the name, size (bytes) and CRC-32 of every file in the folder."""
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != MARK]
+def mark_complete(folder: Path, known: Sums | None = None) -> None:
+    """Write the completion mark: the name, size (bytes) and CRC-32 of every file in the folder.
+
+    Args:
+        known: of files whose writers summed them; the others are read. A name without a file is left out.
+    """
+    known = known or {}
+    files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != MARK}
+    others = [name for name in files if name not in known]
     with ThreadPoolExecutor() as threads:
-        sums = list(threads.map(_checksum, files))
+        sums = dict(zip(others, threads.map(lambda name: _checksum(files[name]), others), strict=True))
     vouched = {
-        str(path.relative_to(folder)): {"size": path.stat().st_size, "crc32": crc}
-        for path, crc in zip(files, sums, strict=True)
+        name: known[name] if name in known else {"size": path.stat().st_size, "crc32": sums[name]}
+        for name, path in files.items()
     }
     publish_json(folder / MARK, {"files": vouched, "time": time.time()})
 
@@ -118,16 +130,30 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
-def damaged(folder: Path) -> list[str]:
-    """The names of files in a complete folder that changed since it was marked. Reads them all, in threads.
+def marked_files(folder: Path) -> Sums:
+    """The files of a complete folder, by its mark.
+
+    Raises:
+        FileNotFoundError: there is no mark.
+    """
+    files: Sums = json.loads((folder / MARK).read_text())["files"]
+    return files
+
+
+def damaged(folder: Path, names: Collection[str] | None = None) -> list[str]:
+    """The names of files in a complete folder that changed since it was marked. Reads them, in threads.
+
+    Args:
+        names: the files to read; None: all of them.
 
     Raises:
         FileNotFoundError: there is no mark, or a file is gone.
     """
-    files = json.loads((folder / MARK).read_text())["files"]
+    files = marked_files(folder)
+    looked_at = list(files if names is None else names)
     with ThreadPoolExecutor() as threads:
-        sums = threads.map(lambda name: _checksum(folder / name), files)
-        return [name for name, found in zip(files, sums, strict=True) if found != files[name]["crc32"]]
+        sums = threads.map(lambda name: _checksum(folder / name), looked_at)
+        return [name for name, found in zip(looked_at, sums, strict=True) if found != files[name]["crc32"]]
 
 
 def verify(folder: Path) -> None:
@@ -148,6 +174,20 @@ def _checksum(path: Path) -> int:
         while block := f.read(1 << 22):
             value = zlib.crc32(block, value)
     return value
+
+
+def discard(path: Path) -> None:
+    """Remove a published folder. After a kill in between nothing looks complete: `sweep` removes the rest.
+
+    The folder loses its name first, by one rename; then its mark, then its files. Another process may do the same.
+    """
+    temporary = _temporary(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    with suppress(FileNotFoundError):  # another process removed it just now
+        os.replace(path, temporary)
+        fsync_dir(path.parent)
+        (temporary / MARK).unlink(missing_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:

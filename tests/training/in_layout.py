@@ -13,7 +13,7 @@ from megatron.core import parallel_state
 from aworld.config import Parallel, Training
 from aworld.training import algorithms, batching, checkpoint, conversion, cpu, model, output
 from aworld.training.attention import Packed
-from aworld.training.checkpoint import Position
+from aworld.training.checkpoint import Checkpoints, Position
 from aworld.training.packing import Split, own_positions
 from aworld.training.step import Trainer
 from aworld.trajectories import arrays, file
@@ -63,8 +63,10 @@ def run(path: Path, out: Path, trajectories: arrays.Trajectories, recompute: str
     export(trainer, path, out / "round-trip")
     predict(trainer, trajectories, out)
     metrics = steps(trainer, path, trajectories, 0, SAVED_AFTER)
-    checkpoint.save(trainer, out, Position(1), [])
-    metrics += steps(trainer, path, trajectories, SAVED_AFTER, STEPS)
+    checkpoints = Checkpoints(out, lambda _: None)
+    checkpoints.save(trainer, Position(1), [])
+    metrics += steps(trainer, path, trajectories, SAVED_AFTER, STEPS)  # while the state before them is written
+    checkpoints.finish()
     export(trainer, path, out / "trained")
     reference = trainer.reference_logprobs(path, trajectories, 1.0)
     export(trainer, path, out / "after-reference")

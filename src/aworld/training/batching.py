@@ -196,6 +196,10 @@ class MicroBatches(Sequence[MicroBatch]):
     def __getitem__(self, index: Any) -> Any:
         return self._pack(self.cuts[index])
 
+    def empty(self) -> MicroBatch:
+        """One without a context, as short as it can be; its loss is 0."""
+        return self._pack(np.zeros(0, int))
+
 
 def micro_batches(
     trajectories: Trajectories,
