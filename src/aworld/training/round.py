@@ -18,10 +18,11 @@ from aworld.rundir import RunDir, StallTimer
 from aworld.training import algorithms, batching, conversion, cpu, groups, schedule
 from aworld.training.algorithms import Algorithm
 from aworld.training.checkpoint import Checkpoints
-from aworld.training.collectives import POLL_SECONDS, any_rank, is_rank_zero, publish_collectively
+from aworld.training.collectives import POLL_SECONDS, any_rank, is_rank_zero, on_rank_zero, publish_collectively
 from aworld.training.metrics import Metrics, summary, too_long
 from aworld.training.packing import Split
 from aworld.training.position import Position
+from aworld.training.retention import prune_policies
 from aworld.training.step import Trainer
 from aworld.training.watched import Abandoned
 from aworld.trajectories import file
@@ -73,6 +74,7 @@ class Round:
             outcome |= groups.count(trajectories, self.config.training.stalled_share)
             publish_json(run.round(number) / "metrics.json", outcome)
         publish_policy(run, trainer, number)  # before the checkpoint, as workers wait for it
+        on_rank_zero(lambda: prune_policies(self.config, run))
         if self.is_cold_start:  # after the cold start only policy 0 is needed
             trainer.new_optimizer(self.config.training.lr)
         else:

@@ -25,7 +25,8 @@ from aworld.training.collectives import (
     on_rank_zero,
 )
 from aworld.training.metrics import Metrics
-from aworld.training.position import Position, prune
+from aworld.training.position import Position
+from aworld.training.retention import prune_checkpoints
 from aworld.training.round import Round, publish_policy
 from aworld.training.step import Trainer
 
@@ -61,7 +62,7 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
     if round_ is not None:
         _check_earlier(run, trained + 1, round_)
     trainer, metrics = _resume(config, run, at)
-    checkpoints = Checkpoints(run.checkpoints, partial(prune, run.checkpoints), at)
+    checkpoints = Checkpoints(run.checkpoints, partial(prune_checkpoints, config, run), at)
     for number in range(trained + 1, last + 1):
         Round(config, run, trainer, number, checkpoints, ends_soon).run(metrics)
         metrics = []
