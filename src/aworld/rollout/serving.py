@@ -30,7 +30,7 @@ class Serving:
             verify(folder)
             log = self.run.logs / f"vllm-{self.name}.log"
             site, binds = self.config.site, container_binds(self.run)
-            self._shard = VllmShard(folder, version, self.config.model, log, site, binds)
+            self._shard = VllmShard(folder, version, self.config.model, log, site, binds, self.run.caches)
             await self._shard.start()
         elif version != self._shard.version:
             verify(folder)
