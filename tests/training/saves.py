@@ -28,10 +28,13 @@ def main(path: Path, trajectories: Path, out: Path, pipeline: int) -> None:
     trainer = make(path)
     ranks, rank = parallel_state.get_data_parallel_world_size(), parallel_state.get_data_parallel_rank()
     reference = trainer.reference_logprobs(path, rounds)
-    steps = batching.steps(
-        rounds, algorithm, batch_size=6, micro_batch_tokens=1, max_tokens=100, data_parallel=ranks, seed=(7,)
-    )
-    batches = [batching.micro_batches(rounds, step, rank, Split.here(), cpu.device(), reference) for step in steps[:2]]
+    steps = [
+        batching.steps(
+            rounds, algorithm, batch_size=20, micro_batch_tokens=1, max_tokens=100, data_parallel=ranks, seed=(seed,)
+        )[0]
+        for seed in range(2)
+    ]
+    batches = [batching.micro_batches(rounds, step, rank, Split.here(), cpu.device(), reference) for step in steps]
     found = {"micro_batches": len(batches[1]), "loss": trainer.step(batches[0], algorithm)["loss"]}
 
     checkpoints = Checkpoints(out, lambda _: None)
@@ -76,8 +79,9 @@ def make(path: Path) -> Trainer:
 
 def live(trainer: Trainer) -> list[torch.Tensor]:
     """The weights, and what Adam keeps of this rank's share of them."""
-    moments = trainer.optimizer.chained_optimizers[0].optimizer.state.values()
-    tensors = [value for state in moments for value in state.values() if torch.is_tensor(value) and value.dim()]
+    parts = getattr(trainer.optimizer, "chained_optimizers", [trainer.optimizer])
+    states = [state for part in parts for state in part.optimizer.state.values()]
+    tensors = [value for state in states for value in state.values() if torch.is_tensor(value) and value.dim()]
     assert tensors
     return [*(parameter.data for parameter in trainer.module.parameters()), *tensors]
 
