@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import zlib
 
 import pytest
 
@@ -79,3 +80,18 @@ def test_lines_of_a_torn_log_are_read_up_to_the_tear(tmp_path):
     os.truncate(path, path.stat().st_size - 2)
     assert publish.read_jsonl(path) == [{"n": 0}, {"n": 1}]
     assert publish.read_jsonl(tmp_path / "none") == []
+
+
+def test_files_that_their_writer_has_summed_are_not_read_again(tmp_path):
+    folder = tmp_path / "checkpoint"
+    temporary = publish.begin_folder(folder)
+    (temporary / "summed").write_bytes(b"weights")
+    (temporary / "other").write_bytes(b"names")
+    opened = []
+    sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
+    publish.finish_folder(temporary, folder, {"summed": {"size": 7, "crc32": zlib.crc32(b"weights")}})
+    assert publish.is_complete(folder) and not any(path.endswith("/summed") for path in opened)
+    assert any(path.endswith("/other") for path in opened)
+    assert publish.damaged(folder) == []
+    (folder / "summed").write_bytes(b"weighty")
+    assert publish.damaged(folder) == ["summed"] and publish.damaged(folder, ["other"]) == []

@@ -100,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     resume = of_run("resume", _resume, "submit what a run has left to do; jobs that wait or run are left as they are")
     resume.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as pipeline.mode=batch")
     of_run("cancel", _cancel, "cancel the run's jobs; what is finished stays")
+    prune = of_run("prune", _prune, "remove the policies and checkpoints that nothing needs: pipeline.keep_…")
+    prune.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     logs = of_run("logs", _logs, "the end of a stage's logs; without a stage: which there are")
     logs.add_argument("stage", nargs="?", metavar="STAGE", help="such as train, or rollout-0; rollout: all of them")
     logs.add_argument("--lines", type=int, default=20, help="of each log (default: 20)")
@@ -300,6 +302,24 @@ def _cancel(arguments: argparse.Namespace) -> None:
     config, run, _ = _open(arguments)
     ended = (jobs.cancel if config.site.executor == "slurm" else local.cancel)(run)
     print(f"cancelled {', '.join(ended)}" if ended else "no job of this run waits or runs")
+
+
+def _prune(arguments: argparse.Namespace) -> None:
+    from aworld.training import retention
+
+    config, run = open_run(Path(arguments.run_dir))
+    found = [*retention.policies(config, run), *retention.checkpoints(config, run)]
+    for each in found:
+        if each.why:
+            print(f"stays  {each.folder.relative_to(run.root)}  ({each.why})")
+    goes = list(retention.sizes([each for each in found if not each.why]))
+    for each, size in goes:
+        print(f"goes   {each.folder.relative_to(run.root)}  {size:,} bytes")
+    if not arguments.dry_run:
+        retention.prune_policies(config, run)
+        retention.prune_checkpoints(config, run)
+    what = "would be removed" if arguments.dry_run else "removed"
+    print(f"{len(goes)} {what}, {sum(size for _, size in goes):,} bytes")
 
 
 def _logs(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -140,16 +140,20 @@ def marked_files(folder: Path) -> Sums:
     return files
 
 
-def damaged(folder: Path) -> list[str]:
-    """The names of files in a complete folder that changed since it was marked. Reads them all, in threads.
+def damaged(folder: Path, names: Collection[str] | None = None) -> list[str]:
+    """The names of files in a complete folder that changed since it was marked. Reads them, in threads.
+
+    Args:
+        names: the files to read; None: all of them.
 
     Raises:
         FileNotFoundError: there is no mark, or a file is gone.
     """
     files = marked_files(folder)
+    looked_at = list(files if names is None else names)
     with ThreadPoolExecutor() as threads:
-        sums = threads.map(lambda name: _checksum(folder / name), files)
-        return [name for name, found in zip(files, sums, strict=True) if found != files[name]["crc32"]]
+        sums = threads.map(lambda name: _checksum(folder / name), looked_at)
+        return [name for name, found in zip(looked_at, sums, strict=True) if found != files[name]["crc32"]]
 
 
 def verify(folder: Path) -> None:
@@ -170,6 +174,20 @@ def _checksum(path: Path) -> int:
         while block := f.read(1 << 22):
             value = zlib.crc32(block, value)
     return value
+
+
+def discard(path: Path) -> None:
+    """Remove a published folder. After a kill in between nothing looks complete: `sweep` removes the rest.
+
+    The folder loses its name first, by one rename; then its mark, then its files. Another process may do the same.
+    """
+    temporary = _temporary(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    with suppress(FileNotFoundError):  # another process removed it just now
+        os.replace(path, temporary)
+        fsync_dir(path.parent)
+        (temporary / MARK).unlink(missing_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:

@@ -64,6 +64,11 @@ class RunDir:
     def logs(self) -> Path:
         return self.root / "logs"
 
+    @property
+    def caches(self) -> Path:
+        """An archive per program of the code that it compiled, for nodes that have none yet."""
+        return self.root / "caches"
+
     def lock(self, name: str) -> Path:
         """The lock that is held by the process that does this work, such as train."""
         return self.root / "locks" / f"{name}.lock"

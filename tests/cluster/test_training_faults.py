@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from small_run import Run, copy, hurry
 
 from aworld.publish import read_jsonl
+from aworld.training.position import positions
 
 pytestmark = [pytest.mark.cluster, pytest.mark.deep, pytest.mark.timeout(1800)]
 
@@ -27,9 +28,10 @@ def train(cluster: Cluster, run: Run, faults: list[Fault], trained: Run) -> None
     for fault in faults:
         made = len(read_jsonl(steps))
 
-        def goes_on(made: int = made) -> bool:
+        def goes_on(made: int = made, fault: Fault = fault) -> bool:
             hurry()
-            return len(read_jsonl(steps)) > made + 2
+            is_saved = fault is not lose_the_node or positions(run.dir.checkpoints)
+            return len(read_jsonl(steps)) > made + 2 and bool(is_saved)
 
         run.wait_for(goes_on, f"steps before {fault.__name__}")
         if fault is lose_the_node:

@@ -28,7 +28,7 @@ from transformers import AutoConfig
 
 from aworld.config import Parallel
 from aworld.training import checkpoint, cpu, model
-from aworld.training.checkpoint import Position
+from aworld.training.checkpoint import Checkpoints, Position
 from aworld.training.step import Trainer
 from aworld.trajectories import arrays, file
 
@@ -52,7 +52,9 @@ def train(trainer: Trainer, path: Path, out: Path, trajectories: arrays.Trajecto
     in_layout.export(trainer, path, out / "after-one-step")
     metrics += in_layout.steps(trainer, path, trajectories, 1, words["steps"])
     in_layout.export(trainer, path, out / "trained")
-    checkpoint.save(trainer, out, Position(1), [])
+    checkpoints = Checkpoints(out, lambda _: None)
+    checkpoints.save(trainer, Position(1), [])
+    checkpoints.finish()
     again = Trainer(in_layout.TRAINING, path, words["dtype"], in_layout.TRAINING.lr)
     checkpoint.load(again, out, Position(1))
     in_layout.export(again, path, out / "loaded")

@@ -15,7 +15,7 @@ from aworld.policies.writing import Writer
 from aworld.training import algorithms, batching, checkpoint, cpu, model, output
 from aworld.training import export as exporting
 from aworld.training.attention import Packed
-from aworld.training.checkpoint import Position
+from aworld.training.checkpoint import Checkpoints, Position
 from aworld.training.packing import Split, own_positions
 from aworld.training.step import Trainer
 from aworld.trajectories import arrays, file
@@ -66,8 +66,10 @@ def run(path: Path, out: Path, trajectories: arrays.Trajectories, recompute: str
     export(trainer, path, out / "round-trip")
     predict(trainer, trajectories, out)
     metrics = steps(trainer, path, trajectories, 0, SAVED_AFTER)
-    checkpoint.save(trainer, out, Position(1), [])
-    metrics += steps(trainer, path, trajectories, SAVED_AFTER, STEPS)
+    checkpoints = Checkpoints(out, lambda _: None)
+    checkpoints.save(trainer, Position(1), [])
+    metrics += steps(trainer, path, trajectories, SAVED_AFTER, STEPS)  # while the state before them is written
+    checkpoints.finish()
     export(trainer, path, out / "trained")
     reference = trainer.reference_logprobs(path, trajectories, 1.0)
     export(trainer, path, out / "after-reference")

@@ -21,7 +21,7 @@ def test_a_round_without_episodes_or_steps_has_no_means() -> None:
     assert json.loads(json.dumps(summary([], np.zeros(0)), allow_nan=False)) == {"steps": 0, "tokens_trained": 0}
 
 
-def test_a_step_that_leaves_no_time_to_save_is_said() -> None:
+def test_a_checkpoint_that_takes_longer_than_the_notice_is_said() -> None:
     slurm = Site(name="mine", executor="slurm", signal_seconds=120)
-    assert "a step took 150 s, and Slurm says 120 s before" in too_long(150.0, slurm)
+    assert "a checkpoint took 150 s to write, and Slurm says 120 s before" in too_long(150.0, slurm)
     assert too_long(100.0, slurm) == too_long(150.0, Site(name="mine", executor="local", signal_seconds=120)) == ""

@@ -9,7 +9,7 @@ from aworld.config.endpoint import Endpoint
 from aworld.config.environment import Environment, McpServer
 from aworld.config.loading import CONFIGS, changed, fill, load, read, read_provenance, to_yaml
 from aworld.config.model import Architecture, Model, Parallel, Shard, Yarn
-from aworld.config.schema import Config, Evaluation, Pipeline, Rollout
+from aworld.config.schema import Config, Evaluation, Keep, Pipeline, Rollout
 from aworld.config.site import Images, Resources, Site
 from aworld.config.tasks import Tasks
 from aworld.config.training import ColdStart, Training
@@ -25,6 +25,7 @@ __all__ = [
     "Environment",
     "Evaluation",
     "Images",
+    "Keep",
     "McpServer",
     "Member",
     "Model",

@@ -37,6 +37,21 @@ class Evaluation:
 
 
 @dataclass
+class Keep:
+    """Which of them stay. What something still needs stays in any case, such as the newest one."""
+
+    last: int | None = number(None, at_least=1)  # so many of the newest; null: all
+    every: int = number(0, at_least=0)  # and those of each so-many-th round; 0: of none
+
+
+@dataclass
+class KeepPolicies(Keep):
+    """Which policies stay."""
+
+    evaluated: bool = True  # and those that were evaluated, or are going to be
+
+
+@dataclass
 class Pipeline:
     """How many rounds a run has, and how its jobs follow each other."""
 
@@ -50,6 +65,8 @@ class Pipeline:
     submit_ahead: int = number(8, at_least=1)  # batch: rounds whose jobs are in the queue at the same time
     max_restarts: int = number(2, at_least=0)  # of one job in a row, while its stage makes no progress
     max_requeues: int = number(100, at_least=0)  # of one job in all
+    keep_policies: KeepPolicies = setting(KeepPolicies)
+    keep_checkpoints: Keep = setting(lambda: Keep(last=3))
 
     @property
     def evaluated(self) -> list[int]:

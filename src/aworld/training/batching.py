@@ -188,6 +188,10 @@ class MicroBatches(Sequence[MicroBatch]):
     def __getitem__(self, index: Any) -> Any:
         return self._pack(self.cuts[index])
 
+    def empty(self) -> MicroBatch:
+        """One without a context, as short as it can be; its loss is 0."""
+        return self._pack(np.zeros(0, int))
+
 
 def micro_batches(
     trajectories: TrajectorySource,

@@ -1,27 +1,41 @@
 """Distributed checkpoints of model and optimizer, which can be loaded in another parallel layout.
 
-One is written after each round, and within a round every `training.save_seconds`. They hold no state of random number
-generators: training draws nothing random (no dropout), and the order of episodes follows from (seed, round, epoch).
+One is written after each round, and within a round every `training.save_seconds`. A save stops training only while the
+state is copied to the host's memory; it is written behind that, and marked complete at a later step. They hold no state
+of random number generators: training draws nothing random (no dropout), and the order of episodes follows from (seed,
+round, epoch).
 """
 
-import os
+import shutil
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import psutil
+import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
+from megatron.core.dist_checkpointing.serialization import get_default_save_sharded_strategy
 from megatron.core.dist_checkpointing.strategies import filesystem_async
+from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
+from megatron.core.dist_checkpointing.strategies.fully_parallel import FullyParallelSaveStrategyWrapper
 from torch.distributed.checkpoint.api import CheckpointException
 
 from aworld.errors import InfrastructureError, disk_full
-from aworld.publish import MARK, append_json, damaged, read_jsonl
-from aworld.training.collectives import broadcast, on_rank_zero, publish_collectively
-from aworld.training.position import Position, positions, prune
+from aworld.publish import MARK, append_json, begin_folder, finish_folder, is_complete, read_jsonl, sweep
+from aworld.training.background import Writing
+from aworld.training.collectives import (
+    POLL_SECONDS,
+    any_rank,
+    broadcast,
+    damaged_collectively,
+    is_rank_zero,
+    on_rank_zero,
+)
+from aworld.training.position import Position, positions
 from aworld.training.step import Trainer
 
 METRICS = "metrics.jsonl"
@@ -31,54 +45,120 @@ def newest(folder: Path, up_to: int) -> Position | None:
     """The position of the latest sound checkpoint of round `up_to` or before; None: there is none. All ranks call.
 
     A torn one is passed over. So is a damaged one, with a warning on stderr; it loses its mark, and is written anew
-    when training comes there again.
+    when training comes there again. Each rank reads its share of the files.
     """
-
-    def find() -> Position | None:
-        for position in reversed([p for p in positions(folder) if p.round <= up_to]):
-            wrong = damaged(folder / position.name)
-            if not wrong:
-                return position
+    for position in reversed(on_rank_zero(lambda: [p for p in positions(folder) if p.round <= up_to])):
+        wrong = damaged_collectively(folder / position.name)
+        if not wrong:
+            return position
+        if is_rank_zero():
             (folder / position.name / MARK).unlink()
             names = ", ".join(wrong)
             print(
                 f"warning: {folder / position.name} is damaged ({names}) and passed over", file=sys.stderr, flush=True
             )
-        return None
-
-    return on_rank_zero(find)
+    return None
 
 
-def save(trainer: Trainer, folder: Path, position: Position, metrics: list[dict[str, float]]) -> None:
-    """Write a checkpoint, with the metrics of the round's steps so far, and remove old ones. All ranks call.
+@dataclass
+class _Save:
+    """A checkpoint that is being written."""
 
-    Raises:
-        InfrastructureError: the checkpoint could not be written.
+    position: Position
+    temporary: Path
+    request: AsyncRequest
+    writing: Writing
+
+
+class Checkpoints:
+    """The saves of a training, at most one of them under way. All ranks call every method.
+
+    Args:
+        prune: called on rank 0 with the position of each checkpoint once it is complete.
+        saved: the position that is saved at the beginning.
+
+    Attributes:
+        saved: the latest position whose save was begun.
+        seconds: how long this rank wrote its share of the last one.
     """
 
-    def write(temporary: Path | None) -> None:
-        # Megatron would spawn a process that passes the writers' results on. It would import torch; and TERM, which
-        # Slurm sends to all processes at a preemption, would end it and the save. Only this process asks for results.
+    def __init__(self, folder: Path, prune: Callable[[Position], None], saved: Position | None = None):
+        self.folder, self.saved, self.seconds = folder, saved, 0.0
+        self._prune = prune
+        self._save: _Save | None = None
+        self._strategy: Any = None  # Megatron's
+
+    def save(self, trainer: Trainer, position: Position, metrics: list[dict[str, float]]) -> None:
+        """Begin to write a checkpoint, with the metrics of the round's steps so far; wait for the one before it.
+
+        Does nothing where it is complete already.
+
+        Raises:
+            InfrastructureError: the one before could not be written, or this one not be begun.
+        """
+        self.finish()
+        self.saved = position
+        place = self.folder / position.name
+        if on_rank_zero(lambda: is_complete(place)):
+            return
+        on_rank_zero(lambda: sweep(self.folder))  # what a rank that was killed on another node left
+        temporary = broadcast(begin_folder(place) if is_rank_zero() else None)
+        with _reported(place, temporary):
+            request = self._plan(trainer, temporary)
+            if is_rank_zero():
+                for row in metrics:
+                    append_json(temporary / METRICS, row)
+            live = (*trainer.module.parameters(), *trainer.module.buffers())
+            self._save = _Save(position, temporary, request, Writing(request, live))
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether this rank still writes; the others may be done, or not."""
+        return self._save is not None and not self._save.writing.is_over
+
+    def finish(self) -> None:
+        """Wait until the save under way is written, and mark it complete; then old checkpoints are removed.
+
+        Raises:
+            InfrastructureError: it could not be written.
+        """
+        if self._save is None:
+            return
+        save, self._save = self._save, None
+        while any_rank(not save.writing.is_over)[0]:
+            time.sleep(POLL_SECONDS)
+        self.seconds = save.writing.seconds
+        place = self.folder / save.position.name
+        with _reported(place, save.temporary):
+            for finalize in save.request.finalize_fns:
+                finalize()
+            sums: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(sums, save.writing.sums)
+            known = {name: of for rank in sums for name, of in rank.items()}
+            on_rank_zero(lambda: finish_folder(save.temporary, place, known))
+        on_rank_zero(lambda: self._prune(save.position))
+
+    def _plan(self, trainer: Trainer, temporary: Path) -> AsyncRequest:
+        """Plan what each rank writes. The optimizer's state is copied meanwhile; the model's weights are not."""
+        # Megatron would spawn a process that passes the writers' results on. Only this process asks for them.
         filesystem_async._results_queue = SimpleQueue()
         content = {name: value for name, value in _layout().items() if name != "dp_cp_group"}
+        is_first = self._strategy is None
+        if self._strategy is None:
+            self._strategy = get_default_save_sharded_strategy()
+            self._strategy.thread_count = 1
+            group = parallel_state.get_data_parallel_group(with_context_parallel=True)
+            if group.size() > 1:  # replicas share the writing; who writes what is the same each time
+                self._strategy = FullyParallelSaveStrategyWrapper(self._strategy, group, do_cache_distribution=True)
         with trainer.optimizer_here():
-            state = _state(trainer, is_loading=False)
-            dist_checkpointing.save(state, str(broadcast(temporary)), content_metadata=content)
-        if temporary:
-            for row in metrics:
-                append_json(temporary / METRICS, row)
-
-    place = folder / position.name
-    try:
-        with _writers_live():
-            publish_collectively(place, write)
-    except (Exception, CheckpointException) as error:  # Megatron reports a failed write in many ways
-        if isinstance(error, CheckpointException) and not error.failures:
-            reason = "another rank says why"
-        else:
-            reason = disk_full(error) or (str(error).strip() or repr(error)).splitlines()[-1]
-        raise InfrastructureError(f"{place} could not be written: {reason}") from error
-    on_rank_zero(lambda: prune(folder, position))
+            return dist_checkpointing.save(
+                _state(trainer, is_loading=False),
+                str(temporary),
+                self._strategy,
+                validate_access_integrity=is_first,
+                async_sharded_save=True,
+                content_metadata=content,
+            )
 
 
 def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, float]]:
@@ -92,35 +172,18 @@ def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, f
 
 
 @contextmanager
-def _writers_live() -> Iterator[None]:
-    """End this rank if a process that writes for it is killed, such as on a node out of memory.
-
-    Megatron forks a process to write each shard, and would wait for ever for the result of a killed one.
-    """
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(1.0):
-            killed = [child.pid for child in psutil.Process().children() if _exit_code(child.pid)]
-            if killed and not over.is_set():
-                print(
-                    f"error: a process that writes the checkpoint was killed: {killed[0]}", file=sys.stderr, flush=True
-                )
-                os._exit(InfrastructureError.exit_code)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _reported(place: Path, temporary: Path) -> Iterator[None]:
+    """Turn a failure to write a checkpoint into one line, and remove what there is of it."""
     try:
         yield
-    finally:
-        over.set()
-
-
-def _exit_code(pid: int) -> int:
-    """The exit code of a child that has ended and was not waited for; 0 while it lives."""
-    with suppress(OSError):
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[48]) if state == "Z" else 0  # the 52nd of proc(5)
-    return 0
+    except (Exception, CheckpointException) as error:  # Megatron reports a failed write in many ways
+        if is_rank_zero():
+            shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, CheckpointException) and not error.failures:
+            reason = "another rank says why"
+        else:
+            reason = disk_full(error) or (str(error).strip() or repr(error)).splitlines()[-1]
+        raise InfrastructureError(f"{place} could not be written: {reason}") from error
 
 
 def _layout() -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from aworld.errors import InfrastructureError
-from aworld.publish import Sums, begin_folder, finish_folder, is_complete, sweep
+from aworld.publish import Sums, begin_folder, damaged, finish_folder, is_complete, marked_files, sweep
 from aworld.training import cpu
 
 # How long a collective may take. Between two of them a rank writes its share of a checkpoint to a slow file system, or
@@ -89,6 +89,44 @@ def on_rank_zero(work: Callable[[], Any]) -> Any:
     if code:
         sys.exit(code)
     return value
+
+
+def on_every_rank(work: Callable[[], Any]) -> list[Any]:
+    """The results of `work` on all ranks, by rank. It runs in a thread: it may take longer than a collective may.
+
+    Raises:
+        Exception: on a rank where `work` raises one; the others then exit with its code, and say nothing.
+    """
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(work)
+        while any_rank(not wait([running], POLL_SECONDS).done)[0]:
+            pass
+    error = running.exception()
+    outcomes: list[Any] = [None] * dist.get_world_size()
+    code = getattr(error, "exit_code", InfrastructureError.exit_code) if error else 0
+    dist.all_gather_object(outcomes, (code, None if error else running.result()))
+    if error:
+        raise error
+    if failed := [code for code, _ in outcomes if code]:
+        sys.exit(failed[0])
+    return [result for _, result in outcomes]
+
+
+def damaged_collectively(folder: Path) -> list[str]:
+    """The names of files in a complete folder that changed since it was marked. Each rank reads its share of them.
+
+    Raises:
+        FileNotFoundError: a file is gone.
+    """
+    sizes = on_rank_zero(lambda: {name: file["size"] for name, file in marked_files(folder).items()})
+    loads = [0] * dist.get_world_size()
+    shares: list[list[str]] = [[] for _ in loads]
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        rank = loads.index(min(loads))
+        loads[rank] += sizes[name]
+        shares[rank].append(name)
+    found = on_every_rank(lambda: damaged(folder, shares[dist.get_rank()]))
+    return sorted(name for names in found for name in names)
 
 
 def publish_collectively(folder: Path, write: Callable[[Path | None], Sums | None]) -> None:

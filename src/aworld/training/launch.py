@@ -1,5 +1,6 @@
 """Start the ranks of the trainer: on this node as torchrun does, or, under srun, one in each task."""
 
+import json
 import os
 import signal
 import socket
@@ -8,17 +9,18 @@ import sys
 import tempfile
 import uuid
 from contextlib import suppress
+from dataclasses import asdict
 
 import psutil
 
+from aworld import caches
 from aworld.config import Config
 from aworld.containers import container_binds, container_command, staged_image
-from aworld.errors import Interrupted
+from aworld.errors import InfrastructureError, Interrupted
+from aworld.ports import EPHEMERAL, for_rendezvous, is_free
 from aworld.processes import STARTER, Notice, die_with_parent
 from aworld.publish import damaged, is_complete
 from aworld.rundir import RunDir
-
-FIRST_PORT = 20000  # of the rendezvous under srun; job and restart are added, so that jobs on one node do not meet
 
 
 def launch(config: Config, run: RunDir, round_: int | None) -> int:
@@ -45,7 +47,16 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
         program += ["--round", str(round_)]
     image = staged_image(config.site.images.megatron, config.site.scratch)
     command = container_command(config.site, image, program, container_binds(run))
-    return _run_one(command) if is_rank(config) else _run_all(config, command)
+    model = config.model
+    parts = (json.dumps(asdict(part)) for part in (model.architecture, model.parallel))
+    programs = ("torch", "triton", "megatron-core", "transformer-engine")
+    cache = caches.key("train", image, programs, model.dtype, model.recompute, *parts)
+    local, archive = caches.folder_of(cache, config.site.scratch), run.caches / f"{cache}.tar"
+    os.environ |= caches.warm(local, archive) if local else {}
+    code = _run_one(command) if is_rank(config) else _run_all(config, command)
+    if local and code in (0, Interrupted.exit_code) and os.environ.get("SLURM_PROCID", "0") == "0":
+        caches.keep(local, archive)
+    return code
 
 
 def is_rank(config: Config) -> bool:
@@ -58,7 +69,14 @@ def is_rank(config: Config) -> bool:
 
 
 def _run_one(command: list[str]) -> int:
-    os.environ.update(rank_variables())
+    variables = rank_variables()
+    port = int(variables["MASTER_PORT"])
+    if variables["RANK"] == "0" and not is_free(port):
+        raise InfrastructureError(
+            f"another program has port {port} of node {os.uname().nodename}, where the ranks are to meet; the next "
+            "start of the job takes another one"
+        )
+    os.environ.update(variables)
     notice = Notice(lambda: _pass_on(psutil.Process().children(), notice))  # first: the rank inherits the blocked USR1
     return subprocess.run(command, preexec_fn=die_with_parent, check=False).returncode
 
@@ -68,7 +86,7 @@ def rank_variables() -> dict[str, str]:
     job, restart = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", 0))
     return {
         "MASTER_ADDR": _first_host(),  # not what the user's shell has: that belongs to other work
-        "MASTER_PORT": str(FIRST_PORT + (7 * job + restart) % 10000),
+        "MASTER_PORT": str(for_rendezvous(job, restart, EPHEMERAL.read_text())),
         "RANK": os.environ["SLURM_PROCID"],
         "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],

@@ -29,10 +29,11 @@ def summary(steps: Metrics, rewards: np.ndarray) -> dict[str, Any]:
 
 
 def too_long(seconds: float, site: Site) -> str:
-    """A warning for the user if Slurm's notice comes too late for a step that takes so long to be saved; else ""."""
+    """A warning for the user if Slurm's notice is too short for a checkpoint that takes so long to write; else ""."""
     if site.executor != "slurm" or seconds < site.signal_seconds:
         return ""
     return (
-        f"a step took {seconds:.0f} s, and Slurm says {site.signal_seconds} s before the time limit that it comes "
-        "(site.signal_seconds): the step in hand would be lost; make it longer than a step and a checkpoint take"
+        f"a checkpoint took {seconds:.0f} s to write, and Slurm says {site.signal_seconds} s before the time limit "
+        "that it comes (site.signal_seconds): the steps since the last checkpoint would be lost; make it longer than a "
+        "checkpoint takes"
     )

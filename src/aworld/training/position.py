@@ -1,14 +1,11 @@
 """The checkpoints of a run, by their names. A launcher imports this: nothing heavy here."""
 
 import re
-import shutil
 from dataclasses import dataclass
 from functools import total_ordering
 from pathlib import Path
 
-from aworld.publish import MARK, is_complete, is_idle
-
-KEEP = 3
+from aworld.publish import is_complete
 
 
 @total_ordering
@@ -43,16 +40,3 @@ def positions(folder: Path) -> list[Position]:
         if name and is_complete(path):
             found.append(Position(int(name[1]), int(name[2]) if name[2] else None))
     return sorted(found)
-
-
-def prune(folder: Path, written: Position) -> None:
-    """Remove the checkpoints up to `written`, but the last KEEP, and torn ones that nobody writes any more.
-
-    Later ones stay: there are some if an earlier round is trained again, and the run goes on from them.
-    """
-    for old in [position for position in positions(folder) if position <= written][:-KEEP]:
-        (folder / old.name / MARK).unlink()  # first: an interrupted removal leaves a torn one
-        shutil.rmtree(folder / old.name)
-    for path in folder.glob("round-*"):
-        if not is_complete(path) and is_idle(path):
-            shutil.rmtree(path, ignore_errors=True)

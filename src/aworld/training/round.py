@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import NoReturn
 
 import numpy as np
 import torch.distributed as dist
@@ -16,13 +17,16 @@ from aworld.errors import InfrastructureError, Interrupted
 from aworld.phase import Phase
 from aworld.publish import append_json, publish_json
 from aworld.rundir import RunDir, StallTimer
-from aworld.training import algorithms, batching, checkpoint, cpu, export, groups, schedule
+from aworld.training import algorithms, batching, cpu, export, groups, schedule
 from aworld.training.algorithms import Algorithm
-from aworld.training.collectives import any_rank, is_rank_zero
+from aworld.training.checkpoint import Checkpoints
+from aworld.training.collectives import any_rank, is_rank_zero, on_rank_zero
 from aworld.training.metrics import Metrics, summary, too_long
 from aworld.training.packing import Split
 from aworld.training.position import Position
+from aworld.training.retention import prune_policies
 from aworld.training.step import Trainer
+from aworld.training.watched import Abandoned
 from aworld.trajectories import file
 from aworld.trajectories.arrays import TrajectorySource
 
@@ -33,9 +37,16 @@ class Round:
     """The training of one round, from its trajectories to its policy. All ranks call every method."""
 
     def __init__(
-        self, config: Config, run: RunDir, trainer: Trainer, number: int, ends_soon: Callable[[], bool]
+        self,
+        config: Config,
+        run: RunDir,
+        trainer: Trainer,
+        number: int,
+        checkpoints: Checkpoints,
+        ends_soon: Callable[[], bool],
     ) -> None:
         self.config, self.run_dir, self.trainer, self.number = config, run, trainer, number
+        self.checkpoints = checkpoints
         self.is_cold_start = Phase.of(number) is Phase.COLD_START
         self.ends_soon = ends_soon
         self.saved = time.monotonic()
@@ -65,10 +76,11 @@ class Round:
             outcome |= groups.count(trajectories, self.config.training.stalled_share)
             publish_json(run.round(number) / "metrics.json", outcome)
         publish_policy(run, trainer, number)  # before the checkpoint, as workers wait for it
+        on_rank_zero(lambda: prune_policies(self.config, run))
         if self.is_cold_start:  # after the cold start only policy 0 is needed
             trainer.new_optimizer(self.config.training.lr)
         else:
-            checkpoint.save(trainer, run.checkpoints, Position(number), metrics)
+            self.checkpoints.save(trainer, Position(number), metrics)
 
     def _wait(self) -> TrajectorySource:
         path = self.run_dir.trajectories(self.number)
@@ -76,11 +88,17 @@ class Round:
         timer = StallTimer(self.run_dir, seconds) if is_rank_zero() else None  # one rank looks for all
         while True:
             seen = (path.exists(), timer.has_stalled()) if timer else (False, False)
-            is_there, has_stalled, ends_soon = any_rank(*seen, self.ends_soon())
+            is_there, has_stalled, ends_soon, is_writing = any_rank(
+                *seen, self.ends_soon(), self.checkpoints.is_writing
+            )
+            if not is_writing:
+                self.checkpoints.finish()
             if is_there:
                 while not path.exists():  # this node may see it later
                     time.sleep(poll)
                 return self._open(path)
+            if ends_soon or has_stalled:
+                self.checkpoints.finish()
             if ends_soon:
                 raise Interrupted(f"told to end while waiting for {path}")
             if has_stalled:
@@ -138,7 +156,10 @@ class Round:
         rank, split, device = parallel_state.get_data_parallel_rank(), Split.here(), cpu.device()
         temperature = 1.0 if self.is_cold_start else config.agent.temperature  # nobody sampled the expert's tokens
         left = planned[len(metrics) :]
-        reference = self._reference(trajectories, left, temperature) if algorithm.needs_reference and left else None
+        try:
+            reference = self._reference(trajectories, left, temperature) if algorithm.needs_reference and left else None
+        except Abandoned:
+            self._save_and_end(metrics, "while it read the reference policy")
         for at, step in enumerate(left, len(metrics) + 1):
             if self.is_cold_start and _has_learned(metrics, cold.stop_at):
                 break
@@ -148,10 +169,13 @@ class Round:
                 lr = schedule.learning_rate(training, number, at, len(planned))
             trainer.set_lr(lr)
             batches = batching.micro_batches(trajectories, step, rank, split, device, reference)
-            began = time.monotonic()
-            metrics.append(trainer.step(batches, algorithm, temperature) | {"lr": lr})
+            try:
+                made = trainer.step(batches, algorithm, temperature, self.ends_soon)
+            except Abandoned:
+                self._save_and_end(metrics, f"in step {at}, which was given up")
+            metrics.append(made | {"lr": lr})
             if writes:
-                self._warn_once(time.monotonic() - began)
+                self._warn_once()
                 append_json(log, {"step": at, "of": len(planned), **metrics[-1]})
                 loss, norm = metrics[-1]["loss"], metrics[-1]["grad_norm"]
                 print(
@@ -167,7 +191,7 @@ class Round:
         run = self.run_dir
         path = run.policy(0) if self.config.training.cold_start.tasks else run.base
         contexts = np.unique(np.concatenate([cut for step in steps for cuts in step.contexts for cut in cuts]))
-        return self.trainer.reference_logprobs(path, trajectories, temperature, contexts)
+        return self.trainer.reference_logprobs(path, trajectories, temperature, contexts, self.ends_soon)
 
     def _plan(self, trajectories: TrajectorySource, training: Training, algorithm: Algorithm) -> list[batching.Step]:
         """All optimizer steps of the round, in order."""
@@ -186,9 +210,9 @@ class Round:
             )
         ]
 
-    def _warn_once(self, seconds: float) -> None:
-        """Warn of the first step that takes longer than Slurm's notice before the time limit."""
-        if not self.warned and (message := too_long(seconds, self.config.site)):
+    def _warn_once(self) -> None:
+        """Warn of the first checkpoint that takes longer than Slurm's notice before the time limit."""
+        if not self.warned and (message := too_long(self.checkpoints.seconds, self.config.site)):
             self.warned = True
             print(f"warning: {message}", file=sys.stderr, flush=True)
 
@@ -199,13 +223,25 @@ class Round:
             Interrupted: a rank was told to end; the state is saved.
         """
         is_due = is_rank_zero() and time.monotonic() - self.saved > self.config.training.save_seconds
-        is_due, ends_soon = any_rank(is_due, self.ends_soon())
-        if is_due or ends_soon:
-            position = Position(self.number, len(metrics))
-            checkpoint.save(self.trainer, self.run_dir.checkpoints, position, metrics)
-            self.saved = time.monotonic()
+        is_due, ends_soon, is_writing = any_rank(is_due, self.ends_soon(), self.checkpoints.is_writing)
         if ends_soon:
-            raise Interrupted(f"told to end after step {len(metrics)} of round {self.number}, which is saved")
+            self._save_and_end(metrics, f"after step {len(metrics)}")
+        if not is_writing:
+            self.checkpoints.finish()
+            if is_due:
+                self._save(metrics)
+                self.saved = time.monotonic()
+
+    def _save(self, metrics: Metrics) -> None:
+        """Begin to save the state after the last step, unless that is done."""
+        position = Position(self.number, len(metrics))
+        if metrics and self.checkpoints.saved != position:  # without a step it is the state after the round before
+            self.checkpoints.save(self.trainer, position, metrics)
+
+    def _save_and_end(self, metrics: Metrics, when: str) -> NoReturn:
+        self._save(metrics)
+        self.checkpoints.finish()
+        raise Interrupted(f"told to end {when}; round {self.number} is saved up to step {len(metrics)}")
 
 
 def publish_policy(run: RunDir, trainer: Trainer, number: int) -> None:

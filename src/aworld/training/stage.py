@@ -6,7 +6,6 @@ rounds after it start from those weights with a fresh optimizer and their own le
 again gives the same policy on the same parallel layout: bit for bit on a CPU, on a GPU up to the order of sums.
 """
 
-import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,12 +13,20 @@ from functools import partial
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError
 from aworld.phase import Phase
-from aworld.publish import damaged, is_complete, sweep
+from aworld.publish import discard, is_complete, sweep
 from aworld.rundir import RunDir
 from aworld.training import checkpoint, model
-from aworld.training.collectives import COLLECTIVE_SECONDS, leave_ranks, on_rank_zero
+from aworld.training.checkpoint import Checkpoints
+from aworld.training.collectives import (
+    COLLECTIVE_SECONDS,
+    damaged_collectively,
+    is_rank_zero,
+    leave_ranks,
+    on_rank_zero,
+)
 from aworld.training.metrics import Metrics
 from aworld.training.position import Position
+from aworld.training.retention import prune_checkpoints
 from aworld.training.round import Round, publish_policy
 from aworld.training.step import Trainer
 
@@ -35,7 +42,7 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
         ends_soon: whether this rank was told to end; then all ranks save after the present step, and end.
 
     Raises:
-        Interrupted: a rank was told to end; everything is saved.
+        Interrupted: a rank was told to end; everything up to the last optimizer step is saved.
         InputError: the policy is sampled with top-p or top-k; the log-probabilities of that cannot be trained on.
         InfrastructureError: trajectories did not come while nothing of the run became durable for the site's
             `wait_seconds`; or a round before `round_` has neither a checkpoint nor trajectories.
@@ -55,9 +62,11 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
     if round_ is not None:
         _check_earlier(run, trained + 1, round_)
     trainer, metrics = _resume(config, run, at)
+    checkpoints = Checkpoints(run.checkpoints, partial(prune_checkpoints, config, run), at)
     for number in range(trained + 1, last + 1):
-        Round(config, run, trainer, number, ends_soon).run(metrics)
+        Round(config, run, trainer, number, checkpoints, ends_soon).run(metrics)
         metrics = []
+    checkpoints.finish()
     leave_ranks()
 
 
@@ -66,9 +75,7 @@ def _newest(config: Config, run: RunDir, last: int) -> Position:
     at = checkpoint.newest(run.checkpoints, last) or Position(0, 0)
     if at >= Position(0) or not config.training.cold_start.tasks:
         return max(at, Position(0))
-    if on_rank_zero(lambda: _has_sound_policy(run, 0)):
-        return Position(0)
-    return at
+    return Position(0) if _has_sound_policy(run, 0) else at
 
 
 def _check_earlier(run: RunDir, first: int, round_: int) -> None:
@@ -86,14 +93,14 @@ def _check_earlier(run: RunDir, first: int, round_: int) -> None:
 
 
 def _has_sound_policy(run: RunDir, version: int) -> bool:
-    """Whether the policy is complete and sound. A damaged one is removed, with a warning on stderr."""
+    """Whether the policy is complete and sound. A damaged one is removed, with a warning on stderr. All ranks call."""
     policy = run.policy(version)
-    if not is_complete(policy):
+    if not on_rank_zero(lambda: is_complete(policy)):
         return False
-    wrong = damaged(policy)
-    if wrong:
+    wrong = damaged_collectively(policy)
+    if wrong and is_rank_zero():
         print(f"warning: {policy} is damaged ({', '.join(wrong)}); made anew", file=sys.stderr, flush=True)
-        shutil.rmtree(policy)
+        discard(policy)
     return not wrong
 
 
@@ -111,6 +118,6 @@ def _resume(config: Config, run: RunDir, at: Position) -> tuple[Trainer, Metrics
     metrics = checkpoint.load(trainer, run.checkpoints, at)
     if at.step is not None:
         return trainer, metrics
-    on_rank_zero(lambda: _has_sound_policy(run, at.round))  # removes a damaged one, to be published anew
+    _has_sound_policy(run, at.round)  # removes a damaged one, to be published anew
     publish_policy(run, trainer, at.round)
     return trainer, []

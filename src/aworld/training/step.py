@@ -1,8 +1,8 @@
 """The trainer: one model, its optimizer, and an optimizer step by Megatron's own schedule."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from aworld.training.collectives import sum_over
 from aworld.training.loss import Loss, apply_to_hidden, policy_loss, reduce_metrics, return_logprobs
 from aworld.training.micro_batch import MicroBatch
 from aworld.training.packing import Inputs, Split
+from aworld.training.watched import Watched
 from aworld.trajectories.arrays import TrajectorySource
 
 
@@ -92,12 +93,17 @@ class Trainer:
             group["lr"] = lr
 
     def step(
-        self, micro_batches: Sequence[MicroBatch], algorithm: Algorithm, temperature: float = 1.0
+        self,
+        micro_batches: Sequence[MicroBatch],
+        algorithm: Algorithm,
+        temperature: float = 1.0,
+        ends_soon: Callable[[], bool] | None = None,
     ) -> dict[str, float]:
         """Make one optimizer step with this rank's micro-batches.
 
         Args:
             temperature: that the tokens were sampled at; log-probabilities are those of that distribution.
+            ends_soon: whether this rank was told to end; then the step is given up, unless it is nearly made.
 
         Returns:
             Metrics of the whole step, the same on every rank: `loss`; `grad_norm` before clipping; the number of
@@ -107,10 +113,11 @@ class Trainer:
 
         Raises:
             TaskError: the loss or the gradient is not finite.
+            Abandoned: the step was given up on all ranks, and changed nothing.
         """
         self.model.zero_grad_buffer()
         self.optimizer.zero_grad()
-        metrics = reduce_metrics(self._run(micro_batches, partial(policy_loss, algorithm), temperature))
+        metrics = reduce_metrics(self._run(micro_batches, partial(policy_loss, algorithm), temperature, ends_soon))
         with self.optimizer_here():
             _, grad_norm, _ = self.optimizer.step()
         if not np.isfinite([metrics["loss"], grad_norm]).all():
@@ -121,7 +128,12 @@ class Trainer:
         return metrics | {"grad_norm": float(grad_norm)}
 
     def reference_logprobs(
-        self, path: Path, trajectories: TrajectorySource, temperature: float = 1.0, contexts: np.ndarray | None = None
+        self,
+        path: Path,
+        trajectories: TrajectorySource,
+        temperature: float = 1.0,
+        contexts: np.ndarray | None = None,
+        ends_soon: Callable[[], bool] | None = None,
     ) -> np.ndarray:
         """The `logprobs` of another policy of the same architecture, which takes this one's place for the time.
 
@@ -138,12 +150,16 @@ class Trainer:
             conversion.load_hf(self.module, path)
             self.reference = _copies(parameters)
         try:
-            return self.logprobs(trajectories, temperature, contexts)
+            return self.logprobs(trajectories, temperature, contexts, ends_soon)
         finally:
             _fill(parameters, own)
 
     def logprobs(
-        self, trajectories: TrajectorySource, temperature: float = 1.0, contexts: np.ndarray | None = None
+        self,
+        trajectories: TrajectorySource,
+        temperature: float = 1.0,
+        contexts: np.ndarray | None = None,
+        ends_soon: Callable[[], bool] | None = None,
     ) -> np.ndarray:
         """Log-probability (nats) of each sampled token under the policy, float32 [N]; 0 elsewhere.
 
@@ -152,6 +168,10 @@ class Trainer:
         Args:
             temperature: of the distribution that is asked for.
             contexts: indices of contexts with a sampled token; None: all of them.
+            ends_soon: whether this rank was told to end.
+
+        Raises:
+            Abandoned: a rank was told to end.
         """
         inputs = Inputs.of(trajectories)
         if contexts is None:
@@ -161,7 +181,7 @@ class Trainer:
         zeros, device = np.zeros(len(inputs.begins)), cpu.device()
         cuts = [contexts[share] for share in shares]
         batches = batching.MicroBatches(trajectories, inputs, cuts, zeros, zeros, Split.here(), device)
-        parts = self._run(batches, return_logprobs, temperature, forward_only=True)
+        parts = self._run(batches, return_logprobs, temperature, ends_soon, forward_only=True)
         found = torch.zeros(int(trajectories.offsets[-1]), device=device)
         if parallel_state.is_pipeline_last_stage():
             for places, values in parts:
@@ -171,19 +191,34 @@ class Trainer:
         dist.broadcast(found, last, parallel_state.get_pipeline_model_parallel_group())
         return found.cpu().numpy()
 
+    @cached_property
+    def _votes(self) -> dist.ProcessGroup:
+        return dist.new_group(backend="gloo")
+
     def _run(
-        self, batches: Sequence[MicroBatch], loss: Loss, temperature: float, forward_only: bool = False
+        self,
+        batches: Sequence[MicroBatch],
+        loss: Loss,
+        temperature: float,
+        ends_soon: Callable[[], bool] | None,
+        forward_only: bool = False,
     ) -> list[Any]:
         """Forward and backward of all micro-batches; the last result of `loss` for each, None before the last stage."""
+        watched = None
+        if ends_soon and isinstance(batches, batching.MicroBatches):
+            lag = parallel_state.get_pipeline_model_parallel_world_size() + 1
+            watched = Watched(batches, ends_soon, self._votes, lag)
         parts = self.schedule(
             forward_step_func=partial(_forward, loss, temperature, self.module),
-            data_iterator=iter(batches),
+            data_iterator=watched or iter(batches),
             model=[self.model],
             num_microbatches=len(batches),
             seq_length=0,  # stages tell each other (variable_seq_lengths)
             micro_batch_size=0,
             forward_only=forward_only,
         )
+        if watched:
+            watched.close()
         return parts or [None] * len(batches)
 
 

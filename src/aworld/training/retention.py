@@ -1,0 +1,110 @@
+"""Which policies and checkpoints of a run stay. Only names are looked at: nothing here reads a weight.
+
+The rules are `pipeline.keep_policies` and `pipeline.keep_checkpoints`. Whatever something still needs stays as well.
+The trainer removes the rest after each policy and each checkpoint; `aworld prune RUN` does so by hand.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aworld.config import Config, Keep
+from aworld.publish import discard, is_complete, is_idle
+from aworld.rundir import RunDir
+from aworld.training.position import Position, positions
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A policy or checkpoint, and the reason why it stays; "": nothing needs it."""
+
+    folder: Path
+    why: str
+
+
+def policies(config: Config, run: RunDir) -> list[Kept]:
+    """Every complete policy up to the newest one, in order."""
+    versions = run.policies()
+    why = {version: _why_policy(config, run, versions, version) for version in versions}
+    for version in [version for version in versions if why[version]]:
+        for base in _built_on(run, version):
+            why[base] = why.get(base, "") or f"policy {version} is made of it"
+    return [Kept(run.policy(version), why[version]) for version in versions]
+
+
+def _built_on(run: RunDir, version: int) -> list[int]:
+    """The versions whose files a policy needs beside its own. A full export needs none.
+
+    Policies that are kept as deltas ask for their chain here.
+    """
+    return []
+
+
+def _why_policy(config: Config, run: RunDir, versions: list[int], version: int) -> str:
+    keep, pipeline = config.pipeline.keep_policies, config.pipeline
+    played_by = range(version + 1, min(version + 1 + pipeline.max_lag, pipeline.rounds) + 1)
+    folders = [path for path in (run.root / "evals").glob(f"*/{version:04d}") if path.is_dir()]
+    planned = pipeline.evaluation_overrides if version in pipeline.evaluated else {}
+    wanted = [*folders, *(run.evaluation(name, version) for name in planned)]
+    if version == versions[-1]:
+        return "the newest"
+    if version == 0:
+        return "the first: training begins with it"
+    if waiting := [number for number in played_by if not run.trajectories(number).exists()]:
+        return f"round {waiting[0]} may play it"
+    if any(not (folder / "timing.json").exists() for folder in wanted):
+        return "an evaluation of it is not finished"
+    if keep.evaluated and wanted:
+        return "evaluated"
+    return _by_rule(keep, versions[::-1].index(version), version)
+
+
+def _by_rule(keep: Keep, age: int, round_: int | None) -> str:
+    """Why the item that is the `age`-th from the newest stays; of a round, where it holds a whole one."""
+    if keep.last is None or age < keep.last:
+        return "one of the last" if keep.last else "all are kept"
+    return f"every {keep.every}th" if keep.every and round_ is not None and round_ % keep.every == 0 else ""
+
+
+def checkpoints(config: Config, run: RunDir, written: Position | None = None) -> list[Kept]:
+    """Every complete checkpoint, in order.
+
+    Args:
+        written: the one just written. Later ones stay: there are some if an earlier round is trained again, and the run
+            goes on from them.
+    """
+    there = positions(run.checkpoints)
+    until = [position for position in there if written is None or position <= written]
+    found = [Kept(run.checkpoints / position.name, "later than the present one") for position in there[len(until) :]]
+    for age, position in enumerate(reversed(until)):
+        whole_round = position.round if position.step is None else None
+        why = "the newest" if age == 0 else _by_rule(config.pipeline.keep_checkpoints, age, whole_round)
+        found.append(Kept(run.checkpoints / position.name, why))
+    return sorted(found, key=lambda kept: kept.folder.name)
+
+
+def prune_policies(config: Config, run: RunDir) -> None:
+    """Remove the policies that nothing needs. Looks at nothing where all are kept."""
+    if config.pipeline.keep_policies.last is not None:
+        _remove(policies(config, run))
+
+
+def prune_checkpoints(config: Config, run: RunDir, written: Position | None = None) -> None:
+    """Remove the checkpoints that nothing needs, and torn ones that nobody writes any more."""
+    _remove(checkpoints(config, run, written))
+    for path in run.checkpoints.glob("round-*"):
+        if not is_complete(path) and is_idle(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(found: list[Kept]) -> None:
+    for each in found:
+        if not each.why:
+            discard(each.folder)
+
+
+def sizes(found: list[Kept]) -> Iterator[tuple[Kept, int]]:
+    """Each with its bytes."""
+    for each in found:
+        yield each, sum(path.stat().st_size for path in each.folder.rglob("*") if path.is_file())
