@@ -5,12 +5,14 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from aworld import config as configuration
 from aworld.config import Config
+from aworld.policies.folder import Deltas
 from aworld.publish import IDLE_SECONDS, MARK, is_complete, publish_folder, sweep
 from aworld.rundir import HELD_OUT, RunDir
 from aworld.training.position import Position, positions
@@ -127,6 +129,21 @@ def test_an_evaluated_policy_stays_for_as_long_as_the_rule_says(evaluated: bool,
         *(("evaluated", "evaluated") if evaluated else ("", "")),
         "an evaluation of it is not finished",
     )
+
+
+def test_what_the_deltas_of_a_kept_policy_apply_to_stays(tmp_path: Path) -> None:
+    run, config = RunDir(tmp_path), settings("pipeline.keep_policies.last=2")
+
+    def fill(where: Path, version: int) -> None:
+        if version % 4:
+            Deltas(version - 1, {}).write(where)
+
+    for version in range(11):
+        publish_folder(run.policy(version), partial(fill, version=version))
+        run.round(version).mkdir(parents=True)
+        run.trajectories(version).touch()
+    prune_policies(config, run)
+    assert run.policies() == [0, 8, 9, 10]
 
 
 def test_a_removal_that_is_killed_leaves_nothing_that_looks_complete(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aworld.config import Config, Keep
+from aworld.policies.folder import bases
 from aworld.publish import discard, is_complete, is_idle
 from aworld.rundir import RunDir
 from aworld.training.position import Position, positions
@@ -28,17 +29,9 @@ def policies(config: Config, run: RunDir) -> list[Kept]:
     versions = run.policies()
     why = {version: _why_policy(config, run, versions, version) for version in versions}
     for version in [version for version in versions if why[version]]:
-        for base in _built_on(run, version):
+        for base in bases(run, version):
             why[base] = why.get(base, "") or f"policy {version} is made of it"
     return [Kept(run.policy(version), why[version]) for version in versions]
-
-
-def _built_on(run: RunDir, version: int) -> list[int]:
-    """The versions whose files a policy needs beside its own. A full export needs none.
-
-    Policies that are kept as deltas ask for their chain here.
-    """
-    return []
 
 
 def _why_policy(config: Config, run: RunDir, versions: list[int], version: int) -> str:
