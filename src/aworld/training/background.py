@@ -103,7 +103,8 @@ class Writing:
                     ]
                 self.sums[name] = {"size": file.size, "crc32": file.crc32}
         except Exception as error:
-            results.put(error)
+            # After a failed write torch's writer complains of the position in the file instead.
+            results.put(error.__context__ if isinstance(error.__context__, OSError) else error)
         else:
             results.put(found)
         self.seconds = time.monotonic() - began
