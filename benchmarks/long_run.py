@@ -304,8 +304,8 @@ def main() -> None:
             found[behind] = touches(run, arguments.parts)
             whole = _cpu_seconds(sys.executable, "-m", "aworld", "status", str(run.root))
             console.print(
-                f"{behind} rounds: made in {made - began:.0f} s; the first look takes {first - made:.1f} s, as it notes "
-                f"what they came to; after it `aworld status` takes {whole:.2f} s of CPU, all imports included"
+                f"{behind} rounds: made in {made - began:.0f} s; first look {first - made:.1f} s, which notes their "
+                f"outcomes; after it `aworld status` takes {whole:.2f} s of CPU, all imports included"
             )
     table = Table("touches, CPU seconds", *(f"{behind} rounds" for behind in arguments.rounds))
     for part in arguments.parts:
