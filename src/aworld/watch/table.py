@@ -72,9 +72,10 @@ def _around(groups: list[Row], most: int) -> list[Row]:
     """At most so many rows around the first one that is not finished, between the numbers of those left out."""
     at = next((n for n, (_, stages) in enumerate(groups) if not all(s.finished for s in stages)), len(groups))
     begin = max(0, min(at - most // 2, len(groups) - most))
-    left_out = {"before": begin, "behind": max(0, len(groups) - begin - most)}
-    before, behind = ([(f"… {count} {where}", [])] if count else [] for where, count in left_out.items())
-    return [*before, *groups[begin : begin + most], *behind]
+    end = begin + most
+    before: list[Row] = [(f"… {begin} before", [])] if begin else []
+    behind: list[Row] = [(f"… {len(groups) - end} behind", [])] if end < len(groups) else []
+    return [*before, *groups[begin:end], *behind]
 
 
 def _table(heads: list[str], rows: list[dict[str, str]]) -> Table:
