@@ -218,6 +218,7 @@ def test_planned_evaluations_are_in_the_status_and_keep_the_settings_they_were_p
     run, _ = prepare(config)
     kept = configuration.read(run.benchmark("gaia-validation"))
     assert (kept.tasks.split, kept.environment.servers, kept.evaluation.attempts) == ("validation", ["python"], 2)
+    publish_folder(run.policy(0), lambda folder: (folder / "model.safetensors").write_bytes(b""))
     finish(run, 0)
     rows = shown(config, run)
     assert {*(f"held-out-{n}" for n in (0, 2, 4, 5)), *(f"gaia-validation-{n}" for n in (0, 2, 4, 5))} <= rows.keys()

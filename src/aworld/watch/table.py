@@ -1,6 +1,6 @@
 """The table of `aworld status`: a row for each round and each evaluation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -35,9 +35,10 @@ def stage_table(
         tallies: of the workloads that have begun, by name.
     """
     groups = [(name, list(group)) for name, group in groupby(stages, lambda stage: stage.workload)]
-    groups = _folded(groups, lambda stage: not stage.done, 0)
+    groups = _folded(groups, {name for name, some in groups if not any(stage.done for stage in some)})
     if len(groups) > most:
-        groups = _around(_folded(groups, lambda stage: stage.finished, RECENT), most)
+        finished = [name for name, some in groups if _is_round(name) and all(stage.finished for stage in some)]
+        groups = _around(_folded(groups, set(finished[:-RECENT])), most)
     rows = [{"": name} | _cells(group, tallies.get(name)) for name, group in groups]
     heads = [head for head in ("", *dict.fromkeys(HEADS.values()), *NUMBERS) if any(row.get(head) for row in rows)]
     for least in LEAST_NEEDED:
@@ -49,17 +50,21 @@ def stage_table(
     return _table(heads, rows)
 
 
-def _folded(groups: list[Row], holds: Callable[[StageStatus], bool], recent: int) -> list[Row]:
-    """Neighbouring rounds whose stages all pass `holds` become one row; the last `recent` of them stay apart."""
+def _is_round(name: str) -> bool:
+    return name.startswith("round ")
+
+
+def _folded(groups: list[Row], names: Container[str]) -> list[Row]:
+    """Neighbouring rounds of these names become one row."""
     folded: list[Row] = []
-    for alike, some in groupby(groups, lambda group: group[0].startswith("round ") and all(map(holds, group[1]))):
+    for alike, some in groupby(groups, lambda group: _is_round(group[0]) and group[0] in names):
         neighbours = list(some)
-        count = len(neighbours) - recent if alike and len(neighbours) > recent + 1 else 0
-        if count:
-            first, last = (neighbours[at][0].removeprefix("round ") for at in (0, count - 1))
+        if alike and len(neighbours) > 1:
+            first, last = (neighbours[at][0].removeprefix("round ") for at in (0, -1))
             shared = [replace(stage, total=1, loss=None, spread=None) for stage in neighbours[0][1]]
             folded.append((f"rounds {first} to {last}", shared))
-        folded += neighbours[count:]
+        else:
+            folded += neighbours
     return folded
 
 
@@ -67,9 +72,10 @@ def _around(groups: list[Row], most: int) -> list[Row]:
     """At most so many rows around the first one that is not finished, between the numbers of those left out."""
     at = next((n for n, (_, stages) in enumerate(groups) if not all(s.finished for s in stages)), len(groups))
     begin = max(0, min(at - most // 2, len(groups) - most))
-    left_out = {"before": begin, "behind": max(0, len(groups) - begin - most)}
-    before, behind = ([(f"… {count} {where}", [])] if count else [] for where, count in left_out.items())
-    return [*before, *groups[begin : begin + most], *behind]
+    end = begin + most
+    before: list[Row] = [(f"… {begin} before", [])] if begin else []
+    behind: list[Row] = [(f"… {len(groups) - end} behind", [])] if end < len(groups) else []
+    return [*before, *groups[begin:end], *behind]
 
 
 def _table(heads: list[str], rows: list[dict[str, str]]) -> Table:
