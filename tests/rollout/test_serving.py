@@ -24,7 +24,7 @@ from aworld.publish import begin_folder, finish_folder
 from aworld.rollout.serving import Serving
 from aworld.rundir import RunDir
 
-pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 
 def test_a_shard_serves_a_whole_policy_and_then_a_delta(

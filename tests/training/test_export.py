@@ -18,7 +18,7 @@ PROGRAM = Path(__file__).with_name("published_in_layout.py")
 VERSIONS = 5
 
 
-@pytest.fixture(scope="module", params=["untied", "tied"])
+@pytest.fixture(scope="module", params=["untied", pytest.param("tied", marks=pytest.mark.deep)])
 def run(
     request: pytest.FixtureRequest, checkpoint: Callable[..., Path], torchrun: Callable[..., None], once: Callable
 ) -> RunDir:
