@@ -13,7 +13,7 @@ from aworld.cli import main
 from aworld.config import Config
 from aworld.errors import InfrastructureError
 from aworld.policies import weights
-from aworld.policies.folder import DELTAS, SUFFIX, bases, chain, damaged, deltas_in
+from aworld.policies.folder import DELTAS, SUFFIX, bases, chain, contents, damaged, deltas_in
 from aworld.policies.reading import copy_policy
 from aworld.policies.weights import Tensor
 from aworld.policies.writing import Writer
@@ -43,6 +43,15 @@ def test_what_is_no_delta_to_the_version_before_is_whole(run: RunDir) -> None:
     deltas = deltas_in(run.policy(5))
     assert deltas and list(deltas.files) == [NAMES[1]]
     assert (run.policy(5) / NAMES[0]).read_bytes() == files[NAMES[0]].tobytes()
+
+
+def test_a_writer_that_was_started_again_goes_on_from_what_is_published(run: RunDir) -> None:
+    writer, files = Writer(keeps=True), expected(3)
+    files[NAMES[0]] = files[NAMES[0]] + np.uint16(1)  # not what was published
+    writer.recall(3, [(name, words.view(np.uint8)) for name, words in files.items()], contents(run.policy(3)))
+    publish(run, writer, 4, expected(4), 3)
+    deltas = deltas_in(run.policy(4))
+    assert deltas and list(deltas.files) == [NAMES[1]] and chain(run, 4) == [0, 1, 2, 3, 4]
 
 
 def test_a_base_that_is_gone_or_was_made_anew_is_noticed(run: RunDir) -> None:

@@ -67,9 +67,11 @@ def test_a_damaged_copy_is_passed_over(run: RunDir, tmp_path: Path) -> None:
 def test_what_a_killed_worker_left_is_removed(run: RunDir, tmp_path: Path) -> None:
     with on_this_node(run, 0, str(tmp_path)) as folder:
         place = folder.parent
-    for name in ("0001-00000000.part", "0000-00000000"):
-        (place / name).mkdir()
-        (place / name).with_suffix(".used").touch()
+    other = place.with_name("of-another-run")
+    for name in (place / "0001-00000000.part", place / "0000-00000000", other / "0003-00000000"):
+        name.mkdir(parents=True)
+        name.with_suffix(".used").touch()
+    (other / "lock").touch()
     with on_this_node(run, 1, str(tmp_path)) as folder:
         assert_is(folder, 1)
         assert copies(tmp_path) == ["0001"] and not list(place.glob("*.part"))

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig
 
 from aworld.config import Parallel, Training
+from aworld.policies.writing import Writer
 from aworld.rundir import RunDir
 from aworld.training import algorithms, batching, cpu, export, model
 from aworld.training.conversion import Bridge
@@ -26,6 +27,9 @@ def main(root: Path, versions: int) -> None:
     export.SHARE_BYTES = 1 << 16  # so that every rank writes
     trainer = Trainer(TRAINING, run.base, "bfloat16", TRAINING.lr)
     for version in range(1, versions + 1):
+        if version == versions:  # as a process that goes on at the end of a round
+            trainer.policies = Writer(keeps=True)
+            export.publish(trainer.module, run, version - 1, trainer.policies, TRAINING.full_policy_every)
         step(trainer)
         export.publish(trainer.module, run, version, trainer.policies, TRAINING.full_policy_every)
         bridge = Bridge(AutoConfig.from_pretrained(run.base), trainer.module.config)

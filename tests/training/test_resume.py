@@ -187,5 +187,7 @@ def test_training_goes_on_in_another_layout(again: RunDir, trained: RunDir) -> N
     done = aworld("train", str(again.root), "--round", "0")
     assert done.returncode == 0, done.stderr
     assert steps(again)[:made] == steps(trained)[:made]
-    one, other = (load_file(r.policy(0) / "model.safetensors") for r in (again, trained))
+    stages = [load_file(path) for path in again.policy(0).glob("*.safetensors")]
+    assert len(stages) == 2  # each wrote its own layers
+    one, other = stages[0] | stages[1], load_file(trained.policy(0) / "model.safetensors")
     assert max((one[key] - other[key]).abs().max().item() for key in other) < 1e-5

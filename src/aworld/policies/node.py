@@ -83,18 +83,19 @@ class _Copies:
                 fcntl.flock(used, fcntl.LOCK_SH)
                 if not copy.is_dir():
                     self._make(version, copy)
-                self._remove_unused()
+                _remove_unused(self._folder)
             yield copy
         with try_to_hold(self._folder / "lock") as is_ours:  # else another worker removes it
             if is_ours:
-                self._remove_unused()
+                _remove_unused(self._folder)
 
     def _make(self, version: int, copy: Path) -> None:
         needed = sum(file["size"] for file in contents(self._run.policy(version)).values()) + SPARE_BYTES
+        self._sweep()
         temporary = copy.with_suffix(".part")
         shutil.rmtree(temporary, ignore_errors=True)  # its writer was killed: the lock is ours
         if shutil.disk_usage(self._folder).free < needed:
-            self._remove_unused()
+            _remove_unused(self._folder)
         if (free := shutil.disk_usage(self._folder).free) < needed:
             raise OSError(0, f"{free / 1e9:.1f} GB are free, {needed / 1e9:.1f} GB needed", str(self._folder))
         temporary.mkdir()
@@ -108,11 +109,19 @@ class _Copies:
         """The copies that are there, by version."""
         return {int(path.name.partition("-")[0]): path for path in self._folder.glob("*-*") if not path.suffix}
 
-    def _remove_unused(self) -> None:
-        """Remove what no process uses. The lock is ours."""
-        for path in self._folder.glob("*.used"):
-            with open(path) as file:
-                if acquire(file, fcntl.LOCK_EX) == "acquired":
-                    for left in (path.with_suffix(""), path.with_suffix(".part")):
-                        shutil.rmtree(left, ignore_errors=True)
-                    path.unlink()
+    def _sweep(self) -> None:
+        """Remove what killed workers of this user's other runs left."""
+        for lock in self._owned.glob("policies/*/lock"):
+            with try_to_hold(lock) as is_ours:
+                if is_ours:
+                    _remove_unused(lock.parent)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the copies that no process uses. The folder's lock is ours."""
+    for path in folder.glob("*.used"):
+        with open(path) as file:
+            if acquire(file, fcntl.LOCK_EX) == "acquired":
+                for left in (path.with_suffix(""), path.with_suffix(".part")):
+                    shutil.rmtree(left, ignore_errors=True)
+                path.unlink()

@@ -10,6 +10,7 @@ import numpy as np
 
 from aworld.policies import delta
 from aworld.policies.folder import SUFFIX
+from aworld.publish import Sums
 
 MOST = 0.5  # of a file: a delta beyond that is not worth reading, and the file is written whole
 
@@ -63,6 +64,20 @@ class Writer:
                 self._last[name] = data, crc32
         self.version = version
         return written
+
+    def recall(self, version: int, files: Iterable[tuple[str, np.ndarray]], published: Sums) -> None:
+        """Keep the files of a version that is there already, so that the next one may be deltas to it.
+
+        Args:
+            files: as in `write`; a file with other bytes than the published one is not kept.
+            published: the `contents` of the version.
+        """
+        self._last.clear()
+        for name, data in files:
+            crc32 = zlib.crc32(data.data)
+            if self._keeps and published.get(name) == {"size": len(data), "crc32": crc32}:
+                self._last[name] = data, crc32
+        self.version = version
 
     def _records(self, name: str, data: np.ndarray) -> list[bytes]:
         """The delta to the last version of a file; empty where there is none, or where it is too large."""

@@ -18,7 +18,7 @@ from megatron.core.models.gpt import GPTModel
 from transformers import AutoConfig
 
 from aworld.policies import weights
-from aworld.policies.folder import Deltas
+from aworld.policies.folder import Deltas, contents
 from aworld.policies.weights import Tensor
 from aworld.policies.writing import Writer, Written
 from aworld.publish import MARK, Sums, is_complete
@@ -161,14 +161,19 @@ def publish(model: GPTModel, run: RunDir, version: int, writer: Writer, full_eve
 
     Args:
         writer: of this rank, for all policies; it keeps what it wrote last.
-        full_every: every so many versions, and where this process wrote none before, all files are whole.
+        full_every: every so many versions all files are whole; so are those of a rank without the last values.
     """
+    folder = run.policy(version)
+    if on_rank_zero(lambda: is_complete(folder)):
+        if full_every > 1:
+            writer.recall(version, Export(model, run.base).files(), on_rank_zero(lambda: contents(folder)))
+        return
     base = on_rank_zero(lambda: version - 1 if version % full_every and is_complete(run.policy(version - 1)) else None)
 
     def write(out: Path | None) -> Sums | None:
         return export_hf(model, run.base, broadcast(out), writer, version, base)
 
-    publish_collectively(run.policy(version), write)
+    publish_collectively(folder, write)
 
 
 def export_hf(
