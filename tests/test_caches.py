@@ -1,8 +1,8 @@
 """Compiled code: in a folder of the node, and in the run directory for the next node."""
 
+import multiprocessing
 import os
 import tarfile
-import threading
 from pathlib import Path
 
 import pytest
@@ -38,18 +38,18 @@ def test_workers_that_start_together_find_one_whole_cache(tmp_path: Path) -> Non
     for number in range(200):
         (source / "vllm" / str(number)).write_bytes(os.urandom(1000))
     keep(source, archive)
-    node, counts = tmp_path / "node", []
+    node = tmp_path / "node"
 
     def start() -> None:
         place = warm(node, archive)["VLLM_CACHE_ROOT"]
-        counts.append(len(list(Path(place).iterdir())))
+        assert len(list(Path(place).iterdir())) == 200
 
-    threads = [threading.Thread(target=start) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert counts == [200] * 8
+    workers = [multiprocessing.get_context("fork").Process(target=start) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 8
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 

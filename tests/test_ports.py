@@ -32,7 +32,7 @@ def test_our_ports_lie_outside_the_ephemeral_range(ephemeral: str, found: range)
 
 
 def test_a_node_whose_ephemeral_range_takes_all_ports_is_named() -> None:
-    with pytest.raises(InfrastructureError, match=r"1024 to 65535, leave none .* ip_local_port_range"):
+    with pytest.raises(InfrastructureError, match=r"1024 to 65535, leave none .*ip_local_port_range"):
         own_range("1024 65535")
 
 

@@ -206,7 +206,8 @@ def sweep(folder: Path) -> None:
 def is_idle(path: Path) -> bool:
     """Whether a file or folder, with all that is in it, was not written for IDLE_SECONDS."""
     newest = 0.0
-    for each in (path, *path.rglob("*")):
+    inside = (Path(parent) / name for parent, folders, files in os.walk(path) for name in (*folders, *files))
+    for each in (path, *inside):
         with suppress(FileNotFoundError):  # it was renamed or removed just now
             newest = max(newest, each.stat().st_mtime)
     return time.time() - newest > IDLE_SECONDS

@@ -81,7 +81,7 @@ async def check_that_only_we_reach(server: VllmShard) -> None:
 
 @asynccontextmanager
 async def shard(config, folder, log):
-    async with VllmShard(folder, 0, config.model, log) as server:
+    async with VllmShard(folder, 0, config.model, log, archives=log.parent / "caches") as server:
         yield server, VllmPolicy(server, ChatFormat(folder).ends)
 
 
@@ -104,6 +104,9 @@ def test_samples_from_the_policy_and_from_the_next_one_after_a_load_in_place(
             again = await check(policy, first, prompts, sampling)
             assert [c.token_ids for c in again] == [c.token_ids for c in before]
             process = server.process
+            environ = psutil.Process(process.pid).environ()
+            (archive,) = (tmp_path / "caches").glob("vllm-*.tar")  # what it left for further nodes, from its own folder
+            assert Path(environ["VLLM_CACHE_ROOT"]).parent.name == archive.stem
             mapped = [each.path for each in psutil.Process(process.pid).memory_maps()]
             assert not any("/scipy/" in path for path in mapped)  # left out of a start on a CPU
             await check_that_only_we_reach(server)

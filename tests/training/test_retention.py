@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from aworld import config as configuration
+from aworld.cli import main
 from aworld.config import Config
 from aworld.policies.folder import Deltas
 from aworld.publish import IDLE_SECONDS, MARK, is_complete, publish_folder, sweep
@@ -144,6 +145,30 @@ def test_what_the_deltas_of_a_kept_policy_apply_to_stays(tmp_path: Path) -> None
         run.trajectories(version).touch()
     prune_policies(config, run)
     assert run.policies() == [0, 8, 9, 10]
+
+
+def test_a_person_sees_what_would_go_and_why_the_rest_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunDir(tmp_path / "run")
+    publish(run, *range(4))
+    save(run, settings(), Position(1), Position(2))
+    config = settings("pipeline.keep_policies.last=2", "pipeline.keep_checkpoints.last=1")
+    run.config.write_text(configuration.to_yaml(config, {}))
+    size = size_of(run.policy(1)) + size_of(run.checkpoints / "round-0001")
+    assert main(["prune", str(run.root), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "stays  policies/0000  (the first: training begins with it)\nstays  policies/0002  (one of the last)\n" in said
+    )
+    assert f"\ngoes   policies/0001  {size_of(run.policy(1))} bytes\n" in said
+    assert said.endswith(f"\n2 would be removed, {size} bytes\n")
+    assert run.policies() == [0, 1, 2, 3]
+    assert main(["prune", str(run.root)]) == 0
+    assert capsys.readouterr().out.endswith(f"\n2 removed, {size} bytes\n")
+    assert run.policies() == [0, 2, 3] and positions(run.checkpoints) == [Position(2)]
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def test_a_removal_that_is_killed_leaves_nothing_that_looks_complete(tmp_path: Path) -> None:
