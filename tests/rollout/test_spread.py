@@ -106,7 +106,7 @@ def units_of_claims(folder: Path) -> set[str]:
 
 def test_one_listing_tells_how_far_a_round_is(tmp_path: Path) -> None:
     """A unit that is played anew, since its records were lost, and one that was begun in its place, stay in play."""
-    workload = round_(tmp_path)
+    workload = round_(tmp_path / "0001")
     ours = claims_of(workload, "worker-0", 60)
     assert len(units_left(workload)) == len(standing(workload).units) == ENOUGH
     first = [ours.claim(units(workload)) for _ in range(ENOUGH)]
@@ -116,7 +116,7 @@ def test_one_listing_tells_how_far_a_round_is(tmp_path: Path) -> None:
         ours.mark_done(unit)
     assert first[0]
     ours.mark_done(first[0], has_spread=False)
-    assert Claims(tmp_path / "claims", "worker-1", 0).claim([first[0]]) is None
+    assert Claims(workload.folder / "claims", "worker-1", 0).claim([first[0]]) is None
     further = ours.claim(units(workload))
     seen = standing(workload)
     assert further == seen.units[ENOUGH] and (len(seen.units), len(seen.done)) == (ENOUGH + 1, ENOUGH)
