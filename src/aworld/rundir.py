@@ -151,15 +151,15 @@ def finished(folder: Path) -> dict[int, dict[str, Any]]:
             rows[number] = row
     there = {int(path.name) for path in numbered(folder)} if rows else set()
     for number in sorted(rows.keys() - there):
-        note_finished(folder / f"{number:04d}", {})
+        note_finished(folder, number, {})
         del rows[number]
     return rows
 
 
-def note_finished(folder: Path, outcome: dict[str, Any]) -> None:
-    """Note what a numbered folder came to; nothing: it is not finished any more."""
+def note_finished(folder: Path, number: int, outcome: dict[str, Any]) -> None:
+    """Note what the folder of this number in `folder` came to; nothing: it is not finished any more."""
     with suppress(PermissionError):  # whoever only looks on may not write; the next one notes it
-        append_json(folder.parent / FINISHED, {"number": int(folder.name), **outcome})
+        append_json(folder / FINISHED, {"number": number, **outcome})
 
 
 def progress_counters(run: RunDir, outputs: tuple[str, ...] = ()) -> dict[str, int]:

@@ -60,7 +60,7 @@ def outcomes(run: RunDir, workloads: Iterable[Workload]) -> dict[str, Outcome]:
         elif workload.phase.is_trained_on or (is_closed(workload) and not units_left(workload)):
             found[workload.name] = look(workload)
             if workload.folder.is_dir():  # else it was removed to make room
-                note_finished(workload.folder, asdict(found[workload.name]))
+                note_finished(folder, workload.round, asdict(found[workload.name]))
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from aworld.errors import InfrastructureError
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.workload import Workload
-from aworld.rundir import note_finished
+from aworld.rundir import finished, note_finished
 from aworld.tasks.task import Task
 from aworld.trajectories import file, journal
 
@@ -109,7 +109,8 @@ def reopen_failed(workload: Workload) -> None:
 
 def _reopen(workload: Workload, unit: Unit) -> None:
     claims_of(workload).reopen(unit)
-    note_finished(workload.folder, {})
+    if workload.round in finished(workload.folder.parent):
+        note_finished(workload.folder.parent, workload.round, {})
 
 
 def _lost(workload: Workload, done: list[Unit]) -> dict[Unit, int]:
