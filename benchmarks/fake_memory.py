@@ -125,7 +125,7 @@ def of_stage(config: Config, stage: int) -> dict[str, Any]:
         batches = [_micro_batch(length, context) for _ in range(pipeline)]  # more are never held at once
         alive.reset()
         trainer.model.zero_grad_buffer()
-        trainer._run(batches, partial(policy_loss, algorithms.make(config.training)), 1.0)
+        trainer._run(batches, partial(policy_loss, algorithms.make(config.training)), 1.0, None)
     parallel_state.destroy_model_parallel()
     dist.destroy_process_group()
     parameters = sum(p.numel() for p in trainer.module.parameters())
