@@ -39,7 +39,7 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
 
     Args:
         round_: the round to train on; None: every round from the newest checkpoint on.
-        ends_soon: whether this rank was told to end; then all ranks save after the present step, and end.
+        ends_soon: whether this rank was told to end; then all ranks give up the step in hand, save, and end.
 
     Raises:
         Interrupted: a rank was told to end; everything up to the last optimizer step is saved.
