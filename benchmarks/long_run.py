@@ -305,7 +305,8 @@ def main() -> None:
             whole = _cpu_seconds(sys.executable, "-m", "aworld", "status", str(run.root))
             console.print(
                 f"{behind} rounds: made in {made - began:.0f} s; first look {first - made:.1f} s, which notes their "
-                f"outcomes; after it `aworld status` takes {whole:.2f} s of CPU, all imports included"
+                f"outcomes; after it `aworld status` takes {whole:.2f} s of CPU, all imports included",
+                soft_wrap=True,
             )
     table = Table("touches, CPU seconds", *(f"{behind} rounds" for behind in arguments.rounds))
     for part in arguments.parts:
