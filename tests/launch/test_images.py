@@ -160,7 +160,7 @@ def test_a_build_that_fails_says_where_and_leaves_no_image(environment_image: Pa
     with pytest.raises(InfrastructureError, match=rf"building vllm failed: .*%test.*; see {image}\.log") as caught:
         images.build("vllm", [f"BASE={environment_image}", "PYTHON=3.11"], image, shown.append)
     assert "\n" not in str(caught.value)
-    assert any("Processing /opt/wheels/pip-" in line for line in shown)
+    assert any("opt/wheels/pip-" in line for line in shown)
     assert any("No package metadata was found for vllm" in line for line in shown)
     assert Path(f"{image}.log").read_text().splitlines()[: len(shown)] == shown
     assert [path.name for path in tmp_path.iterdir()] == ["vllm.sif.log"]
