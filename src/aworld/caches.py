@@ -13,6 +13,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from aworld.nodelocal import private_folder
@@ -78,6 +79,15 @@ def warm(folder: Path, archive: Path) -> dict[str, str]:
     for name in VARIABLES.values():
         (folder / name).mkdir(parents=True, exist_ok=True)
     return {variable: str(folder / name) for variable, name in VARIABLES.items() if variable not in os.environ}
+
+
+def forget(folder: Path, archive: Path) -> None:
+    """Remove the cache and its archive: a program that does not start may have found a broken file there."""
+    archive.unlink(missing_ok=True)
+    broken = begin_folder(folder)
+    with suppress(OSError):  # another process was faster
+        folder.rename(broken)
+    shutil.rmtree(broken, ignore_errors=True)
 
 
 def keep(folder: Path, archive: Path) -> None:

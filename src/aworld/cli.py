@@ -16,7 +16,7 @@ from rich.console import Console
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.doctor.task_check import add_to as of_tasks
-from aworld.errors import TaskError, guarded, speak_utf8
+from aworld.errors import InfrastructureError, InputError, TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.imports import without_collecting
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number
@@ -185,7 +185,11 @@ def _submit(arguments: argparse.Namespace) -> None:
     # This node may see the policy later; without it, the training that has just ended would be submitted again.
     if run.newest_policy() < arguments.round:
         await_policy(run, arguments.round, config.site.wait_seconds, config.site.poll_seconds)
-    go_on(config, run, [*schedule(config, run, source), *evaluations.workloads(config, run)], _console())
+    workloads = [*schedule(config, run, source), *evaluations.workloads(config, run)]
+    try:
+        go_on(config, run, workloads, _console(), in_job=True)
+    except InputError as reason:  # Slurm may take it the next time
+        raise InfrastructureError(str(reason)) from None
 
 
 def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, first: int) -> None:

@@ -76,7 +76,10 @@ def own_block() -> Iterator[int]:
         folder = private_folder(Path(tempfile.gettempdir()) / f"aworld-ports-{os.getuid()}")
     except PermissionError as reason:
         raise InfrastructureError(f"{reason.filename} is to hold locks: {reason.strerror}; remove it") from None
-    for first in lower[: -BLOCK + 1 : BLOCK]:
+    blocks = lower[: -BLOCK + 1 : BLOCK]
+    # Jobs whose TMPDIR is their own do not see each other's locks: each begins elsewhere.
+    at = 8 * int(os.environ.get("SLURM_JOB_ID", 0)) % len(blocks)
+    for first in (*blocks[at:], *blocks[:at]):
         with open(folder / f"{first}.lock", "a") as lock:
             if acquire(lock, fcntl.LOCK_EX) != "held" and all(map(is_free, range(first, first + BLOCK))):
                 yield first

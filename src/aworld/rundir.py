@@ -15,7 +15,7 @@ from aworld.locks import is_held
 from aworld.publish import MARK, append_json, is_complete, read_jsonl
 
 HELD_OUT = "held-out"  # the name of evaluations on the run's own tasks
-FINISHED = "finished.jsonl"  # beside numbered folders: what those came to in which nothing is left to do
+FINISHED = "finished.jsonl"  # beside numbered folders: the results of the finished ones
 
 
 @dataclass(frozen=True)
@@ -151,15 +151,21 @@ def finished(folder: Path) -> dict[int, dict[str, Any]]:
             rows[number] = row
     there = {int(path.name) for path in numbered(folder)} if rows else set()
     for number in sorted(rows.keys() - there):
-        note_finished(folder, number, {})
+        with suppress(OSError):  # a disk that is full or read-only; the next one takes it back
+            note_finished(folder, number, {})
         del rows[number]
     return rows
 
 
+def forget_removed(run: RunDir) -> None:
+    """Take back the notes of finished folders that were removed, before others are made in their place."""
+    for folder in (run.root / "rounds", *(run.root / "evals").glob("*")):
+        finished(folder)
+
+
 def note_finished(folder: Path, number: int, outcome: dict[str, Any]) -> None:
     """Note what the folder of this number in `folder` came to; nothing: it is not finished any more."""
-    with suppress(PermissionError):  # whoever only looks on may not write; the next one notes it
-        append_json(folder / FINISHED, {"number": number, **outcome})
+    append_json(folder / FINISHED, {"number": number, **outcome})
 
 
 def progress_counters(run: RunDir, outputs: tuple[str, ...] = ()) -> dict[str, int]:

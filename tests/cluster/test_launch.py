@@ -147,6 +147,22 @@ def test_a_round_that_ends_submits_the_next_one_and_nothing_twice(cluster: Clust
     assert len(run.starts("train-0001")) == 2  # its ranks began, and found the policy
 
 
+def test_a_job_submits_later_rounds_and_leaves_the_rest_to_a_person(cluster: Cluster, tmp_path: Path) -> None:
+    """The evaluation of policy 0 was never played: it may have failed, or a person may have cancelled it."""
+    words = ["pipeline.rounds=2", "pipeline.submit_ahead=1", "training.cold_start.tasks=0"]
+    config = configuration.changed(configured(tmp_path).config, words)
+    run = Run(RunDir.of(config))
+    publish_text(run.dir.config, configuration.to_yaml(config))
+    publish_folder(run.dir.policy(0), lambda where: (where / "model.safetensors").write_bytes(b""))
+    publish_text(run.dir.trajectories(1), "")
+    fill(cluster)
+    dag.go_on(config, run.dir, run.workloads(), Console(quiet=True), in_job=True)
+    assert [each.stage for each in submissions(run.dir)] == ["train-0001", "submit-0001"]
+    dag.go_on(config, run.dir, run.workloads(), Console(quiet=True))
+    assert {each.stage for each in submissions(run.dir)} == {"evaluate-0000", "train-0001", "submit-0001"}
+    run.command("cancel")
+
+
 ELEMENT = """
 echo "$SLURM_JOB_ID $SLURM_ARRAY_JOB_ID" >> {folder}/started-$SLURM_ARRAY_TASK_ID
 while [ ! -e {folder}/started-1 ]; do sleep 0.1; done

@@ -19,6 +19,16 @@ def test_demo_composes_and_round_trips(tmp_path: Path) -> None:
     assert read(tmp_path / "run.yaml") == config
 
 
+def test_a_run_of_an_older_version_keeps_its_seconds_between_two_questions_to_slurm(tmp_path: Path) -> None:
+    text = to_yaml(load(["recipe=demo", "site=test-cluster"]))
+    assert "poll_seconds: 0.5\n  queue_seconds: 5.0\n" in text
+    (tmp_path / "run.yaml").write_text(
+        text.replace("poll_seconds: 0.5\n  queue_seconds: 5.0\n", "poll_seconds: 90.0\n")
+    )
+    found = read(tmp_path / "run.yaml").site
+    assert (found.queue_seconds, found.poll_seconds) == (90.0, 2.0)
+
+
 SITE = """
 name: mine
 environment: {HDF5_USE_FILE_LOCKING: FALSE, A: 010, ON: 1e3, QUOTED: "a 'b'"}

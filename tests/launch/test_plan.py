@@ -164,3 +164,12 @@ def test_the_pace_of_a_run_is_that_of_the_policies_that_are_left(config: Config,
     assert estimated_end(config, finished) is None
     remove(finished, policies=[1, 2, 3, 7, 8])
     assert estimated_end(config, finished) == 800.0
+
+
+def test_training_goes_on_from_the_newest_checkpoint_also_where_policies_are_gone(
+    config: Config, finished: RunDir
+) -> None:
+    for n in range(1, ROUNDS + 1):
+        shutil.rmtree(finished.policy(n))
+    few = configuration.changed(config, ["pipeline.submit_ahead=1"])
+    assert [stage.name for stage in plan(few, finished, rounds(finished))] == [f"train-{ROUNDS:04d}", REPORT.name]

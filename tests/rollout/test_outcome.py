@@ -9,7 +9,7 @@ from aworld.publish import publish_folder, publish_text
 from aworld.rollout.outcome import Outcome, outcomes, unfinished
 from aworld.rollout.units import claims_of, reopen_failed, units
 from aworld.rollout.workload import Workload
-from aworld.rundir import FINISHED, RunDir
+from aworld.rundir import FINISHED, RunDir, forget_removed
 from aworld.tasks.task import Task
 from aworld.trajectories import arrays, file
 from aworld.trajectories.episode import Episode
@@ -101,6 +101,15 @@ def test_a_note_goes_with_the_folder_it_is_about(run: RunDir) -> None:
     play(a_round(run, 2))
     publish_text(run.round(2) / "steps.jsonl", '{"step": 1, "of": 1, "loss": 0.25}\n')
     assert outcomes(run, workloads(run))["round 2"].loss == 0.25
+
+
+def test_a_folder_that_is_made_anew_has_no_note(run: RunDir) -> None:
+    outcomes(run, workloads(run))
+    folder = run.evaluation("held-out", 1)
+    folder.rename(run.root / "old")
+    forget_removed(run)
+    folder.mkdir()
+    assert list(outcomes(run, workloads(run))) == ["round 1", "round 2", "held-out-2"]
 
 
 def test_more_attempts_and_failed_ones_open_an_evaluation_again(run: RunDir) -> None:

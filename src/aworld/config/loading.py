@@ -75,6 +75,9 @@ def read(path: Path) -> Config:
     values.pop(PROVENANCE, None)
     for section, name in GONE:
         values.get(section, {}).pop(name, None)
+    site = values.get("site", {})
+    if "poll_seconds" in site and "queue_seconds" not in site:  # an older aworld had one setting for both
+        site["queue_seconds"] = site.pop("poll_seconds")
     return _finish(_merge(OmegaConf.structured(Config), values, str(path)), str(path))
 
 

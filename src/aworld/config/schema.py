@@ -38,17 +38,17 @@ class Evaluation:
 
 @dataclass
 class Keep:
-    """Which of them stay. What something still needs stays in any case, such as the newest one."""
+    """Which policies or checkpoints stay. The newest one, and any that is still needed, always stay."""
 
     last: int | None = number(None, at_least=1)  # so many of the newest; null: all
-    every: int = number(0, at_least=0)  # and those of each so-many-th round; 0: of none
+    every: int = number(0, at_least=0)  # also those of every n-th round; 0: none
 
 
 @dataclass
 class KeepPolicies(Keep):
     """Which policies stay."""
 
-    evaluated: bool = True  # and those that were evaluated, or are going to be
+    evaluated: bool = True  # also those that were evaluated, or will be
 
 
 @dataclass

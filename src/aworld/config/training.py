@@ -47,7 +47,7 @@ class Training:
     # an episode that ran out of time counts, unless it lost a larger share of its time to the engine or the tools
     stalled_share: float = number(0.1, at_least=0, at_most=1)
     save_seconds: float = number(600.0, at_least=0, changes="any time")  # between two checkpoints; 0: after each step
-    # every so many policies one is a whole HF folder, and those between are deltas to the one before; 1: all are whole
+    # every n-th policy is a whole HF folder; each other one is a delta to the version before it. 1: all are whole
     full_policy_every: int = number(1, at_least=1, changes="any time")
     made_for: str = setting("", changes="any time")  # the model.name that these settings suit; "": any
     cold_start: ColdStart = setting(ColdStart)

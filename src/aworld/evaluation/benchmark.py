@@ -9,7 +9,7 @@ from aworld import config as configuration
 from aworld.config import Change, Config
 from aworld.errors import InputError
 from aworld.publish import publish_text
-from aworld.rundir import HELD_OUT, RunDir, numbered
+from aworld.rundir import HELD_OUT, RunDir, finished, note_finished, numbered
 from aworld.tasks import make_source
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories import journal
@@ -73,7 +73,10 @@ def begin(
 
 def reopen(run: RunDir, name: str) -> None:
     """Mark the evaluation of every policy as unfinished, because more attempts are asked for."""
-    for folder in numbered(run.evaluation(name, 0).parent):
+    place = run.evaluation(name, 0).parent
+    for number in finished(place):
+        note_finished(place, number, {})
+    for folder in numbered(place):
         (folder / "timing.json").unlink(missing_ok=True)
         shutil.rmtree(folder / "closing", ignore_errors=True)
 

@@ -117,6 +117,8 @@ class VllmShard:
                 )
             while not await self._healthy():
                 if self.process.poll() is not None:
+                    if local:
+                        caches.forget(local, archive)
                     raise InfrastructureError(f"vLLM ended while starting: {self._last_words()}; see {self.log}")
                 if time.monotonic() > give_up:
                     limit = self.model.shard.startup_seconds

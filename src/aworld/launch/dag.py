@@ -17,7 +17,7 @@ from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
 from aworld.slurm import ask
 from aworld.stages import REPORT, Stage
-from aworld.watch.queue import elements_alive, settled, submitted
+from aworld.watch.queue import Queued, elements_alive, settled, submitted
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,20 @@ def launch(config: Config, console: Console) -> RunDir:
     return run
 
 
-def go_on(config: Config, run: RunDir, workloads: list[Workload], console: Console) -> None:
+def go_on(config: Config, run: RunDir, workloads: list[Workload], console: Console, *, in_job: bool = False) -> None:
     """Submit the jobs of a prepared run that are missing now, and print them.
+
+    Args:
+        in_job: a round has ended, and a job of its own adds later rounds. Only a person submits anew what has failed.
 
     Raises:
         InputError: Slurm refuses a job.
         InfrastructureError: Slurm does not answer.
     """
-    for each in submit(config, run, plan(config, run, workloads)):
+    with jobs.submitting(run):
+        queued = settled(run)  # before the plan, which leaves out what has ended meanwhile
+        launched = _submit(config, run, plan(config, run, workloads), queued, window(config, run) if in_job else None)
+    for each in launched:
         ids = ", ".join([*each.new, *(f"{job} (there already)" for job in each.kept)])
         elements = each.stage.resources.elements
         array = f" × {elements}" if each.stage.kind.has_workers and elements > 1 else ""
@@ -77,11 +83,16 @@ def submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
     old job are cancelled and submitted anew. Jobs that Slurm holds are released.
     """
     with jobs.submitting(run):
-        return _submit(config, run, stages)
+        return _submit(config, run, stages, settled(run))
 
 
-def _submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
-    queued = settled(run)
+def _submit(
+    config: Config, run: RunDir, stages: list[Stage], queued: list[Queued], rounds: range | None = None
+) -> list[Launched]:
+    """
+    Args:
+        rounds: only stages of these rounds are submitted, and no elements of arrays that wait or run; None: all.
+    """
     jobs.release(queued)
     alive = elements_alive(queued)
     ids: dict[str, list[str]] = {}
@@ -92,6 +103,8 @@ def _submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
             ask("scancel", *sorted(set(there.values())))
             there = {}
         missing = [element for element in range(stage.resources.elements) if element not in there]
+        if rounds is not None and (there or (stage.number is not None and stage.number not in rounds)):
+            missing = []
         after = [job for name in stage.after for job in ids[name]]
         try:
             new = [s.job for s in jobs.submit(config.site, stage, after, missing)] if missing else []

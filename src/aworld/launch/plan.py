@@ -140,9 +140,8 @@ def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
 
 
 def window(config: Config, run: RunDir) -> range:
-    """The rounds behind the newest policy whose jobs wait or run at the same time in batch mode, and at least the last
-    round of the run."""
-    first, rounds = run.newest_policy() + 1, config.pipeline.rounds
+    """The next `pipeline.submit_ahead` rounds that are not trained yet; where there is none, the run's last round."""
+    first, rounds = max(run.newest_policy(), run.trained_round()) + 1, config.pipeline.rounds
     return range(min(first, rounds), min(first + config.pipeline.submit_ahead, rounds + 1))
 
 

@@ -30,7 +30,7 @@ from aworld.locks import hold
 from aworld.models.hf import CONFIG
 from aworld.models.positions import set_yarn
 from aworld.publish import MARK, append_json, is_complete, publish_folder, publish_text
-from aworld.rundir import HELD_OUT, RunDir
+from aworld.rundir import HELD_OUT, RunDir, forget_removed
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSource
 
@@ -51,6 +51,7 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
 
 
 def _prepare(config: Config, run: RunDir) -> TaskSource:
+    forget_removed(run)
     if run.config.exists():
         before = configuration.read(run.config)
         where.make_absolute(before)

@@ -19,7 +19,7 @@ from aworld.processes import end_by_interrupt
 from aworld.publish import is_complete
 from aworld.rollout.units import reopen_failed
 from aworld.rollout.workload import Workload, evaluation_workload, round_workload
-from aworld.rundir import HELD_OUT, RunDir
+from aworld.rundir import HELD_OUT, RunDir, forget_removed
 from aworld.stages import EVALUATE, Kind, Stage
 from aworld.tasks import make_source
 from aworld.watch.status import on_benchmark
@@ -59,6 +59,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     check_evaluation(config)
     _check_model(config, run, version, overrides)
     where.check_signal(config.site)
+    if not arguments.dry_run:
+        forget_removed(run)
     if name and not arguments.dry_run:
         made_by, check_tasks = partial(provenance, config), partial(check_held_out, config)
         benchmark.begin(config, run, name, version, _named_tasks(overrides), made_by, check_tasks)

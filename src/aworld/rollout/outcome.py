@@ -4,6 +4,7 @@ So nothing looks into the folder of a round, or of an evaluation, after its end:
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,12 +61,14 @@ def outcomes(run: RunDir, workloads: Iterable[Workload]) -> dict[str, Outcome]:
         elif workload.phase.is_trained_on or (is_closed(workload) and not units_left(workload)):
             found[workload.name] = look(workload)
             if workload.folder.is_dir():  # else it was removed to make room
-                note_finished(folder, workload.round, asdict(found[workload.name]))
+                with suppress(OSError):  # whoever only looks on may not write; the next one notes it
+                    note_finished(folder, workload.round, asdict(found[workload.name]))
     return found
 
 
 def unfinished(run: RunDir, workloads: Iterable[Workload]) -> list[Workload]:
-    """The workloads that may have something left to do. A round has not once training can go on from behind it."""
+    """The workloads that may have something left to do. A round has none once its checkpoint, or a later
+    one, is there."""
     trained, given = run.trained_round(), list(workloads)
     over = outcomes(run, (workload for workload in given if not workload.phase.is_trained_on))
     return [w for w in given if (w.round > trained if w.phase.is_trained_on else w.name not in over)]

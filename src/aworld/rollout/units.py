@@ -97,7 +97,10 @@ def reopen_lost(workload: Workload) -> None:
 
 def reopen_failed(workload: Workload) -> None:
     """Free the units of an evaluation that have an infrastructure failure on record, or whose records are lost.
-    Decodes all journals of a closed one, to which nobody writes: damage of tokens or text shows in no list."""
+
+    Decodes the journals of a closed evaluation, as their heads do not show damage of tokens or text. Nobody writes to
+    them.
+    """
     if is_closed(workload):
         journal.strike_out_damaged(workload.folder / "journals")
     reopen_lost(workload)
@@ -108,9 +111,9 @@ def reopen_failed(workload: Workload) -> None:
 
 
 def _reopen(workload: Workload, unit: Unit) -> None:
-    claims_of(workload).reopen(unit)
-    if workload.round in finished(workload.folder.parent):
+    if workload.round in finished(workload.folder.parent):  # first: a unit that is free is then looked at in any case
         note_finished(workload.folder.parent, workload.round, {})
+    claims_of(workload).reopen(unit)
 
 
 def _lost(workload: Workload, done: list[Unit]) -> dict[Unit, int]:
