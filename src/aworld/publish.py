@@ -19,6 +19,7 @@ from aworld.errors import InfrastructureError
 
 MARK = "COMPLETE"
 Sums = Mapping[str, dict[str, int]]  # by the name of a file in a folder: its `size` in bytes, and its `crc32`
+SEEN_SECONDS = 300.0  # after so long each node sees what another one wrote
 IDLE_SECONDS = 1800.0  # a writer that wrote nothing for so long has ended, also on a slow file system
 
 
@@ -88,9 +89,20 @@ def finish_folder(temporary: Path, path: Path, known: Sums | None = None) -> Non
     """Make a filled folder durable, rename it to `path` and mark it complete.
 
     Args:
-        known: of files that are durable already; they are not read.
+        known: of files that are durable already; they are not read. Other nodes may have written them.
+
+    Raises:
+        InfrastructureError: this node does not see one of them.
     """
     known = known or {}
+    give_up = time.monotonic() + SEEN_SECONDS
+    while missing := [name for name in known if not (temporary / name).is_file()]:
+        if time.monotonic() > give_up:
+            raise InfrastructureError(
+                f"{temporary} lacks {', '.join(missing[:3])}, which other ranks wrote; see whether all nodes share "
+                "this file system, then run the same command again"
+            )
+        time.sleep(0.2)
     for file in temporary.rglob("*"):
         if file.is_file() and str(file.relative_to(temporary)) not in known:
             _fsync_file(file)
@@ -107,7 +119,7 @@ def mark_complete(folder: Path, known: Sums | None = None) -> None:
     """Write the completion mark: the name, size (bytes) and CRC-32 of every file in the folder.
 
     Args:
-        known: of files whose writers summed them; the others are read. A name without a file is left out.
+        known: of files whose writers summed them; the others are read.
     """
     known = known or {}
     files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != MARK}

@@ -5,15 +5,14 @@ Two plans for the same files. *batch*: one job per stage and round, so that GPUs
 Evaluations on benchmarks are jobs of their own in both. They wait in the queue for their policy, and hold no GPU there.
 """
 
-import shutil
 import sys
 from dataclasses import replace
 
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.phase import Phase
-from aworld.policies.folder import damaged
-from aworld.publish import is_complete
+from aworld.policies.folder import bases, damaged
+from aworld.publish import discard, is_complete
 from aworld.rollout.outcome import unfinished
 from aworld.rollout.units import is_closed, units_left
 from aworld.rollout.workload import Workload
@@ -66,10 +65,17 @@ def discard_damaged(run: RunDir, workloads: list[Workload]) -> None:
 
 
 def _discard_if_damaged(run: RunDir, version: int) -> None:
-    folder = run.policy(version)
-    if is_complete(folder) and (wrong := damaged(run, version)):
-        print(f"warning: {folder} is damaged ({', '.join(wrong)}); removed", file=sys.stderr)
-        shutil.rmtree(folder)
+    """Remove a policy if it cannot be read. Where a base of its deltas is damaged, all that builds on it goes."""
+    if not is_complete(run.policy(version)):
+        return
+    broken, wrong = version, damaged(run, version)
+    if not wrong:
+        found = ((base, damaged(run, base)) for base in bases(run, version))
+        broken, wrong = next(((base, names) for base, names in found if names), (version, []))
+    if wrong:
+        print(f"warning: {run.policy(broken)} is damaged ({', '.join(wrong)}); removed", file=sys.stderr)
+        for each in range(broken, version + 1):
+            discard(run.policy(each))
 
 
 def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:

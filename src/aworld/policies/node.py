@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from aworld.errors import disk_full
+from aworld.errors import InfrastructureError, disk_full
 from aworld.locks import acquire, hold, try_to_hold
 from aworld.nodelocal import private_folder
 from aworld.policies.folder import contents, deltas_in
 from aworld.policies.reading import copy_policy
-from aworld.publish import MARK, verify
+from aworld.publish import MARK, is_complete, verify
 from aworld.rundir import RunDir
 
 SPARE_BYTES = 1 << 28  # left free for others
@@ -46,15 +46,36 @@ def on_this_node(run: RunDir, version: int, scratch: str) -> Iterator[Path]:
         try:
             copy = stack.enter_context(_Copies(run, _place(scratch) / f"aworld-{os.getuid()}").use(version))
         except OSError as reason:
-            why = disk_full(reason) or f"{reason.filename or _place(scratch)}: {reason.strerror}"
+            if not is_complete(folder):
+                raise InfrastructureError(
+                    f"policy {version} was removed meanwhile; run the same command again"
+                ) from None
+            why = _why(reason, _place(scratch))
             print(f"warning: policy {version} is not copied to this node ({why})", file=sys.stderr, flush=True)
             if deltas_in(folder) is None:
                 verify(folder)
                 copy = folder
             else:
-                copies = _Copies(run, run.root / "copies" / os.uname().nodename)
-                copy = stack.enter_context(copies.use(version))
+                copy = stack.enter_context(_in_run(run, version))
         yield copy
+
+
+@contextmanager
+def _in_run(run: RunDir, version: int) -> Iterator[Path]:
+    copies = run.root / "copies" / os.uname().nodename
+    with ExitStack() as stack:
+        try:
+            copy = stack.enter_context(_Copies(run, copies).use(version))
+        except OSError as reason:
+            raise InfrastructureError(
+                f"policy {version}, stored as deltas, cannot be made whole ({_why(reason, copies)}); make room in "
+                "site.scratch, or set training.full_policy_every=1"
+            ) from None
+        yield copy
+
+
+def _why(reason: OSError, place: Path) -> str:
+    return disk_full(reason) or f"{reason.filename or place}: {reason.strerror}"
 
 
 class _Copies:
@@ -78,13 +99,19 @@ class _Copies:
         mark = zlib.crc32((self._run.policy(version) / MARK).read_bytes())
         copy = self._folder / f"{version:04d}-{mark:08x}"
         with ExitStack() as stack:
+            stack.callback(self._leave)  # once `used` is closed
             with hold(self._folder / "lock"):
                 used = stack.enter_context(open(copy.with_suffix(".used"), "w"))
-                fcntl.flock(used, fcntl.LOCK_SH)
+                if acquire(used, fcntl.LOCK_EX) == "acquired":
+                    shutil.rmtree(copy, ignore_errors=True)  # its node failed, perhaps before all of it was on the disk
+                if acquire(used, fcntl.LOCK_SH) == "unsupported":
+                    raise OSError(0, "its file system has no locks", str(self._folder))
                 if not copy.is_dir():
                     self._make(version, copy)
                 _remove_unused(self._folder)
             yield copy
+
+    def _leave(self) -> None:
         with try_to_hold(self._folder / "lock") as is_ours:  # else another worker removes it
             if is_ours:
                 _remove_unused(self._folder)

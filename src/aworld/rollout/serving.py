@@ -39,7 +39,7 @@ class Serving:
             if self._shard is None:
                 log = self.run.logs / f"vllm-{self.name}.log"
                 binds = [*container_binds(self.run), folder.parent]
-                is_local = folder != self.run.policy(version)
+                is_local = not folder.is_relative_to(self.run.root)
                 self._shard = VllmShard(folder, version, self.config.model, log, site, binds, is_local, self.run.caches)
                 await self._shard.start()
             else:

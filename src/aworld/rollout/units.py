@@ -1,5 +1,6 @@
 """How far a workload is: its units, those that are left to play, and whether it is closed. Each says what it reads."""
 
+import shutil
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -113,6 +114,9 @@ def reopen_failed(workload: Workload) -> None:
 def _reopen(workload: Workload, unit: Unit) -> None:
     if workload.round in finished(workload.folder.parent):  # first: a unit that is free is then looked at in any case
         note_finished(workload.folder.parent, workload.round, {})
+    if not workload.phase.is_trained_on:  # an evaluation that is not finished holds its policy
+        (workload.folder / "timing.json").unlink(missing_ok=True)
+        shutil.rmtree(workload.folder / "closing", ignore_errors=True)
     claims_of(workload).reopen(unit)
 
 

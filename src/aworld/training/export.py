@@ -5,7 +5,6 @@ weight leaves its stage, and each is gathered once, by the rank that writes it.
 """
 
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from aworld.policies.weights import Tensor
 from aworld.policies.writing import Writer, Written
 from aworld.publish import MARK, Sums, is_complete
 from aworld.rundir import RunDir
-from aworld.training.collectives import POLL_SECONDS, broadcast, is_rank_zero, on_rank_zero, publish_collectively
+from aworld.training.collectives import broadcast, is_rank_zero, on_rank_zero, publish_collectively
 from aworld.training.conversion import Bridge
 
 SHARE_BYTES = 256 << 20  # a rank joins the writers where its share would be as large
@@ -202,8 +201,6 @@ def export_hf(
     if len(export.tensors) > 1:
         weights.write_index(out / weights.INDEX, export.tensors)
     files = {name: sums for each in every for name, sums in each.files.items()}
-    while not all((out / name).exists() for name in files):  # this node may see those of others later
-        time.sleep(POLL_SECONDS)
     made = {name: sums for each in every for name, sums in each.made.items()}
     if base is not None and made:
         Deltas(base, made).write(out)

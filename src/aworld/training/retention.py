@@ -24,10 +24,16 @@ class Kept:
     why: str
 
 
-def policies(config: Config, run: RunDir) -> list[Kept]:
-    """Every complete policy up to the newest one, in order."""
+def policies(config: Config, run: RunDir, made: int | None = None) -> list[Kept]:
+    """Every complete policy up to the newest one, in order.
+
+    Args:
+        made: the version that was just published. It stays, as somebody asked for it.
+    """
     versions = run.policies()
     why = {version: _why_policy(config, run, versions, version) for version in versions}
+    if made in why:
+        why[made] = why[made] or "just made"
     for version in [version for version in versions if why[version]]:
         for base in bases(run, version):
             why[base] = why.get(base, "") or f"policy {version} is made of it"
@@ -77,10 +83,10 @@ def checkpoints(config: Config, run: RunDir, written: Position | None = None) ->
     return sorted(found, key=lambda kept: kept.folder.name)
 
 
-def prune_policies(config: Config, run: RunDir) -> None:
-    """Remove the policies that nothing needs. Looks at nothing where all are kept."""
+def prune_policies(config: Config, run: RunDir, made: int | None = None) -> None:
+    """Remove the policies that nothing needs. Looks at nothing where all are kept. `made`: as for `policies`."""
     if config.pipeline.keep_policies.last is not None:
-        _remove(policies(config, run))
+        _remove(policies(config, run, made))
 
 
 def prune_checkpoints(config: Config, run: RunDir, written: Position | None = None) -> None:

@@ -76,7 +76,7 @@ class Round:
             outcome |= groups.count(trajectories, self.config.training.stalled_share)
             publish_json(run.round(number) / "metrics.json", outcome)
         publish_policy(run, trainer, number)  # before the checkpoint, as workers wait for it
-        on_rank_zero(lambda: prune_policies(self.config, run))
+        on_rank_zero(lambda: prune_policies(self.config, run, made=number))
         if self.is_cold_start:  # after the cold start only policy 0 is needed
             trainer.new_optimizer(self.config.training.lr)
         else:

@@ -123,7 +123,7 @@ class Trainer:
         if not np.isfinite([metrics["loss"], grad_norm]).all():
             raise TaskError(
                 f"training diverged: loss {metrics['loss']}, gradient norm {grad_norm}; begin a new run with a lower "
-                "training.lr, from a policy of this one: model.path=RUN/policies/NNNN"
+                "training.lr, from a policy of this one: aworld policy export RUN VERSION FOLDER, and model.path=FOLDER"
             )
         return metrics | {"grad_norm": float(grad_norm)}
 
