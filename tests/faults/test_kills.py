@@ -68,12 +68,12 @@ def test_gathering_killed_at_each_of_its_calls(call: str, after: Fresh, undistur
 
 
 def test_training_killed_at_each_rename(after: Fresh, undisturbed: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of metrics, the policy and a checkpoint's metadata; the other rank and all helpers end as well."""
+    """Of the metrics and of a policy's mark; the other rank and all helpers end as well."""
     trial = after("gather")
     monkeypatch.setenv(OURS, str(trial.run.root))
-    # Each thread counts for itself. The checkpoint of the first step is being written until the end.
+    # Each thread counts for itself: the one that publishes the policy renames its folder, and then the mark.
     ends = strace.kill_again_and_again(trial.words("train"), "/^rename", trial.run.root, "-f")
-    assert {"rounds/#/.metrics.json.tmp", "policies/.#.tmp", "checkpoints/.round-#-step-#.tmp"} <= set(ends)
+    assert {"rounds/#/.metrics.json.tmp", "policies/#/.COMPLETE.tmp"} <= set(ends)
     trial.assert_trained_like(undisturbed)
     assert not started_with(str(trial.run.root))
 
