@@ -15,13 +15,20 @@ pytestmark = pytest.mark.engine
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "fake_memory.py"
 FITS = 72e9  # bytes, of the 80 of a GPU
 
-
-SHIPPED = {
-    "32B at 40,960 tokens on 4 nodes": ["recipe=gaia"],
-    "32B at 131,072 tokens on 8 nodes": ["recipe=grpo", "model=qwen3-32b-131k", "site.train.nodes=8"],
-    "8B at 40,960 tokens on one node": ["recipe=gaia-8b"],
-}
-FULL = ["recipe=gaia", "model.recompute=full", "model.offload_optimizer=true"]
+CASES = [
+    pytest.param(["recipe=gaia"], id="32B at 40,960 tokens on 4 nodes"),
+    pytest.param(
+        ["recipe=grpo", "model=qwen3-32b-131k", "site.train.nodes=8"],
+        id="32B at 131,072 tokens on 8 nodes",
+        marks=pytest.mark.deep,
+    ),
+    pytest.param(["recipe=gaia-8b"], id="8B at 40,960 tokens on one node", marks=pytest.mark.deep),
+    pytest.param(
+        ["recipe=gaia", "model.recompute=full", "model.offload_optimizer=true"],
+        id="recomputed in full, and offloaded",
+        marks=pytest.mark.deep,
+    ),
+]
 
 
 def peak(*arguments: str) -> float:
@@ -33,7 +40,7 @@ def peak(*arguments: str) -> float:
     return json.loads(line)["peak"] + OVERHEAD
 
 
-@pytest.mark.parametrize("arguments", [*SHIPPED.values(), FULL], ids=[*SHIPPED, "recomputed in full, and offloaded"])
+@pytest.mark.parametrize("arguments", CASES)
 def test_what_is_shipped_fits_and_needs_what_is_planned(arguments):
     found = peak(*arguments)
     assert found <= FITS
