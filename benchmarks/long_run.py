@@ -115,7 +115,7 @@ def _gathered(run: RunDir, workload: Workload, workers: int, table: Trajectories
 
 
 def _played(workload: Workload, workers: int, finished: bool) -> None:
-    """An evaluation that is finished, or a round of which half is played and the rest is in other workers' hands."""
+    """A finished evaluation; or a round, half played, whose other units are claimed by other workers."""
     folder, found = workload.folder, units(workload)
     (folder / "claims").mkdir(parents=True, exist_ok=True)
     played = found if finished else found[: len(found) // 2]

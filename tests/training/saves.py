@@ -1,4 +1,4 @@
-"""One rank of a trainer that saves while it trains, and is told to end within a step: what happened, as JSON."""
+"""One rank of a trainer. It saves while it trains, is told to end within a step, and prints the outcome as JSON."""
 
 import json
 import sys

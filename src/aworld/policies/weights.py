@@ -40,7 +40,7 @@ def header(tensors: Sequence[Tensor]) -> bytes:
 
 
 def share(sizes: Sequence[int], writers: int) -> list[int]:
-    """The writer of each piece: from the largest piece on, each goes to the writer with the fewest bytes so far."""
+    """The writer or reader of each piece: from the largest on, each goes to the one with the fewest bytes so far."""
     held = [0] * writers
     found = [0] * len(sizes)
     for piece in sorted(range(len(sizes)), key=lambda piece: -sizes[piece]):

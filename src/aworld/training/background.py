@@ -59,7 +59,7 @@ class SummedFile:
 
 
 class Writing:
-    """A rank's files of a checkpoint, being written from tensors that nobody else holds.
+    """Writes a rank's files of a checkpoint. Its tensors are copies, so training may go on.
 
     A failure is passed to Megatron with the results: its `finalize_fns` raise it.
 

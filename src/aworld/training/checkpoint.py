@@ -173,7 +173,7 @@ def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, f
 
 @contextmanager
 def _reported(place: Path, temporary: Path) -> Iterator[None]:
-    """Turn a failure to write a checkpoint into one line, and remove what there is of it."""
+    """Turn a failure to write a checkpoint into one line, and remove its temporary folder."""
     try:
         yield
     except (Exception, CheckpointException) as error:  # Megatron reports a failed write in many ways

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from aworld.errors import InfrastructureError
+from aworld.policies.weights import share
 from aworld.publish import Sums, begin_folder, damaged, finish_folder, is_complete, marked_files, sweep
 from aworld.training import cpu
 
@@ -119,13 +120,9 @@ def damaged_collectively(folder: Path) -> list[str]:
         FileNotFoundError: a file is gone.
     """
     sizes = on_rank_zero(lambda: {name: file["size"] for name, file in marked_files(folder).items()})
-    loads = [0] * dist.get_world_size()
-    shares: list[list[str]] = [[] for _ in loads]
-    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
-        rank = loads.index(min(loads))
-        loads[rank] += sizes[name]
-        shares[rank].append(name)
-    found = on_every_rank(lambda: damaged(folder, shares[dist.get_rank()]))
+    readers = share(list(sizes.values()), dist.get_world_size())
+    own = [name for name, reader in zip(sizes, readers, strict=True) if reader == dist.get_rank()]
+    found = on_every_rank(lambda: damaged(folder, own))
     return sorted(name for names in found for name in names)
 
 

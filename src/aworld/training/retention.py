@@ -90,7 +90,7 @@ def prune_policies(config: Config, run: RunDir, made: int | None = None) -> None
 
 
 def prune_checkpoints(config: Config, run: RunDir, written: Position | None = None) -> None:
-    """Remove the checkpoints that nothing needs, and torn ones that nobody writes any more."""
+    """Remove checkpoints that nothing needs, and torn ones without a writer."""
     _remove(checkpoints(config, run, written))
     for path in run.checkpoints.glob("round-*"):
         if not is_complete(path) and is_idle(path):

@@ -23,7 +23,7 @@ class Abandoned(Exception):  # noqa: N818
 
 
 class Watched(Iterator[MicroBatch]):
-    """The micro-batches of a pass, all of which have to be asked for. All ranks have equally many.
+    """The micro-batches of a pass. The schedule has to ask for each of them. All ranks have equally many.
 
     Args:
         ends_soon: whether this rank was told to end.

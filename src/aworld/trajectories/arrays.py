@@ -52,7 +52,7 @@ class TrajectorySource(ABC):
     @property
     @abstractmethod
     def sequences(self) -> np.ndarray:
-        """Structured [C], the columns of SEQUENCE: what training knows of each context before it reads it.
+        """Structured [C], the columns of SEQUENCE: lengths and checksum of each context, known before it is read.
 
         `inputs` is the number of tokens before its last sampled one, `sampled` that of sampled tokens with a
         predecessor, and `crc32` the checksum of its tokens, its mask and its log-probabilities.

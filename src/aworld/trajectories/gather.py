@@ -242,7 +242,7 @@ def _views(buffer: np.ndarray, tokens: int) -> Arrays:
 
 
 def _calls(records: list[Record]) -> dict[str, int]:
-    """The number of calls of tools, and of those that returned errors."""
+    """How many tool calls there were, and how many of them returned errors."""
     counts = [count for record in records for count in record.tools.values()]
     return {"calls": sum(calls for calls, _ in counts), "errors": sum(errors for _, errors in counts)}
 
