@@ -3,6 +3,7 @@
 
     make cluster-packages                              # once
     python benchmarks/faults.py --kills 200            # three quarters of an hour on 2 CPU cores
+    python benchmarks/faults.py --mode resident model.dtype=bfloat16 training.full_policy_every=4  # with deltas
 
 Each run is a cold start, three rounds and two evaluations, as Slurm jobs in containers on four virtual nodes. Every few
 seconds a process, a job, a node or the controller is hit; a run that stops is resumed, as its user would. One run
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=6.0, help="seconds between kills, on average")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mode", choices=["batch", "resident"], default="batch")
+    parser.add_argument("overrides", nargs="*", help="settings of the runs, such as training.full_policy_every=4")
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     image = environment_image()
@@ -55,10 +57,14 @@ def main() -> int:
             number = 0
             while killer.kills.total() < arguments.kills:
                 number += 1
-                images = [f"site.images.{name}={image}" for name in ("environment", "vllm", "megatron")]
-                mode, rounds = f"pipeline.mode={arguments.mode}", f"pipeline.rounds={ROUNDS}"
-                often = "pipeline.max_restarts=20"
-                run = prepare(Path(folder), f"name=run-{number}", f"seed={number}", mode, rounds, often, *images)
+                overrides = [f"site.images.{name}={image}" for name in ("environment", "vllm", "megatron")]
+                overrides += [
+                    f"pipeline.mode={arguments.mode}",
+                    f"pipeline.rounds={ROUNDS}",
+                    "pipeline.max_restarts=20",
+                ]
+                overrides += [f"seed={number}", *arguments.overrides, f"name=run-{number}"]
+                run = prepare(Path(folder), *overrides)
                 before, since = killer.kills.total(), time.monotonic()
                 missing = twice = 0
                 run.command("resume")

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from aworld import config as configuration
 from aworld import slurm
 from aworld.errors import InfrastructureError
+from aworld.policies.reading import copy_policy
 from aworld.publish import damaged, is_complete, read_jsonl
 from aworld.rollout.worker import episode_seed
 from aworld.rollout.workload import Workload, round_workload, schedule
@@ -212,6 +213,12 @@ def assert_whole(run: Run) -> None:
     assert lost_and_doubled(run) == (0, 0)
 
 
+def weights(run: Run, version: int, whole: Path) -> dict[str, torch.Tensor]:
+    """The weights of a policy, whether it is stored whole or as deltas; `whole` is a new folder for its copy."""
+    copy_policy(run.dir, version, whole)
+    return {name: tensor for file in whole.glob("*.safetensors") for name, tensor in load_file(file).items()}
+
+
 def assert_trained_as_if_undisturbed(run: Run, last: int, scratch: Path) -> None:
     """Training once more on the same trajectories, undisturbed and elsewhere, gives the same policies bit for bit."""
     again = copy(run, scratch / "undisturbed")
@@ -220,7 +227,7 @@ def assert_trained_as_if_undisturbed(run: Run, last: int, scratch: Path) -> None
     done = again.command("train")
     assert done.returncode == 0, done.stderr
     for number in range(last + 1):
-        one, other = (load_file(r.dir.policy(number) / "model.safetensors") for r in (run, again))
+        one, other = (weights(r, number, scratch / f"whole-{i}-{number}") for i, r in enumerate((run, again)))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), f"policy {number} differs"
     assert any((run.dir.round(number) / "steps.jsonl").exists() for number in range(1, last + 1)), "GRPO made no step"
