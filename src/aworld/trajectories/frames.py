@@ -90,24 +90,29 @@ def entry_at(fd: int, path: Path, at: int, size: int) -> Entry | None:
         raise InfrastructureError(f"{path}: the record at byte {at} is of another version ({error})") from error
 
 
+def read_into(entry: Entry, arrays: Arrays) -> bool:
+    """Read the tokens of a record into these arrays, and check them; returns whether they are sound.
+
+    Args:
+        arrays: as `arrays_of`, of the record's length. They are filled by one call, and nothing is copied.
+    """
+    if entry.text_crc32 is None:
+        if episode := read_episode(entry):
+            for array, values in zip(arrays, arrays_of(episode), strict=True):
+                array[:] = values
+        return episode is not None
+    with open(entry.path, "rb", buffering=0) as file:
+        if os.preadv(file.fileno(), arrays, entry.body) < TOKEN_BYTES * entry.record.tokens:
+            return False
+    spans = zip(entry.record.spans, entry.record.ends, strict=True)
+    return all(checksum(*(array[span.start : end] for array in arrays)) == span.crc32 for span, end in spans)
+
+
 def read_arrays(entry: Entry) -> Arrays | None:
     """Token ids, mask and log-probabilities of a record, as `arrays_of`; None: they are damaged."""
-    if entry.text_crc32 is None:
-        episode = read_episode(entry)
-        return arrays_of(episode) if episode else None
-    n, record = entry.record.tokens, entry.record
-    data = _read(entry.path, entry.body, TOKEN_BYTES * n)
-    if len(data) < TOKEN_BYTES * n:
-        return None
-    arrays = (
-        np.frombuffer(data, "<i4", n),
-        np.frombuffer(data, "u1", n, 4 * n),
-        np.frombuffer(data[5 * n :], "<f4"),  # copied, as it may begin at an odd byte
-    )
-    for span, end in zip(record.spans, record.ends, strict=True):
-        if checksum(*(array[span.start : end] for array in arrays)) != span.crc32:
-            return None
-    return arrays
+    n = entry.record.tokens
+    arrays = np.empty(n, "<i4"), np.empty(n, "u1"), np.empty(n, "<f4")
+    return arrays if read_into(entry, arrays) else None
 
 
 def read_episode(entry: Entry) -> Episode | None:
