@@ -102,7 +102,7 @@ def read_into(entry: Entry, arrays: Arrays) -> bool:
                 array[:] = values
         return episode is not None
     with open(entry.path, "rb", buffering=0) as file:
-        if os.preadv(file.fileno(), arrays, entry.body) < TOKEN_BYTES * entry.record.tokens:
+        if os.preadv(file.fileno(), [array.data for array in arrays], entry.body) < TOKEN_BYTES * entry.record.tokens:
             return False
     spans = zip(entry.record.spans, entry.record.ends, strict=True)
     return all(checksum(*(array[span.start : end] for array in arrays)) == span.crc32 for span, end in spans)
@@ -121,22 +121,37 @@ def read_episode(entry: Entry) -> Episode | None:
     Raises:
         InfrastructureError: it is of another version.
     """
-    is_old = entry.text_crc32 is None
-    arrays = None if is_old else read_arrays(entry)
-    begin = entry.body if is_old else entry.body + TOKEN_BYTES * entry.record.tokens
-    text = _read(entry.path, begin, entry.end - begin)
-    if not is_old and (arrays is None or zlib.crc32(text) != entry.text_crc32):
+    if entry.text_crc32 is None:
+        return storable(_decoded(entry, _read(entry.path, entry.body, entry.end - entry.body)))
+    arrays = read_arrays(entry)
+    episode = read_text(entry) if arrays else None
+    if arrays is None or episode is None:
         return None
+    tokens, mask, logprobs = (array.tolist() for array in arrays)
+    return replace(episode, token_ids=tokens, mask=mask, logprobs=logprobs)
+
+
+def read_text(entry: Entry) -> Episode | None:
+    """The episode of a record without its tokens, which are not read; None: its text is damaged.
+
+    Raises:
+        InfrastructureError: as `read_episode`.
+    """
+    if entry.text_crc32 is None:
+        episode = read_episode(entry)
+        return replace(episode, token_ids=[], mask=[], logprobs=[]) if episode else None
+    begin = entry.body + TOKEN_BYTES * entry.record.tokens
+    text = _read(entry.path, begin, entry.end - begin)
+    return _decoded(entry, text) if zlib.crc32(text) == entry.text_crc32 else None
+
+
+def _decoded(entry: Entry, text: bytes) -> Episode:
     try:
-        episode = _episode_decoder.decode(text)
+        return _episode_decoder.decode(text)
     except msgspec.MsgspecError as error:
         raise InfrastructureError(
             f"{entry.path}: the record at byte {entry.at} is of another version ({error})"
         ) from error
-    if arrays is None:
-        return storable(episode)
-    tokens, mask, logprobs = (array.tolist() for array in arrays)
-    return replace(episode, token_ids=tokens, mask=mask, logprobs=logprobs)
 
 
 def _entry(fd: int, path: Path, at: int, size: int, start: bytes) -> Entry | None:
