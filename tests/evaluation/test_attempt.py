@@ -50,5 +50,5 @@ def test_a_damaged_text_is_not_counted_and_the_next_one_is(tmp_path: Path, capsy
     entry.path.write_bytes(data)
     assert [attempt.answer for attempt in attempts_in(tmp_path)] == ["13"]
     assert "attempt 0 at a is lost" in capsys.readouterr().err
-    with pytest.raises(InfrastructureError, match="worker-0.journal changed while it was read"):
+    with pytest.raises(InfrastructureError, match=r"worker-0\.journal changed while it was read"):
         first.read()
