@@ -10,6 +10,7 @@ from aworld.errors import InfrastructureError
 from aworld.publish import read_jsonl
 from aworld.rundir import RunDir
 from aworld.slurm import ask
+from aworld.stages import AWAIT, TRAIN
 
 SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")
 SETTLE_SECONDS, SETTLE_EVERY = 60.0, 5.0
@@ -103,14 +104,24 @@ def elements_alive(queued: Iterable[Queued]) -> dict[str, dict[int, str]]:
     return found
 
 
-def submitted(run: RunDir, rounds: range, last: int, follow: bool) -> str:
-    """A line that tells which rounds have jobs in the queue, of those up to `last`.
+def submitted(run: RunDir, names: Iterable[str], last: int, follow: bool) -> str:
+    """A line that tells which rounds have jobs in the queue, and who submits later ones; empty where there is none.
 
     Args:
+        names: of the stages in the queue. A batch run has trainings there, a resident run waits for policies.
+        last: number of the run's last round.
         follow: whether a job of the run submits the later ones.
     """
-    later = "a round that ends submits a later one" if follow else f"later ones: aworld resume {run.root}"
-    return f"rounds {rounds[0]} to {rounds[-1]} of {last} are submitted; {later}"
+    found: dict[str, list[int]] = {TRAIN.name: [], AWAIT.name: []}
+    for kind, _, number in (name.partition("-") for name in names):
+        if kind in found and number.isdecimal():
+            found[kind].append(int(number))
+    what, numbers = ("rounds", found[TRAIN.name]) if found[TRAIN.name] else ("evaluations of policies", found[AWAIT.name])
+    if not numbers or max(numbers) >= last:
+        return ""
+    one = "a round that ends submits a later one" if what == "rounds" else "a policy that is made submits later ones"
+    later = one if follow else f"later ones: aworld resume {run.root}"
+    return f"{what} {min(numbers)} to {max(numbers)} of {last} are submitted; {later}"
 
 
 def settled(run: RunDir) -> list[Queued]:
