@@ -116,7 +116,9 @@ def submitted(run: RunDir, names: Iterable[str], last: int, follow: bool) -> str
     for kind, _, number in (name.partition("-") for name in names):
         if kind in found and number.isdecimal():
             found[kind].append(int(number))
-    what, numbers = ("rounds", found[TRAIN.name]) if found[TRAIN.name] else ("evaluations of policies", found[AWAIT.name])
+    what, numbers = (
+        ("rounds", found[TRAIN.name]) if found[TRAIN.name] else ("evaluations of policies", found[AWAIT.name])
+    )
     if not numbers or max(numbers) >= last:
         return ""
     one = "a round that ends submits a later one" if what == "rounds" else "a policy that is made submits later ones"
