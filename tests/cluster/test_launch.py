@@ -22,12 +22,14 @@ from aworld.errors import InputError
 from aworld.launch import dag, evaluations, preview
 from aworld.launch.plan import plan
 from aworld.launch.script import render
+from aworld.policies.abandoned import USERS, users_of
 from aworld.publish import MARK, publish_folder, publish_text
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
 from aworld.stages import GATHER, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
+from aworld.training.retention import prune_copies
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.journal import Journal
 from aworld.watch.queue import submissions
@@ -161,6 +163,61 @@ def test_a_job_submits_later_rounds_and_leaves_the_rest_to_a_person(cluster: Clu
     dag.go_on(config, run.dir, run.workloads(), Console(quiet=True))
     assert {each.stage for each in submissions(run.dir)} == {"evaluate-0000", "train-0001", "submit-0001"}
     run.command("cancel")
+
+
+def test_a_policy_that_is_there_submits_the_evaluations_of_a_later_one_beside_a_resident_trainer(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    words = ["pipeline.evaluations=[synthetic tasks.seed=7 tasks.train=0 tasks.held_out=1]", "pipeline.rounds=2"]
+    words += [
+        "pipeline.mode=resident",
+        "pipeline.submit_ahead=1",
+        "pipeline.evaluate_every=1",
+        "site.sandbox=subprocess",
+    ]
+    config = configuration.changed(configured(tmp_path).config, words)
+    run = Run(RunDir.of(config))
+    publish_text(run.dir.config, configuration.to_yaml(config))
+    evaluations.begin(config, run.dir, lambda _: {})
+
+    def publish(version: int) -> None:
+        publish_folder(run.dir.policy(version), lambda where: (where / "model.safetensors").write_bytes(b""))
+
+    publish(0)
+    fill(cluster)  # so that nothing begins
+    workloads = [*run.workloads(), *evaluations.workloads(config, run.dir)]
+    dag.go_on(config, run.dir, workloads, Console(quiet=True))
+    begun = ["rollout", "train", "await-0001", "submit-0001", "evaluate-synthetic-0000", "evaluate-synthetic-0001"]
+    assert [each.stage for each in submissions(run.dir)] == begun
+    seen = run.command("status").stdout
+    assert "evaluations of policies 1 to 1 of 2 are submitted; a policy that is made submits later ones" in seen
+    publish(1)
+    for _ in range(2):
+        assert run.command("submit", "--round", "1").returncode == 0
+    later = ["await-0002", "evaluate-synthetic-0002", "report"]
+    assert [each.stage for each in submissions(run.dir)] == begun + later
+    run.command("cancel")
+
+
+def test_a_nodes_copies_in_the_run_directory_stay_until_its_jobs_have_ended(cluster: Cluster, run: Run) -> None:
+    fill(cluster)
+    jobs = cluster.slurm("sbatch", "--parsable", "-p", "high", "--array=0-1", "-o", "/dev/null", "--wrap", "sleep 600")
+    waits = cluster.slurm("sbatch", "--parsable", "-p", "high", "-o", "/dev/null", "--wrap", "sleep 600")
+    folder, other = (run.dir.root / "copies" / node for node in ("node-1", "node-2"))
+    for copies, job in ((folder, jobs.strip()), (other, waits.strip())):
+        publish_text(copies / USERS / job, "")
+        for path in (copies / USERS / job, copies / USERS):
+            os.utime(path, (0, 0))
+    assert users_of(run.dir) == {
+        folder: f"job {jobs.strip()} may use it",
+        other: f"job {waits.strip()} may use it",
+    }
+    cluster.slurm("scancel", jobs.strip())
+    run.wait_for(lambda: users_of(run.dir)[folder] == "", "the end of the job", every=1)
+    prune_copies(run.dir)
+    assert other.exists() and not folder.exists()
+    cluster.slurm("scancel", waits.strip())
+    run.wait_for(lambda: users_of(run.dir)[other] == "", "the end of the last job", every=1)
 
 
 ELEMENT = """

@@ -71,7 +71,8 @@ def _cancel(arguments: argparse.Namespace) -> None:
     from aworld.launch import jobs, local
 
     config, run = open_run(Path(arguments.run_dir))
-    ended = (jobs.cancel if config.site.executor == "slurm" else local.cancel)(run)
+    on_slurm, poll = config.site.executor == "slurm", config.site.poll_seconds
+    ended = jobs.cancel(run, poll) if on_slurm else local.cancel(run)
     print(f"cancelled {', '.join(ended)}" if ended else "no job of this run waits or runs")
 
 

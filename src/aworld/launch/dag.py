@@ -55,7 +55,7 @@ def go_on(config: Config, run: RunDir, workloads: list[Workload], console: Conso
         InputError: Slurm refuses a job.
         InfrastructureError: Slurm does not answer.
     """
-    with jobs.submitting(run):
+    with jobs.submitting(run, config.site.poll_seconds):
         queued = settled(run)  # before the plan, which leaves out what has ended meanwhile
         stages = plan(config, run, workloads)
         launched = _submit(config, run, stages, queued, since=window(config, run)[0] if in_job else None)
@@ -83,7 +83,7 @@ def submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
     Elements that wait or run are left alone. Where an earlier stage is submitted anew, the elements that depend on its
     old job are cancelled and submitted anew. Jobs that Slurm holds are released.
     """
-    with jobs.submitting(run):
+    with jobs.submitting(run, config.site.poll_seconds):
         return _submit(config, run, stages, settled(run))
 
 

@@ -9,7 +9,9 @@ from aworld.rundir import open_run
 
 def add_to(commands: Commands) -> None:
     """Add the command to those of `aworld`."""
-    prune = of_run(commands, "prune", _prune, "remove the policies and checkpoints that nothing needs: pipeline.keep_…")
+    prune = of_run(
+        commands, "prune", _prune, "remove policies, checkpoints and copies that nothing needs: pipeline.keep_…"
+    )
     prune.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
 
 
@@ -17,7 +19,7 @@ def _prune(arguments: argparse.Namespace) -> None:
     from aworld.training import retention
 
     config, run = open_run(Path(arguments.run_dir))
-    found = [*retention.policies(config, run), *retention.checkpoints(config, run)]
+    found = [*retention.policies(config, run), *retention.checkpoints(config, run), *retention.copies(run)]
     for each in found:
         if each.why:
             print(f"stays  {each.folder.relative_to(run.root)}  ({each.why})")
@@ -27,5 +29,6 @@ def _prune(arguments: argparse.Namespace) -> None:
     if not arguments.dry_run:
         retention.prune_policies(config, run)
         retention.prune_checkpoints(config, run)
+        retention.prune_copies(run)
     what = "would be removed" if arguments.dry_run else "removed"
     print(f"{len(goes)} {what}, {sum(size for _, size in goes):,} bytes")

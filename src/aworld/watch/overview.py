@@ -79,9 +79,8 @@ def _picture(
     on_slurm = config.site.executor == "slurm"
     queued = queue(run) if on_slurm else []
     held = [each for each in queued if each.is_held]
-    at_work = run.is_worked_on()
-    if on_slurm:
-        at_work = bool(elements_alive(queued)) and not (held and _all_wait(queued))
+    has_jobs = bool(elements_alive(queued)) and not (held and _all_wait(queued))
+    at_work = has_jobs if on_slurm else run.is_worked_on()
     if not at_work:
         workloads = [workload for workload in workloads if not never_played(config, workload)]
     over = outcomes(run, workloads)

@@ -9,7 +9,7 @@ from pathlib import Path
 from aworld.errors import InfrastructureError
 from aworld.publish import read_jsonl
 from aworld.rundir import RunDir
-from aworld.slurm import ask
+from aworld.slurm import ask, squeue
 from aworld.stages import AWAIT, TRAIN
 
 SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")
@@ -74,25 +74,6 @@ def queue(run: RunDir) -> list[Queued]:
 def newest(run: RunDir) -> dict[tuple[str, int], Submission]:
     """The last submission of every element of every stage."""
     return {(each.stage, element): each for each in submissions(run) for element in each.elements}
-
-
-def squeue(columns: str, which: str) -> list[list[str]]:
-    """The rows of squeue, an element of an array each. The last column may hold the sign between columns.
-
-    Raises:
-        InfrastructureError: it does not answer, or with something else.
-    """
-    try:
-        shown = ask("squeue", "--noheader", "--array", which, f"--format={columns}")
-    except InfrastructureError as reason:
-        if "Invalid job id" in str(reason):  # the only one that was asked for is forgotten
-            return []
-        raise
-    rows = [line.strip().split("|", columns.count("|")) for line in shown.splitlines()]
-    for row in rows:
-        if len(row) <= columns.count("|"):
-            raise InfrastructureError(f"squeue printed '{'|'.join(row)}', not {columns}; is it Slurm's own?")
-    return rows
 
 
 def elements_alive(queued: Iterable[Queued]) -> dict[str, dict[int, str]]:
