@@ -139,7 +139,8 @@ def _one_core(config: Config, is_batch: bool, numbered: int, evaluations: Sequen
     Args:
         numbered: jobs of training in batch mode.
     """
-    waits = 0 if is_batch else max((each.times for each in evaluations if each.name != HELD_OUT), default=0)
+    on_benchmarks = [each.times for each in evaluations if each.name != HELD_OUT]
+    waits = 0 if is_batch or config.site.executor != "slurm" else max(on_benchmarks, default=0)
     chain = numbered if is_batch else waits
     follow = config.site.jobs_may_submit and chain > config.pipeline.submit_ahead
     jobs = {"await": waits, "submit": chain - 1 if follow else 0, "report": 1}

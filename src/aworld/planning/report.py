@@ -136,7 +136,7 @@ def _show_disk(cost: Cost, console: Console) -> None:
 
 def _sum(config: Config, cost: Cost) -> str:
     total = f"at most {_bytes(cost.disk.most)} on disk, {_bytes(cost.disk.total)} in the end"
-    time = ""
+    time = ","
     if cost.seconds is not None:
         time = f" in {_time(cost.seconds)} without the queue, {cost.gpu_hours:,.0f} GPU-hours,"
     return f"in all: {config.pipeline.rounds} rounds{time} {cost.jobs} jobs, {total}"

@@ -36,7 +36,13 @@ def users_of(run: RunDir) -> dict[Path, str]:
         alive = _alive(set().union(*jobs.values()) - {BY_HAND})
     except InfrastructureError as reason:
         return dict.fromkeys(folders, str(reason))
-    return {folder: _why(folder, jobs[folder], alive) for folder in folders}
+    found = {}
+    for folder in folders:
+        try:
+            found[folder] = _why(folder, jobs[folder], alive)
+        except OSError as reason:  # another user's, or its node removed it just now
+            found[folder] = f"it cannot be looked at: {reason.strerror}"
+    return found
 
 
 def _alive(jobs: set[str]) -> set[str]:
