@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from cluster import Cluster
 from safetensors.torch import load_file
 
 from aworld import config as configuration
 from aworld import slurm
 from aworld.errors import InfrastructureError
 from aworld.policies.reading import copy_policy
-from aworld.publish import damaged, is_complete, read_jsonl
+from aworld.publish import damaged, is_complete, publish_text, read_jsonl
 from aworld.rollout.worker import episode_seed
 from aworld.rollout.workload import Workload, round_workload, schedule
 from aworld.rundir import RunDir
@@ -38,6 +39,8 @@ WORDS = """
     rollout.tasks_per_round=8 rollout.group_size=4 training.batch_size=8 environment.slots=2 rollout.lease_seconds=15
     site.evaluate.elements=1
 """.split()
+
+NO_IMAGES = ["site.images.environment=''", "site.images.vllm=''", "site.images.megatron=''", "site.scratch=''"]
 
 
 @dataclass(frozen=True)
@@ -231,3 +234,16 @@ def assert_trained_as_if_undisturbed(run: Run, last: int, scratch: Path) -> None
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), f"policy {number} differs"
     assert any((run.dir.round(number) / "steps.jsonl").exists() for number in range(1, last + 1)), "GRPO made no step"
+
+
+def configured(runs: Path) -> Run:
+    """A run directory that holds its configuration, and nothing to play with: nothing will be played."""
+    config = configuration.load([*WORDS, "pipeline.rounds=1", *NO_IMAGES, f"runs={runs}", "name=run"])
+    run = RunDir.of(config)
+    publish_text(run.config, configuration.to_yaml(config))
+    return Run(run)
+
+
+def fill(cluster: Cluster) -> None:
+    """Hold all nodes, so that no other job begins."""
+    cluster.slurm("sbatch", "-p", "high", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")

@@ -16,7 +16,7 @@ from unplayed_run import WORDS, aworld
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
-from aworld.launch import evaluations
+from aworld.launch import dag, evaluations
 from aworld.launch.local import Member, _is_due
 from aworld.launch.plan import plan
 from aworld.launch.prepare import prepare
@@ -109,6 +109,36 @@ def test_in_resident_mode_a_job_waits_for_each_policy_and_the_benchmarks_depend_
         "await-0005": ("await-0004",),
         "evaluate-gaia-validation-0005": ("await-0005",),
     }
+
+
+def test_a_resident_run_submits_the_evaluations_of_a_few_policies_ahead(words: list[str]) -> None:
+    few = [*words, "site=example", "pipeline.mode=resident", "pipeline.submit_ahead=2"]
+    waits = {
+        "await-0000": (),
+        "submit-0000": ("await-0000",),
+        "evaluate-gaia-validation-0000": ("await-0000",),
+        "await-0002": ("await-0000",),
+        "submit-0002": ("await-0002",),
+        "evaluate-gaia-validation-0002": ("await-0002",),
+    }
+    assert stages(few) == {"rollout": (), "train": (), **waits}
+    alone = stages([*few, "site.jobs_may_submit=false"])
+    assert alone.keys() == stages(few).keys() - {"submit-0000", "submit-0002"}
+    run = RunDir.of(configuration.load(few))
+    for version in (0, 1, 2):
+        publish_folder(run.policy(version), lambda folder: (folder / "model.safetensors").write_bytes(b""))
+    last = set(stages(few)) - {"rollout", "train"}
+    assert last == {"await-0004", "await-0005", *(f"evaluate-gaia-validation-000{n}" for n in (0, 2, 4, 5))}
+
+
+def test_what_a_resident_run_has_ahead_is_said(words: list[str]) -> None:
+    few = configuration.load([*words, "site=example", "pipeline.mode=resident", "pipeline.submit_ahead=2"])
+    run, source = prepare(configuration.load(words))
+    work = [*schedule(few, run, source), *evaluations.workloads(few, run)]
+    told = "evaluations of policies 0 to 2 of 5 are submitted; a policy that is made submits later ones"
+    assert dag.ahead(few, run, plan(few, run, work)) == told
+    whole = configuration.changed(few, ["pipeline.submit_ahead=4"])
+    assert dag.ahead(whole, run, plan(whole, run, work)) == ""
 
 
 def finish(run: RunDir, version: int) -> None:

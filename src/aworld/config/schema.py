@@ -62,7 +62,8 @@ class Pipeline:
     evaluations: list[str] = setting(lambda: ["held-out"])
     mode: str = ""  # batch: a job per stage and round | resident: jobs that live through all rounds | "": as suits
     max_lag: int = number(0, at_least=0)  # rollout of round r may use policy r-1-max_lag
-    submit_ahead: int = number(8, at_least=1)  # batch: rounds whose jobs are in the queue at the same time
+    # whose jobs are in the queue at the same time. batch: rounds | resident: policies to be evaluated on benchmarks
+    submit_ahead: int = number(8, at_least=1)
     max_restarts: int = number(2, at_least=0)  # of one job in a row, while its stage makes no progress
     max_requeues: int = number(100, at_least=0)  # of one job in all
     keep_policies: KeepPolicies = setting(KeepPolicies)

@@ -46,7 +46,7 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
     check(config)
     where.make_absolute(config)
     run = RunDir.of(config)
-    with hold(run.lock("prepare")):  # another launcher of the same run may be at it
+    with hold(run.lock("prepare"), config.site.poll_seconds):  # another launcher of the same run may be at it
         return run, _prepare(config, run)
 
 

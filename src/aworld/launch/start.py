@@ -60,7 +60,7 @@ def dry_run(config: Config, console: Console) -> None:
     stages = plan(config, run, workloads)
     if not stages or stages[0].kind == REPORT:
         console.print("nothing is left to do but the report")
-    if said := dag.ahead(config, run):
+    if said := dag.ahead(config, run, stages):
         console.print(said.replace("are submitted", "would be submitted"), highlight=False, soft_wrap=True)
     if config.pipeline.rounds:
         estimate(config, console, measured(run))

@@ -1,0 +1,30 @@
+"""`aworld doctor`: what a site offers, and what mends the rest."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from aworld import config as configuration
+from aworld.commands import Commands, add
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to those of `aworld`."""
+    doctor = add(
+        commands, "doctor", _doctor, "check this site, on the login node and on compute nodes, and suggest fixes"
+    )
+    doctor.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
+    doctor.add_argument("--login-only", action="store_true", help="submit nothing")
+    doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node for STAGE, as lines of JSON")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from aworld.doctor.visit import report_node, visit
+
+    if arguments.node:
+        report_node(arguments.node, arguments.overrides[0], configuration.read(arguments.node / "run.yaml"))
+        return 0
+    has_recipe = any(override.startswith("recipe=") for override in arguments.overrides)
+    overrides = [*([] if has_recipe else ["recipe=demo"]), *arguments.overrides]
+    return visit(configuration.load(overrides), Console(), on_compute=not arguments.login_only)
