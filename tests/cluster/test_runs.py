@@ -110,7 +110,8 @@ def test_a_run_under_a_random_killer(cluster: Cluster, images: list[str], tmp_pa
 def test_a_job_that_gets_nowhere_stops_with_its_reason(cluster: Cluster, trained: Run, tmp_path: Path) -> None:
     """vLLM is given an image that does not hold it: each start fails in the same way, and the cap holds."""
     run = copy(trained, tmp_path / "run")
-    run.change("pipeline.rounds=1", "pipeline.max_restarts=2", "site.bind_python=false")
+    run.change("pipeline.rounds=1", "pipeline.max_restarts=2", "pipeline.evaluations=[]")
+    run.change("site.rollout.elements=1", "site.bind_python=false")
     run.command("resume")
 
     def is_stopped() -> bool:
