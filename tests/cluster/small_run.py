@@ -53,6 +53,10 @@ class Run:
     def config(self) -> configuration.Config:
         return configuration.read(self.dir.config)
 
+    def change(self, *overrides: str) -> None:
+        """Change its configuration as no user may, before it goes on."""
+        self.dir.config.write_text(configuration.to_yaml(configuration.changed(self.config, list(overrides))))
+
     def workloads(self) -> list[Workload]:
         config = self.config
         return schedule(config, self.dir, make_source(config.tasks, self.dir.tasks))
