@@ -14,6 +14,7 @@ import environment_image as environment_image_of
 import hypothesis
 import pytest
 import qwen3_tokenizer
+import warm as warm_programs
 from minutes import TIERS, Minutes, tier
 
 from aworld import config as configuration
@@ -109,13 +110,25 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 
 @pytest.fixture(scope="session")
-def torchrun() -> Callable[..., None]:
-    """`torchrun(program, ranks, *words)`: run a program in so many ranks on this machine."""
+def warm() -> Callable[..., list[subprocess.CompletedProcess[str]]]:
+    """`warm(program, *words)`: run a program that uses Megatron, which is imported already."""
+    warm_programs.start_forks()
+    return warm_programs.run
+
+
+@pytest.fixture(scope="session")
+def torchrun(warm: Callable[..., list[subprocess.CompletedProcess[str]]]) -> Callable[..., None]:
+    """`torchrun(program, ranks, *words)`: run a program in so many ranks on this machine, as torchrun does."""
 
     def run(program: Path, ranks: int, *words: str) -> None:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-        done = subprocess.run([*command, str(program), *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-4000:]
+        from torch.distributed import TCPStore  # importing torch takes seconds
+
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        ways = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(ranks)}
+        ways |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}  # the store above
+        variables = [{**ways, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+        done = warm(program, *words, variables=variables)
+        assert not any(rank.returncode for rank in done), "\n".join(rank.stderr[-2000:] for rank in done)
 
     return run
 

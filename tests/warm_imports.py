@@ -1,0 +1,9 @@
+"""What a rank of the trainer imports before it computes, as `aworld.training.rank` does it."""
+
+from aworld.imports import enter_without_running, without_collecting
+from aworld.training import cpu
+
+cpu.spare_the_compiler()
+enter_without_running("mbridge", "models")
+with without_collecting():
+    import aworld.training.stage  # noqa: F401
