@@ -18,6 +18,7 @@ import pytest
 from aworld.processes import die_with_parent
 
 _FORKS = multiprocessing.get_context("forkserver")
+_NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # a fork cannot use the one that it has seen before
 
 
 def start_forks() -> None:
@@ -26,6 +27,8 @@ def start_forks() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         patch.setenv("OMP_NUM_THREADS", "1")  # no thread before a fork
+        for name, value in _NO_GPU.items():
+            patch.setenv(name, value)
         forkserver.ensure_running()
 
 
@@ -38,7 +41,7 @@ def run(program: Path, *words: str, variables: Sequence[dict[str, str]] = ({},))
     with tempfile.TemporaryDirectory() as folder:
         said = [[Path(folder, f"{number}.{name}") for name in ("out", "error")] for number in range(len(variables))]
         copies = [
-            _FORKS.Process(target=_be, args=(program, words, {**os.environ, **own}, files))
+            _FORKS.Process(target=_be, args=(program, words, {**os.environ, **_NO_GPU, **own}, files))
             for own, files in zip(variables, said, strict=True)
         ]
         try:
