@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import warm
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "mfu.py"
 
@@ -70,7 +71,7 @@ def test_layers_of_transformer_engine_keep_what_was_measured_of_them(stack):
     ("tokens", "contexts", "recompute"),
     [(64, 1, "selective"), (40, 3, "none"), pytest.param(40, 3, "full", marks=pytest.mark.deep)],
 )
-def test_it_runs_on_a_cpu(tokens, contexts, recompute, warm):
+def test_it_runs_on_a_cpu(tokens, contexts, recompute):
     words = [
         "--shape",
         "tiny",
@@ -85,7 +86,7 @@ def test_it_runs_on_a_cpu(tokens, contexts, recompute, warm):
         "--recompute",
         recompute,
     ]
-    (done,) = warm(PROGRAM, *words, "--json")
+    (done,) = warm.run(PROGRAM, *words, "--json")
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads(done.stdout)
     assert (found["device"], found["peak"], found["mfu"]) == ("CPU", None, None)
