@@ -6,6 +6,7 @@ of status and watch: 0 the run is finished, 10 it is under way, 11 it stopped wi
 
 import argparse
 import os
+import sys
 import uuid
 from collections.abc import Callable
 from importlib.metadata import version
@@ -14,11 +15,13 @@ from pathlib import Path
 from rich.console import Console
 
 from aworld import config as configuration
-from aworld.config import Config
+from aworld.config import Config, places
 from aworld.doctor.task_check import add_to as of_tasks
 from aworld.errors import InfrastructureError, InputError, TaskError, guarded, speak_utf8
 from aworld.evaluation.commands import add_to as of_evaluations
 from aworld.imports import without_collecting
+from aworld.launch.commands import LAUNCH, PIPELINE, launch, of_a_site
+from aworld.launch.commands import add_to as of_launchers
 from aworld.launch.lifetime import begin, in_job, in_own_job, note_end, sole_trainer, task_number
 from aworld.locks import try_to_hold
 from aworld.policies.commands import add_to as of_policies
@@ -31,7 +34,10 @@ from aworld.tasks.task import TaskSource
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a failure that has a mend is one line on stderr."""
     speak_utf8()  # before the help is printed
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] in ([PIPELINE], [LAUNCH]):
+        return launch(words)  # overrides may stand between its options, which a subcommand of argparse does not take
+    arguments = _parser().parse_args(words)
     code = guarded(lambda: arguments.run(arguments))
     note_end(code)
     return code
@@ -52,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("run_dir", metavar="RUN", help="the run directory, such as runs/demo")
         return command
 
+    of_launchers(commands)
     rollout = of_run("rollout", _rollout, "play this worker's share of a round, or of the whole run (stage)")
     rollout.add_argument("--worker", type=int, default=0, help="number of this job's first worker, from 0")
     rollout.add_argument("--round", type=int, help="only this round, and leave its gathering to `aworld gather`")
@@ -66,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = of_run("evaluate", _evaluate, "play this worker's share of an evaluation on the held-out tasks (stage)")
     evaluate.add_argument("--worker", type=int, default=0)
     evaluate.add_argument("--policy", type=int, required=True, help="version of the policy, 0 for the first")
-    evaluate.add_argument("--tasks", metavar="NAME", help="a benchmark that jobs/evaluate.py has begun")
+    evaluate.add_argument("--tasks", metavar="NAME", help="a benchmark that `aworld launch evaluate` has begun")
 
     prefetch = add("prefetch", _prefetch, "fetch a benchmark that jobs then read offline, with your own token")
     prefetch.add_argument("benchmark", choices=["gaia"])
@@ -76,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     corpus.add_argument("index", metavar="INDEX", type=Path, help="where it goes; then environment.corpus=INDEX")
     doctor = add("doctor", _doctor, "check this site, on the login node and on compute nodes, and suggest fixes")
     doctor.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as site=example (default: recipe=demo)")
+    places.add_option(doctor)
     doctor.add_argument("--login-only", action="store_true", help="submit nothing")
     doctor.add_argument("--node", metavar="FOLDER", type=Path, help="only this node for STAGE, as lines of JSON")
     plan = add("plan", _plan, "what a run needs before it is submitted: memory, time, disk, GPU-hours, jobs")
@@ -83,8 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         "words",
         nargs="+",
         metavar="RUN|KEY=VALUE",
-        help="as for jobs/pipeline.py; a run brings its own figures",
+        help="as for `aworld pipeline`; a run brings its own figures",
     )
+    places.add_option(plan)
     plan.add_argument("--tokens", type=float, metavar="N", help="of an episode, on average (default: half a context)")
     plan.add_argument("--tool-seconds", type=float, metavar="S", default=0.0, help="of an episode in tools, on average")
     plan.add_argument("--preemptions", type=float, metavar="N", default=0.0, help="of a rollout worker in an hour")
@@ -92,13 +101,15 @@ def _parser() -> argparse.ArgumentParser:
         "--away-seconds", type=float, metavar="S", default=600.0, help="from a preemption to the worker's next episode"
     )
     prepare = add("prepare", _prepare, "make a run directory, and launch nothing")
-    prepare.add_argument("overrides", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
+    prepare.add_argument("overrides", nargs="+", metavar="KEY=VALUE", help="as for `aworld pipeline`")
+    places.add_option(prepare)
     status = of_run("status", _status, "how far each stage is, by the run's files and what Slurm says")
     status.add_argument("--all", action="store_true", help="a row for each finished round, and each job")
     watch = of_run("watch", _watch, "status, again and again until the run ends")
     watch.add_argument("--every", type=float, help="seconds between two looks (default: the site's queue_seconds)")
     resume = of_run("resume", _resume, "submit what a run has left to do; jobs that wait or run are left as they are")
     resume.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as pipeline.mode=batch")
+    places.add_option(resume)
     of_run("cancel", _cancel, "cancel the run's jobs; what is finished stays")
     prune = of_run("prune", _prune, "remove the policies and checkpoints that nothing needs: pipeline.keep_…")
     prune.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
@@ -244,9 +255,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if arguments.node:
         report_node(arguments.node, arguments.overrides[0], configuration.read(arguments.node / "run.yaml"))
         return 0
-    has_recipe = any(override.startswith("recipe=") for override in arguments.overrides)
-    overrides = [*([] if has_recipe else ["recipe=demo"]), *arguments.overrides]
-    return visit(configuration.load(overrides), Console(), on_compute=not arguments.login_only)
+    return visit(of_a_site(arguments), Console(), on_compute=not arguments.login_only)
 
 
 def _prefetch(arguments: argparse.Namespace) -> None:
@@ -267,7 +276,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     from aworld.launch.estimate import estimate, read
     from aworld.planning.simulate import Preemption
 
-    config, measured = read(arguments.words)
+    config, measured = read(arguments.words, arguments.configs)
     preemption = Preemption(arguments.preemptions, arguments.away_seconds)
     estimate(config, _console(), measured, arguments.tokens, arguments.tool_seconds, preemption)
 
@@ -275,7 +284,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 def _prepare(arguments: argparse.Namespace) -> None:
     from aworld.launch.prepare import prepare
 
-    run, _ = prepare(configuration.load(arguments.overrides))
+    run, _ = prepare(configuration.load(arguments.overrides, arguments.configs))
     print(run.root)
 
 
@@ -297,7 +306,7 @@ def _resume(arguments: argparse.Namespace) -> None:
     from aworld.launch.start import start
 
     config, _, _ = _open(arguments)
-    start(configuration.changed(config, arguments.overrides), Console())
+    start(configuration.changed(config, arguments.overrides, arguments.configs), Console())
 
 
 def _cancel(arguments: argparse.Namespace) -> None:

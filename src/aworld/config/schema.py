@@ -10,6 +10,7 @@ from aworld.config.endpoint import Endpoint
 from aworld.config.environment import Environment
 from aworld.config.fields import LARGEST_SEED, number, setting
 from aworld.config.model import Model
+from aworld.config.places import short
 from aworld.config.site import Site
 from aworld.config.tasks import Tasks
 from aworld.config.training import Training
@@ -57,7 +58,7 @@ class Pipeline:
 
     rounds: int = number(5, at_least=0)
     evaluate_every: int = number(0, at_least=0)  # policies between two evaluations; 0: only the first and the last one
-    # each a name and settings of its own: held-out, which is the run's own tasks, or a file of configs/tasks/, such as
+    # each a name and settings of its own: held-out, which is the run's own tasks, or a file of tasks, such as
     # gaia-validation tasks.path=/project/GAIA evaluation.attempts=4
     evaluations: list[str] = setting(lambda: ["held-out"])
     mode: str = ""  # batch: a job per stage and round | resident: jobs that live through all rounds | "": as suits
@@ -76,7 +77,7 @@ class Pipeline:
     @property
     def evaluation_overrides(self) -> dict[str, list[str]]:
         """The name of each evaluation, with the settings of its own as overrides `KEY=VALUE`."""
-        return {name: words for name, *words in map(shlex.split, self.evaluations)}
+        return {short(name): words for name, *words in map(shlex.split, self.evaluations)}
 
 
 @dataclass

@@ -133,7 +133,9 @@ def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
     path = run.benchmark(name)
     if not path.is_file():
         found = ", ".join([HELD_OUT, *sorted(p.parent.name for p in path.parent.parent.glob("*/config.yaml"))])
-        raise InputError(f"no benchmark '{name}' in {run.root}; there are: {found}; begin it: jobs/evaluate.py tasks=…")
+        raise InputError(
+            f"no benchmark '{name}' in {run.root}; there are: {found}; begin it: aworld launch evaluate RUN tasks=…"
+        )
     config = configuration.read(path)
     return config, run, make_source(config.tasks, path.parent / "tasks")
 
@@ -157,4 +159,4 @@ def played(run: RunDir, name: str, version: int) -> Played:
 def command(run: RunDir, name: str, version: int) -> str:
     """The command that begins or continues an evaluation."""
     named = "" if name == HELD_OUT else f" --name {name}"
-    return f"python jobs/evaluate.py {run.root} --policy {version}{named}"
+    return f"aworld launch evaluate {run.root} --policy {version}{named}"

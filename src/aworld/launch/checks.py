@@ -73,7 +73,7 @@ def check_training(config: Config) -> None:
         )
     if training.cold_start.tasks and agent.members:
         raise InputError("agent.members: the cold start's expert plays alone; set training.cold_start.tasks=0")
-    algorithm = algorithms.make(training)
+    algorithm = algorithms.make(training, RunDir.of(config).own)
     schedule.check(training, config.pipeline.rounds)
     if config.pipeline.rounds and config.rollout.group_size < 2 and algorithm.compares_attempts:
         raise InputError(
@@ -158,7 +158,7 @@ def check_tasks(config: Config, source: TaskSource) -> None:
         insists = "; or say tasks.purpose=train: then they measure nothing any more, and only another split is reported"
         raise InputError(
             f"tasks.source={config.tasks.source} has no training tasks; train on others, such as tasks=reasoning-gym, "
-            "and evaluate on these: python jobs/evaluate.py RUN --policy N tasks=NAME"
+            "and evaluate on these: aworld launch evaluate RUN --policy N tasks=NAME"
             f"{insists if 'purpose' in tasks.uses(config.tasks) else ''}"
         )
     shown = train[: config.training.cold_start.tasks]

@@ -5,11 +5,13 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from aworld import config as configuration
+from aworld import plugins
 from aworld.config import Config, Model
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
@@ -56,6 +58,8 @@ def _prepare(config: Config, run: RunDir) -> TaskSource:
         before = configuration.read(run.config)
         where.make_absolute(before)
         _go_on(before, config, run)
+    for edited in plugins.keep({"training.algorithm": config.training.algorithm}, run.own):
+        print(f"warning: {edited}", file=sys.stderr)
     publish_text(run.config, configuration.to_yaml(config, provenance(config)))
     source = make_source(config.tasks, run.tasks)
     check_tasks(config, source)
@@ -137,6 +141,8 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
     changed = {key: change for key, change in configuration.differences(before, now).items() if key != "runs"}
     decisive = {key: change for key, change in changed.items() if not change.at_any_time}
     began = any(any(run.root.glob(name)) for name in ("jobs.jsonl", "starts", "rounds", "evals/*/*/journals"))
+    if not began:
+        shutil.rmtree(run.own, ignore_errors=True)
     if decisive and not began:
         for folder in (run.tasks, run.base, run.policy(0).parent):
             shutil.rmtree(folder, ignore_errors=True)
