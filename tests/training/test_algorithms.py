@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aworld import plugins
 from aworld.config import Training
 from aworld.errors import InputError
 from aworld.training import algorithms
@@ -352,3 +353,59 @@ def test_a_launcher_checks_the_options_without_torch():
         "[algorithms.make(Training(algorithm=name)) for name in algorithms.names()]; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=300).returncode == 0
+
+
+OWN = """
+from dataclasses import dataclass
+from aworld.config.fields import number
+from aworld.training.algorithms import centred, configured
+from aworld.training.algorithms.grpo import GRPO
+
+@dataclass(frozen=True)
+class Scaled(GRPO):
+    scale: float = number(1.0, above=0)
+
+    def advantage(self, rewards):
+        return self.scale * centred(rewards)
+
+def make(training):
+    return configured(Scaled, training)
+"""
+
+
+def test_an_algorithm_of_ones_own_is_a_file_anywhere(tmp_path, monkeypatch):
+    path = tmp_path / "scaled.py"
+    path.write_text(OWN)
+    own = make(str(path), options={"scale": 2.0}, clip_low=0.1)
+    assert own.advantage(np.array([0.0, 1.0])).tolist() == [-1.0, 1.0] and own.clip_low == 0.1
+    assert algorithms.full_name("dapo") == "dapo"
+    monkeypatch.chdir(tmp_path)
+    assert algorithms.full_name("scaled.py") == f"{path}:make"
+    with pytest.raises(InputError, match=r"training\.options\.scale=-1\.0 cannot be"):
+        make(str(path), options={"scale": -1.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", r"has no make"),
+        ("def make(training): return 1 / 0", r"its make\(training\) failed: ZeroDivisionError"),
+        ("def make(training): return training", r"Training has no normalisation; add it"),
+        (None, r"cannot be read \(No such file or directory\)"),
+    ],
+)
+def test_a_file_that_is_no_algorithm_is_refused(text, fault, tmp_path):
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=rf"training\.algorithm={path}.*{fault}"):
+        make(str(path))
+
+
+def test_a_run_trains_with_its_copy_of_the_file(tmp_path):
+    path, copies = tmp_path / "scaled.py", tmp_path / "run" / "own"
+    path.write_text(OWN)
+    training = Training(algorithm=algorithms.full_name(str(path)))
+    plugins.keep({"training.algorithm": training.algorithm}, copies)
+    path.unlink()
+    assert algorithms.make(training, copies).scale == 1.0

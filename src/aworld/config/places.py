@@ -51,7 +51,7 @@ def find(group: str, name: str, configs: Path | None = None, base: Path = Path()
     if is_path(name):
         raise InputError(f"no {group} '{name}': {_path(name, base)} is not there; mend the path")
     looked = "; ".join(f"{folder / group} {_content(folder / group)}" for folder in folders(configs))
-    raise InputError(f"no {group} '{name}'; {looked}; give one of these, or the path of a file: {group}=./{name}.yaml")
+    raise InputError(f"no {group} '{name}'; {looked}; give one of these, or the path of a file")
 
 
 def lookup(group: str, name: str, configs: Path | None = None, base: Path = Path()) -> Path | None:

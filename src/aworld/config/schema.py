@@ -23,6 +23,9 @@ class Rollout:
     tasks_per_round: int = number(32, at_least=1, changes="between rounds")
     # A task whose attempts all have one reward is replaced by another, up to oversample × tasks_per_round tasks in all.
     oversample: float = number(1.0, at_least=1, changes="between rounds")
+    # A task whose attempts all had one reward rests for so many passes over all tasks, twice as many each further time
+    # in a row, and comes back. 0: none rests.
+    rest_passes: int = number(0, at_least=0)
     group_size: int = number(8, at_least=1, changes="between rounds")  # attempts per task
     lease_seconds: float = number(120.0, above=0, changes="any time")  # a claim not renewed for so long is free again
     infra_retries: int = number(2, at_least=0, changes="any time")  # per episode

@@ -91,6 +91,11 @@ def check_training(config: Config) -> None:
             f"rollout.oversample={config.rollout.oversample:g} plays other tasks in the place of those whose attempts "
             f"have one reward, but {training.algorithm} compares no attempts; set it to 1"
         )
+    if config.rollout.rest_passes and not algorithm.compares_attempts:
+        raise InputError(
+            f"rollout.rest_passes={config.rollout.rest_passes} leaves out tasks whose attempts have one reward, but "
+            f"{training.algorithm} compares no attempts; set it to 0"
+        )
     if training.made_for not in ("", config.model.name):
         raise InputError(
             f"the recipe's training settings (training.lr={training.lr:g}, …) were made for model={training.made_for}, "
@@ -173,6 +178,11 @@ def check_tasks(config: Config, source: TaskSource) -> None:
         raise InputError(
             f"rollout.oversample={rollout.oversample:g}: there are only {len(unseen)} tasks to train on, none to play "
             f"in the place of others; lower rollout.tasks_per_round={rollout.tasks_per_round} or set it to 1"
+        )
+    if config.pipeline.rounds and rollout.rest_passes and len(unseen) <= rollout.tasks_per_round:
+        raise InputError(
+            f"rollout.rest_passes={rollout.rest_passes}: there are only {len(unseen)} tasks to train on, so none can "
+            f"rest; lower rollout.tasks_per_round={rollout.tasks_per_round} or set it to 0"
         )
     tasks.check_ids(train)
     if trains(config) and HELD_OUT not in config.pipeline.evaluation_overrides:

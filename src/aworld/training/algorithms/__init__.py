@@ -2,7 +2,7 @@
 
 A file `NAME.py` in this folder makes `training.algorithm=NAME` valid. It holds `make(training) -> Algorithm`. A
 launcher calls `make` to check the options. So the file imports torch, which takes seconds, for its annotations alone.
-Such a file may lie anywhere, `training.algorithm=/path/mine.py`; and a package may bring its `make` as an entry point of
+Such a file may lie anywhere: `training.algorithm=/path/mine.py`. A package may bring its `make` as an entry point of
 the group `aworld.algorithms`.
 """
 
