@@ -161,3 +161,13 @@ def test_every_round_of_a_schedule_has_its_tasks_and_the_further_ones(tmp_path: 
     found: list[Workload] = [each for each in schedule(config, run, source) if each.phase is Phase.ROUND]
     assert [(len(each.tasks), each.enough) for each in found] == [(12, 6)] * 3
     assert len({task.task_id for task in found[0].tasks}) == 12
+
+
+def test_parts_of_the_tasks_keep_their_shares(tmp_path: Path) -> None:
+    config, run = config_of(), RunDir(tmp_path / "run")
+    many, few = TASKS_OF_TEN, [Task(f"few-{number}", "?", "!", 1) for number in range(4)]
+    rounds = [Choice(config, run, [(many, 4), (few, 1)], number) for number in (1, 2)]
+    assert all(len(each) == 5 for each in rounds)
+    names = [task.task_id for task in rounds[0]]
+    assert sum(name.startswith("few") for name in names) == 1 and names == [task.task_id for task in rounds[0]]
+    assert not rounds[1].settle()

@@ -373,14 +373,11 @@ def make(training):
 """
 
 
-def test_an_algorithm_of_ones_own_is_a_file_anywhere(tmp_path, monkeypatch):
+def test_an_algorithm_of_ones_own_is_a_file_anywhere(tmp_path):
     path = tmp_path / "scaled.py"
     path.write_text(OWN)
     own = make(str(path), options={"scale": 2.0}, clip_low=0.1)
     assert own.advantage(np.array([0.0, 1.0])).tolist() == [-1.0, 1.0] and own.clip_low == 0.1
-    assert algorithms.full_name("dapo") == "dapo"
-    monkeypatch.chdir(tmp_path)
-    assert algorithms.full_name("scaled.py") == f"{path}:make"
     with pytest.raises(InputError, match=r"training\.options\.scale=-1\.0 cannot be"):
         make(str(path), options={"scale": -1.0})
 
@@ -405,7 +402,7 @@ def test_a_file_that_is_no_algorithm_is_refused(text, fault, tmp_path):
 def test_a_run_trains_with_its_copy_of_the_file(tmp_path):
     path, copies = tmp_path / "scaled.py", tmp_path / "run" / "own"
     path.write_text(OWN)
-    training = Training(algorithm=algorithms.full_name(str(path)))
+    training = Training(algorithm=str(path))
     plugins.keep({"training.algorithm": training.algorithm}, copies)
     path.unlink()
     assert algorithms.make(training, copies).scale == 1.0

@@ -58,9 +58,13 @@ def _prepare(config: Config, run: RunDir) -> TaskSource:
         before = configuration.read(run.config)
         where.make_absolute(before)
         _go_on(before, config, run)
-    for edited in plugins.keep({"training.algorithm": config.training.algorithm}, run.own):
-        print(f"warning: {edited}", file=sys.stderr)
     publish_text(run.config, configuration.to_yaml(config, provenance(config)))
+    edited = plugins.keep(plugins.named(config), run.own)
+    if edited and not _began(run):
+        _discard(run)
+        plugins.keep(plugins.named(config), run.own)
+    elif edited:
+        print("\n".join(f"note: {line}" for line in edited), file=sys.stderr)
     source = make_source(config.tasks, run.tasks)
     check_tasks(config, source)
     if config.model.path is None:
@@ -140,12 +144,8 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
     """
     changed = {key: change for key, change in configuration.differences(before, now).items() if key != "runs"}
     decisive = {key: change for key, change in changed.items() if not change.at_any_time}
-    began = any(any(run.root.glob(name)) for name in ("jobs.jsonl", "starts", "rounds", "evals/*/*/journals"))
-    if not began:
-        shutil.rmtree(run.own, ignore_errors=True)
-    if decisive and not began:
-        for folder in (run.tasks, run.base, run.policy(0).parent):
-            shutil.rmtree(folder, ignore_errors=True)
+    if decisive and not _began(run):
+        _discard(run)
         return
     rounds = sorted(int(folder.name) for folder in run.round(0).parent.glob("[0-9]*"))
     for key, change in decisive.items():
@@ -166,6 +166,17 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
     if changed:
         pairs = {key: (change.was, change.now) for key, change in changed.items()}
         append_json(run.changes, {"time": time.time(), "after_round": max(rounds, default=0), "changes": pairs})
+
+
+def _began(run: RunDir) -> bool:
+    """Whether anything of a run that was prepared began."""
+    return any(any(run.root.glob(name)) for name in ("jobs.jsonl", "starts", "rounds", "evals/*/*/journals"))
+
+
+def _discard(run: RunDir) -> None:
+    """Remove what `prepare` makes anew."""
+    for folder in (run.tasks, run.base, run.policy(0).parent, run.own):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def texts(config: Config, source: TaskSource) -> Iterator[str]:

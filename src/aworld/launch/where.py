@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
+from aworld import plugins
 from aworld.config import Config, Resources, Site
 from aworld.errors import InputError
 from aworld.rundir import RunDir
 from aworld.stages import KINDS
-from aworld.training import algorithms
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 MOST_SIGNAL_SECONDS = 65535  # Slurm's
@@ -69,4 +69,4 @@ def make_absolute(config: Config) -> None:
         for key in keys:
             if path := getattr(part, key):
                 setattr(part, key, str(Path(path).absolute()))
-    config.training.algorithm = algorithms.full_name(config.training.algorithm)
+    config.training.algorithm = plugins.absolute(config.training.algorithm)

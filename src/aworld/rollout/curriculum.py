@@ -93,12 +93,11 @@ class Choice(Sequence[Task]):
     A round that may be played by policy v, or a later one, is chosen by the rewards of rounds 1 to v.
 
     Args:
-        tasks: all that the run trains on.
-        count: of the round.
+        parts: of the tasks that the run trains on, each with the number of its tasks in a round.
     """
 
-    def __init__(self, config: Config, run: RunDir, tasks: Sequence[Task], count: int, number: int):
-        self._config, self._run, self._all, self._count, self._number = config, run, tasks, count, number
+    def __init__(self, config: Config, run: RunDir, parts: Sequence[tuple[Sequence[Task], int]], number: int):
+        self._config, self._run, self._parts, self._number = config, run, parts, number
         self._found: list[Task] | None = None
 
     @property
@@ -125,12 +124,12 @@ class Choice(Sequence[Task]):
         if self._found is None:
             path = self._run.round(self._number) / TASKS
             if path.exists():
-                by_id = {task.task_id: task for task in self._all}
+                by_id = {task.task_id: task for tasks, _ in self._parts for task in tasks}
                 self._found = [by_id[name] for name in json.loads(path.read_text())]
             else:
                 table = _table(self._run, self._last, self._config.training.stalled_share)
                 if table is None:
-                    return list(self._all[: self._count])
+                    return [task for tasks, count in self._parts for task in tasks[:count]]
                 self._found = self._chosen(table)
         return self._found
 
@@ -140,10 +139,16 @@ class Choice(Sequence[Task]):
 
     def _chosen(self, table: Table) -> list[Task]:
         before = range(max(1, self._last + 1), self._number)
-        earlier = [Choice(self._config, self._run, self._all, self._count, number) for number in before]
+        earlier = [Choice(self._config, self._run, self._parts, number) for number in before]
         in_hand = {task.task_id for each in earlier for task in each}
-        rest = self._config.rollout.rest_passes * ceil(len(self._all) / self._config.rollout.tasks_per_round)
-        return choose(self._all, self._count, self._config.seed, self._number, table, in_hand, rest)
+        seed, rollout = self._config.seed, self._config.rollout
+        found = []
+        for tasks, count in self._parts:
+            rest = rollout.rest_passes * ceil(len(tasks) * rollout.oversample / count)
+            found += choose(tasks, count, seed, self._number, table, in_hand, rest)
+        if len(self._parts) > 1:
+            random.Random(f"{seed}/{self._number}/parts").shuffle(found)
+        return found
 
     @overload
     def __getitem__(self, at: int) -> Task: ...
@@ -156,7 +161,7 @@ class Choice(Sequence[Task]):
         return iter(self._known())
 
     def __len__(self) -> int:
-        return self._count if self._found is None else len(self._found)
+        return sum(count for _, count in self._parts) if self._found is None else len(self._found)
 
 
 def _table(run: RunDir, number: int, stalled_share: float) -> Table | None:

@@ -156,7 +156,7 @@ def _chosen(config: Config, run: RunDir, train: list[Task]) -> Iterator[Sequence
     tasks = train[config.training.cold_start.tasks :] or train
     number = min(len(tasks), ceil(config.rollout.tasks_per_round * config.rollout.oversample))
     if config.rollout.rest_passes:
-        return (Choice(config, run, tasks, number, round_) for round_ in count(1))
+        return (Choice(config, run, [(tasks, number)], round_) for round_ in count(1))
     return _in_passes(tasks, number, config.seed)
 
 

@@ -94,11 +94,6 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def full_name(name: str) -> str:
-    """The name of an algorithm, with the full path of its file and of its function where it is one of the user's."""
-    return plugins.absolute(f"{name}:make" if name.endswith(".py") else name)
-
-
 def make(training: Training, copies: Path | None = None) -> Algorithm:
     """The algorithm of the name `training.algorithm`, with its options.
 
@@ -115,7 +110,7 @@ def make(training: Training, copies: Path | None = None) -> Algorithm:
     if not plugins.is_file(name) and name not in others:
         valid = ", ".join([*names(), *others])
         raise InputError(f"training.algorithm={name} is not there; valid: {valid}, or a file: /path/mine.py")
-    found = plugins.load(full_name(name), setting="training.algorithm", group=GROUP, copies=copies)
+    found = plugins.load(name, setting="training.algorithm", group=GROUP, copies=copies, default="make")
     try:
         algorithm: Algorithm = found(training)
     except AWorldError:
