@@ -1,11 +1,13 @@
 """A policy on a benchmark of its own configuration: `evals/NAME/` of a run directory, one folder per policy version."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from aworld import config as configuration
+from aworld import plugins
 from aworld.config import Change, Config
 from aworld.errors import InputError
 from aworld.publish import publish_text
@@ -64,6 +66,8 @@ def begin(
             shutil.rmtree(path.parent / "tasks", ignore_errors=True)
     else:
         kept, changes = {"tasks": tasks, **provenance()}, {}
+    for line in plugins.keep({"agent.player": config.agent.player}, run.own):
+        print(f"note: {line}", file=sys.stderr)
     check(make_source(config.tasks, path.parent / "tasks"))
     if any(change.when == "upwards" for change in changes.values()):
         reopen(run, name)

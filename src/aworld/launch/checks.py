@@ -35,6 +35,10 @@ def check_playing(config: Config) -> None:
     bounds.check(config)
     tasks.check(config.tasks)
     roles.check(config.agent)
+    if config.agent.player:
+        from aworld.rollout.players import policy_player  # importing transformers takes a second
+
+        policy_player(config, RunDir.of(config).own)
     if config.environment.mcp:
         from aworld.environments import outside  # importing mcp takes half a second
 

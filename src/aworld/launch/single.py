@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from aworld import config as configuration
+from aworld import plugins
 from aworld.config import Change, Config, places
 from aworld.errors import InputError, guarded
 from aworld.evaluation import benchmark
@@ -70,6 +71,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         check_unseen(configuration.read(run.config).tasks, config.tasks)
     check_evaluation(config)
     _check_model(config, run, version, overrides)
+    config.agent.player = plugins.absolute(config.agent.player)
     where.check_signal(config.site)
     if not arguments.dry_run:
         forget_removed(run)

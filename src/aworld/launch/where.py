@@ -69,4 +69,5 @@ def make_absolute(config: Config) -> None:
         for key in keys:
             if path := getattr(part, key):
                 setattr(part, key, str(Path(path).absolute()))
+    config.agent.player = plugins.absolute(config.agent.player)
     config.training.algorithm = plugins.absolute(config.training.algorithm)
