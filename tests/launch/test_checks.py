@@ -53,7 +53,7 @@ def dry(config: Config) -> str:
         ("rollout.oversample=2 rollout.tasks_per_round=2", "rollout.oversample=2: there are only 2 tasks to train on"),
         (
             "rollout.rest_passes=1 training.algorithm=sft",
-            "rollout.rest_passes=1 leaves out tasks .* sft compares no att",
+            "rest_passes=1 leaves out tasks .* sft compares no att",
         ),
         ("rollout.rest_passes=1 rollout.tasks_per_round=2", "there are only 2 tasks to train on, so none can rest"),
         ("environment.servers=[pyton]", "environment.servers: no tool server 'pyton'; valid: .*, python, "),
