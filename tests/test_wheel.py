@@ -22,7 +22,7 @@ sandbox: subprocess  # this environment shares packages with another one, which 
 rollout: {elements: 1}
 evaluate: {elements: 1}
 gather: {tasks_per_node: 1}
-train: {tasks_per_node: 1}
+train: {tasks_per_node: 2}
 poll_seconds: 0.2
 """
 COMPILED = shutil.ignore_patterns("__pycache__")
@@ -62,6 +62,7 @@ def test_a_cold_start_with_a_site_and_an_algorithm_of_ones_own(python: Path, tmp
     paths = [str(python.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"XDG_CONFIG_HOME": str(tmp_path / "home"), "PATH": os.pathsep.join(paths)}
+    environment["LD_LIBRARY_PATH"] = f"{sys.prefix}/lib"  # where this environment has its MPI
 
     def aworld(*words: str) -> str:
         command = [python.with_name("aworld"), *words]
