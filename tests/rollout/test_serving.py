@@ -1,6 +1,7 @@
 """A worker's shard goes from a whole policy to a delta, by a copy on its node."""
 
 import asyncio
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from aworld import plugins
 from aworld.agents.chat import ChatFormat
 from aworld.agents.protocols import Observation, Sampling
-from aworld.config import Config
+from aworld.config import CONFIGS, Config
 from aworld.inference.client import VllmPolicy
 from aworld.phase import Phase
 from aworld.policies.folder import Deltas, chain
@@ -33,16 +34,6 @@ from aworld.tasks.task import Task
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 
-PLAYER = """
-from dataclasses import replace
-from aworld.rollout.players import PolicyPlayer
-
-class Player(PolicyPlayer):
-    async def play(self, task, attempt, seed, environment):
-        return await super().play(replace(task, question=f"{task.question} Be brief."), attempt, seed, environment)
-"""
-
-
 class NoTools:
     tools: ClassVar[list[dict[str, Any]]] = []
     independent = ()
@@ -52,8 +43,10 @@ class NoTools:
 
 
 async def check_a_player_of_ones_own(config: Config, serving: Serving, file: Path) -> None:
-    """It plays by the run's copy of its file, and its tokens are those that the policy saw and sampled."""
-    file.write_text(PLAYER)
+    """The documents' example plays by the run's copy of its file, and its tokens are those that the policy saw."""
+    page = (CONFIGS.parent / "docs" / "your-own-parts.md").read_text()
+    (text,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "PolicyPlayer" in block)
+    file.write_text(text)
     plugins.keep({"agent.player": str(file)}, serving.run.own)
     file.unlink()
     agent = replace(config.agent, player=str(file), max_turns=1, turn_tokens=8)

@@ -1,6 +1,7 @@
 """Each algorithm and term against a reference written here, in plain torch, from the equations of its paper."""
 
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aworld import plugins
-from aworld.config import Training
+from aworld.config import CONFIGS, Training
 from aworld.errors import InputError
 from aworld.training import algorithms
 from aworld.training.algorithms import Group
@@ -355,29 +356,19 @@ def test_a_launcher_checks_the_options_without_torch():
     assert subprocess.run([sys.executable, "-c", program], timeout=300).returncode == 0
 
 
-OWN = """
-from dataclasses import dataclass
-from aworld.config.fields import number
-from aworld.training.algorithms import centred, configured
-from aworld.training.algorithms.grpo import GRPO
-
-@dataclass(frozen=True)
-class Scaled(GRPO):
-    scale: float = number(1.0, above=0)
-
-    def advantage(self, rewards):
-        return self.scale * centred(rewards)
-
-def make(training):
-    return configured(Scaled, training)
-"""
+@pytest.fixture
+def own() -> str:
+    """The example of the documents."""
+    page = (CONFIGS.parent / "docs" / "your-own-parts.md").read_text()
+    (text,) = re.findall(r"```python\n(# /home/me/scaled.py.*?)```", page, re.DOTALL)
+    return text
 
 
-def test_an_algorithm_of_ones_own_is_a_file_anywhere(tmp_path):
+def test_an_algorithm_of_ones_own_is_a_file_anywhere(own, tmp_path):
     path = tmp_path / "scaled.py"
-    path.write_text(OWN)
-    own = make(str(path), options={"scale": 2.0}, clip_low=0.1)
-    assert own.advantage(np.array([0.0, 1.0])).tolist() == [-1.0, 1.0] and own.clip_low == 0.1
+    path.write_text(own)
+    made = make(str(path), options={"scale": 2.0}, clip_low=0.1)
+    assert made.advantage(np.array([0.0, 1.0])).tolist() == [-1.0, 1.0] and made.clip_low == 0.1
     with pytest.raises(InputError, match=r"training\.options\.scale=-1\.0 cannot be"):
         make(str(path), options={"scale": -1.0})
 
@@ -399,9 +390,9 @@ def test_a_file_that_is_no_algorithm_is_refused(text, fault, tmp_path):
         make(str(path))
 
 
-def test_a_run_trains_with_its_copy_of_the_file(tmp_path):
+def test_a_run_trains_with_its_copy_of_the_file(own, tmp_path):
     path, copies = tmp_path / "scaled.py", tmp_path / "run" / "own"
-    path.write_text(OWN)
+    path.write_text(own)
     training = Training(algorithm=str(path))
     plugins.keep({"training.algorithm": training.algorithm}, copies)
     path.unlink()
