@@ -132,8 +132,9 @@ def test_a_run_leaves_out_what_is_always_solved_and_a_new_process_chooses_the_sa
         path.unlink()
     for number in range(1, 7):  # of earlier rounds nothing is read but the newest table
         run.trajectories(number).unlink()
+        assert (run.round(number) / REWARDS).exists() == (number > 2)
         if number < 6:
-            (run.round(number) / REWARDS).unlink()
+            (run.round(number) / REWARDS).unlink(missing_ok=True)
     assert [task.task_id for task in round_workload(config, run, source, 8).tasks] == rounds[7]  # who only looks on
     assert not (run.round(8) / TASKS).exists()
     assert play(config, run, source, range(8, 9)) == rounds[7:]

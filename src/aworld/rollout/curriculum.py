@@ -26,6 +26,7 @@ from aworld.trajectories.arrays import lost
 
 TASKS = "tasks.json"  # in the folder of a round: the ids of its tasks, in order
 REWARDS = "rewards.json"  # in the folder of a round: the table after it
+KEPT = 5  # tables; an older one can be made again from the trajectories
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class Choice(Sequence[Task]):
                 return False
             if self._last > 0:
                 _keep(self._run.round(self._last) / REWARDS, {name: astuple(row) for name, row in table.items()})
+                (self._run.round(max(0, self._last - KEPT)) / REWARDS).unlink(missing_ok=True)
             _keep(path, [task.task_id for task in self._chosen(table)])
         return True
 
