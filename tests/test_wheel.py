@@ -12,7 +12,7 @@ import pytest
 from aworld.publish import is_complete
 from aworld.rundir import RunDir
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.deep]
 ROOT = Path(__file__).parents[1]
 PARTS = ("src", "configs", "containers", "sbatch", "pyproject.toml", "README.md", "LICENSE")
 
@@ -78,7 +78,7 @@ def test_a_cold_start_with_a_site_and_an_algorithm_of_ones_own(python: Path, tmp
     aworld("pipeline", *words, *few)
     run = RunDir(place / "runs" / "first")
     assert is_complete(run.policy(0)) and (run.own / "mine.py").read_text() == ALGORITHM
-    assert "policies/0000 is there already" in aworld("launch", "train", str(run.root), "--round", "0")
+    assert "finished before: cold start" in aworld("launch", "train", str(run.root), "--round", "0")
     aworld("sbatch", "scripts", "site=example")
     shipped = (ROOT / "sbatch" / "train.sbatch").read_text()
     assert (place / "scripts" / "train.sbatch").read_text() == shipped.replace(".venv/bin/python", str(python))
