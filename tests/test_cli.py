@@ -13,7 +13,7 @@ def test_without_a_command_it_says_how_a_run_begins() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert 6 <= len(lines) <= 10
-    for command in ("python jobs/pipeline.py recipe=demo", "aworld status runs/demo", "aworld resume runs/demo"):
+    for command in ("aworld pipeline recipe=demo", "aworld status runs/demo", "aworld resume runs/demo"):
         assert any(command in line for line in lines)
 
 

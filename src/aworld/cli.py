@@ -5,6 +5,7 @@ of status and watch: 0 the run is finished, 10 it is under way, 11 it stopped wi
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -15,6 +16,8 @@ from aworld.environments.commands import add_to as add_corpus
 from aworld.errors import guarded, speak_utf8
 from aworld.evaluation.commands import add_to as add_evaluations
 from aworld.launch.commands import add_to as add_launching
+from aworld.launch.launchers import LAUNCH, PIPELINE, launch
+from aworld.launch.launchers import add_to as add_launchers
 from aworld.launch.lifetime import note_end
 from aworld.launch.stage_commands import add_to as add_stages
 from aworld.policies.commands import add_to as add_policies
@@ -22,11 +25,11 @@ from aworld.tasks.commands import add_to as add_prefetch
 from aworld.training.commands import add_to as add_pruning
 from aworld.watch.commands import add_to as add_looks
 
-ROOMS = (add_launching, add_looks, add_evaluations, add_policies, add_pruning)
+ROOMS = (add_launchers, add_launching, add_looks, add_evaluations, add_policies, add_pruning)
 SET_UP = (add_doctor, add_tasks, add_prefetch, add_corpus)
 FIRST = """aworld trains a tool-using agent in rounds, and keeps all of a run in its directory, such as runs/demo.
 
-  start a run:    python jobs/pipeline.py recipe=demo site=local
+  start a run:    aworld pipeline recipe=demo site=local
   look at it:     aworld status runs/demo
   go on with it:  aworld resume runs/demo
 
@@ -37,7 +40,10 @@ FOLDERS = ("RUN", "FOLDER", "FOLDER|FILE")  # arguments that a shell completes a
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a failure that has a mend is one line on stderr. Without a command, say how one begins."""
     speak_utf8()  # before the help is printed
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] in ([PIPELINE], [LAUNCH]):
+        return launch(words)  # overrides may stand between its options, which a subcommand of argparse does not take
+    arguments = parser().parse_args(words)
     code = guarded(lambda: arguments.run(arguments))
     note_end(code)
     return code

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from aworld import config as configuration
+from aworld.config import Config
+
 Commands = argparse._SubParsersAction
 Run = Callable[[argparse.Namespace], int | None]
 
@@ -22,6 +25,13 @@ def of_run(commands: Commands, name: str, run: Run, text: str) -> argparse.Argum
     command = add(commands, name, run, text)
     command.add_argument("run_dir", metavar="RUN", help="the run directory, such as runs/demo")
     return command
+
+
+def of_a_site(arguments: argparse.Namespace) -> Config:
+    """The configuration of a command for which any recipe will do."""
+    has_recipe = any(override.startswith("recipe=") for override in arguments.overrides)
+    overrides = [*([] if has_recipe else ["recipe=demo"]), *arguments.overrides]
+    return configuration.load(overrides, arguments.configs)
 
 
 def console() -> Console:

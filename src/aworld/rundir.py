@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aworld import config as configuration
+from aworld import plugins
 from aworld.config import Config
 from aworld.locks import is_held
 from aworld.publish import MARK, append_json, is_complete, read_jsonl
@@ -51,6 +52,11 @@ class RunDir:
     @property
     def tasks(self) -> Path:
         return self.root / "tasks"
+
+    @property
+    def own(self) -> Path:
+        """Copies of the user's own files that the run loads, such as an algorithm."""
+        return self.root / plugins.FOLDER
 
     @property
     def checkpoints(self) -> Path:

@@ -176,7 +176,7 @@ def test_a_policy_that_was_removed_holds_nobody_up(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ("[held_out]", "no tasks 'held_out'; valid: held-out .the run's own tasks., gaia-test, gaia-validation"),
+        ("[held_out]", "no tasks 'held_out'; .*tasks has gaia-test, .*; or held-out, the run's own tasks"),
         ("[held-out, held-out]", "held-out is there twice"),
         ("[held-out evaluation.attempts=9]", "held-out has the run's settings"),
         ("['']", "'' is not NAME KEY=VALUE"),
@@ -196,6 +196,23 @@ def test_an_evaluation_that_cannot_be_played_is_refused_before_anything_is_launc
 ) -> None:
     with pytest.raises(InputError, match=message):
         dry(configuration.load([*words, f"pipeline.evaluations={named}"]))
+
+
+def test_a_file_of_tasks_of_ones_own_is_read_once_the_run_has_begun_from_the_run(
+    words: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "ours" / "tasks" / "ours.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("source: synthetic\nseed: 77\ntrain: 1\nheld_out: 3\n")
+    config = configuration.load([*words, "pipeline.evaluations=[ours evaluation.attempts=1]"], tmp_path / "ours")
+    assert "evaluate-ours-0004-0: " in dry(config)
+    run, _ = prepare(config)
+    file.unlink()
+    own = evaluations.configurations(configuration.read(run.config), run)["ours"]
+    assert (own.tasks.seed, own.tasks.held_out, own.evaluation.attempts) == (77, 3, 1)
+    assert aworld("plan", str(run.root)).returncode == 0
+    with pytest.raises(InputError, match=f"no tasks '{file}': {file} is not there; mend the path"):
+        dry(configuration.changed(config, ["name=another"]))
 
 
 def dry(config: Config) -> str:

@@ -1,12 +1,14 @@
 """A policy on a benchmark of its own configuration: `evals/NAME/` of a run directory, one folder per policy version."""
 
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from aworld import config as configuration
+from aworld import plugins
 from aworld.config import Change, Config
 from aworld.errors import InputError
 from aworld.evaluation.attempt import Attempt, attempts_in
@@ -68,6 +70,8 @@ def begin(
             shutil.rmtree(path.parent / "tasks", ignore_errors=True)
     else:
         kept, changes = {"tasks": tasks, **provenance()}, {}
+    for line in plugins.keep({"agent.player": config.agent.player}, run.own):
+        print(f"note: {line}", file=sys.stderr)
     check(make_source(config.tasks, path.parent / "tasks"))
     if any(change.when == "upwards" for change in changes.values()):
         reopen(run, name)
@@ -137,7 +141,9 @@ def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
     path = run.benchmark(name)
     if not path.is_file():
         found = ", ".join([HELD_OUT, *sorted(p.parent.name for p in path.parent.parent.glob("*/config.yaml"))])
-        raise InputError(f"no benchmark '{name}' in {run.root}; there are: {found}; begin it: jobs/evaluate.py tasks=…")
+        raise InputError(
+            f"no benchmark '{name}' in {run.root}; there are: {found}; begin it: aworld launch evaluate RUN tasks=…"
+        )
     config = configuration.read(path)
     return config, run, make_source(config.tasks, path.parent / "tasks")
 
@@ -179,4 +185,4 @@ def journals(run: RunDir, name: str, version: int) -> Path:
 def command(run: RunDir, name: str, version: int) -> str:
     """The command that begins or continues an evaluation."""
     named = "" if name == HELD_OUT else f" --name {name}"
-    return f"python jobs/evaluate.py {run.root} --policy {version}{named}"
+    return f"aworld launch evaluate {run.root} --policy {version}{named}"

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from aworld import config as configuration
 from aworld.commands import Commands, add, console, of_run
+from aworld.config import places
 from aworld.rundir import open_run
 
 
@@ -17,8 +18,9 @@ def add_to(commands: Commands) -> None:
         "words",
         nargs="+",
         metavar="RUN|KEY=VALUE",
-        help="as for jobs/pipeline.py; a run brings its own figures",
+        help="as for `aworld pipeline`; a run brings its own figures",
     )
+    places.add_option(plan)
     plan.add_argument("--tokens", type=float, metavar="N", help="of an episode, on average (default: half a context)")
     plan.add_argument("--tool-seconds", type=float, metavar="S", default=0.0, help="of an episode in tools, on average")
     plan.add_argument("--preemptions", type=float, metavar="N", default=0.0, help="of a rollout worker in an hour")
@@ -26,11 +28,13 @@ def add_to(commands: Commands) -> None:
         "--away-seconds", type=float, metavar="S", default=600.0, help="from a preemption to the worker's next episode"
     )
     prepare = add(commands, "prepare", _prepare, "make a run directory, and launch nothing")
-    prepare.add_argument("overrides", nargs="+", metavar="KEY=VALUE", help="as for jobs/pipeline.py")
+    prepare.add_argument("overrides", nargs="+", metavar="KEY=VALUE", help="as for `aworld pipeline`")
+    places.add_option(prepare)
     resume = of_run(
         commands, "resume", _resume, "submit what a run has left to do; jobs that wait or run are left as they are"
     )
     resume.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as pipeline.mode=batch")
+    places.add_option(resume)
     of_run(commands, "cancel", _cancel, "cancel the run's jobs; what is finished stays")
     containers = commands.add_parser("containers", help="build the images that a site names")
     build = containers.add_subparsers(required=True, metavar="COMMAND").add_parser(
@@ -48,7 +52,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     from aworld.launch.estimate import estimate, read
     from aworld.planning.simulate import Preemption
 
-    config, measured = read(arguments.words)
+    config, measured = read(arguments.words, arguments.configs)
     preemption = Preemption(arguments.preemptions, arguments.away_seconds)
     estimate(config, console(), measured, arguments.tokens, arguments.tool_seconds, preemption)
 
@@ -56,7 +60,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 def _prepare(arguments: argparse.Namespace) -> None:
     from aworld.launch.prepare import prepare
 
-    run, _ = prepare(configuration.load(arguments.overrides))
+    run, _ = prepare(configuration.load(arguments.overrides, arguments.configs))
     print(run.root)
 
 
@@ -64,7 +68,7 @@ def _resume(arguments: argparse.Namespace) -> None:
     from aworld.launch.start import start
 
     config, _ = open_run(Path(arguments.run_dir))
-    start(configuration.changed(config, arguments.overrides), Console())
+    start(configuration.changed(config, arguments.overrides, arguments.configs), Console())
 
 
 def _cancel(arguments: argparse.Namespace) -> None:

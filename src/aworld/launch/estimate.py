@@ -22,7 +22,7 @@ from aworld.planning.simulate import NEVER, Preemption
 from aworld.rundir import HELD_OUT, open_run
 
 
-def read(words: list[str]) -> tuple[Config, Measured | None]:
+def read(words: list[str], configs: Path | None = None) -> tuple[Config, Measured | None]:
     """The configuration of a run directory with changes, or of overrides alone; and the figures of the run.
 
     The checkpoint need not be there: `model.path` may be left out.
@@ -33,8 +33,8 @@ def read(words: list[str]) -> tuple[Config, Measured | None]:
     """
     if words and "=" not in words[0]:
         config, run = open_run(Path(words[0]))
-        return configuration.changed(config, words[1:]), measured(run)
-    return configuration.load(["model.path=null", *words]), None
+        return configuration.changed(config, words[1:], configs), measured(run)
+    return configuration.load(["model.path=null", *words], configs), None
 
 
 def estimate(

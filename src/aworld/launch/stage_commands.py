@@ -36,7 +36,7 @@ def add_to(commands: Commands) -> None:
     )
     evaluate.add_argument("--worker", type=int, default=0)
     evaluate.add_argument("--policy", type=int, required=True, help="version of the policy, 0 for the first")
-    evaluate.add_argument("--tasks", metavar="NAME", help="a benchmark that jobs/evaluate.py has begun")
+    evaluate.add_argument("--tasks", metavar="NAME", help="a benchmark that `aworld launch evaluate` has begun")
     of_run(commands, "report", _report, "write report.html and report.json from what is there")
 
 

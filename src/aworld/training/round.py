@@ -143,7 +143,7 @@ class Round:
             training = replace(
                 training, algorithm="sft", options={}, epochs=cold.epochs, batch_size=cold.batch_size, lr=cold.lr
             )
-        algorithm = algorithms.make(training)
+        algorithm = algorithms.make(training, self.run_dir.own)
         planned = self._plan(trajectories, training, algorithm)
         writes, log = is_rank_zero(), self.run_dir.round(number) / "steps.jsonl"
         if writes:
