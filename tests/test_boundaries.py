@@ -11,7 +11,7 @@ pytestmark = pytest.mark.unit
 
 SOURCE = Path(aworld.__file__).parent
 BASE = {"errors", "imports", "endpoints", "config", "rundir", "publish", "locks", "processes", "nodelocal"}
-BASE |= {"containers", "phase", "openai_client", "slurm", "stages", "caches", "ports"}
+BASE |= {"containers", "phase", "openai_client", "slurm", "stages", "caches", "ports", "plugins"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "openai_client": set(),
