@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from aworld import plugins
+from aworld.config import Config, Tasks
 from aworld.errors import InputError
 
 pytestmark = pytest.mark.unit
@@ -59,7 +60,17 @@ def test_two_files_of_one_name_have_a_copy_each(tmp_path):
 def test_a_relative_path_is_made_absolute_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert plugins.absolute("mine.py:make") == f"{tmp_path}/mine.py:make"
+    assert plugins.absolute("mine.py") == f"{tmp_path}/mine.py"
     assert plugins.absolute("gaia") == "gaia"
+
+
+def test_a_name_may_be_understood_and_a_configuration_is_searched_for_files(tmp_path):
+    path = own(tmp_path, "make = 'understood'")
+    config = Config(name="x", tasks=Tasks(source="gaia"))
+    config.training.algorithm = str(path)
+    assert plugins.named(config) == {"training.algorithm": str(path)}
+    plugins.keep(plugins.named(config), tmp_path / "own")
+    assert plugins.load(str(path), setting="training.algorithm", group="x", default="make") == "understood"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from aworld.config.walk import every_setting
 from aworld.errors import InputError
 from aworld.publish import publish_json, publishing
 
@@ -21,11 +22,12 @@ FOLDER = "own"  # of the copies, in the folder of a run or of a benchmark
 FILES = "files.json"  # in it: by the path of each file, the name and the sha256 of its copy
 
 
-def load(name: str, *, setting: str, group: str, copies: Path | None = None) -> Any:
+def load(name: str, *, setting: str, group: str, copies: Path | None = None, default: str = "") -> Any:
     """The object of this name: of a file, or an entry point.
 
     Args:
         name: `/path/file.py:NAME`, or the name of an entry point.
+        default: NAME where only `/path/file.py` is given; empty: it has to be given.
         setting: the full name of the setting that says so, such as tasks.source.
         group: of the entry points, such as aworld.tasks.
         copies: the folder that `keep` filled; the copy of a file in there is loaded in the place of the file.
@@ -35,7 +37,10 @@ def load(name: str, *, setting: str, group: str, copies: Path | None = None) -> 
     """
     if not is_file(name):
         return _entry_point(name, setting, group)
-    path, attribute = _split(name, setting)
+    path, attribute = _split(name)
+    attribute = attribute or default
+    if not attribute.isidentifier():
+        raise InputError(f"{setting}={name}: name what the file holds: {path}:NAME")
     module = _module(path, copy_of(path, copies) or path, f"{setting}={name}")
     if not hasattr(module, attribute):
         has = ", ".join(word for word in vars(module) if not word.startswith("_")) or "nothing"
@@ -50,13 +55,21 @@ def is_file(name: str) -> bool:
 
 def absolute(name: str) -> str:
     """The name with the full path of its file; another name as it is."""
-    path, colon, attribute = name.rpartition(":")
-    return f"{_full(path)}{colon}{attribute}" if path.endswith(".py") else name
+    if not is_file(name):
+        return name
+    path, attribute = _split(name)
+    return f"{path}:{attribute}" if attribute else str(path)
 
 
 def entry_points(group: str) -> list[str]:
     """The names of the entry points of a group."""
     return sorted({one.name for one in importlib.metadata.entry_points(group=group)})
+
+
+def named(config: Any) -> dict[str, str]:
+    """The names of files in a configuration, a dataclass of the schema, by the full names of their settings."""
+    values = {one.name: one.value for one in every_setting(config)}
+    return {name: value for name, value in values.items() if isinstance(value, str) and is_file(value)}
 
 
 def keep(names: Mapping[str, str], copies: Path) -> list[str]:
@@ -76,7 +89,7 @@ def keep(names: Mapping[str, str], copies: Path) -> list[str]:
     for setting, name in names.items():
         if not is_file(name):
             continue
-        path, _ = _split(name, setting)
+        path, _ = _split(name)
         if str(path) not in files:
             content = _read(path, f"{setting}={name}")
             files[str(path)] = {"copy": _free(path, files), "sha256": sha256(content).hexdigest()}
@@ -115,10 +128,9 @@ def _full(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
 
 
-def _split(name: str, setting: str) -> tuple[Path, str]:
-    path, colon, attribute = name.rpartition(":")
-    if not colon or not attribute.isidentifier():
-        raise InputError(f"{setting}={name}: name what the file holds: {name.removesuffix(':')}:NAME")
+def _split(name: str) -> tuple[Path, str]:
+    """The full path of the file, and the NAME; empty: there is none."""
+    path, _, attribute = (name, "", "") if name.endswith(".py") else name.rpartition(":")
     return _full(path), attribute
 
 
