@@ -25,7 +25,7 @@ from aworld.policies.commands import add_to as of_policies
 from aworld.rundir import HELD_OUT, RunDir, open_run
 from aworld.stages import AWAIT, EVALUATE, GATHER, REPORT, ROLLOUT, SUBMIT, TRAIN, Stage
 from aworld.tasks import make_source
-from aworld.tasks.task import TaskSource
+from aworld.tasks.task import TaskSet
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _open(arguments: argparse.Namespace) -> tuple[Config, RunDir, TaskSource]:
+def _open(arguments: argparse.Namespace) -> tuple[Config, RunDir, TaskSet]:
     """The configuration, run directory and task source of an existing run."""
     config, run = open_run(Path(arguments.run_dir))
     return config, run, make_source(config.tasks, run.tasks)
@@ -192,7 +192,7 @@ def _submit(arguments: argparse.Namespace) -> None:
         raise InfrastructureError(str(reason)) from None
 
 
-def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, first: int) -> None:
+def _play(config: Config, source: TaskSet, workloads: list, stage: Stage, first: int) -> None:
     with without_collecting():
         from aworld.rollout.stage import WorkerInfo, run_rollout
 

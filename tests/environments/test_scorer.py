@@ -28,7 +28,7 @@ EVALUATES = """
 def scored(file: Path, answers: list[str], sandbox: Sandbox, root: Path) -> list[float]:
     async def story() -> list[float]:
         async with Scorer(sandbox, LIMITS, root) as scorer:
-            return [await scorer.run(Program(file, {"answer": answer})) for answer in answers]
+            return [(await scorer.run(Program(file, {"answer": answer}))).reward for answer in answers]
 
     root.mkdir()
     return asyncio.run(story())
@@ -88,7 +88,9 @@ def test_reasoning_gyms_scorers_work_there(sandbox: Sandbox, tmp_path: Path) -> 
 
     async def story() -> list[float]:
         async with Scorer(sandbox, schema.Environment(), tmp_path) as scorer:
-            return [await scorer.run(source.score(answer, task)) for answer in (task.answer, "[", None, attack)]
+            return [
+                (await scorer.run(source.score(answer, task))).reward for answer in (task.answer, "[", None, attack)
+            ]
 
     right, *wrong = asyncio.run(story())
     assert right == 1.0 and max(wrong) < 0.1

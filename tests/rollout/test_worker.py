@@ -33,7 +33,8 @@ from aworld.rollout.units import reopen_failed, standing, units, units_left
 from aworld.rollout.worker import Worker
 from aworld.rollout.workload import Workload
 from aworld.tasks.judge import Judge
-from aworld.tasks.task import Program, Task
+from aworld.tasks.rewards import AnswerReward
+from aworld.tasks.task import Program, Task, Worth
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
@@ -87,7 +88,7 @@ def score(answer: str | None, task: Task) -> float:
     return float(answer == task.answer)
 
 
-async def no_program(program: Program) -> float:
+async def no_program(program: Program) -> Worth:
     raise AssertionError(program)
 
 
@@ -107,7 +108,7 @@ def play(
         config.environment = World(servers=["python"], slots=2, reuse="reset")
         config.rollout = Rollout(**{"lease_seconds": 60, "infra_retries": 2, **settings})  # type: ignore[arg-type]
         async with EnvironmentPool(config.environment, sandbox or choose("auto", ""), None, scratch) as pool:
-            scoring = Scoring(score, 60.0, no_program)
+            scoring = Scoring(AnswerReward(score), 60.0, no_program)
             await Worker(config, workload, player, pool, scoring, owner).run()
 
     asyncio.run(story())

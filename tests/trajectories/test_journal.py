@@ -76,6 +76,7 @@ def brief(e: Episode) -> dict:
         spans.append((context.agent, context.start, last, len(sampled), zlib.crc32(data)))
     return {
         **{name: getattr(e, name) for name in ("round", "task_id", "attempt", "level", "reward", "status", "seed")},
+        **{"reward_parts": e.reward_parts, "error": e.error[:400]},
         **{name: getattr(e, name) for name in ("policy_version", "seconds")},
         "turns": sum(turn.role == "assistant" for turn in e.turns),
         "tools": {

@@ -1,17 +1,19 @@
 """A policy on a benchmark of its own configuration: `evals/NAME/` of a run directory, one folder per policy version."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from aworld import config as configuration
+from aworld import plugins
 from aworld.config import Change, Config
 from aworld.errors import InputError
 from aworld.publish import publish_text
 from aworld.rundir import HELD_OUT, RunDir, finished, note_finished, numbered
 from aworld.tasks import make_source
-from aworld.tasks.task import Task, TaskSource
+from aworld.tasks.task import Task, TaskSet
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
@@ -23,7 +25,7 @@ class Played:
     tasks: list[Task]
     attempts: int
     episodes: list[Episode]
-    source: TaskSource
+    source: TaskSet
 
     @property
     def missing(self) -> int:
@@ -38,7 +40,7 @@ def begin(
     version: int,
     tasks: str = "",
     provenance: Callable[[], dict[str, str]] = dict,
-    check: Callable[[TaskSource], None] = lambda source: None,
+    check: Callable[[TaskSet], None] = lambda source: None,
 ) -> None:
     """Fix the benchmark's configuration, so that every worker, today and after a resume, asks the same of a policy.
 
@@ -64,6 +66,8 @@ def begin(
             shutil.rmtree(path.parent / "tasks", ignore_errors=True)
     else:
         kept, changes = {"tasks": tasks, **provenance()}, {}
+    for line in plugins.keep(plugins.named(config.tasks), path.parent / plugins.FOLDER):
+        print(f"note: {line}", file=sys.stderr)
     check(make_source(config.tasks, path.parent / "tasks"))
     if any(change.when == "upwards" for change in changes.values()):
         reopen(run, name)
@@ -121,7 +125,7 @@ def _check_same(name: str, changes: dict[str, Change]) -> None:
             )
 
 
-def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
+def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSet]:
     """The configuration and the tasks of a benchmark that was begun, or of the evaluations on the run's own tasks.
 
     Raises:

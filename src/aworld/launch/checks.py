@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aworld import tasks
+from aworld import plugins, tasks
 from aworld.agents import roles
 from aworld.config import Config, Endpoint, Tasks, bounds
 from aworld.endpoints import check_address
@@ -16,7 +16,7 @@ from aworld.models import support
 from aworld.planning import fit
 from aworld.publish import is_complete
 from aworld.rundir import HELD_OUT, RunDir
-from aworld.tasks.task import TaskSource
+from aworld.tasks.task import TaskSet
 from aworld.training import algorithms, schedule
 
 
@@ -33,7 +33,7 @@ def check_playing(config: Config) -> None:
             endpoint has no address, or an episode's tokens do not fit the model.
     """
     bounds.check(config)
-    tasks.check(config.tasks)
+    tasks.check(config.tasks, RunDir.of(config).root / plugins.FOLDER)
     roles.check(config.agent)
     if config.environment.mcp:
         from aworld.environments import outside  # importing mcp takes half a second
@@ -146,7 +146,7 @@ def check_model(config: Config) -> None:
     _check_length(config, config.model.shard.max_model_len)
 
 
-def check_tasks(config: Config, source: TaskSource) -> None:
+def check_tasks(config: Config, source: TaskSet) -> None:
     """Check the tasks of a run.
 
     Raises:
@@ -198,7 +198,7 @@ def check_unseen(trained: Tasks, evaluated: Tasks) -> None:
         )
 
 
-def check_held_out(config: Config, source: TaskSource) -> None:
+def check_held_out(config: Config, source: TaskSet) -> None:
     """Check the tasks to evaluate on.
 
     Raises:
@@ -230,10 +230,11 @@ def check_chat(config: Config) -> None:
 
 
 @contextmanager
-def opened(config: Config, path: Path) -> Iterator[TaskSource]:
+def opened(config: Config, path: Path) -> Iterator[TaskSet]:
     """The tasks in `path`. Where there are none yet, they are made in a temporary folder."""
     with TemporaryDirectory() as temporary:
-        yield tasks.make_source(config.tasks, path if is_complete(path) else Path(temporary) / "tasks")
+        place = path if is_complete(path) else Path(temporary) / "tasks"
+        yield tasks.make_source(config.tasks, place, path.with_name(plugins.FOLDER))
 
 
 def _check_endpoint(where: str, endpoint: Endpoint) -> None:

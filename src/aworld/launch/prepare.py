@@ -5,11 +5,13 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from aworld import config as configuration
+from aworld import plugins, tasks
 from aworld.config import Config, Model
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
@@ -32,12 +34,12 @@ from aworld.models.positions import set_yarn
 from aworld.publish import MARK, append_json, is_complete, publish_folder, publish_text
 from aworld.rundir import HELD_OUT, RunDir, forget_removed
 from aworld.tasks import make_source
-from aworld.tasks.task import TaskSource
+from aworld.tasks.task import TaskSet
 
 VERSIONS = ("torch", "megatron-core", "mbridge", "transformers", "mpi4py", "h5py", "submitit", "mcp")
 
 
-def prepare(config: Config) -> tuple[RunDir, TaskSource]:
+def prepare(config: Config) -> tuple[RunDir, TaskSet]:
     """Make the run directory, or go on with the one that is there.
 
     Raises:
@@ -50,13 +52,20 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
         return run, _prepare(config, run)
 
 
-def _prepare(config: Config, run: RunDir) -> TaskSource:
+def _prepare(config: Config, run: RunDir) -> TaskSet:
     forget_removed(run)
     if run.config.exists():
         before = configuration.read(run.config)
         where.make_absolute(before)
         _go_on(before, config, run)
     publish_text(run.config, configuration.to_yaml(config, provenance(config)))
+    own = run.root / plugins.FOLDER
+    edited = [*plugins.keep(plugins.named(config), own), *tasks.edited(config.tasks, run.tasks)]
+    if edited and not _began(run):
+        _discard(run)
+        plugins.keep(plugins.named(config), own)
+    elif edited:
+        print("\n".join(f"note: {line}" for line in edited), file=sys.stderr)
     source = make_source(config.tasks, run.tasks)
     check_tasks(config, source)
     if config.model.path is None:
@@ -104,7 +113,7 @@ def _check_images(config: Config) -> None:
             )
 
 
-def _make_base(config: Config, source: TaskSource, folder: Path) -> None:
+def _make_base(config: Config, source: TaskSet, folder: Path) -> None:
     with without_collecting():  # importing torch takes seconds
         from aworld.models.tiny import make_checkpoint
 
@@ -136,10 +145,8 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
     """
     changed = {key: change for key, change in configuration.differences(before, now).items() if key != "runs"}
     decisive = {key: change for key, change in changed.items() if not change.at_any_time}
-    began = any(any(run.root.glob(name)) for name in ("jobs.jsonl", "starts", "rounds", "evals/*/*/journals"))
-    if decisive and not began:
-        for folder in (run.tasks, run.base, run.policy(0).parent):
-            shutil.rmtree(folder, ignore_errors=True)
+    if decisive and not _began(run):
+        _discard(run)
         return
     rounds = sorted(int(folder.name) for folder in run.round(0).parent.glob("[0-9]*"))
     for key, change in decisive.items():
@@ -162,7 +169,18 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
         append_json(run.changes, {"time": time.time(), "after_round": max(rounds, default=0), "changes": pairs})
 
 
-def texts(config: Config, source: TaskSource) -> Iterator[str]:
+def _began(run: RunDir) -> bool:
+    """Whether anything of a run that was prepared began."""
+    return any(any(run.root.glob(name)) for name in ("jobs.jsonl", "starts", "rounds", "evals/*/*/journals"))
+
+
+def _discard(run: RunDir) -> None:
+    """Remove what `prepare` makes anew."""
+    for folder in (run.tasks, run.base, run.policy(0).parent, run.root / plugins.FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def texts(config: Config, source: TaskSet) -> Iterator[str]:
     """What the tokenizer of a model of our own learns from: the questions and plans of the train split, the corpus."""
     for task in source.tasks("train"):
         yield f"{config.agent.system_prompt}\n{task.question}"

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from aworld import plugins
 from aworld.config import Config, Resources, Site
 from aworld.errors import InputError
 from aworld.rundir import RunDir
@@ -62,9 +63,11 @@ def make_absolute(config: Config) -> None:
     for part, keys in (
         (config.site.images, ("environment", "vllm", "megatron")),
         (config.model, ("path",)),
-        (config.tasks, ("path",)),
+        *((source, ("path", "held_out_path")) for source in (config.tasks, *config.tasks.mixture.values())),
         (config.environment, ("corpus", "web_cache")),
     ):
         for key in keys:
             if path := getattr(part, key):
                 setattr(part, key, str(Path(path).absolute()))
+    for source in (config.tasks, *config.tasks.mixture.values()):
+        source.source, source.reward = plugins.absolute(source.source), plugins.absolute(source.reward)

@@ -84,7 +84,8 @@ def cost(
     """
     site, rounds = config.site, config.pipeline.rounds
     played, gathered, trained, outcome = _phases(config, episodes, hardware, measured, preemption)
-    evaluated = Episodes(_repeated(episodes.lengths, config.tasks.held_out * config.evaluation.attempts))
+    held_out = config.tasks.held_out if config.tasks.held_out >= 1 else config.tasks.held_out * config.tasks.train
+    evaluated = Episodes(_repeated(episodes.lengths, int(held_out) * config.evaluation.attempts))
     evaluations = evaluations_of(config)
     share = evaluated.tokens / max(episodes.tokens, 1)
     workers = site.rollout.workers / site.evaluate.workers

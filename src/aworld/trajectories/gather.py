@@ -28,7 +28,7 @@ from aworld.trajectories import arrays, file, journal
 from aworld.trajectories.file import discard_if_damaged
 from aworld.trajectories.frames import TOKEN_BYTES, Arrays, Entry, read_arrays
 from aworld.trajectories.mpi import raise_on_all_ranks
-from aworld.trajectories.record import Record
+from aworld.trajectories.record import Record, rewards
 from aworld.trajectories.timing import publish_timing
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def _publish(world: "Intracomm", run: RunDir, round_: int, kept: list[Entry], ch
                 sweep(run.round(round_))
                 publish_timing(run.round(round_), time.time() - began)
                 publish_json(run.round(round_) / "tools.json", _calls(found))
+                publish_json(run.round(round_) / "rewards.json", rewards(found))
                 put = stack.enter_context(file.writing(path, round_, arrays.tables(found)))
         with raise_on_all_ranks(world):
             if world.rank:
