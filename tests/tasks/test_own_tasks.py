@@ -1,6 +1,8 @@
 """Tasks of the user's own: rows that are split, copied and never asked twice; a source in a file; a mixture."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +197,20 @@ def test_a_mixture_has_all_parts_under_names_of_their_own(tmp_path: Path) -> Non
 def test_a_mixture_that_cannot_be_is_one_line(words: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         tasks.check(configuration.load(["recipe=demo", "tasks=mixture", *words]).tasks)
+
+
+def test_the_function_and_the_mixture_of_the_page_are_whole(tmp_path: Path) -> None:
+    page = (configuration.CONFIGS.parent / "docs" / "your-own-tasks.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "my_tasks.py").write_text(code)
+    config = Tasks(source=f"{tmp_path}/my_tasks.py:make", train=30)
+    tasks.check(config)
+    found = ids(config, tmp_path / "tasks")
+    assert [len(found[split].split()) for split in ("train", "held_out")] == [20, 10]
+
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    shutil.copytree(configuration.CONFIGS, tmp_path / "configs")
+    (tmp_path / "configs" / "tasks" / "both.yaml").write_text(text)
+    mixed = configuration.load(["recipe=demo", "tasks=both"], tmp_path / "configs").tasks
+    tasks.check(mixed)
+    assert tasks.weights(mixed) == {"sums": 1.0, "mine": 3.0}
