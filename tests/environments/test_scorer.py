@@ -139,29 +139,31 @@ def test_an_own_reward_sees_the_episode_and_its_failures_are_named(sandbox: Sand
                 (folder / "sub" / "made.txt").write_text("42")
                 (folder / "given.csv").write_text("1,2")
                 task = Task("a", "?", "42", 1, metadata={"do": do})
+                if do == "no JSON":
+                    task = replace(task, metadata={"a set": {1}})
                 episode = replace(answered(task, "42"), turns=turns, mask=[0, 1, 1], seconds={"total": 2.5})
                 try:
                     return await scorer.run(reward(episode, task, folder))
                 except Undecided as error:
-                    assert not folder.exists()
+                    assert folder.exists() == (do == "no JSON")
                     return str(error)
 
-            given = [
-                await worth(do) for do in ("look", "1 / 0", "time.sleep(60)", "os._exit(3)", "{'format': 1}", "look")
-            ]
+            asked = ("look", "1 / 0", "time.sleep(60)", "os._exit(3)", "{'format': 1}", "no JSON", "look")
+            given = [await worth(do) for do in asked]
             assert not list(tmp_path.glob("aworld-scoring-*/*/files"))  # nothing is left to the next episode
             began = time.monotonic()
             await asyncio.gather(*(worth("time.sleep(0.8) or 1.0") for _ in range(8)))
             assert time.monotonic() - began < 6.4  # several servers score at the same time
             return given
 
-    looked, raised, slept, ended, no_reward, again = asyncio.run(story())
+    looked, raised, slept, ended, no_reward, no_json, again = asyncio.run(story())
     assert looked == again == Worth(1.0, {"turns": 3.0, "tokens": 2.0, "seconds": 2.5})
     name = f"the reward {file}:score"
     assert raised == f"{name} raised ZeroDivisionError: division by zero (<string> line 1)"
     assert slept == f"{name} gave nothing: it did not return within 1 s, or ended its process"
     assert ended == slept
     assert no_reward == f"{name} gave a dict without 'reward', with format"
+    assert no_json.startswith(f"{name} was not asked: its request is no JSON (")
 
 
 def test_math_is_compared_in_the_sandbox(tmp_path: Path) -> None:

@@ -80,6 +80,11 @@ class Scorer:
             Undecided: that happened, and the program has to score.
             InfrastructureError: the program cannot be started.
         """
+        seconds = program.seconds or self._limits.call_seconds
+        try:
+            request = framed({"seconds": seconds, "request": program.request})
+        except (TypeError, ValueError) as error:  # of a task's metadata
+            raise Undecided(f"{_name(program)} was not asked: its request is no JSON ({error})") from None
         async with self._turns:
             server = await self._taken(program)
             limits, is_sound = self._limits, False
@@ -88,7 +93,7 @@ class Scorer:
                     program.folder.rename(server.scratch / "files")
                     size = await asyncio.to_thread(watchdog.size, server.scratch)
                     limits = replace(limits, scratch_mb=limits.scratch_mb + math.ceil(size / (1 << 20)))
-                reply, reason = await self._asked(server, program, limits)
+                reply, reason = await self._asked(server, request, seconds, limits)
                 is_sound = bool(reply)
             finally:
                 if is_sound:
@@ -103,10 +108,10 @@ class Scorer:
                 raise
             return Worth(0.0)
 
-    async def _asked(self, server: Server, program: Program, limits: schema.Environment) -> tuple[bytes, str]:
+    async def _asked(
+        self, server: Server, request: bytes, seconds: float, limits: schema.Environment
+    ) -> tuple[bytes, str]:
         """The server's reply, and why there is none."""
-        seconds = program.seconds or limits.call_seconds
-        request = framed({"seconds": seconds, "request": program.request})
         reply = asyncio.create_task(_ask(server.process, request))
         watch = asyncio.create_task(_excess(server, limits))
         try:
@@ -165,6 +170,10 @@ class Scorer:
         return server
 
 
+def _name(program: Program) -> str:
+    return f"the reward {':'.join(program.arguments)}" if program.arguments else program.file.name
+
+
 def _read(reply: bytes, program: Program, reason: str) -> Worth:
     """The worth in a reply.
 
@@ -174,7 +183,7 @@ def _read(reply: bytes, program: Program, reason: str) -> Worth:
     Raises:
         Undecided: there is none.
     """
-    name = f"the reward {':'.join(program.arguments)}" if program.arguments else program.file.name
+    name = _name(program)
     try:
         said: dict[str, Any] = json.loads(reply or b"{}")
     except ValueError:

@@ -191,6 +191,12 @@ def check_unseen(trained: Tasks, evaluated: Tasks) -> None:
     Raises:
         InputError: it does, and a figure on them would measure nothing.
     """
+    paths = {one.path for one in (trained, *trained.mixture.values()) if one.path}
+    if evaluated.held_out_path in paths:
+        raise InputError(
+            f"tasks.held_out_path={evaluated.held_out_path}: the run trains on these rows, so a figure on them "
+            "measures nothing; evaluate on others"
+        )
     if trained.purpose == "train" and (trained.source, trained.split) == (evaluated.source, evaluated.split):
         raise InputError(
             f"the run trains on split {trained.split} of tasks.source={trained.source} (tasks.purpose=train), so a "

@@ -203,11 +203,11 @@ def check_contained(config: Config, sandbox: Sandbox, workloads: list[Workload])
             "yours; set site.images.environment to an image or have bubblewrap installed, or allow it with "
             "site.sandbox=subprocess"
         )
-    if not config.tasks.path:
-        return
-    if any(task.answer is not None for workload in workloads for task in workload.tasks):
+    sources = (config.tasks, *config.tasks.mixture.values())
+    paths = [path for source in sources for path in (source.path, source.held_out_path) if path]
+    if paths and any(task.answer is not None for workload in workloads for task in workload.tasks):
         raise InputError(
-            f"no sandbox works here, so the policy's code could read the answers in tasks.path={config.tasks.path}; "
+            f"no sandbox works here, so the policy's code could read the answers in {paths[0]} (tasks.path); "
             "install bubblewrap or Apptainer, or allow it with site.sandbox=subprocess"
         )
 
