@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,9 @@ def test_a_relative_path_is_made_absolute_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert plugins.absolute("mine.py:make") == f"{tmp_path}/mine.py:make"
     assert plugins.absolute("mine.py") == f"{tmp_path}/mine.py"
+    own(tmp_path, "make = 1")
+    plugins.keep({"tasks.reward": "mine.py:make"}, Path("run/own"))
+    assert plugins.copy_of(Path("mine.py"), Path("run/own")) == tmp_path / "run" / "own" / "mine.py"  # from any folder
     assert plugins.absolute("gaia") == "gaia"
 
 

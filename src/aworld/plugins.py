@@ -106,9 +106,9 @@ def keep(names: Mapping[str, str], copies: Path) -> list[str]:
 
 
 def copy_of(path: Path, copies: Path | None) -> Path | None:
-    """The copy of a file; None: there is none."""
+    """The full path of the copy of a file; None: there is none."""
     found = _files(copies).get(str(_full(path))) if copies else None
-    return copies / found["copy"] if copies and found else None
+    return _full(copies) / found["copy"] if copies and found else None
 
 
 def _files(copies: Path) -> dict[str, dict[str, str]]:

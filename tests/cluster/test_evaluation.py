@@ -133,7 +133,7 @@ def test_an_evaluation_array_under_a_random_killer(cluster: Cluster, trained: Ru
     tasks = {task.task_id: task for task in source.tasks("held_out")}
     for key, episode in found.items():  # those others as well are whole
         assert episode.status in STATUSES and (episode.answer is None) == (episode.status != "answered")
-        assert episode.reward == source.score(episode.answer, tasks[key[0]])
+        assert episode.reward == source.reward(episode, tasks[key[0]], None)
         assert sum(episode.mask) > 0 and len(episode.mask) == len(episode.token_ids) == len(episode.logprobs)
     assert "infra_error" not in {episode.status for episode in found.values()}
     done = aworld("eval", "report", str(run.dir.root), NAME, "0")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aworld import config as configuration
-from aworld.config import Change, Config, McpServer, Member
+from aworld.config import Change, Config, McpServer, Member, Part
 from aworld.config.walk import every_setting
 
 pytestmark = pytest.mark.unit
@@ -21,6 +21,7 @@ def config() -> Config:
     """Every section is there: a tool server and an agent called NAME, too."""
     found = configuration.load(["recipe=demo"])
     found.environment.mcp["NAME"], found.agent.members["NAME"] = McpServer(), Member()
+    found.tasks.mixture["NAME"] = Part(source="jsonl")
     return found
 
 
@@ -79,7 +80,7 @@ def named(text: str, names: list[str]) -> set[str]:
         ("run-on-your-cluster.md", "| at any time | those", {"any time", "each launch"}),
         ("run-on-your-cluster.md", "| at any time | `evaluation", {"upwards"}),
         ("run-on-your-cluster.md", "| between two rounds", {"between rounds"}),
-        ("evaluate-on-gaia.md", "| `tasks.path`", {"any time", "each launch", "between rounds", "in a benchmark"}),
+        ("evaluate-on-gaia.md", "| `tasks.{path", {"any time", "each launch", "between rounds", "in a benchmark"}),
         ("evaluate-on-gaia.md", "| `evaluation.attempts`", {"upwards"}),
     ],
 )

@@ -27,7 +27,8 @@ def check(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[st
     """The exit code, and the lines without those of the table."""
     code = main(["tasks", "check", *words])
     said = capsys.readouterr()
-    return code, [line for line in (said.out + said.err).splitlines() if line and line[0] not in "┏┃┡│└"]
+    lines = [line for line in (said.out + said.err).splitlines() if line and line[0] not in "┏┃┡│└"]
+    return code, [line for line in lines if not line.startswith("sandbox: ")]
 
 
 def row_of(capsys: pytest.CaptureFixture[str], *words: str) -> list[list[str]]:
@@ -140,3 +141,38 @@ def test_every_fault_of_a_source_is_a_line(
     ]
     assert code == 2 and said[-1] == "7 tasks, 9 faults"
     assert [fault[: len(start)] for fault, start in zip(faults, starts, strict=True)] == starts
+
+
+def test_own_rows_and_an_own_reward(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "table.csv").write_text("1,2\n")
+    rows = [{"id": name, "question": f"{name}?", "answer": "4", "files": ["table.csv"]} for name in "abc"]
+    rows += [{"id": "d", "question": "d?", "answer": None}]
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reward = tmp_path / "r.py"
+    reward.write_text(
+        "def score(episode, task):\n"
+        "    assert episode.files[:1] == [episode.folder / name for name in task.files[:1]]\n"
+        "    if task.task_id == 'b':\n        return {'reward': 0.5, 'half': 1}\n"
+        "    if task.task_id == 'c':\n        return task.answer.value\n"
+        "    return float(episode.answer == (task.answer or 'd!'))\n"
+    )
+    words = ["tasks=jsonl", f"tasks.path={path}", "tasks.held_out=1", f"tasks.reward={reward}:score"]
+    assert main(["tasks", "check", *words]) == 2
+    said = capsys.readouterr().out
+    assert "sandbox: " in said and " starts with python, " in said
+    faults = [line.removeprefix("fault ") for line in said.splitlines() if line.startswith("fault ")]
+    failed = f"cannot be scored: the reward {reward}:score raised AttributeError: 'str' object has no attribute 'value'"
+    assert sorted(faults) == [
+        "b: the gold answer is worth 0.5, but has to be worth 1; mend the scorer or the gold answer",
+        f"c: the answer 'zxqv, no answer to anything 8125.0625' {failed} (r.py line 6); mend the scorer",
+        f"c: the empty answer {failed} (r.py line 6); mend the scorer",
+        f"c: the gold answer {failed} (r.py line 6); mend the scorer",
+    ]
+    path.write_text(path.read_text() + '{"id": "e"}\n{"id": "f", "question": "?", "answer": []}\n')
+    code, lines = check(capsys, *words)
+    assert code == 2 and lines == [
+        f"fault {path} line 5: no 'question', only id; add it",
+        f"fault {path} line 6: the answer is a list; write text, or leave it to the metadata of a reward",
+        "2 rows no task",
+    ]

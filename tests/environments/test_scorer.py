@@ -3,6 +3,7 @@
 import asyncio
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,8 +13,11 @@ from aworld import config as schema
 from aworld.environments.sandbox import Sandbox, choose
 from aworld.environments.scorer import Scorer
 from aworld.errors import InfrastructureError
+from aworld.rollout.scoring import answered
 from aworld.tasks.gym import GymTasks
-from aworld.tasks.task import Program
+from aworld.tasks.rewards import OwnReward, mathematical
+from aworld.tasks.task import Program, Task, Undecided, Worth
+from aworld.trajectories.episode import Turn
 
 pytestmark = pytest.mark.tools
 LIMITS = schema.Environment(call_seconds=3.0, memory_mb=1024, processes=32)
@@ -28,7 +32,7 @@ EVALUATES = """
 def scored(file: Path, answers: list[str], sandbox: Sandbox, root: Path) -> list[float]:
     async def story() -> list[float]:
         async with Scorer(sandbox, LIMITS, root) as scorer:
-            return [await scorer.run(Program(file, {"answer": answer})) for answer in answers]
+            return [(await scorer.run(Program(file, {"answer": answer}))).reward for answer in answers]
 
     root.mkdir()
     return asyncio.run(story())
@@ -88,7 +92,9 @@ def test_reasoning_gyms_scorers_work_there(sandbox: Sandbox, tmp_path: Path) -> 
 
     async def story() -> list[float]:
         async with Scorer(sandbox, schema.Environment(), tmp_path) as scorer:
-            return [await scorer.run(source.score(answer, task)) for answer in (task.answer, "[", None, attack)]
+            return [
+                (await scorer.run(source.score(answer, task))).reward for answer in (task.answer, "[", None, attack)
+            ]
 
     right, *wrong = asyncio.run(story())
     assert right == 1.0 and max(wrong) < 0.1
@@ -100,3 +106,72 @@ def test_a_program_that_cannot_start_is_one_line(tmp_path: Path) -> None:
     file.write_text("import no_such_library")
     with pytest.raises(InfrastructureError, match=r"broken.py does not score in .*: ModuleNotFoundError"):
         scored(file, ["1"], choose("auto", ""), tmp_path / "root")
+
+
+OWN = """
+import os, subprocess, time
+calls = []
+def score(episode, task):
+    calls.append(1)
+    if task.metadata["do"] == "look":
+        found = {path.name: path.read_text() for path in episode.files}
+        python = [turn for turn in episode.calls if turn.tool == "python" and not turn.is_error]
+        right = found == {"made.txt": "42", "given.csv": "1,2"} and python[0].text == "42" and len(calls) == 1
+        seconds = episode.seconds["total"]
+        return {"reward": right, "turns": len(episode.turns), "tokens": episode.tokens, "seconds": seconds}
+    return eval(task.metadata["do"])
+"""
+
+
+def test_an_own_reward_sees_the_episode_and_its_failures_are_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    file = tmp_path / "mine" / "my_reward.py"
+    file.write_text(OWN)
+    reward = OwnReward(file, "score", 1.0)
+    turns = [Turn("prompt", "?"), Turn("assistant", "it is"), Turn("tool", "42", "python", {"code": "6*7"})]
+
+    async def story() -> list[Worth | str]:
+        async with Scorer(sandbox, LIMITS, tmp_path) as scorer:
+
+            async def worth(do: str) -> Worth | str:
+                folder = scorer.folder()
+                (folder / "sub").mkdir()
+                (folder / "sub" / "made.txt").write_text("42")
+                (folder / "given.csv").write_text("1,2")
+                task = Task("a", "?", "42", 1, metadata={"do": do})
+                if do == "no JSON":
+                    task = replace(task, metadata={"a set": {1}})
+                episode = replace(answered(task, "42"), turns=turns, mask=[0, 1, 1], seconds={"total": 2.5})
+                try:
+                    return await scorer.run(reward(episode, task, folder))
+                except Undecided as error:
+                    assert folder.exists() == (do == "no JSON")
+                    return str(error)
+
+            asked = ("look", "1 / 0", "time.sleep(60)", "os._exit(3)", "{'format': 1}", "no JSON", "look")
+            given = [await worth(do) for do in asked]
+            assert not list(tmp_path.glob("aworld-scoring-*/*/files"))  # nothing is left to the next episode
+            began = time.monotonic()
+            await asyncio.gather(*(worth("time.sleep(0.8) or 1.0") for _ in range(8)))
+            assert time.monotonic() - began < 6.4  # several servers score at the same time
+            return given
+
+    looked, raised, slept, ended, no_reward, no_json, again = asyncio.run(story())
+    assert looked == again == Worth(1.0, {"turns": 3.0, "tokens": 2.0, "seconds": 2.5})
+    name = f"the reward {file}:score"
+    assert raised == f"{name} raised ZeroDivisionError: division by zero (<string> line 1)"
+    assert slept == f"{name} gave nothing: it did not return within 1 s, or ended its process"
+    assert ended == slept
+    assert no_reward == f"{name} gave a dict without 'reward', with format"
+    assert no_json.startswith(f"{name} was not asked: its request is no JSON (")
+
+
+def test_math_is_compared_in_the_sandbox(tmp_path: Path) -> None:
+    task = Task("a", "?", r"\frac{1}{2}", 1)
+    answers = (r"so it is $\frac{2}{4}$", "0.5", "2", "9**9**9**9")
+
+    async def story() -> list[float]:
+        async with Scorer(choose("auto", ""), schema.Environment(call_seconds=20.0), tmp_path) as scorer:
+            return [(await scorer.run(mathematical(answer, task))).reward for answer in answers]
+
+    assert asyncio.run(story()) == [1.0, 1.0, 0.0, 0.0]

@@ -67,6 +67,14 @@ def test_a_round_shows_how_many_calls_of_tools_failed(config: Config, run: RunDi
     assert [row.split("<td>")[6].removesuffix("</td>") for row in rows] == ["12 of 340", "0 of 0", "–"]
 
 
+def test_the_parts_of_rewards_are_in_the_report(config: Config, run: RunDir) -> None:
+    gathered(run, 1, {"a": [1.0, 0.0]})
+    publish_json(run.round(1) / "rewards.json", {"parts": {"used": 0.5}, "not_scored": {"it raised": 3, "it hung": 1}})
+    gathered(run, 2, {"a": [1.0, 0.0]})
+    rounds = report(config, run)["rounds"]
+    assert [(one["reward_parts"], one["not_scored"]) for one in rounds] == [({"used": 0.5}, 4), ({}, 0)]
+
+
 def test_a_round_shows_what_it_took_and_what_it_taught(config: Config, run: RunDir) -> None:
     gathered(run, 1, {"a": [1.0, 0.0], "b": [0.0, 0.0], "c": [1.0, 1.0]})
     metrics = {

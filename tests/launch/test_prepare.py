@@ -15,6 +15,7 @@ from unplayed_run import WORDS, aworld, hold, unplayed_run
 
 from aworld import config as configuration
 from aworld.containers import sha256
+from aworld.errors import InputError
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare, provenance
 from aworld.models.positions import positions
@@ -154,3 +155,39 @@ def test_the_images_of_a_run_are_in_its_provenance(run: RunDir, tmp_path: Path) 
     config = configuration.changed(configuration.read(run.config), [f"site.images.environment={image}"])
     found = yaml.safe_load(yaml.safe_dump(provenance(config)))
     assert found["environment.sif"] == sha256(image) and "vllm.sif" not in found
+
+
+def test_a_run_keeps_the_files_that_it_began_with_and_a_resume_says_so(tmp_path: Path, capsys) -> None:
+    reward, rows = tmp_path / "r.py", tmp_path / "q.jsonl"
+    reward.write_text("def score(episode, task):\n    return 1.0\n")
+    asked = [{"id": name, "question": f"{name}?", "answer": name} for name in "abcdef"]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    model = hf_folder(tmp_path / "model", configuration.load(WORDS).model.architecture)
+    words = ["recipe=demo", "site=local", f"runs={tmp_path}/runs", f"model.path={model}", "tasks=jsonl"]
+    words += ["training.cold_start.tasks=0", "environment.servers=[python]"]
+    own = [f"tasks.path={rows}", "tasks.held_out=2", f"tasks.reward={reward}:score"]
+    config = configuration.load([*words, *own])
+    run, source = prepare(config)
+    copy = run.root / "own" / "r.py"
+    first = {task.task_id for task in source.tasks("held_out")}
+    assert copy.read_text() == reward.read_text() and len(first) == 2
+
+    reward.write_text("def score(episode, task):\n    return 0.5\n")  # before anything began, it is simply another run
+    _, source = prepare(configuration.load([*words, *own]))
+    assert copy.read_text() == reward.read_text() and capsys.readouterr().err == ""
+
+    (run.round(1)).mkdir(parents=True)
+    reward.write_text("def score(episode, task):\n    raise SystemExit\n")
+    rows.write_text(rows.read_text() + '{"id": "g", "question": "g?", "answer": "g"}\n')
+    _, source = prepare(configuration.load([*words, *own]))
+    assert copy.read_text() == "def score(episode, task):\n    return 0.5\n"
+    assert {task.task_id for task in source.tasks("held_out")} == first
+    notes = capsys.readouterr().err.splitlines()
+    assert [note.split(" since the run began")[0] for note in notes] == [
+        f"note: {reward} was edited",
+        f"note: {rows} changed",
+    ]
+    with pytest.raises(
+        InputError, match=r"was started with tasks\.reward=.*r\.py:score, now it is exact; leave it out"
+    ):
+        prepare(configuration.load([*words, *own, "tasks.reward=exact"]))

@@ -8,31 +8,39 @@ from typing import Any
 import pytest
 
 from aworld.errors import InputError
-from aworld.rollout.scoring import AT_ONCE, Scoring
-from aworld.tasks.task import Program, Task, Undecided
+from aworld.rollout.scoring import AT_ONCE, Scoring, answered
+from aworld.tasks.task import Program, Task, Undecided, Worth, worth_of
+from aworld.trajectories.episode import Episode
 
 pytestmark = pytest.mark.unit
 TASK = Task("a", "What is a?", "42", 1, source="mine")
 
 
-def scored(score: Any, seconds: float = 30.0, answer: str | None = "42") -> float:
-    async def run(program: Program) -> float:
-        return float(program.request["worth"])
+def scored(score: Any, seconds: float = 30.0) -> Worth:
+    async def run(program: Program) -> Worth:
+        return worth_of(program.request["worth"], "the program")
 
-    return asyncio.run(Scoring(score, seconds, run)(answer, TASK))
+    def reward(episode: Episode, task: Task, files: Path | None) -> Any:
+        return score(episode.answer, task)
+
+    return asyncio.run(Scoring(reward, seconds, run)(answered(TASK, "42"), TASK))
 
 
 def test_a_reward_is_what_the_scorer_or_its_program_says() -> None:
-    assert scored(lambda answer, task: answer == task.answer) == 1.0
-    assert scored(lambda answer, task: Program(Path("score.py"), {"worth": 0.25})) == 0.25
+    assert scored(lambda answer, task: answer == task.answer) == Worth(1.0)
+    assert scored(lambda answer, task: Program(Path("score.py"), {"worth": 0.25})) == Worth(0.25)
+    assert scored(lambda answer, task: {"reward": 0.5, "format": 1, "length": -2.5}) == Worth(
+        0.5, {"format": 1.0, "length": -2.5}
+    )
 
 
 def test_a_scorer_that_hangs_keeps_nobody_waiting_and_not_the_process_either() -> None:
     began = time.monotonic()
 
-    async def story() -> list[float | BaseException]:
-        scoring = Scoring(lambda answer, task: time.sleep(3600) or 1.0, 0.3, run=None)  # type: ignore[arg-type]
-        return await asyncio.gather(*(scoring("x", TASK) for _ in range(AT_ONCE + 1)), return_exceptions=True)
+    async def story() -> list[Worth | BaseException]:
+        scoring = Scoring(lambda *_: time.sleep(3600) or 1.0, 0.3, run=None)  # type: ignore[arg-type]
+        episode = answered(TASK, "x")
+        return await asyncio.gather(*(scoring(episode, TASK) for _ in range(AT_ONCE + 1)), return_exceptions=True)
 
     for outcome in asyncio.run(story()):
         assert isinstance(outcome, Undecided) and "tasks.score_seconds=0.3" in str(outcome)
@@ -45,6 +53,10 @@ def test_a_scorer_that_hangs_keeps_nobody_waiting_and_not_the_process_either() -
         (lambda answer, task: float("many"), "the scorer of mine failed: ValueError"),
         (lambda answer, task: 1.5, "gave 1.5, which is not from 0 to 1"),
         (lambda answer, task: float("nan"), "gave nan"),
+        (lambda answer, task: "many", "gave 'many' as 'reward', which is no finite number"),
+        (lambda answer, task: {"format": 1.0}, "gave a dict without 'reward', with format"),
+        (lambda answer, task: {"reward": 1.0, "format": None}, "gave None as 'format'"),
+        (lambda answer, task: {"reward": 1.0} | dict.fromkeys(map(str, range(40)), 0.0), "gave 41 parts; 32 is"),
         (lambda answer, task: Program(Path("score.py"), {"worth": -1}), "gave -1.0"),
     ],
 )

@@ -23,17 +23,20 @@ from aworld.config import Endpoint, Rollout
 from aworld.config import Environment as World
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
+from aworld.environments.scorer import Scorer
 from aworld.errors import InfrastructureError
 from aworld.phase import Phase
 from aworld.rollout import worker
 from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.outcome import look
 from aworld.rollout.players import Player
 from aworld.rollout.scoring import Scoring
 from aworld.rollout.units import reopen_failed, standing, units, units_left
 from aworld.rollout.worker import Worker
 from aworld.rollout.workload import Workload
 from aworld.tasks.judge import Judge
-from aworld.tasks.task import Program, Task
+from aworld.tasks.rewards import AnswerReward, OwnReward
+from aworld.tasks.task import Program, Task, Worth
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
@@ -87,7 +90,7 @@ def score(answer: str | None, task: Task) -> float:
     return float(answer == task.answer)
 
 
-async def no_program(program: Program) -> float:
+async def no_program(program: Program) -> Worth:
     raise AssertionError(program)
 
 
@@ -107,7 +110,7 @@ def play(
         config.environment = World(servers=["python"], slots=2, reuse="reset")
         config.rollout = Rollout(**{"lease_seconds": 60, "infra_retries": 2, **settings})  # type: ignore[arg-type]
         async with EnvironmentPool(config.environment, sandbox or choose("auto", ""), None, scratch) as pool:
-            scoring = Scoring(score, 60.0, no_program)
+            scoring = Scoring(AnswerReward(score), 60.0, no_program)
             await Worker(config, workload, player, pool, scoring, owner).run()
 
     asyncio.run(story())
@@ -379,3 +382,52 @@ def test_a_disk_that_fails_for_a_moment_does_not_cost_the_claim(tmp_path: Path) 
 
     assert asyncio.run(story())
     assert path.stat().st_mtime > (tmp_path / "mark").stat().st_mtime  # renewed after all
+
+
+OWN = """
+def score(episode, task):
+    if task.task_id == "b":
+        return task.metadata["absent"]
+    files = {path.name: path.read_text() for path in episode.files}
+    return {"reward": float(files == {"42.txt": "42"}), "files": len(files), "unanswered": episode.answer is None}
+"""
+
+
+class Writer(Script):
+    """It leaves a file, and gives no answer."""
+
+    async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+        code = "import os; os.makedirs('d'); open('d/42.txt', 'w').write('42'); os.chmod('d', 0o500)"
+        await environment.call("python", {"code": code})
+        return replace(episode(task, attempt, None), status="max_turns")
+
+
+def test_an_own_reward_reads_what_an_episode_left_and_costs_the_one_it_fails_at(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    (tmp_path / "own").mkdir()
+    file = tmp_path / "own" / "my_reward.py"
+    file.write_text(OWN)
+    workload = evaluation(tmp_path / "e", attempts=2, phase=Phase.ROUND)
+
+    async def story() -> None:
+        config = configuration.load(["recipe=demo", "seed=0"])
+        config.environment = World(servers=["python"], slots=2, reuse="reset")
+        async with (
+            EnvironmentPool(config.environment, sandbox, None, tmp_path) as pool,
+            Scorer(sandbox, config.environment, tmp_path) as programs,
+        ):
+            scoring = Scoring(OwnReward(file, "score", 20.0), 60.0, programs.run, programs.folder)
+            await Worker(config, workload, Writer(), pool, scoring, "worker-0").run()
+            assert not list(tmp_path.glob("aworld-scoring-*/episode-*"))
+
+    asyncio.run(story())
+    found = {each.identity[1:]: each for each in journal.records(workload.folder / "journals")}
+    assert [found["a", attempt].reward for attempt in (0, 1)] == [1.0, 1.0]
+    assert found["a", 0].reward_parts == {"files": 1.0, "unanswered": 1.0}
+    error = f"not scored: the reward {file}:score raised KeyError: 'absent' (my_reward.py line 4)"
+    assert [(found["b", attempt].status, found["b", attempt].error) for attempt in (0, 1)] == [
+        ("infra_error", error)
+    ] * 2
+    outcome = look(workload)
+    assert outcome.failed == 2 and outcome.not_scored == {error.removeprefix("not scored: "): 2}

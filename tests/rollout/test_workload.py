@@ -2,13 +2,14 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from aworld import config as configuration
 from aworld.phase import Phase
 from aworld.rollout.units import units
-from aworld.rollout.workload import Workload, evaluation_workload, round_workload, schedule
+from aworld.rollout.workload import Workload, evaluation_workload, round_workload, schedule, shares
 from aworld.rundir import RunDir
 from aworld.tasks.synthetic import SyntheticTasks
 from aworld.tasks.task import Task
@@ -135,3 +136,27 @@ def test_the_longest_expected_comes_first(tmp_path: Path) -> None:
     assert order() == "eabdfc"
     path.write_bytes(b"damaged")
     assert order() == "ecdfab"
+
+
+def test_each_round_has_of_each_part_of_a_mixture_what_its_weight_says(tmp_path: Path) -> None:
+    parts = {"many": (20, 3), "few": (6, 1), "one": (1, 2)}
+    words = [f"tasks.mixture.{name}={{source: jsonl, weight: {weight}}}" for name, (_, weight) in parts.items()]
+    more = ["tasks=mixture", "training.cold_start.tasks=0", "rollout.tasks_per_round=9", "pipeline.rounds=20"]
+    config = configuration.load(["recipe=demo", *more, *words])
+    tasks = [Task(f"{name}/{n}", "?", "4", 1, source=name) for name, (size, _) in parts.items() for n in range(size)]
+    source = SimpleNamespace(tasks=lambda split: tasks)
+    found = schedule(config, RunDir(tmp_path), source)  # type: ignore[arg-type]
+    rounds = [workload.tasks for workload in found if workload.phase is Phase.ROUND]
+    counts = [Counter(task.source for task in chosen) for chosen in rounds]
+    assert counts == [Counter(many=6, few=2, one=1)] * 20  # one has a task, not three: the others share the rest by 3:1
+    assert all(len({task.task_id for task in chosen}) == 9 for chosen in rounds)
+    played = Counter(task.task_id for chosen in rounds for task in chosen)
+    assert {played[f"many/{n}"] for n in range(20)} == {6}  # 20 × 6 = 6 × 20: no task waits for ever
+    first = Counter(chosen[0].source for chosen in rounds)
+    assert len(first) == 3  # the parts are mixed, so that with oversample each has some of the first tasks
+
+
+def test_shares_are_whole_and_sum_up() -> None:
+    assert shares({"a": 1, "b": 1, "c": 1}, {"a": 9, "b": 9, "c": 9}, 8) == {"a": 3, "b": 3, "c": 2}
+    assert shares({"a": 1, "b": 3}, {"a": 0, "b": 9}, 4) == {"a": 0, "b": 4}
+    assert shares({"a": 0.001, "b": 1}, {"a": 9, "b": 3}, 8) == {"a": 5, "b": 3}

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from aworld.config import Tasks
 from aworld.errors import InputError
-from aworld.tasks import make_source
+from aworld.tasks import gaia
 
 pytestmark = pytest.mark.unit
 
@@ -48,7 +48,7 @@ def write(root: Path, layout: str, rows: list[dict[str, Any]], split: str = "val
 
 @pytest.mark.parametrize("layout", ["parquet", "jsonl"])
 def test_both_layouts_say_the_same(layout: str, tmp_path: Path) -> None:
-    source = make_source(write(tmp_path, layout, [row("0-0-0-0-0", "?"), *ROWS]), tmp_path / "unused")
+    source = gaia.source(write(tmp_path, layout, [row("0-0-0-0-0", "?"), *ROWS]), tmp_path / "unused")
     tasks = list(source.tasks("held_out"))
     assert [(t.task_id, t.question, t.answer, t.level) for t in tasks] == [
         ("a", "What of a?", "4", 2),
@@ -64,7 +64,7 @@ def test_both_layouts_say_the_same(layout: str, tmp_path: Path) -> None:
 
 
 def test_withheld_answers_are_worth_nothing_whatever_is_said(tmp_path: Path) -> None:
-    source = make_source(write(tmp_path, "parquet", [row("a", "?")], "test"), tmp_path)
+    source = gaia.source(write(tmp_path, "parquet", [row("a", "?")], "test"), tmp_path)
     (task,) = source.tasks("held_out")
     assert task.answer is None and source.score("?", task) == 0.0 and source.score(None, task) == 0.0
 
@@ -73,7 +73,7 @@ def test_withheld_answers_are_worth_nothing_whatever_is_said(tmp_path: Path) -> 
 @pytest.mark.parametrize("null", [None, math.nan])
 def test_a_gold_answer_that_is_null_is_withheld(layout: str, null: float | None, tmp_path: Path) -> None:
     rows = [{**row("a"), "Final answer": null, "file_name": null, "file_path": null}]
-    source = make_source(write(tmp_path, layout, rows), tmp_path)
+    source = gaia.source(write(tmp_path, layout, rows), tmp_path)
     (task,) = source.tasks("held_out")
     assert task.answer is None and task.files == ()
     assert [source.score(said, task) for said in (None, "None", "nan", "null", "")] == [0, 0, 0, 0, 0]
@@ -89,13 +89,13 @@ def test_a_line_ends_only_where_json_lines_end_it(tmp_path: Path) -> None:
         json.dumps(one, ensure_ascii=False) + end for one, end in zip(told, ("\n", "\r\n", "\n\n"), strict=True)
     )
     (tmp_path / "2023" / "validation" / "metadata.jsonl").write_bytes(text.encode())
-    questions = [task.question for task in make_source(config, tmp_path).tasks("held_out")]
+    questions = [task.question for task in gaia.source(config, tmp_path).tasks("held_out")]
     assert questions == [one["Question"] for one in told]
 
 
 @pytest.mark.parametrize("written", ["2", 2, 2.0, "2.0", "Level 2", "level 2", " 2 "])
 def test_a_level_is_read_as_people_write_it(tmp_path: Path, written: Any) -> None:
-    (task,) = make_source(write(tmp_path, "parquet", [row("a", level=written)]), tmp_path).tasks("held_out")
+    (task,) = gaia.source(write(tmp_path, "parquet", [row("a", level=written)]), tmp_path).tasks("held_out")
     assert task.level == 2
 
 
@@ -105,13 +105,13 @@ def test_a_pointer_of_git_lfs_is_not_taken_for_the_file(tmp_path: Path, name: st
     path = tmp_path / "2023" / "validation" / name
     path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123\n")
     with pytest.raises(InputError, match=rf"^{path} is a pointer of Git LFS, .* git lfs pull$"):
-        make_source(config, tmp_path)
+        gaia.source(config, tmp_path)
 
 
 def test_a_copy_that_is_not_right_is_one_line(tmp_path: Path) -> None:
     def told(config: Tasks) -> str:
         with pytest.raises(InputError) as caught:
-            make_source(config, tmp_path)
+            gaia.source(config, tmp_path)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 

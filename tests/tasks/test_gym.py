@@ -9,7 +9,7 @@ from reasoning_gym.factory import DATASETS as DATASETS_THERE
 
 from aworld.config import Tasks
 from aworld.errors import InputError
-from aworld.tasks import gym_score, make_source
+from aworld.tasks import gym, gym_score
 from aworld.tasks.gym import GymTasks
 from aworld.tasks.task import Task
 
@@ -29,13 +29,13 @@ def worth(source: GymTasks, answer: str | None, task: Task) -> float:
 
 def test_tasks_are_made_once_and_scored_by_the_library(tmp_path: Path) -> None:
     config = Tasks(source="gym", train=9, held_out=7, datasets=DATASETS)
-    source = make_source(config, tmp_path / "tasks")
+    source = gym.source(config, tmp_path / "tasks")
     train, held_out = (list(source.tasks(split)) for split in ("train", "held_out"))
     assert (len(train), len(held_out)) == (9, 7)
     assert [task.metadata["metadata"]["source_dataset"] for task in train[:3]] == DATASETS
     questions = [task.question for task in train + held_out]
     assert len(set(questions)) == len(questions)
-    assert list(make_source(Tasks(source="gym", seed=1), tmp_path / "tasks").tasks("train")) == train  # what is there
+    assert list(gym.source(Tasks(source="gym", seed=1), tmp_path / "tasks").tasks("train")) == train  # what is there
     for task in train:
         assert worth(source, task.answer, task) == 1.0
         scorer = reasoning_gym.create_dataset(task.metadata["metadata"]["source_dataset"], seed=0, size=1)
@@ -47,7 +47,7 @@ def test_the_seed_decides(tmp_path: Path) -> None:
     made = [
         [
             t.question
-            for t in make_source(Tasks(source="gym", seed=s, train=4, datasets=DATASETS), tmp_path / n).tasks("train")
+            for t in gym.source(Tasks(source="gym", seed=s, train=4, datasets=DATASETS), tmp_path / n).tasks("train")
         ]
         for s, n in ((0, "a"), (0, "b"), (1, "c"))
     ]
@@ -56,9 +56,9 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 
 def test_a_dataset_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"makes no 'no_such_thing'"):
-        make_source(Tasks(source="gym", datasets=["no_such_thing"]), tmp_path / "a")
+        gym.source(Tasks(source="gym", datasets=["no_such_thing"]), tmp_path / "a")
     with pytest.raises(InputError, match=r"tasks.datasets is empty"):
-        make_source(Tasks(source="gym"), tmp_path / "b")
+        gym.source(Tasks(source="gym"), tmp_path / "b")
 
 
 # many answers are right, and none is named
@@ -67,7 +67,7 @@ GOLD_IS_NONE = {"boxnet", "graph_color", "propositional_logic", "rubiks_cube", "
 
 @pytest.mark.parametrize("name", sorted(set(DATASETS_THERE) - {"composite"}))
 def test_every_dataset_is_scored_as_the_library_does_whatever_is_answered(tmp_path: Path, name: str) -> None:
-    source = make_source(Tasks(source="gym", train=1, held_out=0, datasets=[name]), tmp_path / "tasks")
+    source = gym.source(Tasks(source="gym", train=1, held_out=0, datasets=[name]), tmp_path / "tasks")
     (task,) = source.tasks("train")
     score, gold = reasoning_gym.get_score_answer_fn(name), task.metadata["answer"]
     assert worth(source, gold, task) == float(name not in GOLD_IS_NONE)
@@ -80,7 +80,7 @@ def test_every_dataset_is_scored_as_the_library_does_whatever_is_answered(tmp_pa
 
 
 def test_no_answer_is_executed_here(tmp_path: Path) -> None:
-    source = make_source(Tasks(source="gym", train=1, held_out=0, datasets=["spiral_matrix"]), tmp_path / "tasks")
+    source = gym.source(Tasks(source="gym", train=1, held_out=0, datasets=["spiral_matrix"]), tmp_path / "tasks")
     (task,) = source.tasks("train")
     owned = tmp_path / "owned"
     source.score(f"[__import__('pathlib').Path({str(owned)!r}).write_text('x')]", task)

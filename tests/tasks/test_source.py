@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from worth import worth
 
 from aworld import config as configuration
 from aworld import tasks
@@ -29,7 +30,10 @@ pytestmark = pytest.mark.unit
         ),
         (["tasks=gaia-test", "tasks.path=GAIA", "tasks.seed=1"], "tasks.source=gaia does not use it, only path, split"),
         (["tasks=xbench-deepsearch", "tasks.path=x.csv", "tasks.datasets=[a]"], "tasks.source=xbench does not use it"),
-        (["tasks.source=gaja"], r"no task source 'gaja' \(tasks.source\); valid: gaia, gym, synthetic, xbench"),
+        (
+            ["tasks.source=gaja"],
+            r"no task source 'gaja' \(tasks.source\); valid: gaia, gym, jsonl, mixture, synthetic",
+        ),
     ],
 )
 def test_a_setting_that_a_source_does_not_use_is_refused(words: list[str], message: str) -> None:
@@ -39,7 +43,8 @@ def test_a_setting_that_a_source_does_not_use_is_refused(words: list[str], messa
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (configuration.CONFIGS / "tasks").glob("*.yaml")))
 def test_every_file_of_settings_is_used(name: str) -> None:
-    tasks.check(configuration.load(["recipe=demo", f"tasks={name}"]).tasks)
+    parts = ["tasks.mixture.mine.source=jsonl"] if name == "mixture" else []
+    tasks.check(configuration.load(["recipe=demo", f"tasks={name}", *parts]).tasks)
 
 
 def of(*names: object) -> list[Task]:
@@ -102,6 +107,6 @@ def test_the_module_of_the_docs_is_a_whole_one(tmp_path: Path, monkeypatch: pyte
     tasks.check(config)
     made = tasks.make_source(config, tmp_path / "tasks")
     (task,) = made.tasks("held_out")
-    assert (task.question, made.score("42.0", task), made.score("41", task)) == ("What is 6*7?", 1.0, 0.0)
+    assert (task.question, worth(made, "42.0", task), worth(made, "41", task)) == ("What is 6*7?", 1.0, 0.0)
     with pytest.raises(InputError, match="no such file; set it to your JSONL file"):
         tasks.make_source(Tasks(source="mine", path="none"), tmp_path)

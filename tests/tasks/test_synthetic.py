@@ -8,7 +8,7 @@ import pytest
 
 from aworld.config import Tasks
 from aworld.errors import InputError
-from aworld.tasks import make_source
+from aworld.tasks import make_source, synthetic
 from aworld.tasks.task import Task
 
 pytestmark = pytest.mark.unit
@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def source(folder: Path):
-    return make_source(Tasks(source="synthetic", train=400, held_out=100), folder)
+    return synthetic.source(Tasks(source="synthetic", train=400, held_out=100), folder)
 
 
 def calls(task: Task) -> list[dict]:
@@ -74,8 +74,8 @@ def test_metadata_has_gaias_columns_and_its_attachments_exist(source, folder: Pa
 
 
 def test_same_seed_same_tasks_other_seed_other_tasks(tmp_path: Path, source) -> None:
-    again = make_source(Tasks(source="synthetic", train=400, held_out=100), tmp_path / "again")
-    other = make_source(Tasks(source="synthetic", seed=1, train=400, held_out=100), tmp_path / "other")
+    again = synthetic.source(Tasks(source="synthetic", train=400, held_out=100), tmp_path / "again")
+    other = synthetic.source(Tasks(source="synthetic", seed=1, train=400, held_out=100), tmp_path / "other")
     questions = [[t.question for t in s.tasks("train")] for s in (source, again, other)]
     assert questions[0] == questions[1] != questions[2]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aworld.config import Tasks
 from aworld.errors import InputError
-from aworld.tasks import make_source
+from aworld.tasks import xbench
 from aworld.tasks.xbench import decode
 
 pytestmark = pytest.mark.unit
@@ -57,7 +57,7 @@ def test_decoding_undoes_encoding(text: str, canary: str) -> None:
 )
 def test_an_exact_match_does_without_a_judge(answer: str | None, truth: str, worth: int, tmp_path: Path) -> None:
     rows = [{"id": "7", "prompt": encoded("哪里？\n第二行"), "answer": encoded(truth)}]
-    source = make_source(write(tmp_path / "x.csv", rows), tmp_path)
+    source = xbench.source(write(tmp_path / "x.csv", rows), tmp_path)
     (task,) = source.tasks("held_out")
     assert (task.task_id, task.question, task.answer) == ("xbench-7", "哪里？\n第二行", truth)
     assert source.score(answer, task) == worth
@@ -65,9 +65,9 @@ def test_an_exact_match_does_without_a_judge(answer: str | None, truth: str, wor
 
 def test_a_file_that_is_not_right_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no such file; set it to xbench"):
-        make_source(Tasks(source="xbench", path=str(tmp_path / "no.csv")), tmp_path)
+        xbench.source(Tasks(source="xbench", path=str(tmp_path / "no.csv")), tmp_path)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="has no column id, prompt, answer, canary"):
-        make_source(Tasks(source="xbench", path=str(tmp_path / "other.csv")), tmp_path)
+        xbench.source(Tasks(source="xbench", path=str(tmp_path / "other.csv")), tmp_path)
     with pytest.raises(InputError, match="row 3 cannot be decoded"):
-        make_source(write(tmp_path / "x.csv", [{"id": "3", "prompt": "not base64!", "answer": "?"}]), tmp_path)
+        xbench.source(write(tmp_path / "x.csv", [{"id": "3", "prompt": "not base64!", "answer": "?"}]), tmp_path)

@@ -105,6 +105,17 @@ def test_a_finished_episode_wins_over_the_failure_of_another_try(demo, run, epis
     assert contents(gather(demo, run)) == expected([finished])
 
 
+def test_what_rewards_are_made_of_is_averaged_and_what_they_raised_is_counted(demo, run, episode):
+    lost = {"status": "infra_error", "length": 9}
+    write(run, "worker-0", [episode("task-0", n, reward_parts={"used": float(n)}) for n in range(2)])
+    write(run, "worker-1", [episode("task-1", 0, reward_parts={"used": 1.0, "format": 0.25})])
+    write(run, "worker-2", [episode("task-1", n, **lost, error="not scored: it raised") for n in range(1, 4)])
+    write(run, "worker-3", [episode("task-2", 0, **lost, error="vLLM hung")])
+    gather(demo, run, episodes=7)
+    found = json.loads((run.round(1) / "rewards.json").read_text())
+    assert found == {"parts": {"format": 0.25, "used": pytest.approx(2 / 3)}, "not_scored": {"it raised": 3}}
+
+
 def test_calls_of_tools_and_their_errors_are_counted_once_an_episode(demo, run, episode):
     worked, failed = (Turn("tool", "shown", "python", {}, is_error=wrong) for wrong in (False, True))
     unfinished = Turn("assistant", "cut", is_error=True)  # no call of a tool

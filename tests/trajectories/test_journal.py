@@ -5,7 +5,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import msgspec
@@ -76,6 +76,7 @@ def brief(e: Episode) -> dict:
         spans.append((context.agent, context.start, last, len(sampled), zlib.crc32(data)))
     return {
         **{name: getattr(e, name) for name in ("round", "task_id", "attempt", "level", "reward", "status", "seed")},
+        **{"reward_parts": e.reward_parts, "error": e.error[:400]},
         **{name: getattr(e, name) for name in ("policy_version", "seconds")},
         "turns": sum(turn.role == "assistant" for turn in e.turns),
         "tools": {
@@ -89,7 +90,8 @@ def brief(e: Episode) -> dict:
 
 
 def shown(record: Record) -> dict:
-    return {**vars(record), "spans": [tuple(vars(span).values()) for span in record.spans]}
+    facts = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {**facts, "spans": [tuple(vars(span).values()) for span in record.spans]}
 
 
 def entries(path: Path) -> list:
@@ -122,6 +124,14 @@ def test_what_is_appended_is_read_back_equal_and_listed_as_it_is(tmp_path_factor
     wanted = [*old, *episodes] if begins_old else episodes
     assert list(journal.read(path)) == wanted
     assert [shown(entry.record) for entry in entries(path)] == [brief(one) for one in wanted]
+
+
+def test_a_record_that_was_written_before_rewards_had_parts_is_read_and_listed():
+    """format-2.journal is of the version that had none; see the episode in it."""
+    path = FORMAT_1.with_name("format-2.journal")
+    (episode,), (entry,) = journal.read(path), entries(path)
+    assert (episode.answer, episode.reward, episode.reward_parts, episode.token_ids) == ("42", 0.5, {}, [1, 2, 3])
+    assert shown(entry.record) == brief(episode)
 
 
 def test_a_journal_of_format_1_is_read_and_listed(episode):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,19 @@ def test_the_brackets_of_a_path_are_no_markup(run: RunDir, capsys: pytest.Captur
     moved = RunDir(run.root.rename(run.root.with_name("[red]run[a, b]")))
     assert show_status(configuration.read(moved.config), moved, Console(width=400)) == STOPPED
     assert capsys.readouterr().out.count(moved.root.name) == 2  # the title, and what to type
+
+
+def test_status_names_what_a_reward_raised(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    publish_text(run.trajectories(0), "")
+    publish_folder(run.policy(0), lambda folder: (folder / "model.safetensors").write_bytes(b""))
+    with Journal(run.round(0) / "journals" / "worker-0.journal") as log:
+        for attempt, error in enumerate(["KeyError: 'x' (r.py line 3)"] * 2 + ["it did not return"]):
+            lost = Episode(0, "a", attempt, 1, "?", [], [], [], [], "x", 0.0, "infra_error", {}, 0, 0)
+            log.append(replace(lost, error=f"not scored: {error}"))
+        log.append(Episode(0, "a", 3, 1, "?", [], [], [], [], None, 0.0, "infra_error", {}, 0, 0, error="vLLM hung"))
+    show_status(configuration.read(run.config), run, Console(width=200))
+    line = "cold start: 3 episodes not scored: KeyError: 'x' (r.py line 3) (2 times, and other errors)"
+    assert line in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize("columns", [{}, {"COLUMNS": "80"}])

@@ -12,7 +12,7 @@ from aworld.config.model import Architecture, Model, Parallel, Shard, Yarn
 from aworld.config.places import CONFIGS
 from aworld.config.schema import Config, Evaluation, Keep, Pipeline, Rollout
 from aworld.config.site import Images, Resources, Site
-from aworld.config.tasks import Tasks
+from aworld.config.tasks import Part, Source, Tasks
 from aworld.config.training import ColdStart, Training
 
 __all__ = [
@@ -31,11 +31,13 @@ __all__ = [
     "Member",
     "Model",
     "Parallel",
+    "Part",
     "Pipeline",
     "Resources",
     "Rollout",
     "Shard",
     "Site",
+    "Source",
     "Tasks",
     "Training",
     "Yarn",

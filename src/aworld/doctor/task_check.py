@@ -1,10 +1,10 @@
-"""`aworld tasks check`: a set of tasks, its attachments and its scorer, checked without a model."""
+"""`aworld tasks check`: tasks, their attachments, their sandbox and their reward, checked without a model."""
 
 import argparse
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +16,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from aworld import config as configuration
-from aworld import tasks
-from aworld.config import Config, Endpoint, bounds, places
+from aworld import plugins, tasks
+from aworld.config import Config, Endpoint, Source, Tasks, bounds, places
 from aworld.doctor.task_faults import Fault, faults_of, score_faults
 from aworld.errors import InputError, printable
-from aworld.tasks.task import Task, TaskSource
+from aworld.tasks.rows import BadRows
+from aworld.tasks.task import Task, TaskSet
 
 SPLITS = ("train", "held_out")
 
@@ -28,7 +29,7 @@ SPLITS = ("train", "held_out")
 def add_to(commands: Any) -> None:
     """Add the command to the subparsers of a command line."""
     of_tasks = commands.add_parser("tasks", help="check a set of tasks before a model plays it")
-    text = "check ids, questions, attachments, gold answers and the scorer of a set of tasks, without a model"
+    text = "check ids, questions, attachments, gold answers, the sandbox and the reward of tasks, without a model"
     check = of_tasks.add_subparsers(required=True, metavar="COMMAND").add_parser("check", help=text, description=text)
     check.add_argument("words", nargs="+", metavar="KEY=VALUE", help="such as tasks=gaia-validation tasks.path=FOLDER")
     places.add_option(check)
@@ -46,24 +47,33 @@ def check_tasks(config: Config, console: Console) -> int:
 
     Raises:
         InputError: the tasks cannot be read.
+        InfrastructureError: no sandbox starts.
     """
     bounds.check(config)
     tasks.check(config.tasks)
-    exact = replace(config.tasks, judge=Endpoint())  # no model is asked
+    exact = _without_judge(config.tasks)
     with tempfile.TemporaryDirectory() as folder:
-        source = tasks.make_source(exact, Path(folder) / "tasks")
+        try:
+            source = tasks.make_source(exact, Path(folder) / "tasks")
+        except BadRows as bad:
+            _print_faults(bad.lines, console)
+            console.print(f"{len(bad.lines)} row{'' if len(bad.lines) == 1 else 's'} no task", highlight=False)
+            return InputError.exit_code
         splits = {split: found for split in SPLITS if (found := list(source.tasks(split)))}
         if not splits:
             raise InputError(f"tasks.source={exact.source} has no tasks; mend tasks.path, or the module")
         faults = [fault for found in splits.values() for fault in faults_of(found, _is_withheld(config, found))]
         answered = [task for found in splits.values() for task in found if task.answer is not None]
+        faulty = {fault.task_id for fault in faults}
+        everything = [task for found in splits.values() for task in found if task.task_id not in faulty]
+        scored = everything if source.reads_files else answered
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            bar = progress.add_task("scoring", total=len(answered))
-            faults += asyncio.run(_scored(config, source, answered, lambda: progress.advance(bar)))
+            bar = progress.add_task("scoring", total=len(scored))
+            found_faults, sandbox = asyncio.run(_scored(config, source, scored, lambda: progress.advance(bar)))
+            faults += found_faults
     console.print(_table(splits, _tokens(config)))
-    for fault in faults:
-        line = escape(printable(f"{fault.task_id}: {fault.text}"))
-        console.print(f"[red]fault[/] {line}", highlight=False, soft_wrap=True)
+    console.print(f"sandbox: {sandbox}", highlight=False, soft_wrap=True)
+    _print_faults((f"{fault.task_id}: {fault.text}" for fault in faults), console)
     count = sum(map(len, splits.values()))
     kept = f"{count - len(answered)} without a gold answer, " if len(answered) < count else ""
     console.print(f"{count} tasks, {kept}{len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}", highlight=False)
@@ -71,30 +81,67 @@ def check_tasks(config: Config, console: Console) -> int:
 
 
 def _is_withheld(config: Config, found: list[Task]) -> bool:
-    """Whether the gold answers of a whole split are withheld, as of a test split. Other splits should have them."""
+    """Whether the gold answers of a whole split are withheld, as of a test split. Other splits should have them, unless
+    a reward of the user's own decides without."""
+    if plugins.is_file(config.tasks.reward):
+        return True
     has_names = "split" in tasks.uses(config.tasks)
     return all(task.answer is None for task in found) and (config.tasks.split == "test" or not has_names)
 
 
-async def _scored(config: Config, source: TaskSource, asked: list[Task], advance: Callable[[], None]) -> list[Fault]:
-    """Faults of the scorer. It runs as in a rollout: within its time limit, its programs in the sandbox."""
+def _without_judge(config: Source) -> Any:
+    """The same tasks; no model is asked about their answers."""
+    own = replace(config, judge=Endpoint())
+    if isinstance(own, Tasks):
+        own.mixture = {name: _without_judge(part) for name, part in own.mixture.items()}
+    return own
+
+
+def _print_faults(lines: Iterable[str], console: Console) -> None:
+    for line in lines:
+        console.print(f"[red]fault[/] {escape(printable(line))}", highlight=False, soft_wrap=True)
+
+
+async def _scored(
+    config: Config, source: TaskSet, asked: list[Task], advance: Callable[[], None]
+) -> tuple[list[Fault], str]:
+    """Faults of the reward; and the sandbox that was started, in words.
+
+    The reward runs as in a rollout: within its time limit, its programs in the sandbox.
+    """
     from aworld.containers import staged_image
+    from aworld.environments.pool import EnvironmentPool
     from aworld.environments.sandbox import choose
     from aworld.environments.scorer import Scorer
-    from aworld.rollout.scoring import Scoring
+    from aworld.environments.scratch import stage
+    from aworld.rollout.scoring import AT_ONCE, Scoring, answered
 
     sandbox = choose(config.site.sandbox, staged_image(config.site.images.environment, config.site.scratch))
     async with AsyncExitStack() as stack:
         scratch = Path(config.site.scratch or tempfile.gettempdir())
         programs = await stack.enter_async_context(Scorer(sandbox, config.environment, scratch))
-        score = Scoring(source.score, config.tasks.score_seconds, programs.run)
+        score = Scoring(source.reward, config.tasks.score_seconds, programs.run)
+        at_once = asyncio.Semaphore(AT_ONCE)
 
         async def faults(task: Task) -> list[Fault]:
-            found = await score_faults(task, score)
+            found = await score_faults(task, worth)
             advance()
             return found
 
-        return [fault for found in await asyncio.gather(*map(faults, asked)) for fault in found]
+        async def worth(answer: str, task: Task) -> float:
+            async with at_once:
+                files = programs.folder() if source.reads_files else None
+                if files:
+                    await asyncio.to_thread(stage, task.files, files)
+                return (await score(answered(task, answer), task, files)).reward
+
+        found = [fault for some in await asyncio.gather(*map(faults, asked)) for fault in some]
+        servers = [name for name in config.environment.servers if name != "search" or source.corpus]
+        inside = replace(config.environment, slots=1, servers=servers, mcp={}, web=[])
+        pool = await stack.enter_async_context(EnvironmentPool(inside, sandbox, source.corpus, scratch))
+        async with pool.episode() as environment:
+            tools = ", ".join(tool["function"]["name"] for tool in environment.tools)
+        return found, f"{sandbox.name} starts with {tools}"
 
 
 def _tokens(config: Config) -> Callable[[str], int] | None:

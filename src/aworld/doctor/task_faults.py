@@ -11,7 +11,7 @@ from aworld.tasks.task import Task, Undecided, check_fetched
 
 ABSURD = "zxqv, no answer to anything 8125.0625"
 
-Score = Callable[[str | None, Task], Awaitable[float]]
+Score = Callable[[str, Task], Awaitable[float]]
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ def _of_files(files: tuple[Path, ...]) -> Iterator[str]:
 
 
 async def score_faults(task: Task, score: Score) -> list[Fault]:
-    """Faults of the scorer at one task. The gold answer has to be worth 1, an empty or absurd one less.
+    """Faults of the reward at one task. The gold answer has to be worth 1, an empty or absurd one less.
 
     Raises:
         AWorldError: it can score no answer at all.
     """
     faults = []
     for name, answer, is_right in (
-        ("gold answer", str(task.answer), True),
+        *([("gold answer", str(task.answer), True)] if task.answer is not None else []),
         ("empty answer", "", False),
         (f"answer {ABSURD!r}", ABSURD, False),
     ):

@@ -16,7 +16,7 @@ from aworld.agents.protocols import Environment, Observation
 from aworld.environments import settings, watchdog
 from aworld.environments.outside import Server, servers_of
 from aworld.environments.sandbox import Contents, Launch, Sandbox
-from aworld.environments.scratch import empty, keep, megabytes, stage
+from aworld.environments.scratch import empty, keep, megabytes, move, stage
 from aworld.environments.toolbox import McpToolbox
 from aworld.environments.web import WebTools, tools_of
 from aworld.environments.webcache import WebCache
@@ -152,8 +152,11 @@ class EnvironmentPool:
         await asyncio.to_thread(self._folder.close)
 
     @asynccontextmanager
-    async def episode(self, files: tuple[Path, ...] = ()) -> AsyncIterator[Environment]:
+    async def episode(self, files: tuple[Path, ...] = (), left: Path | None = None) -> AsyncIterator[Environment]:
         """An environment with `files` in its scratch under their own names; waits for a free slot.
+
+        Args:
+            left: an empty folder on the same disk; at the end the files of the scratch are moved there.
 
         Raises:
             InfrastructureError: no environment could be started.
@@ -181,6 +184,8 @@ class EnvironmentPool:
             finally:
                 if slot.web:
                     await slot.web.close()
+                if left:
+                    await asyncio.to_thread(move, slot.scratch, left)
                 if self._config.reuse == "never":
                     self._in_background(self._discard(slot))
                 else:

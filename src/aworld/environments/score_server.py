@@ -1,8 +1,10 @@
-"""Score answers inside a sandbox: `python -P score_server.py FILE SECONDS`.
+"""Score answers inside a sandbox: `python -P score_server.py FILE [ARGUMENT …]`.
 
-FILE holds `score(request) -> float` and is imported once. Each request is scored in a fork of its own: what an answer
-changes or starts there is gone with the fork, after SECONDS at the latest. A request on stdin is a length of 8 bytes
-and JSON. A reply on stdout is a double, 0 where the fork failed or did not end. A first one says that FILE is imported.
+FILE holds `score(request) -> float | dict` and is imported once, with the arguments in `sys.argv`. Each request is
+scored in a fork of its own: what an answer changes or starts there is gone with the fork, at its time limit at the
+latest. A message on stdin and stdout is a length of 4 bytes and JSON. A request is {"seconds": limit, "request": …}. A
+reply is {"worth": what `score` returned} or {"error": what it raised, "line": where}; {} where the fork was killed or
+took too long. A first reply says that FILE is imported.
 """
 
 import ctypes
@@ -11,45 +13,81 @@ import os
 import runpy
 import select
 import signal
-import struct
 import sys
+import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-REPLY = struct.Struct("d")
+HEAD = 4  # bytes of a message's length
+LONGEST_REPLY = 1 << 16  # bytes; a longer one is none
 
-Score = Callable[[dict[str, Any]], float]
+Score = Callable[[dict[str, Any]], Any]
 
 
-def serve(score: Score, seconds: float, requests: int, replies: int) -> None:
-    os.write(replies, REPLY.pack(0.0))
+def framed(message: Any) -> bytes:
+    """A message as it is written."""
+    text = json.dumps(message, default=float).encode()  # a number of numpy, for one
+    return len(text).to_bytes(HEAD, "big") + text
+
+
+def serve(score: Score, requests: int, replies: int) -> None:
+    write(replies, framed({}))
     with open(requests, "rb") as pieces:
-        while size := pieces.read(8):
-            request = json.loads(pieces.read(int.from_bytes(size, "big")))
-            os.write(replies, REPLY.pack(scored(score, request, seconds, (requests, replies))))
+        while size := pieces.read(HEAD):
+            asked = json.loads(pieces.read(int.from_bytes(size, "big")))
+            write(replies, scored(score, asked["request"], asked["seconds"], (requests, replies)))
 
 
-def scored(score: Score, request: dict[str, Any], seconds: float, closed: tuple[int, ...]) -> float:
-    """The reward of one request, from a fork without the files `closed`."""
+def scored(score: Score, request: Any, seconds: float, closed: tuple[int, ...]) -> bytes:
+    """The reply to one request, from a fork without the files `closed`."""
     ours, its = os.pipe()
     child = os.fork()
     if child == 0:
         os.setsid()
         for fd in (ours, *closed):
             os.close(fd)
-        reward = 0.0
-        with suppress(BaseException):  # an answer that the scorer cannot read is worth nothing
-            reward = float(score(request))
-        os.write(its, REPLY.pack(reward))
+        with suppress(BaseException):
+            write(its, outcome(score, request))
         os._exit(0)
     os.close(its)
-    in_time, _, _ = select.select([ours], [], [], seconds)
-    reply = os.read(ours, REPLY.size) if in_time else b""
+    reply = read(ours, time.monotonic() + seconds)
     os.close(ours)
     bury(child)
-    return float(REPLY.unpack(reply)[0]) if len(reply) == REPLY.size else 0.0
+    return reply
+
+
+def outcome(score: Score, request: Any) -> bytes:
+    """The reply, or the error; a value that JSON does not know is an error, too."""
+    try:
+        return framed({"worth": score(request)})
+    except BaseException as error:  # of an answer that the scorer cannot read, such as SystemExit
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f"{os.path.basename(f.filename)} line {f.lineno}" for f in frames if f.filename != __file__]  # noqa: PTH119
+        return framed({"error": f"{type(error).__name__}: {error}"[:1000], "line": own[-1] if own else ""})
+
+
+def read(fd: int, ends: float) -> bytes:
+    """A whole message; a first one without content where none comes before `ends`, or it is too long."""
+    message, wanted = b"", HEAD
+    while len(message) < wanted:
+        ready, _, _ = select.select([fd], [], [], max(0.0, ends - time.monotonic()))
+        piece = os.read(fd, wanted - len(message)) if ready else b""
+        if not piece:
+            return framed({})
+        message += piece
+        if len(message) == HEAD:
+            wanted += int.from_bytes(message, "big")
+            if wanted > LONGEST_REPLY:
+                return framed({})
+    return message
+
+
+def write(fd: int, message: bytes) -> None:
+    while message:
+        message = message[os.write(fd, message) :]
 
 
 def bury(child: int) -> None:
@@ -73,5 +111,5 @@ if __name__ == "__main__":
     requests, replies, nothing = os.dup(0), os.dup(1), os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1):  # an answer that prints is not a reply
         os.dup2(nothing, stream)
-    file, seconds = sys.argv[1:]
-    serve(runpy.run_path(file)["score"], float(seconds), requests, replies)
+    file, *sys.argv[1:] = sys.argv[1:]
+    serve(runpy.run_path(file)["score"], requests, replies)

@@ -50,6 +50,19 @@ def keep(text: str, scratch: Path) -> str:
     return ""
 
 
+def move(scratch: Path, folder: Path) -> None:
+    """Move all that is in the scratch into an empty folder on the same disk; what cannot be moved stays.
+
+    What an earlier try left in the folder is removed.
+    """
+    empty(folder)
+    for entry in list(scratch.iterdir()):
+        with suppress(OSError):
+            if entry.is_dir() and not entry.is_symlink():
+                entry.chmod(0o700)  # else a folder that its owner may not write cannot get another parent
+            entry.rename(folder / entry.name)
+
+
 def empty(scratch: Path) -> bool:
     """Empty the scratch; False where something in it stays."""
     with suppress(OSError):

@@ -29,10 +29,10 @@ def excess(pids: Iterable[int], scratch: Path, limits: schema.Environment) -> st
     # only the second counts once what forks share, but it takes far longer
     if sum(map(_resident, processes)) > memory and sum(map(_proportional, processes)) > memory:
         return f"its processes used more than {limits.memory_mb} MB of memory"
-    size = _size(scratch)
-    if size < 0:
+    taken = size(scratch)
+    if taken < 0:
         return f"it had more than {MAX_FILES} files"
-    if size + sum(map(_in_memory, [some[-1] for some in below if some])) > limits.scratch_mb << 20:
+    if taken + sum(map(_in_memory, [some[-1] for some in below if some])) > limits.scratch_mb << 20:
         return f"its files used more than {limits.scratch_mb} MB"
     return ""
 
@@ -53,7 +53,7 @@ def _proportional(pid: int) -> int:
         return 0
 
 
-def _size(folder: Path) -> int:
+def size(folder: Path) -> int:
     """Bytes that a folder takes on its disk; -1 when it holds too many files to count."""
     total = files = 0
     for parent, _, names in os.walk(folder):

@@ -11,7 +11,7 @@ from aworld.trajectories.frames import Entry
 from aworld.trajectories.record import Record
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Attempt(Record):
     """The record of an episode, with the little of its text that figures need.
 

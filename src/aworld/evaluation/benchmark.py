@@ -15,7 +15,7 @@ from aworld.evaluation.attempt import Attempt, attempts_in
 from aworld.publish import publish_text
 from aworld.rundir import HELD_OUT, RunDir, finished, note_finished, numbered
 from aworld.tasks import make_source
-from aworld.tasks.task import Task, TaskSource
+from aworld.tasks.task import Task, TaskSet
 from aworld.trajectories import journal
 from aworld.trajectories.record import Record
 
@@ -29,7 +29,7 @@ class Played(Generic[Kind]):
     tasks: list[Task]
     attempts: int
     episodes: Sequence[Kind]
-    source: TaskSource
+    source: TaskSet
 
     @property
     def missing(self) -> int:
@@ -44,7 +44,7 @@ def begin(
     version: int,
     tasks: str = "",
     provenance: Callable[[], dict[str, str]] = dict,
-    check: Callable[[TaskSource], None] = lambda source: None,
+    check: Callable[[TaskSet], None] = lambda source: None,
 ) -> None:
     """Fix the benchmark's configuration, so that every worker, today and after a resume, asks the same of a policy.
 
@@ -70,7 +70,8 @@ def begin(
             shutil.rmtree(path.parent / "tasks", ignore_errors=True)
     else:
         kept, changes = {"tasks": tasks, **provenance()}, {}
-    for line in plugins.keep({"agent.player": config.agent.player}, run.own):
+    own_files = plugins.keep(plugins.named(config.tasks), path.parent / plugins.FOLDER)
+    for line in [*own_files, *plugins.keep({"agent.player": config.agent.player}, run.own)]:
         print(f"note: {line}", file=sys.stderr)
     check(make_source(config.tasks, path.parent / "tasks"))
     if any(change.when == "upwards" for change in changes.values()):
@@ -129,7 +130,7 @@ def _check_same(name: str, changes: dict[str, Change]) -> None:
             )
 
 
-def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
+def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSet]:
     """The configuration and the tasks of a benchmark that was begun, or of the evaluations on the run's own tasks.
 
     Raises:

@@ -16,7 +16,7 @@ from aworld.evaluation.figures import tool_calls
 from aworld.evaluation.pages import publish_page
 from aworld.publish import publish_json
 from aworld.rundir import HELD_OUT, RunDir, numbered
-from aworld.trajectories import arrays, file, journal
+from aworld.trajectories import arrays, file, journal, record
 from aworld.trajectories.episode import Episode
 
 SAMPLES = 3  # readable episodes of each kind
@@ -81,7 +81,8 @@ def _evaluated(folder: Path, levels: dict[str, int], attempts: int) -> _Evaluate
     episodes = [each for each in journal.records(folder / "journals") if each.task_id in levels]
     figures = statistics.evaluation(episodes, levels, attempts)
     means = dict.fromkeys(levels, 0.0) | statistics.task_means(episodes, attempts)
-    return _Evaluated({"policy": int(folder.name), **figures, "tools": tool_calls(episodes)}, means)
+    parts = {"reward_parts": record.rewards(episodes)["parts"]}
+    return _Evaluated({"policy": int(folder.name), **figures, **parts, "tools": tool_calls(episodes)}, means)
 
 
 def _before_and_after(held_out: list[_Evaluated]) -> dict[str, Any]:
@@ -104,7 +105,8 @@ def _round(run: RunDir, number: int) -> dict[str, Any] | None:
     if not len(table):
         return None
     sampled = np.diff(arrays.offsets_of(trajectories.sequences["sampled"])[trajectories.context_offsets])
-    metrics, timing, tools = (_json(folder / f"{name}.json") for name in ("metrics", "timing", "tools"))
+    names = ("metrics", "timing", "tools", "rewards")
+    metrics, timing, tools, rewards = (_json(folder / f"{name}.json") for name in names)
     seconds = {key.removesuffix("_seconds"): value for key, value in timing.items()}
     seconds |= {key: value for key, value in metrics.pop("seconds", {}).items() if key != "wait"}
     return {
@@ -117,6 +119,8 @@ def _round(run: RunDir, number: int) -> dict[str, Any] | None:
         "statuses": {status.decode(): n for status, n in sorted(Counter(table["status"].tolist()).items())},
         "seconds": seconds,
         **_groups(table),
+        "reward_parts": rewards.get("parts", {}),
+        "not_scored": sum(rewards.get("not_scored", {}).values()),
         "tool_calls": tools.get("calls"),
         "tool_errors": tools.get("errors"),
         "tokens_per_second": _rate(sampled.sum(), seconds.get("rollout")),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aworld import tasks
+from aworld import plugins, tasks
 from aworld.agents import roles
 from aworld.config import Config, Endpoint, Tasks, bounds
 from aworld.endpoints import check_address
@@ -16,7 +16,7 @@ from aworld.models import support
 from aworld.planning import fit
 from aworld.publish import is_complete
 from aworld.rundir import HELD_OUT, RunDir
-from aworld.tasks.task import TaskSource
+from aworld.tasks.task import TaskSet
 from aworld.training import algorithms, schedule
 
 
@@ -33,7 +33,7 @@ def check_playing(config: Config) -> None:
             endpoint has no address, or an episode's tokens do not fit the model.
     """
     bounds.check(config)
-    tasks.check(config.tasks)
+    tasks.check(config.tasks, RunDir.of(config).root / plugins.FOLDER)
     roles.check(config.agent)
     if config.agent.player:
         from aworld.rollout.players import policy_player  # importing transformers takes a second
@@ -155,7 +155,7 @@ def check_model(config: Config) -> None:
     _check_length(config, config.model.shard.max_model_len)
 
 
-def check_tasks(config: Config, source: TaskSource) -> None:
+def check_tasks(config: Config, source: TaskSet) -> None:
     """Check the tasks of a run.
 
     Raises:
@@ -205,6 +205,12 @@ def check_unseen(trained: Tasks, evaluated: Tasks) -> None:
     Raises:
         InputError: it does, and a figure on them would measure nothing.
     """
+    paths = {one.path for one in (trained, *trained.mixture.values()) if one.path}
+    if evaluated.held_out_path in paths:
+        raise InputError(
+            f"tasks.held_out_path={evaluated.held_out_path}: the run trains on these rows, so a figure on them "
+            "measures nothing; evaluate on others"
+        )
     if trained.purpose == "train" and (trained.source, trained.split) == (evaluated.source, evaluated.split):
         raise InputError(
             f"the run trains on split {trained.split} of tasks.source={trained.source} (tasks.purpose=train), so a "
@@ -212,7 +218,7 @@ def check_unseen(trained: Tasks, evaluated: Tasks) -> None:
         )
 
 
-def check_held_out(config: Config, source: TaskSource) -> None:
+def check_held_out(config: Config, source: TaskSet) -> None:
     """Check the tasks to evaluate on.
 
     Raises:
@@ -244,10 +250,11 @@ def check_chat(config: Config) -> None:
 
 
 @contextmanager
-def opened(config: Config, path: Path) -> Iterator[TaskSource]:
+def opened(config: Config, path: Path) -> Iterator[TaskSet]:
     """The tasks in `path`. Where there are none yet, they are made in a temporary folder."""
     with TemporaryDirectory() as temporary:
-        yield tasks.make_source(config.tasks, path if is_complete(path) else Path(temporary) / "tasks")
+        place = path if is_complete(path) else Path(temporary) / "tasks"
+        yield tasks.make_source(config.tasks, place, path.with_name(plugins.FOLDER))
 
 
 def _check_endpoint(where: str, endpoint: Endpoint) -> None:

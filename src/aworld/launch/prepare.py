@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aworld import config as configuration
-from aworld import plugins
+from aworld import plugins, tasks
 from aworld.config import Config, Model
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
@@ -34,12 +34,12 @@ from aworld.models.positions import set_yarn
 from aworld.publish import MARK, append_json, is_complete, publish_folder, publish_text
 from aworld.rundir import HELD_OUT, RunDir, forget_removed
 from aworld.tasks import make_source
-from aworld.tasks.task import TaskSource
+from aworld.tasks.task import TaskSet
 
 VERSIONS = ("torch", "megatron-core", "mbridge", "transformers", "mpi4py", "h5py", "submitit", "mcp")
 
 
-def prepare(config: Config) -> tuple[RunDir, TaskSource]:
+def prepare(config: Config) -> tuple[RunDir, TaskSet]:
     """Make the run directory, or go on with the one that is there.
 
     Raises:
@@ -52,14 +52,14 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
         return run, _prepare(config, run)
 
 
-def _prepare(config: Config, run: RunDir) -> TaskSource:
+def _prepare(config: Config, run: RunDir) -> TaskSet:
     forget_removed(run)
     if run.config.exists():
         before = configuration.read(run.config)
         where.make_absolute(before)
         _go_on(before, config, run)
     publish_text(run.config, configuration.to_yaml(config, provenance(config)))
-    edited = plugins.keep(plugins.named(config), run.own)
+    edited = [*plugins.keep(plugins.named(config), run.own), *tasks.edited(config.tasks, run.tasks)]
     if edited and not _began(run):
         _discard(run)
         plugins.keep(plugins.named(config), run.own)
@@ -112,7 +112,7 @@ def _check_images(config: Config) -> None:
             )
 
 
-def _make_base(config: Config, source: TaskSource, folder: Path) -> None:
+def _make_base(config: Config, source: TaskSet, folder: Path) -> None:
     with without_collecting():  # importing torch takes seconds
         from aworld.models.tiny import make_checkpoint
 
@@ -179,7 +179,7 @@ def _discard(run: RunDir) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def texts(config: Config, source: TaskSource) -> Iterator[str]:
+def texts(config: Config, source: TaskSet) -> Iterator[str]:
     """What the tokenizer of a model of our own learns from: the questions and plans of the train split, the corpus."""
     for task in source.tasks("train"):
         yield f"{config.agent.system_prompt}\n{task.question}"

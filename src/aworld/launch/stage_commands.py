@@ -13,7 +13,7 @@ from aworld.locks import try_to_hold
 from aworld.rundir import HELD_OUT, RunDir, open_run
 from aworld.stages import AWAIT, EVALUATE, GATHER, REPORT, ROLLOUT, SUBMIT, TRAIN, Stage
 from aworld.tasks import make_source
-from aworld.tasks.task import TaskSource
+from aworld.tasks.task import TaskSet
 
 
 def add_to(commands: Commands) -> None:
@@ -40,7 +40,7 @@ def add_to(commands: Commands) -> None:
     of_run(commands, "report", _report, "write report.html and report.json from what is there")
 
 
-def _open(arguments: argparse.Namespace) -> tuple[Config, RunDir, TaskSource]:
+def _open(arguments: argparse.Namespace) -> tuple[Config, RunDir, TaskSet]:
     """The configuration, run directory and task source of an existing run."""
     config, run = open_run(Path(arguments.run_dir))
     return config, run, make_source(config.tasks, run.tasks)
@@ -98,7 +98,7 @@ def _submit(arguments: argparse.Namespace) -> None:
         raise InfrastructureError(str(reason)) from None
 
 
-def _play(config: Config, source: TaskSource, workloads: list, stage: Stage, first: int) -> None:
+def _play(config: Config, source: TaskSet, workloads: list, stage: Stage, first: int) -> None:
     with without_collecting():
         from aworld.rollout.stage import WorkerInfo, run_rollout
 

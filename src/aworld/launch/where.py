@@ -63,7 +63,7 @@ def make_absolute(config: Config) -> None:
     for part, keys in (
         (config.site.images, ("environment", "vllm", "megatron")),
         (config.model, ("path",)),
-        (config.tasks, ("path",)),
+        *((source, ("path", "held_out_path")) for source in (config.tasks, *config.tasks.mixture.values())),
         (config.environment, ("corpus", "web_cache")),
     ):
         for key in keys:
@@ -71,3 +71,5 @@ def make_absolute(config: Config) -> None:
                 setattr(part, key, str(Path(path).absolute()))
     config.agent.player = plugins.absolute(config.agent.player)
     config.training.algorithm = plugins.absolute(config.training.algorithm)
+    for source in (config.tasks, *config.tasks.mixture.values()):
+        source.source, source.reward = plugins.absolute(source.source), plugins.absolute(source.reward)

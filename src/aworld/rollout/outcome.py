@@ -3,9 +3,10 @@
 So nothing looks into the folder of a round, or of an evaluation, after its end: a run of weeks has hundreds of them.
 """
 
+import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from aworld.errors import InfrastructureError
@@ -14,6 +15,7 @@ from aworld.rollout.units import is_closed, standing, units_left
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, finished, note_finished
 from aworld.trajectories import file, journal
+from aworld.trajectories.record import rewards
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Outcome:
         reward: their mean; 0 where there is none.
         steps: of the optimizer; 0 where nothing was learned, or nothing is trained.
         loss: of the last step.
+        not_scored: number of the episodes that the reward failed at, by its error.
     """
 
     units: int
@@ -38,6 +41,7 @@ class Outcome:
     reward: float
     steps: int = 0
     loss: float | None = None
+    not_scored: dict[str, int] = field(default_factory=dict)
 
 
 def outcomes(run: RunDir, workloads: Iterable[Workload]) -> dict[str, Outcome]:
@@ -77,7 +81,7 @@ def unfinished(run: RunDir, workloads: Iterable[Workload]) -> list[Workload]:
 def look(workload: Workload) -> Outcome:
     """The outcome so far, from the workload's own files. Reads a round's table of episodes once it is gathered."""
     seen = standing(workload)
-    failed, rewards = _episodes(workload)
+    failed, rewards, not_scored = _episodes(workload)
     steps = read_jsonl(workload.folder / "steps.jsonl")
     return Outcome(
         units=len(seen.units),
@@ -88,6 +92,7 @@ def look(workload: Workload) -> Outcome:
         reward=sum(rewards) / max(1, len(rewards)),
         steps=steps[-1]["step"] if steps else 0,
         loss=steps[-1]["loss"] if steps else None,
+        not_scored=not_scored,
     )
 
 
@@ -96,13 +101,21 @@ def _answers(outcome: Outcome, workload: Workload) -> bool:
     return (outcome.units, outcome.attempts) == (len(workload.tasks), workload.attempts)
 
 
-def _episodes(workload: Workload) -> tuple[int, list[float]]:
-    """How many episodes failed, and the reward of each."""
+def _episodes(workload: Workload) -> tuple[int, list[float], dict[str, int]]:
+    """How many episodes failed, the reward of each, and how many were not scored, by the reward's error."""
     if workload.phase.is_trained_on and is_closed(workload):
         try:
             table, _ = file.read_table(workload.folder / "trajectories.h5")
-            return int((table["status"] == b"infra_error").sum()), table["reward"].tolist()
+            return int((table["status"] == b"infra_error").sum()), table["reward"].tolist(), _not_scored(workload)
         except InfrastructureError:  # damaged: its reader says so
             pass
     records = journal.records(workload.folder / "journals")
-    return sum(each.status == "infra_error" for each in records), [each.reward for each in records]
+    failed = sum(each.status == "infra_error" for each in records)
+    return failed, [each.reward for each in records], rewards(records)["not_scored"]
+
+
+def _not_scored(workload: Workload) -> dict[str, int]:
+    """As it was noted when the round was gathered; nothing of a round that an earlier version gathered."""
+    path = workload.folder / "rewards.json"
+    found: dict[str, int] = json.loads(path.read_text())["not_scored"] if path.exists() else {}
+    return found

@@ -1,71 +1,104 @@
-"""Score answers with a time limit, outside the worker's event loop."""
+"""Score episodes with a time limit, outside the worker's event loop."""
 
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 
 from aworld.errors import AWorldError
-from aworld.tasks.task import Program, Task, Undecided
+from aworld.tasks.task import Given, Program, Task, Undecided, Worth, worth_of
+from aworld.trajectories.episode import Episode, Turn
 
-AT_ONCE = 16  # answers, where a judge takes its time
+AT_ONCE = 16  # episodes, where a judge takes its time
 
-Score = Callable[[str | None, Task], "float | Program"]
+Reward = Callable[[Episode, Task, Path | None], Given]
 
 
 class Scoring:
-    """Scores an answer by the source's `score`, within a time limit. A Program that it returns goes to `run`, which
-    has a sandbox."""
+    """Scores an episode by the tasks' reward, within a time limit. A Program that it returns goes to `run`, which has a
+    sandbox.
 
-    def __init__(self, score: Score, seconds: float, run: Callable[[Program], Awaitable[float]]):
-        self._score, self._seconds, self._run = score, seconds, run
+    Attributes:
+        folder: makes a new folder for the files that an episode leaves; None: the reward does not read them.
+    """
+
+    def __init__(
+        self,
+        reward: Reward,
+        seconds: float,
+        run: Callable[[Program], Awaitable[Worth]],
+        folder: Callable[[], Path] | None = None,
+    ):
+        self._reward, self._seconds, self._run, self.folder = reward, seconds, run, folder
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def __call__(self, answer: str | None, task: Task) -> float:
-        """The reward, 0 to 1.
+    async def __call__(self, episode: Episode, task: Task, files: Path | None = None) -> Worth:
+        """What the episode is worth.
+
+        Args:
+            files: the folder with those that it left.
 
         Raises:
-            Undecided: the scorer failed at this answer, took too long, or gave no such number.
+            Undecided: the scorer failed at this episode, took too long, or gave no such number.
             AWorldError: as the source's `score`.
         """
+        scorer = f"the scorer of {task.source or 'the task'}"
         async with self._turns:
             try:
-                worth = await asyncio.wait_for(_in_thread(self._score, answer, task), self._seconds)
+                given = await asyncio.wait_for(_in_thread(self._reward, episode, task, files), self._seconds)
             except TimeoutError:
                 raise Undecided(f"not scored within tasks.score_seconds={self._seconds:g}") from None
             except AWorldError:
                 raise
             except Exception as error:  # of a user's own scorer, for one
-                raise Undecided(f"the scorer of {task.source or 'the task'} failed: {error!r}") from error
-        if isinstance(worth, Program):
-            worth = await self._run(worth)
-        if not 0.0 <= worth <= 1.0:
-            raise Undecided(f"the scorer of {task.source or 'the task'} gave {worth!r}, which is not from 0 to 1")
-        return float(worth)
+                raise Undecided(f"{scorer} failed: {error!r}") from error
+        return await self._run(given) if isinstance(given, Program) else worth_of(given, scorer)
 
 
-def _in_thread(score: Score, answer: str | None, task: Task) -> "asyncio.Future[float | Program]":
-    """Run `score` in a daemon thread. The threads of asyncio stay free for watching sandboxes."""
+def answered(task: Task, answer: str) -> Episode:
+    """An episode of a task that holds nothing but this answer."""
+    return Episode(
+        round=0,
+        task_id=task.task_id,
+        attempt=0,
+        level=task.level,
+        question=task.question,
+        token_ids=[],
+        mask=[],
+        logprobs=[],
+        turns=[Turn("prompt", task.question), Turn("assistant", answer)],
+        answer=answer,
+        reward=0.0,
+        status="answered",
+        seconds={"total": 0.0},
+        policy_version=0,
+        seed=0,
+    )
+
+
+def _in_thread(reward: Reward, episode: Episode, task: Task, files: Path | None) -> "asyncio.Future[Given]":
+    """Run `reward` in a daemon thread. The threads of asyncio stay free for watching sandboxes."""
     loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[float | Program] = loop.create_future()
+    outcome: asyncio.Future[Given] = loop.create_future()
 
-    def tell(worth: "float | Program", error: BaseException | None) -> None:
+    def tell(given: Given, error: BaseException | None) -> None:
         if outcome.done():  # given up
             return
         if error is None:
-            outcome.set_result(worth)
+            outcome.set_result(given)
         else:
             outcome.set_exception(error)
 
     def work() -> None:
-        worth: float | Program = 0.0
+        given: Given = 0.0
         failure = None
         try:
-            worth = score(answer, task)
+            given = reward(episode, task, files)
         except Exception as error:
             failure = error
         with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(tell, worth, failure)
+            loop.call_soon_threadsafe(tell, given, failure)
 
     threading.Thread(target=work, name="score", daemon=True).start()
     return outcome

@@ -36,7 +36,7 @@ from aworld.rollout.worker import RENEWALS, Worker, while_held
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, StallTimer
 from aworld.tasks.judge import Judge
-from aworld.tasks.task import TaskSource
+from aworld.tasks.task import TaskSet
 from aworld.trajectories.launch import run_gather
 from aworld.trajectories.timing import publish_timing
 
@@ -65,7 +65,7 @@ class WorkerInfo:
     is_copy: bool = False
 
 
-def run_rollout(config: Config, run: RunDir, workloads: list[Workload], source: TaskSource, worker: WorkerInfo) -> None:
+def run_rollout(config: Config, run: RunDir, workloads: list[Workload], source: TaskSet, worker: WorkerInfo) -> None:
     """`rollout` in an event loop of its own. USR1 or USR2: finish what is in hand, and end; TERM: end now.
 
     Raises:
@@ -96,7 +96,7 @@ async def rollout(
     config: Config,
     run: RunDir,
     workloads: list[Workload],
-    source: TaskSource,
+    source: TaskSet,
     worker: WorkerInfo,
     ends_soon: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -121,7 +121,8 @@ async def rollout(
         stack.push_async_callback(serving.stop)
         scratch = Path(config.site.scratch or tempfile.gettempdir())
         programs = await stack.enter_async_context(Scorer(sandbox, config.environment, scratch))
-        score = Scoring(source.score, config.tasks.score_seconds, programs.run)
+        folder = programs.folder if source.reads_files else None
+        score = Scoring(source.reward, config.tasks.score_seconds, programs.run, folder)
         begun: list[Workload] = []
 
         async def share(workload: Workload) -> None:
@@ -203,11 +204,11 @@ def check_contained(config: Config, sandbox: Sandbox, workloads: list[Workload])
             "yours; set site.images.environment to an image or have bubblewrap installed, or allow it with "
             "site.sandbox=subprocess"
         )
-    if not config.tasks.path:
-        return
-    if any(task.answer is not None for workload in workloads for task in workload.tasks):
+    sources = (config.tasks, *config.tasks.mixture.values())
+    paths = [path for source in sources for path in (source.path, source.held_out_path) if path]
+    if paths and any(task.answer is not None for workload in workloads for task in workload.tasks):
         raise InputError(
-            f"no sandbox works here, so the policy's code could read the answers in tasks.path={config.tasks.path}; "
+            f"no sandbox works here, so the policy's code could read the answers in {paths[0]} (tasks.path); "
             "install bubblewrap or Apptainer, or allow it with site.sandbox=subprocess"
         )
 

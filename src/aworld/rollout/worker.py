@@ -4,28 +4,30 @@ import asyncio
 import hashlib
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from aworld.config import Config
 from aworld.environments.pool import EnvironmentPool
 from aworld.errors import AWorldError, InfrastructureError, Interrupted
+from aworld.nodelocal import remove
 from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.players import Player
+from aworld.rollout.scoring import Scoring
 from aworld.rollout.spread import has_spread
 from aworld.rollout.units import claims_of, units
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task, Undecided
 from aworld.trajectories import journal
-from aworld.trajectories.episode import Episode, Outcome
+from aworld.trajectories.episode import NOT_SCORED, Episode, Outcome
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 RENEWALS = 4  # of a claim, per lease
 
 Identity = tuple[int, str, int]
-Score = Callable[[str | None, Task], Awaitable[float]]
 
 
 def episode_seed(seed: int, round_: int, task_id: str, attempt: int) -> int:
@@ -51,7 +53,7 @@ class Worker:
         workload: Workload,
         player: Player,
         pool: EnvironmentPool,
-        score: Score,
+        score: Scoring,
         owner: str,
         ends_soon: Callable[[], bool] = lambda: False,
     ):
@@ -94,8 +96,11 @@ class Worker:
         async with self._capacity:
             return self._claims.claim(self._units)
 
-    async def play(self, task: Task, attempt: int) -> Episode:
+    async def play(self, task: Task, attempt: int, files: Path | None = None) -> Episode:
         """An episode, not scored yet. An infrastructure failure is played again `rollout.infra_retries` times.
+
+        Args:
+            files: an empty folder for the files that the episode leaves.
 
         Raises:
             InfrastructureError: no environment can be started, or the player is gone.
@@ -107,7 +112,7 @@ class Worker:
                 await asyncio.sleep(min(PAUSE * 2.0 ** (retries - left - 1), LONGEST_PAUSE))
             began = time.monotonic()
             try:
-                async with self._pool.episode(task.files) as environment:
+                async with self._pool.episode(task.files, files) as environment:
                     waited = time.monotonic() - began
                     episode = await self._player.play(task, attempt, seed, environment)
             except InfrastructureError:  # no environment could be started, or the player is gone
@@ -118,15 +123,16 @@ class Worker:
                     return replace(episode, seconds=episode.seconds | {"wait": waited})
         raise AssertionError("the last try returns or raises")
 
-    async def score(self, episode: Episode, task: Task) -> Episode:
-        """The episode with its reward: 0 where it failed or has no answer. An answer that cannot be scored is an
+    async def score(self, episode: Episode, task: Task, files: Path | None = None) -> Episode:
+        """The episode with its reward: 0 where it was lost to the machine. One that cannot be scored is an
         infrastructure failure."""
-        if episode.answer is None or episode.status == "infra_error":
+        if episode.status == "infra_error":
             return replace(episode, reward=0.0)
         try:
-            return replace(episode, reward=await self._score(episode.answer, task))
+            worth = await self._score(episode, task, files)
+            return replace(episode, reward=worth.reward, reward_parts=worth.parts)
         except Undecided as reason:
-            return replace(episode, status="infra_error", error=str(reason))
+            return replace(episode, status="infra_error", error=f"{NOT_SCORED}{reason}")
 
     def record(self, episode: Episode) -> None:
         """Make an episode durable."""
@@ -156,9 +162,14 @@ class Worker:
                     group.create_task(self._play_attempt(self._tasks[unit.task_id], attempt))
 
     async def _play_attempt(self, task: Task, attempt: int) -> None:
-        async with self._capacity:
-            episode = await self.play(task, attempt)
-        self.record(await self.score(episode, task))
+        files = self._score.folder() if self._score.folder else None
+        try:
+            async with self._capacity:
+                episode = await self.play(task, attempt, files)
+            self.record(await self.score(episode, task, files))
+        finally:
+            if files:
+                await asyncio.to_thread(remove, files)
 
     def _recorded(self) -> dict[Identity, float | None]:
         """The episodes that are in a journal and are not played again, each with its worth."""

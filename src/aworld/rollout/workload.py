@@ -12,7 +12,8 @@ from aworld.config import Config
 from aworld.phase import Phase
 from aworld.rollout.curriculum import Choice
 from aworld.rundir import HELD_OUT, RunDir
-from aworld.tasks.task import Task, TaskSource
+from aworld.tasks import weights as parts_weights
+from aworld.tasks.task import Task, TaskSet
 from aworld.trajectories.episode import Outcome
 
 EARLIER = 5  # rounds, at most, whose newest trajectories tell how long tasks may take
@@ -52,7 +53,7 @@ class Workload:
         return self.phase is Phase.EVALUATION and episode.status == "infra_error"
 
 
-def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:
+def schedule(config: Config, run: RunDir, source: TaskSet) -> list[Workload]:
     """All that the workers of a run play, in order. A run without rounds and cold start is evaluated by hand only.
 
     The evaluation of a policy comes after the last round that may be played without that policy.
@@ -84,7 +85,7 @@ def is_planned(config: Config, workload: Workload) -> bool:
     )
 
 
-def round_workload(config: Config, run: RunDir, source: TaskSource, number: int) -> Workload:
+def round_workload(config: Config, run: RunDir, source: TaskSet, number: int) -> Workload:
     """The workload of one round, or of the cold start, which is round 0."""
     train = list(source.tasks("train"))
     if Phase.of(number) is Phase.COLD_START:
@@ -92,15 +93,13 @@ def round_workload(config: Config, run: RunDir, source: TaskSource, number: int)
     return _round(config, run, next(islice(_chosen(config, run, train), number - 1, None)), number)
 
 
-def evaluation_workload(
-    config: Config, run: RunDir, source: TaskSource, version: int, name: str = HELD_OUT
-) -> Workload:
+def evaluation_workload(config: Config, run: RunDir, source: TaskSet, version: int, name: str = HELD_OUT) -> Workload:
     """The evaluation of policy `version` on the run's own held-out tasks, or on those of the benchmark `name`."""
     return evaluation_workloads(config, run, source, [version], name)[0]
 
 
 def evaluation_workloads(
-    config: Config, run: RunDir, source: TaskSource, versions: Iterable[int], name: str = HELD_OUT
+    config: Config, run: RunDir, source: TaskSet, versions: Iterable[int], name: str = HELD_OUT
 ) -> list[Workload]:
     """The evaluations of several policies on the same tasks, which are read once."""
     temperature = config.evaluation.temperature
@@ -150,18 +149,57 @@ def _round(config: Config, run: RunDir, tasks: Sequence[Task], number: int) -> W
 def _chosen(config: Config, run: RunDir, train: list[Task]) -> Iterator[Sequence[Task]]:
     """The tasks of each round, without end, by the curriculum or from shuffled passes. No task is in a round twice.
 
+    Of a mixture, each part has its share.
+
     A round samples tasks that the expert has not shown, where there are any. With `rollout.oversample` the tasks behind
     the first `rollout.tasks_per_round` are there to be played in the place of others.
     """
     tasks = train[config.training.cold_start.tasks :] or train
     number = min(len(tasks), ceil(config.rollout.tasks_per_round * config.rollout.oversample))
+    parts = {"": (tasks, number)}
+    if weights := parts_weights(config.tasks):
+        of_part = {name: [task for task in tasks if task.source == name] for name in weights}
+        counts = shares(weights, {name: len(some) for name, some in of_part.items()}, number)
+        parts = {name: (of_part[name], wanted) for name, wanted in counts.items() if wanted}
     if config.rollout.rest_passes:
-        return (Choice(config, run, [(tasks, number)], round_) for round_ in count(1))
-    return _in_passes(tasks, number, config.seed)
+        return (Choice(config, run, list(parts.values()), round_) for round_ in count(1))
+    if not weights:
+        return _passes(tasks, number, str(config.seed))
+    return _mixed(
+        [_passes(some, wanted, f"{config.seed}/{name}") for name, (some, wanted) in parts.items()], config.seed
+    )
 
 
-def _in_passes(tasks: list[Task], number: int, seed: int) -> Iterator[list[Task]]:
-    """So many tasks for each round, from shuffled passes over all tasks."""
+def _mixed(passes: list[Iterator[list[Task]]], seed: int) -> Iterator[list[Task]]:
+    """The tasks of each round of a mixture, without end, from the passes of its parts."""
+    for number in count():
+        chosen = [task for some in passes for task in next(some)]
+        random.Random(f"{seed}/mixture/{number}").shuffle(chosen)
+        yield chosen
+
+
+def shares(weights: dict[str, float], sizes: dict[str, int], number: int) -> dict[str, int]:
+    """`number` divided by weights, by their names. One with fewer than its share leaves the rest to the others."""
+    found: dict[str, int] = {}
+    others = dict(weights)
+    while full := {
+        name for name, share in _shares(others, number - sum(found.values())).items() if share > sizes[name]
+    }:
+        found |= {name: sizes[name] for name in full}
+        others = {name: weight for name, weight in others.items() if name not in full}
+    return found | _shares(others, number - sum(found.values()))
+
+
+def _shares(weights: dict[str, float], number: int) -> dict[str, int]:
+    """Each its share rounded down, and one more for those with the largest rest."""
+    exact = {name: number * weight / sum(weights.values()) for name, weight in weights.items()}
+    found = {name: int(share) for name, share in exact.items()}
+    by_rest = sorted(exact, key=lambda name: found[name] - exact[name])
+    return {name: found[name] + (name in by_rest[: number - sum(found.values())]) for name in found}
+
+
+def _passes(tasks: list[Task], number: int, seed: str) -> Iterator[list[Task]]:
+    """So many different tasks at a time, without end, from shuffled passes over all of them."""
     waiting: deque[Task] = deque()
     passes = 0
     while True:

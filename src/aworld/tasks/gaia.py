@@ -28,7 +28,7 @@ class GaiaTasks:
 
     corpus = None
 
-    def __init__(self, config: schema.Tasks):
+    def __init__(self, config: schema.Source):
         if not config.path or config.split not in SPLITS:
             raise InputError(
                 f"tasks.path={config.path} tasks.split={config.split}: name the folder of a local copy of GAIA and one "
@@ -50,12 +50,12 @@ class GaiaTasks:
         return float(task.answer is not None and gaia_correct(answer, task.answer))
 
 
-def size(config: schema.Tasks) -> int:
+def size(config: schema.Source) -> int:
     """The number of questions of a split."""
     return SPLITS.get(config.split, 0)
 
 
-def source(config: schema.Tasks, folder: Path) -> GaiaTasks:
+def source(config: schema.Source, folder: Path) -> GaiaTasks:
     return GaiaTasks(config)
 
 

@@ -28,7 +28,7 @@ class GymTasks:
 
     corpus = None
 
-    def __init__(self, config: schema.Tasks, folder: Path):
+    def __init__(self, config: schema.Source, folder: Path):
         self.folder = folder
         publish_folder(folder, lambda where: _generate(config, where))
 
@@ -44,15 +44,15 @@ class GymTasks:
         return Program(SCORER, {"dataset": name, "answer": answer, "entry": repr(task.metadata)})
 
 
-def source(config: schema.Tasks, folder: Path) -> GymTasks:
+def source(config: schema.Source, folder: Path) -> GymTasks:
     return GymTasks(config, folder)
 
 
-def _generate(config: schema.Tasks, folder: Path) -> None:
+def _generate(config: schema.Source, folder: Path) -> None:
     if not config.datasets:
         raise InputError("tasks.datasets is empty; name some of reasoning-gym's, such as [chain_sum, leg_counting]")
     asked: set[str] = set()
-    for at, (split, count) in enumerate(zip(SPLITS, (config.train, config.held_out), strict=True)):
+    for at, (split, count) in enumerate(zip(SPLITS, (config.train, int(config.held_out)), strict=True)):
         lines = []
         for number in range(count):
             name = config.datasets[number % len(config.datasets)]

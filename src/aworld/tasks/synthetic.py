@@ -74,7 +74,7 @@ Draft = tuple[str, str, int, dict[str, str], list[str], str]  # key, question, l
 class SyntheticTasks:
     """A TaskSource generated into `folder` (once; later uses read it)."""
 
-    def __init__(self, config: schema.Tasks, folder: Path):
+    def __init__(self, config: schema.Source, folder: Path):
         self.folder = folder
         self.corpus: Path | None = folder / "corpus.jsonl"
         publish_folder(folder, lambda where: _generate(config, where))
@@ -96,7 +96,7 @@ class SyntheticTasks:
         return float(task.answer is not None and gaia_correct(answer, task.answer))
 
 
-def source(config: schema.Tasks, folder: Path) -> SyntheticTasks:
+def source(config: schema.Source, folder: Path) -> SyntheticTasks:
     return SyntheticTasks(config, folder)
 
 
@@ -105,12 +105,12 @@ def held_out(key: str) -> bool:
     return hashlib.sha256(key.encode()).digest()[0] % 5 == 0
 
 
-def _generate(config: schema.Tasks, folder: Path) -> None:
+def _generate(config: schema.Source, folder: Path) -> None:
     rng = random.Random(config.seed)
     facts = {(place, attribute): rng.randint(11, 999) for place in PLACES for attribute in ATTRIBUTES}
     corpus = [{"title": f"{p} {a}", "text": f"The {a} of {p} is {value}."} for (p, a), value in facts.items()]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
-    for split, count in (("train", config.train), ("held_out", config.held_out)):
+    for split, count in (("train", config.train), ("held_out", int(config.held_out))):
         _write_split(folder / split, split, count, rng, facts)
 
 

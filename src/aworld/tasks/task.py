@@ -1,12 +1,15 @@
 """Tasks, their sources, and the programs that score answers."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol
 
 from aworld.errors import InfrastructureError, InputError
 
+MOST_PARTS = 32  # of a reward
 LFS_POINTER = b"version https://git-lfs"
 
 
@@ -49,19 +52,45 @@ def check_fetched(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Program:
-    """A program that scores an answer which has to be executed or parsed.
-
-    It runs in a sandbox, for at most `environment.call_seconds`. What fails there, or takes longer, is worth 0.
+class Worth:
+    """What an episode is worth.
 
     Attributes:
-        file: a Python file with a function `score(request) -> float`, 0 to 1. It may import the packages of this
+        reward: 0 to 1.
+        parts: what it is made of, by name; recorded with the episode, and not trained on.
+    """
+
+    reward: float
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that scores an answer which has to be executed or parsed, or the user's own reward.
+
+    It runs in a sandbox.
+
+    Attributes:
+        file: a Python file with a function `score(request) -> float | dict`. It may import the packages of this
             Python, and nothing of aworld.
         request: what `score` gets, as JSON.
+        arguments: of the file, in `sys.argv`.
+        reads: further files that it sees.
+        seconds: limit of one call; None: `environment.call_seconds`.
+        folder: is moved to `files` in its working folder, and gone afterwards.
+        has_to_score: a call that fails or takes longer raises Undecided; otherwise it is worth 0.
     """
 
     file: Path
     request: dict[str, Any]
+    arguments: tuple[str, ...] = ()
+    reads: tuple[Path, ...] = ()
+    seconds: float | None = None
+    folder: Path | None = None
+    has_to_score: bool = False
+
+
+Given = float | dict[str, float] | Program  # by a scorer
 
 
 class TaskSource(Protocol):
@@ -73,13 +102,88 @@ class TaskSource(Protocol):
         """The tasks of split `train` or `held_out`, in a fixed order."""
         ...
 
-    def score(self, answer: str | None, task: Task) -> "float | Program":
-        """The reward of an answer, 0 to 1; 0 where the gold answer is withheld. Not called without an answer.
+    def score(self, answer: str | None, task: Task) -> "Given":
+        """The worth of an answer, as `worth_of` reads it; 0 where the gold answer is withheld.
 
-        It runs in the worker, so it executes nothing of an answer: for that it returns a Program.
+        Not called without an answer. It runs in the worker, so it executes nothing of an answer: for that it returns a
+        Program.
 
         Raises:
             Undecided: this answer could not be scored.
             InfrastructureError: no answer can be scored, because the judge is away.
         """
         ...
+
+
+class Played(Protocol):
+    """An episode, as a reward sees it: `aworld.trajectories.episode.Episode`."""
+
+    @property
+    def round(self) -> int: ...
+
+    @property
+    def attempt(self) -> int: ...
+
+    @property
+    def answer(self) -> str | None: ...
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def error(self) -> str: ...
+
+    @property
+    def seconds(self) -> dict[str, float]: ...
+
+    @property
+    def turns(self) -> Sequence[Any]: ...
+
+    @property
+    def mask(self) -> list[int]: ...
+
+
+class TaskSet(Protocol):
+    """The tasks of a run, and what an episode is worth: a source with its reward.
+
+    Attributes:
+        corpus: as the source's.
+        reads_files: whether the reward wants the files that an episode left.
+    """
+
+    corpus: Path | None
+    reads_files: bool
+
+    def tasks(self, split: str) -> Iterable[Task]:
+        """As the source's."""
+
+    def reward(self, episode: Played, task: Task, folder: Path | None) -> "Given":
+        """What an episode is worth, as `worth_of` reads it.
+
+        Args:
+            folder: the files that the episode left; None: they were not kept.
+
+        Raises:
+            Undecided, InfrastructureError: as the source's `score`.
+        """
+
+
+def worth_of(given: Any, scorer: str) -> Worth:
+    """The worth that a scorer gave: a number from 0 to 1, or a dict with such a number as `reward`, and its parts.
+
+    Raises:
+        Undecided: it is none.
+    """
+    values = given if isinstance(given, dict) else {"reward": given}
+    if "reward" not in values:
+        raise Undecided(f"{scorer} gave a dict without 'reward', with {', '.join(map(str, values)) or 'nothing'}")
+    if len(values) > MOST_PARTS:
+        raise Undecided(f"{scorer} gave {len(values)} parts; {MOST_PARTS} is the most")
+    for name, value in values.items():
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise Undecided(f"{scorer} gave {value!r:.100} as {name!r:.100}, which is no finite number")
+    parts = {str(name): float(value) for name, value in values.items()}
+    reward = parts.pop("reward")
+    if not 0.0 <= reward <= 1.0:
+        raise Undecided(f"{scorer} gave {reward!r}, which is not from 0 to 1")
+    return Worth(reward, parts)

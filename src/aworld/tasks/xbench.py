@@ -30,7 +30,7 @@ class XbenchTasks:
 
     corpus = None
 
-    def __init__(self, config: schema.Tasks):
+    def __init__(self, config: schema.Source):
         if not config.path or not Path(config.path).is_file():
             raise InputError(f"tasks.path={config.path}: no such file; set it to xbench-DeepSearch's CSV")
         self._config = config.judge
@@ -52,12 +52,12 @@ class XbenchTasks:
         return float(self._judge is not None and self._judge.agrees(task.question, answer, task.answer))
 
 
-def size(config: schema.Tasks) -> int:
+def size(config: schema.Source) -> int:
     """The number of questions of the published file."""
     return QUESTIONS
 
 
-def source(config: schema.Tasks, folder: Path) -> XbenchTasks:
+def source(config: schema.Source, folder: Path) -> XbenchTasks:
     return XbenchTasks(config)
 
 

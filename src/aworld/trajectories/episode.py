@@ -11,6 +11,7 @@ import numpy as np
 Status = Literal["answered", "no_answer", "max_turns", "max_tokens", "repeated", "timeout", "infra_error"]
 LARGEST_ID = 2**31 - 1  # of a token: trajectories.h5 holds int32
 STATUSES: tuple[str, ...] = get_args(Status)
+NOT_SCORED = "not scored: "  # begins the error of an episode that its reward failed at
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,13 @@ class Episode(Outcome):
         logprobs: log-probability (nats) of each sampled token, 0.0 where mask is 0; as long as token_ids.
         answer: the text of the final answer; None: there is none.
         reward: by the scorer, 0 to 1.
+        reward_parts: what it is made of, by name, where the scorer says so.
         seconds: wall-clock by phase: `wait` for a sandbox, before `total` begins; `generate`; `tools`; `total`; and
             `stalled`, the part of `total` that was lost to the engine or to a tool.
         policy_version: version of the weights that sampled every token.
         seed: each turn's sampling seed is derived from it.
         sampling: the sampling parameters.
-        error: the reason of `infra_error` and `timeout`.
+        error: the reason of `infra_error` and `timeout`; of an episode that was not scored it begins with NOT_SCORED.
         contexts: in the order in which they would begin if nothing ran at the same time.
     """
 
@@ -119,6 +121,7 @@ class Episode(Outcome):
     sampling: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     contexts: list[Context] = field(default_factory=lambda: [Context("agent")])
+    reward_parts: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def has_answer(self) -> bool:  # type: ignore[override]

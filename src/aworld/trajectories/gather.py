@@ -25,7 +25,7 @@ from aworld.trajectories.file import discard_if_damaged
 from aworld.trajectories.frames import Entry
 from aworld.trajectories.mpi import raise_on_all_ranks
 from aworld.trajectories.pieces import Damaged, cut, send_share, write_all
-from aworld.trajectories.record import Record
+from aworld.trajectories.record import Record, rewards
 from aworld.trajectories.timing import publish_timing
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def _publish(world: "Intracomm", run: RunDir, round_: int, kept: list[Entry], ch
                 sweep(run.round(round_))
                 publish_timing(run.round(round_), time.time() - began)
                 publish_json(run.round(round_) / "tools.json", _calls(found))
+                publish_json(run.round(round_) / "rewards.json", rewards(found))
                 put = stack.enter_context(file.writing(path, round_, arrays.tables(found)))
         with raise_on_all_ranks(world):
             if world.rank:

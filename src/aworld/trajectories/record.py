@@ -1,11 +1,15 @@
 """The record of an episode in brief: all that is known of it without its tokens and its text."""
 
 import zlib
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from aworld.trajectories.episode import Episode, Outcome, Status
+from aworld.trajectories.episode import NOT_SCORED, Episode, Outcome, Status
+
+LONGEST_ERROR = 400  # characters of it in a record
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Record(Outcome):
         turns: number of the policy's turns.
         tokens: how many it has.
         spans: of its contexts, in order.
+        reward_parts: as the episode's.
+        error: its beginning.
     """
 
     round: int
@@ -52,11 +58,32 @@ class Record(Outcome):
     has_answer: bool
     tokens: int
     spans: list[Span]
+    reward_parts: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def is_not_scored(self) -> bool:
+        """Whether the reward failed at it."""
+        return self.error.startswith(NOT_SCORED)
 
     @property
     def ends(self) -> list[int]:
         """The index behind the last token of each context."""
         return [*(span.start for span in self.spans[1:]), self.tokens]
+
+
+def rewards(records: list[Record]) -> dict[str, Any]:
+    """`parts`: the mean of each part of the reward, over the episodes that have it. `not_scored`: the number of
+    episodes that the reward failed at, by its error."""
+    parts: dict[str, list[float]] = {}
+    for record in records:
+        for name, value in record.reward_parts.items():
+            parts.setdefault(name, []).append(value)
+    errors = Counter(record.error.removeprefix(NOT_SCORED) for record in records if record.is_not_scored)
+    return {
+        "parts": {name: sum(values) / len(values) for name, values in sorted(parts.items())},
+        "not_scored": dict(errors.most_common()),
+    }
 
 
 def record_of(episode: Episode, tokens: np.ndarray, mask: np.ndarray, logprobs: np.ndarray) -> Record:
@@ -87,6 +114,8 @@ def record_of(episode: Episode, tokens: np.ndarray, mask: np.ndarray, logprobs: 
         has_answer=e.has_answer,
         tokens=len(tokens),
         spans=spans,
+        reward_parts=e.reward_parts,
+        error=e.error[:LONGEST_ERROR],
     )
 
 

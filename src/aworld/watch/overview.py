@@ -1,6 +1,7 @@
 """A run at a glance, from its files, one call of squeue, and one of sacct."""
 
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 
@@ -18,7 +19,7 @@ from aworld.stages import SUBMIT
 from aworld.tasks import make_source
 from aworld.watch.jobs import job_states, jobs_table
 from aworld.watch.queue import Queued, elements_alive, queue, submitted
-from aworld.watch.status import StageStatus, begun, estimated_end, never_played, status, tally
+from aworld.watch.status import StageStatus, Tally, begun, estimated_end, never_played, status, tally
 from aworld.watch.table import UNLIMITED, stage_table
 
 OTHER_LINES = 10  # that `watch` shows besides the rows of the table
@@ -108,8 +109,17 @@ def _picture(
     ]
     picture += [jobs_table(run, jobs), Text()] if jobs else []
     # As Text, since [ and ] in paths and in Slurm's messages are no markup.
-    picture += [Text(printable(line)) for line in (*unreadable, *notes, waiting, verdict) if line]
+    lost = [line for name, one in tallies.items() for line in _not_scored(name, one)]
+    picture += [Text(printable(line)) for line in (*unreadable, *lost, *notes, waiting, verdict) if line]
     return Group(*picture), code
+
+
+def _not_scored(name: str, tally: Tally) -> Iterator[str]:
+    """A line where the reward failed at episodes of a workload, with the error that it raised most often."""
+    if tally.not_scored:
+        count, (error, most) = sum(tally.not_scored.values()), max(tally.not_scored.items(), key=lambda item: item[1])
+        others = f" ({most} times, and other errors)" if most < count else ""
+        yield f"{name}: {count} episode{'' if count == 1 else 's'} not scored: {error}{others}"
 
 
 def _all_wait(queued: list[Queued]) -> bool:

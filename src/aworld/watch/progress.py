@@ -80,7 +80,7 @@ class Progress:
         workload = self.workloads[name]
         if workload.phase is Phase.EVALUATION:
             return headline(list(workload.tasks), journal.records(workload.folder / "journals"), workload.attempts)
-        metrics, timing = (_json(workload, name) for name in ("metrics", "timing"))
+        metrics, timing, rewards = (_json(workload, name) for name in ("metrics", "timing", "rewards"))
         if workload.phase is Phase.COLD_START:
             return self._cold_start(metrics)
         groups, of_one_reward = metrics.get("groups"), metrics.get("groups_of_one_reward")
@@ -89,8 +89,10 @@ class Progress:
             note = f"; in all {groups} groups every attempt has one reward: nothing to learn from"
         elif groups and workload.enough is not None:
             note = f"; {groups - of_one_reward} of {groups} groups with spread, wanted {workload.enough}"
+        parts = ", ".join(f"{name} {value:.3f}" for name, value in rewards.get("parts", {}).items())
+        rollout = f"({parts})  rollout" if parts else " rollout"
         return (
-            f"reward {metrics.get('reward', 0):.3f}  rollout {timing.get('rollout_seconds', 0):.0f} s  "
+            f"reward {metrics.get('reward', 0):.3f} {rollout} {timing.get('rollout_seconds', 0):.0f} s  "
             f"training {metrics.get('seconds', {}).get('train', 0):.1f} s in {metrics.get('steps', 0)} steps{note}"
         )
 

@@ -62,8 +62,10 @@ def _print(episode: Episode, part: str, console: Console) -> None:
         _line(head, console, "bold " + STYLES.get(turn.role, ""))
         _line(turn.text, console, "red" if turn.is_error else STYLES.get(turn.role, ""))
     console.print(Rule())
+    parts = "".join(f", {name} {value:g}" for name, value in episode.reward_parts.items())
+    parts = f" ({parts.removeprefix(', ')})" if parts else ""
     _line(
-        f"answer {episode.answer!r} · reward {episode.reward:g} · {episode.status} · level {episode.level} · "
+        f"answer {episode.answer!r} · reward {episode.reward:g}{parts} · {episode.status} · level {episode.level} · "
         f"{sum(episode.mask)} tokens sampled by policy {episode.policy_version} · "
         f"{episode.seconds.get('total', 0):.1f} s {episode.error}",
         console,

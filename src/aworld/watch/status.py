@@ -1,7 +1,7 @@
 """How far each stage of a run is, read from its files alone."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aworld.config import Config
 from aworld.errors import InputError
@@ -49,12 +49,14 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class Tally:
-    """Episodes played, of `total`; how many of them `failed`; their mean reward, None where nothing is scored."""
+    """Episodes played, of `total`; how many of them `failed`; their mean reward, None where nothing is scored; and the
+    number of those that the reward failed at, by its error."""
 
     played: int
     total: int
     failed: int
     reward: float | None
+    not_scored: Mapping[str, int] = field(default_factory=dict)
 
 
 def status(
@@ -146,7 +148,7 @@ def tally(workload: Workload, outcome: Outcome | None = None) -> Tally:
         workload.phase.is_trained_on or any(task.answer is not None for task in workload.tasks)
     )
     total = found.units * found.attempts
-    return Tally(found.episodes, total, found.failed, found.reward if is_scored else None)
+    return Tally(found.episodes, total, found.failed, found.reward if is_scored else None, found.not_scored)
 
 
 def estimated_end(config: Config, run: RunDir) -> float | None:
