@@ -1,10 +1,11 @@
-"""Who plays an attempt: the policy, the scripted expert, or a model behind an endpoint."""
+"""Who plays an attempt: the policy in our agents or the user's program, the scripted expert, an endpoint's model."""
 
 from dataclasses import replace
 from typing import Protocol
 
 from aworld.agents.chat import ChatFormat
 from aworld.agents.endpoint import EndpointModel
+from aworld.agents.gateway import Gateway
 from aworld.agents.protocols import Environment
 from aworld.agents.scripted import ScriptedPolicy
 from aworld.agents.team import Team
@@ -14,6 +15,7 @@ from aworld.errors import InfrastructureError
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
 from aworld.phase import Phase
+from aworld.rollout.program import ProgramTeam
 from aworld.rollout.serving import Serving
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task
@@ -31,13 +33,18 @@ class Player(Protocol):
 
 
 class PolicyPlayer:
-    """The policy that a shard serves."""
+    """The policy that a shard serves.
 
-    def __init__(self, config: Config, workload: Workload, shard: VllmShard):
+    Args:
+        gateway: through which the program of `agent.program` asks the policy; None: our own agents do.
+    """
+
+    def __init__(self, config: Config, workload: Workload, shard: VllmShard, gateway: Gateway | None = None):
         agent = replace(config.agent, temperature=workload.temperature)
         chat = ChatFormat(shard.policy, agent.answer_form, agent.enable_thinking)
         self._shard, self._round = shard, workload.round
-        self._team = Team(agent, PolicyModel(VllmPolicy(shard, chat.ends), chat, agent, shard.context))
+        model = PolicyModel(VllmPolicy(shard, chat.ends), chat, agent, shard.context)
+        self._team = ProgramTeam(agent, model, gateway, config.site.scratch) if gateway else Team(agent, model)
 
     async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
         starts = await self._shard.ready()
@@ -88,4 +95,6 @@ async def player(config: Config, workload: Workload, serving: Serving) -> Player
         case Phase.EVALUATION if config.evaluation.endpoint.model:
             return EndpointPlayer(config, workload)
         case _:
-            return PolicyPlayer(config, workload, await serving.shard(workload.policies))
+            shard = await serving.shard(workload.policies)
+            gateway = await serving.gateway() if config.agent.program.command else None
+            return PolicyPlayer(config, workload, shard, gateway)
