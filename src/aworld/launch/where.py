@@ -64,7 +64,10 @@ def make_absolute(config: Config) -> None:
         (config.model, ("path",)),
         (config.tasks, ("path",)),
         (config.environment, ("corpus", "web_cache")),
+        (config.agent.program, ("image",)),
     ):
         for key in keys:
             if path := getattr(part, key):
                 setattr(part, key, str(Path(path).absolute()))
+    program = config.agent.program
+    program.folders = [str(Path(folder).absolute()) for folder in program.folders]
