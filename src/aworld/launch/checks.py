@@ -78,8 +78,8 @@ def check_training(config: Config) -> None:
     if training.cold_start.tasks and agent.program.command:
         raise InputError(
             f"training.cold_start.tasks={training.cold_start.tasks}: the expert plays no agent.program; set it to 0, "
-            "and start from a model that knows the program's prompts and tools, such as model.path=RUN/policies/0000 of a "
-            "run whose agents have the same"
+            "and start from a model that knows the program's prompts and tools, such as model.path=RUN/policies/0000 "
+            "of a run whose agents have the same"
         )
     if training.cold_start.tasks and agent.members:
         raise InputError("agent.members: the cold start's expert plays alone; set training.cold_start.tasks=0")
