@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from openai import AsyncOpenAI
-from players import CONFIG, Recording, call
+from players import CONFIG, TASK, Recording, call
 
 from aworld.agents.chat import ChatFormat
 from aworld.agents.gateway import Gateway
