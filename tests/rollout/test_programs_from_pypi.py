@@ -45,6 +45,14 @@ Given = tuple[list[int], list[int], list[float]]  # to vLLM: a prompt; by vLLM: 
 
 
 @pytest.fixture(scope="module")
+def venvs() -> dict[str, Path]:
+    try:
+        return {name: program_venv(name, *packages) for name, packages in PACKAGES.items()}
+    except InputError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
 def demo() -> Config:
     words = [f"model.shard.max_model_len={CONTEXT}", "agent.max_tokens=1000", "agent.episode_seconds=240"]
     return configuration.load(["recipe=demo", "environment.slots=2", *words])
@@ -74,6 +82,7 @@ def policy(demo: Config, source: SyntheticTasks, tasks: list[Task], checkpoint: 
                         found.append(await team.run(task, environment, round=0, attempt=0, seed=0))
                 return found
 
+        torch.set_num_threads(1)  # threads that share a busy core would wait for each other
         model = AutoModelForCausalLM.from_pretrained(checkpoint(), dtype=torch.float32)
         optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
         episodes = asyncio.run(shown())
@@ -107,11 +116,7 @@ def check_tokens(given: list[Given], episodes: list[Episode]) -> None:
     assert sum(len(token_ids) for _, token_ids, _ in given) == sum(sum(mask) for _, mask, _ in contexts) > 0
 
 
-def test_three_agents_play_and_every_stored_token_is_vllms(demo, source, tasks, policy, tmp_path):
-    try:
-        venvs = {name: program_venv(name, *packages) for name, packages in PACKAGES.items()}
-    except InputError as reason:
-        pytest.skip(str(reason))
+def test_three_agents_play_and_every_stored_token_is_vllms(venvs, demo, source, tasks, policy, tmp_path):
     given: list[Given] = []
 
     async def note(response: Any) -> None:
