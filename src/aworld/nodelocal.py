@@ -12,6 +12,9 @@ from pathlib import Path
 
 from aworld.locks import acquire, try_to_hold
 
+# Linux allows a socket a path of 107 characters; vLLM names its own by a UUID.
+PLACE_CHARS = 107 - len("/aworld-vllm-12345678") - len("/") - 36
+
 
 def private_folder(path: Path) -> Path:
     """Make a folder in a place where other users write too, or take the one that is there. Returns its path.
@@ -49,6 +52,12 @@ def own_folder(root: Path, name: str) -> Iterator[Path]:
             yield folder
         finally:
             remove(folder)
+
+
+def place_of_sockets() -> Path:
+    """TMPDIR, or /tmp where paths in TMPDIR would be too long for a socket."""
+    place = Path(tempfile.gettempdir()).resolve()
+    return place if len(str(place)) <= PLACE_CHARS else Path("/tmp")
 
 
 def remove(folder: Path) -> None:

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.unit
 TINY = configuration.load(["recipe=demo"]).model.architecture
 FEW = ["recipe=demo", "site=local", "name=run", "tasks.train=4", "tasks.held_out=2", "training.cold_start.tasks=2"]
 
+PROGRAM = "agent.program.command"
+
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
@@ -59,6 +61,12 @@ def dry(config: Config) -> str:
         ("environment.servers=[pyton]", "environment.servers: no tool server 'pyton'; valid: .*, python, "),
         ("environment.web=[broswer]", "environment.web: no tool server 'broswer'"),
         ("environment.corpus=/nowhere", "environment.servers has search, but /nowhere is not there"),
+        (f"{PROGRAM}=[/nowhere/agent]", "program.command: /nowhere/agent is not in the sandbox .* give its full path"),
+        (f"{PROGRAM}=[sh] agent.program.folders=[/nowhere]", "agent.program.folders: /nowhere is not there"),
+        (f"{PROGRAM}=[sh] agent.context=drop", "agent.context=drop is of our own agents"),
+        (f"{PROGRAM}=[sh] evaluation.endpoint.model=m evaluation.endpoint.base_url=http://x/v1", "to a policy of ours"),
+        (f"{PROGRAM}=[sh]", "training.cold_start.tasks=2: the expert plays no agent.program; set it to 0"),
+        ("agent.program.folders=[/tmp]", "agent.program has no command"),
         ("agent.max_tokens=512", "agent.max_tokens=512 does not fit beside a prompt in the 512 tokens"),
         ("agent.temperature=0", "tokens cut from the distribution have no ratio to train on"),
         ("agent.top_k=20", "tokens cut from the distribution have no ratio to train on"),

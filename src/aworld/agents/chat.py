@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast  # AutoTokenizer imports for four seconds
 
 from aworld.agents.protocols import AssistantMessage, ToolCall
-from aworld.agents.turns import END_OF_THOUGHT, THINK, parts
+from aworld.agents.turns import END_OF_THOUGHT, THINK, parts, split_thought
 from aworld.errors import InputError
 
 END_OF_TURN = "<|im_end|>"
@@ -92,8 +92,18 @@ class ChatFormat:
 
     def prompt(self, system: str, question: str, tools: list[dict[str, Any]]) -> list[int]:
         """The tokens up to the policy's first turn."""
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
-        text = self._render(self._marked(messages), tools=self._marked(tools), add_generation_prompt=True)
+        return self.prompt_of([{"role": "system", "content": system}, {"role": "user", "content": question}], tools)
+
+    def prompt_of(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> list[int]:
+        """As `prompt`, of any messages.
+
+        Raises:
+            InputError: the template refuses them.
+        """
+        try:
+            text = self._render(self._marked(messages), tools=self._marked(tools), add_generation_prompt=True)
+        except (TemplateError, TypeError) as reason:
+            raise InputError(f"the model's chat template refuses the messages: {reason}") from None
         ids, at = [], 0
         for found in self._special.finditer(text):
             ids += [*self._plain(text[at : found.start()].replace(MARK, "")), self._added[found[0]]]
@@ -120,6 +130,10 @@ class ChatFormat:
         """A whole turn of an assistant who writes `text`, without a thought of its own."""
         closed = f"\n{END_OF_THOUGHT}\n\n{text}" if self._opens_thought else text
         return [*self._format(closed), self.end_of_turn]
+
+    def split_thought(self, text: str) -> tuple[str, str]:
+        """The thought that a turn of this text begins with, and the rest."""
+        return split_thought(text, self._opens_thought)
 
     def decode(self, token_ids: list[int]) -> str:
         """For people and for parsing; never encoded again."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from aworld import config as schema
 from aworld.agents.protocols import AssistantMessage, ChatModel, Environment, Observation, ToolCall
-from aworld.agents.record import UNFINISHED, OpenedContext, Record
+from aworld.agents.record import OpenedContext, Record
 from aworld.agents.roles import ASK, HAND_TO, members, offered, prompt
 from aworld.agents.work import Handoff, Outcome, Question, Work, turn_seed
 from aworld.errors import InputError
@@ -146,16 +146,8 @@ class Agent:
         return work.outcome(limit, answer)
 
     async def _generate(self, work: Work, limit: int) -> AssistantMessage:
-        record, began = self.record, self.record.now
-        message = AssistantMessage(UNFINISHED, "", (), None, False, 0, is_error=True)
-        record.model_turns += 1  # now: another agent may begin a turn meanwhile
-        try:
-            message = await work.chat.generate(limit, turn_seed(record.seed, work.question.place, work.turns))
-        except BaseException:
-            record.model_turns -= 1
-            raise
-        finally:  # also of a turn that is cut off: its time counts, its tokens are lost
-            record.end_turn(message, began, limit, work.context)
+        seed = turn_seed(self.record.seed, work.question.place, work.turns)
+        message = await self.record.generate(work.chat, limit, seed, work.context)
         work.turns += 1
         work.last_content = message.content
         return message

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from typing import Any
 
 from aworld import config as schema
 from aworld.agents.protocols import AssistantMessage, Chat, Observation, ToolCall
 from aworld.errors import AWorldError
-from aworld.trajectories.episode import Context, Status, Turn
+from aworld.tasks.task import Task
+from aworld.trajectories.episode import Context, Episode, Status, Turn
 
 SLOW = 3.0  # a turn has stalled that takes so many times the episode's mean seconds per token
 UNFINISHED = "[not finished]"
@@ -87,7 +89,21 @@ class Record:
         self.turns.append(Turn("prompt", opened.chat.opening, began=self.now if number else 0.0, context=number))
         return number
 
-    def end_turn(self, message: AssistantMessage, began: float, limit: int, context: int) -> None:
+    async def generate(self, chat: Chat, limit: int, seed: int, context: int) -> AssistantMessage:
+        """The model's next turn, of at most `limit` tokens, recorded."""
+        began = self.now
+        message = AssistantMessage(UNFINISHED, "", (), None, False, 0, is_error=True)
+        self.model_turns += 1  # now: another turn may begin meanwhile
+        try:
+            message = await chat.generate(limit, seed)
+        except BaseException:
+            self.model_turns -= 1
+            raise
+        finally:  # also of a turn that is cut off: its time counts, its tokens are lost
+            self._end_turn(message, began, limit, context)
+        return message
+
+    def _end_turn(self, message: AssistantMessage, began: float, limit: int, context: int) -> None:
         """Record a model's turn of at most `limit` tokens, also where it fails or is cut off."""
         seconds = self.now - began
         if message.is_error:
@@ -124,4 +140,38 @@ class Record:
             opened = self.opened[number]
             asked_by = None if opened.asked_by is None else index[opened.asked_by]
             contexts.append(Context(opened.agent, start, asked_by))
-        return chats, contexts, [replace(turn, context=index[turn.context]) for turn in self.turns]
+        return chats, contexts, [replace(turn, context=index.get(turn.context, 0)) for turn in self.turns]
+
+    def episode(
+        self,
+        task: Task,
+        answer: str | None,
+        status: Status,
+        error: str,
+        sampling: dict[str, Any],
+        *,
+        round: int,
+        attempt: int,
+    ) -> Episode:
+        """The episode, not scored yet. `sampling` is the model's."""
+        chats, contexts, turns = self.in_order()
+        return Episode(
+            round=round,
+            attempt=attempt,
+            task_id=task.task_id,
+            level=task.level,
+            question=task.question,
+            token_ids=[token for chat in chats for token in chat.token_ids],
+            mask=[bit for chat in chats for bit in chat.mask],
+            logprobs=[logprob for chat in chats for logprob in chat.logprobs],
+            turns=turns,
+            answer=answer,
+            reward=0.0,
+            status=status,
+            seconds=self.all_seconds(),
+            policy_version=max((chat.policy_version for chat in chats), default=-1),
+            seed=self.seed,
+            sampling=sampling | {"completion_tokens": self.sampled},
+            error=error,
+            contexts=contexts,
+        )

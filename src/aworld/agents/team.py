@@ -52,27 +52,7 @@ class Team:
             status, error = "timeout", f"not finished within {self.config.episode_seconds:g} s"
         except InfrastructureError as failure:
             status, error = "infra_error", str(failure)
-        chats, contexts, turns = record.in_order()
-        return Episode(
-            round=round,
-            task_id=task.task_id,
-            attempt=attempt,
-            level=task.level,
-            question=task.question,
-            token_ids=[token for chat in chats for token in chat.token_ids],
-            mask=[bit for chat in chats for bit in chat.mask],
-            logprobs=[logprob for chat in chats for logprob in chat.logprobs],
-            turns=turns,
-            answer=outcome.answer,
-            reward=0.0,
-            status=status,
-            seconds=record.all_seconds(),
-            policy_version=max((chat.policy_version for chat in chats), default=-1),
-            seed=seed,
-            sampling=self.policy.sampling | {"completion_tokens": record.sampled},
-            error=error,
-            contexts=contexts,
-        )
+        return record.episode(task, outcome.answer, status, error, self.policy.sampling, round=round, attempt=attempt)
 
     async def _play(self, task: Task, environment: Environment, record: Record) -> Outcome:
         """The agents of the order one after another, each with the question and what those before it made of it.

@@ -24,16 +24,19 @@ class PolicyModel:
         return {key: value for key, value in how.items() if key != "seed"}
 
     def begin(self, system: str, question: str, tools: list[dict[str, Any]]) -> "TokenChat":
-        return TokenChat(self, system, question, tools)
+        return TokenChat(self, [{"role": "system", "content": system}, {"role": "user", "content": question}], tools)
 
 
 @dataclass
 class TokenChat:
-    """A Chat with the policy: one context."""
+    """A Chat with the policy: one context. The template renders `messages` and `tools` once, as its prompt.
+
+    Raises:
+        InputError: the template refuses them.
+    """
 
     model: PolicyModel
-    system: str
-    question: str
+    messages: list[dict[str, Any]]
     tools: list[dict[str, Any]]
     token_ids: list[int] = field(default_factory=list)
     mask: list[int] = field(default_factory=list)
@@ -46,7 +49,7 @@ class TokenChat:
         self._is_closed = True  # the policy's last turn ends with the end-of-turn token
         self._is_opened = True  # the tokens that open the policy's next turn are appended
         self._aside: int | None = None
-        self._append(self._format.prompt(self.system, self.question, self.tools))
+        self._append(self._format.prompt_of(self.messages, self.tools))
         self.opening = self._format.decode(self.token_ids)
 
     @property
@@ -81,13 +84,15 @@ class TokenChat:
         self._append_message(self._format.user(text, self._is_closed))
 
     def shortened(self, note: str) -> "TokenChat | None":
-        shorter = TokenChat(self.model, self.system, f"{self.question}\n\n{note}", self.tools)
+        *before, question = self.messages
+        noted = question | {"content": f"{question['content']}\n\n{note}"}
+        shorter = TokenChat(self.model, [*before, noted], self.tools)
         fits = self.model.context // 2 - len(shorter.token_ids)
         told = self.token_ids[: self._aside]
         kept = [at for at in self._turns if 0 < len(told) - at <= fits]
         if kept[:1] == self._turns[:1] or fits < 0:
             return None
-        shorter.question = self.question  # the next note takes the place of this one
+        shorter.messages = self.messages  # the next note takes the place of this one
         tail = told[kept[0] :] if kept else []
         shorter._is_opened = not tail
         begin = len(shorter.token_ids) - (kept[0] if kept else 0)

@@ -31,7 +31,7 @@ def parts(text: str, is_thinking: bool = False) -> Parts:
     words: list[str] = []
     calls: list[ToolCall] = []
     error, wrong = None, ""
-    rest = _without_thought(text, is_thinking)
+    _, rest = split_thought(text, is_thinking)
     while rest:
         before, tag, rest = rest.partition(CALL)
         words.append(before)
@@ -48,11 +48,12 @@ def parts(text: str, is_thinking: bool = False) -> Parts:
     return Parts("".join(words).strip(), tuple(calls), error, wrong)
 
 
-def _without_thought(text: str, is_thinking: bool) -> str:
-    """A thought is what a turn begins with, up to the first </think>. Later the tags are mere text."""
-    if is_thinking or text.lstrip().startswith(THINK):
-        return text.partition(END_OF_THOUGHT)[2]
-    return text
+def split_thought(text: str, is_thinking: bool) -> tuple[str, str]:
+    """The thought that a turn begins with, up to the first </think>, and the rest. Later the tags are mere text."""
+    if not (is_thinking or text.lstrip().startswith(THINK)):
+        return "", text
+    thought, _, rest = text.partition(END_OF_THOUGHT)
+    return thought.lstrip().removeprefix(THINK).strip(), rest
 
 
 def _body(text: str) -> tuple[str, bool, str]:

@@ -3,7 +3,7 @@
 Each field of the schema says which values it takes, and when it may change.
 """
 
-from aworld.config.agent import Agent, Member
+from aworld.config.agent import Agent, AgentProgram, Member
 from aworld.config.changes import Change, decisive_sections, differences
 from aworld.config.endpoint import Endpoint
 from aworld.config.environment import Environment, McpServer
@@ -18,6 +18,7 @@ from aworld.config.training import ColdStart, Training
 __all__ = [
     "CONFIGS",
     "Agent",
+    "AgentProgram",
     "Architecture",
     "Change",
     "ColdStart",

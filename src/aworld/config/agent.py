@@ -23,6 +23,16 @@ class Member:
 
 
 @dataclass
+class AgentProgram:
+    """An agent program of your own, in the place of the loop. It reads the question on its stdin, asks the policy at
+    OPENAI_BASE_URL, and prints its answer last."""
+
+    command: list[str] = setting(list)  # runs once per episode, inside the sandbox; empty: our loop plays
+    image: str = ""  # Apptainer image with the program and a python3; empty: the sandbox of the tools
+    folders: list[str] = setting(list)  # files and folders that it sees, read-only, at their own paths
+
+
+@dataclass
 class Agent:
     """The loop around the policy. `configs/agent/`. The limits hold for all agents together."""
 
@@ -45,3 +55,4 @@ class Agent:
     player: str = ""
     members: dict[str, Member] = setting(dict)  # several agents, by name
     order: list[str] = setting(list)  # of a workflow; empty: the first member alone
+    program: AgentProgram = setting(AgentProgram)

@@ -15,6 +15,7 @@ from aworld import config as schema
 from aworld.agents.protocols import Environment, Observation
 from aworld.environments import settings, watchdog
 from aworld.environments.outside import Server, servers_of
+from aworld.environments.program import Program, launch_of
 from aworld.environments.sandbox import Contents, Launch, Sandbox
 from aworld.environments.scratch import empty, keep, megabytes, move, stage
 from aworld.environments.toolbox import McpToolbox
@@ -37,11 +38,17 @@ class SlotServer:
 
 @dataclass(eq=False)
 class Slot:
-    """Warm servers and their scratch: an Environment."""
+    """Warm servers and their scratch: an Environment.
+
+    Attributes:
+        program: the agent program of the episode, under the same limits.
+    """
 
     servers: list[SlotServer]
     config: schema.Environment
     scratch: Path
+    sandbox: Sandbox
+    program: Program | None = None
     web: WebTools | None = None  # of the episode that is played here
     had_broken_server: bool = False
     attachments_mb: int = 0  # of the episode that is played here: no file of its own making
@@ -73,6 +80,7 @@ class Slot:
     def excess(self) -> str:
         """The limit that its servers together exceed, in words; empty where there is none."""
         alive = [server.toolbox.pid for server in self.servers if not server.toolbox.broken]
+        alive += [self.program.pid] if self.program and self.program.is_alive else []
         return watchdog.excess(alive, self.scratch, self.limits) if alive else ""
 
     @property
@@ -83,6 +91,28 @@ class Slot:
     def stop(self, reason: str) -> None:
         for server in self.servers:
             server.toolbox.stop(reason)
+        if self.program:
+            self.program.stop(reason)
+
+    async def start_program(
+        self, sandbox: Sandbox, program: schema.AgentProgram, question: str, key: str, socket: Path
+    ) -> Program:
+        """Start the episode's agent program. It ends with `end_program`, at the latest with the episode.
+
+        Args:
+            key: of its session at the gateway, which listens on `socket`.
+
+        Raises:
+            InfrastructureError: its sandbox does not start.
+        """
+        launch = launch_of(sandbox, program, key, socket, self.scratch, self.limits)
+        self.program = await Program.start(launch, question)
+        return self.program
+
+    async def end_program(self) -> None:
+        if self.program:
+            await self.program.close()
+        self.program = None
 
     async def close(self) -> None:
         await asyncio.gather(*(server.toolbox.close() for server in self.servers))
@@ -182,6 +212,7 @@ class EnvironmentPool:
                     slot.tools = slot.sandbox_tools + slot.web.tools
                 yield slot
             finally:
+                await slot.end_program()
                 if slot.web:
                     await slot.web.close()
                 if left:
@@ -231,7 +262,7 @@ class EnvironmentPool:
         except BaseException:
             await asyncio.gather(*(server.toolbox.close() for server in servers))
             raise
-        return Slot(servers, self._config, scratch)
+        return Slot(servers, self._config, scratch, self._sandbox)
 
     def _launches(self, scratch: Path) -> Iterator[tuple[Launch, list[str] | None]]:
         """The servers inside the sandbox: ours as one process, the user's own."""

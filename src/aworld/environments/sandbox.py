@@ -26,6 +26,7 @@ TOOLS = PACKAGE / "tools"  # all that a tool server in a sandbox needs of this p
 OURS = {"PYTHONPATH": str(PACKAGE.parent), "AWORLD_LIBRARIES": ":".join(LIBRARIES)}
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 SCRATCH = "/episode"  # where a sandbox with a file system of its own shows the scratch
+SOCKET = "/gateway"  # and the gateway's socket
 PROBE_SECONDS = 60
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
@@ -40,12 +41,18 @@ class Contents:
         scratch: the working folder, and the one place to write.
         read_only: files and folders that are seen, at their own paths.
         env: environment variables besides the fixed ones.
+        socket: of the gateway; AWORLD_GATEWAY tells its path in the sandbox.
     """
 
     scratch: Path
     limits: schema.Environment
     read_only: Sequence[Path] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    socket: Path | None = None
+
+    def variables(self, socket: Path | str) -> dict[str, str]:
+        """The variables of a sandbox that shows the gateway's socket at this path."""
+        return {**self.env, **({"AWORLD_GATEWAY": str(socket)} if self.socket else {})}
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,7 @@ class ApptainerSandbox:
     def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
         binds = [f"{contents.scratch}:{place}:rw" for place in (SCRATCH, *_for_scratch(contents.read_only))]
         binds += [f"{path}:{path}:ro" for path in contents.read_only]
+        binds += [f"{contents.socket}:{SOCKET}"] if contents.socket else []
         command = [
             *REAPED,
             *("apptainer", "--quiet", "exec", "--containall", "--cleanenv", "--no-home", "--net", "--network", "none"),
@@ -116,7 +124,7 @@ class ApptainerSandbox:
         # the prefixed variables, not --env: that one splits values at commas
         inside = {
             f"APPTAINERENV_{key}": value
-            for key, value in _environment(SCRATCH, contents.env).items()
+            for key, value in _environment(SCRATCH, contents.variables(SOCKET)).items()
             if key not in ("PATH", "HOME")
         }
         # apptainer itself looks for its configuration in the user's home; nothing of it reaches the container
@@ -135,7 +143,7 @@ class BubblewrapSandbox:
     def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
         runtime = {sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1])}
         seen = [*sorted(runtime - {"/usr"}), str(TOOLS), *(str(path) for path in contents.read_only)]
-        variables = _environment(SCRATCH, OURS | dict(contents.env))
+        variables = _environment(SCRATCH, OURS | contents.variables(SOCKET))
         places = (SCRATCH, *_for_scratch(map(Path, seen)))
         closed = [place for place in TEMPORARY[:2] if place not in places]
         command = [
@@ -145,6 +153,7 @@ class BubblewrapSandbox:
             *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp"),
             *(word for place in places for word in ("--bind", str(contents.scratch), place)),
             *(word for path in seen for word in ("--ro-bind", path, path)),
+            *(("--ro-bind", str(contents.socket), SOCKET) if contents.socket else ()),
             # bubblewrap's own tmpfs would be writable, uncapped, and kept from one episode to the next
             *(word for place in ("/dev", *closed, "/") for word in ("--remount-ro", place)),
             *("--chdir", SCRATCH),
@@ -166,7 +175,8 @@ class SubprocessSandbox:
     def launch(self, argv: Sequence[str], contents: Contents) -> Launch:
         as_root = ("--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
         command = [*REAPED, "setpriv", "--no-new-privs", *as_root, "--", *_limited(contents.limits), *argv]
-        return Launch(command, _environment(str(contents.scratch), OURS | dict(contents.env)), contents.scratch)
+        variables = OURS | contents.variables(contents.socket or "")
+        return Launch(command, _environment(str(contents.scratch), variables), contents.scratch)
 
 
 def choose(name: str, image: str) -> Sandbox:

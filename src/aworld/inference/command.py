@@ -9,6 +9,8 @@ from aworld.config import Model, Site
 from aworld.containers import GPU_DRIVER
 from aworld.processes import ON_CPU, STARTER
 
+BATCHED_TOKENS = 2048  # vLLM's own choice on a CPU
+
 
 def on_cpu(image: str = "") -> bool:
     """Whether vLLM has no GPU to use, here or in an image."""
@@ -49,7 +51,9 @@ def command(
     flags = ["--enable-prefix-caching", "--disable-uvicorn-access-log", "--disable-log-stats"]
     if without_gpu:
         options["--kv-cache-memory-bytes"] = str(int(shard.kv_cache_gb * 2**30))
-        flags.append("--enforce-eager")
+        # vLLM's CPU engine dies of a seeded request whose prompt it takes in several steps
+        options["--max-num-batched-tokens"] = str(max(BATCHED_TOKENS, shard.max_model_len))
+        flags += ["--enforce-eager", "--no-enable-chunked-prefill"]
         if shard.tensor_parallel_size == 1:  # engine and worker in one process: twice as fast on few cores
             options["--distributed-executor-backend"] = "uni"
     program = [sys.executable, "-m", "aworld.inference.serve"]

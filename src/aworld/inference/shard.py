@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -19,15 +18,13 @@ from aworld.config import Model, Site
 from aworld.containers import container_command, staged_image
 from aworld.errors import InfrastructureError
 from aworld.inference.command import command, environment, on_cpu
-from aworld.nodelocal import own_folder
+from aworld.nodelocal import own_folder, place_of_sockets
 from aworld.ports import own_block
 from aworld.processes import die_with_parent
 
 UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 PROBE_SECONDS = 60.0  # for one token: a server that works samples it much sooner, under any load
 SOCKET = "http"  # name of the socket that vLLM listens on
-# Linux allows a socket a path of 107 characters; vLLM names its own by a UUID.
-PLACE_CHARS = 107 - len("/aworld-vllm-12345678") - len("/") - 36
 
 
 class VllmShard:
@@ -91,7 +88,7 @@ class VllmShard:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         give_up = time.monotonic() + self.model.shard.startup_seconds
         try:
-            temporary = self._temporary.enter_context(own_folder(_place_of_sockets(), "vllm"))
+            temporary = self._temporary.enter_context(own_folder(place_of_sockets(), "vllm"))
             listens = temporary / SOCKET
             self.client = httpx.AsyncClient(
                 transport=httpx.AsyncHTTPTransport(uds=str(listens), limits=UNLIMITED),
@@ -224,9 +221,3 @@ class VllmShard:
         lines = self.log.read_text(errors="replace").splitlines()
         telling = [line for line in lines if "Error" in line or "error" in line]
         return (telling or lines or ["it said nothing"])[-1].strip()[-300:]
-
-
-def _place_of_sockets() -> Path:
-    """TMPDIR, or /tmp where paths in TMPDIR would be too long for a socket."""
-    place = Path(tempfile.gettempdir()).resolve()
-    return place if len(str(place)) <= PLACE_CHARS else Path("/tmp")

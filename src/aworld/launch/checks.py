@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from aworld import plugins, tasks
 from aworld.agents import roles
-from aworld.config import Config, Endpoint, Tasks, bounds
+from aworld.config import AgentProgram, Config, Endpoint, Tasks, bounds
 from aworld.endpoints import check_address
 from aworld.environments import settings
 from aworld.errors import InputError
@@ -36,9 +36,13 @@ def check_playing(config: Config) -> None:
     tasks.check(config.tasks, RunDir.of(config).root / plugins.FOLDER)
     roles.check(config.agent)
     if config.agent.player:
-        from aworld.rollout.players import policy_player  # importing transformers takes a second
+        from aworld.rollout.players import own_player  # importing transformers takes a second
 
-        policy_player(config, RunDir.of(config).own)
+        own_player(config, RunDir.of(config).own)
+    if config.agent.program != AgentProgram():
+        from aworld.launch import programs  # importing mcp takes half a second
+
+        programs.check(config)
     if config.environment.mcp:
         from aworld.environments import outside  # importing mcp takes half a second
 
@@ -74,6 +78,12 @@ def check_training(config: Config) -> None:
         raise InputError(
             f"agent.temperature={agent.temperature:g}, agent.top_p={agent.top_p:g}, agent.top_k={agent.top_k}: tokens "
             "cut from the distribution have no ratio to train on; set agent.temperature=1 agent.top_p=1 agent.top_k=-1"
+        )
+    if training.cold_start.tasks and agent.program.command:
+        raise InputError(
+            f"training.cold_start.tasks={training.cold_start.tasks}: the expert plays no agent.program; set it to 0, "
+            "and start from a model that knows the program's prompts and tools, such as model.path=RUN/policies/0000 "
+            "of a run whose agents have the same"
         )
     if training.cold_start.tasks and agent.members:
         raise InputError("agent.members: the cold start's expert plays alone; set training.cold_start.tasks=0")

@@ -65,6 +65,7 @@ def make_absolute(config: Config) -> None:
         (config.model, ("path",)),
         *((source, ("path", "held_out_path")) for source in (config.tasks, *config.tasks.mixture.values())),
         (config.environment, ("corpus", "web_cache")),
+        (config.agent.program, ("image",)),
     ):
         for key in keys:
             if path := getattr(part, key):
@@ -73,3 +74,5 @@ def make_absolute(config: Config) -> None:
     config.training.algorithm = plugins.absolute(config.training.algorithm)
     for source in (config.tasks, *config.tasks.mixture.values()):
         source.source, source.reward = plugins.absolute(source.source), plugins.absolute(source.reward)
+    program = config.agent.program
+    program.folders = [str(Path(folder).absolute()) for folder in program.folders]

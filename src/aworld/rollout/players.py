@@ -1,4 +1,4 @@
-"""Who plays an attempt: the policy, the scripted expert, a model behind an endpoint, or the user's own player."""
+"""Who plays an attempt: the policy with our agents, a user's program or player; the expert, or an endpoint's model."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +8,7 @@ from typing import Protocol
 from aworld import plugins
 from aworld.agents.chat import ChatFormat
 from aworld.agents.endpoint import EndpointModel
+from aworld.agents.gateway import Gateway
 from aworld.agents.protocols import Environment
 from aworld.agents.scripted import ScriptedPolicy
 from aworld.agents.team import Team
@@ -17,6 +18,7 @@ from aworld.errors import InfrastructureError, InputError
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
 from aworld.phase import Phase
+from aworld.rollout.program import ProgramTeam
 from aworld.rollout.serving import Serving
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task
@@ -36,13 +38,18 @@ class Player(Protocol):
 
 
 class PolicyPlayer:
-    """The policy that a shard serves."""
+    """The policy that a shard serves.
 
-    def __init__(self, config: Config, workload: Workload, shard: VllmShard):
+    Args:
+        gateway: through which the program of `agent.program` asks the policy; None: our own agents do.
+    """
+
+    def __init__(self, config: Config, workload: Workload, shard: VllmShard, gateway: Gateway | None = None):
         agent = replace(config.agent, temperature=workload.temperature)
         chat = ChatFormat(shard.policy, agent.answer_form, agent.enable_thinking)
         self._shard, self._round = shard, workload.round
-        self._team = Team(agent, PolicyModel(VllmPolicy(shard, chat.ends), chat, agent, shard.context))
+        model = PolicyModel(VllmPolicy(shard, chat.ends), chat, agent, shard.context)
+        self._team = ProgramTeam(agent, model, gateway, config.site.scratch) if gateway else Team(agent, model)
 
     async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
         starts = await self._shard.ready()
@@ -80,17 +87,18 @@ class EndpointPlayer:
         return replace(episode, policy_version=self._round)
 
 
-def policy_player(config: Config, copies: Path | None = None) -> Callable[[Config, Workload, VllmShard], Player]:
-    """What makes the player of the policy's episodes: `agent.player`, or PolicyPlayer.
+def own_player(config: Config, copies: Path) -> Callable[[Config, Workload, VllmShard], Player]:
+    """The player that `agent.player` names, by what makes it.
 
     Args:
         copies: the folder of a run where the user's files are kept, `plugins.FOLDER`.
 
     Raises:
-        InputError: there is no such file or entry point, or it cannot be loaded.
+        InputError: there is no such file or entry point, it cannot be loaded, or `agent.program` is set as well.
     """
-    if not (name := config.agent.player):
-        return PolicyPlayer
+    name = config.agent.player
+    if config.agent.program.command:
+        raise InputError(f"agent.player={name} and agent.program.command both play the episodes; leave one of them out")
     make = plugins.load(name, setting="agent.player", group=GROUP, copies=copies, default="Player")
     if not callable(getattr(make, "play", None)):
         raise InputError(f"agent.player={name} has no method play(task, attempt, seed, environment); add it")
@@ -102,7 +110,7 @@ async def player(config: Config, workload: Workload, serving: Serving) -> Player
     """The player of a workload. The policy's is the only one that needs vLLM, and may wait for its start.
 
     Raises:
-        InputError: as `policy_player`.
+        InputError: as `own_player`.
         InfrastructureError: as `Serving.shard`.
     """
     match workload.phase:
@@ -112,5 +120,8 @@ async def player(config: Config, workload: Workload, serving: Serving) -> Player
         case Phase.EVALUATION if config.evaluation.endpoint.model:
             return EndpointPlayer(config, workload)
         case _:
-            make = policy_player(config, serving.run.own)
-            return make(config, workload, await serving.shard(workload.policies))
+            shard = await serving.shard(workload.policies)
+            if config.agent.player:
+                return own_player(config, serving.run.own)(config, workload, shard)
+            gateway = await serving.gateway() if config.agent.program.command else None
+            return PolicyPlayer(config, workload, shard, gateway)

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import ExitStack
 
+from aworld.agents.gateway import Gateway
 from aworld.config import Config
 from aworld.containers import container_binds
 from aworld.inference.shard import VllmShard
@@ -21,6 +22,7 @@ class Serving:
     def __init__(self, config: Config, run: RunDir, name: str):
         self.config, self.run, self.name = config, run, name
         self._shard: VllmShard | None = None
+        self._gateway: Gateway | None = None
         self._copy = ExitStack()  # this node's copy of the policy, kept while the shard serves it: it may start again
 
     async def shard(self, versions: range) -> VllmShard:
@@ -49,7 +51,20 @@ class Serving:
             self._copy = stack.pop_all()
         return self._shard
 
+    async def gateway(self) -> Gateway:
+        """The gateway for agent programs.
+
+        Raises:
+            InfrastructureError: it cannot listen.
+        """
+        if self._gateway is None:
+            self._gateway = Gateway()
+            await self._gateway.start()
+        return self._gateway
+
     async def stop(self) -> None:
+        if self._gateway is not None:
+            await self._gateway.stop()
         if self._shard is not None:
             await self._shard.stop()
         self._copy.close()

@@ -1,9 +1,9 @@
 """Sources of tasks. A source is a module of this package with a `source(config, folder)` function.
 
 Its `USES` names the settings below `tasks` that it reads; one that it does not read is refused. A benchmark of a known
-size has `size(config)`, the number of its tasks. A source of the user's own is a function of a file, or an entry point of
-aworld.tasks: `make(config, folder)`. It returns a TaskSource, or the rows of each split: {"train": [...], "held_out":
-[...]}.
+size has `size(config)`, the number of its tasks. A source of the user's own is a function of a file, or an entry point
+of aworld.tasks: `make(config, folder)`. It returns a TaskSource, or the rows of each split: {"train": [...],
+"held_out": [...]}.
 """
 
 import importlib

@@ -99,7 +99,8 @@ class Episode(Outcome):
         policy_version: version of the weights that sampled every token.
         seed: each turn's sampling seed is derived from it.
         sampling: the sampling parameters.
-        error: the reason of `infra_error` and `timeout`; of an episode that was not scored it begins with NOT_SCORED.
+        error: the reason of `infra_error` and `timeout`, and of an agent program's failure; of an episode that was not
+            scored it begins with NOT_SCORED.
         contexts: in the order in which they would begin if nothing ran at the same time.
     """
 

@@ -1,0 +1,79 @@
+"""Checks of the user's agent program, on the login node."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from aworld.config import Config
+from aworld.containers import no_apptainer
+from aworld.environments.sandbox import ApptainerSandbox, Contents, Sandbox, choose
+from aworld.errors import InputError
+
+FINDS = "import shutil, sys; sys.exit(not shutil.which(sys.argv[1]))"
+SECONDS = 60
+
+
+def check(config: Config) -> None:
+    """Check `agent.program`, and that its command is there: in the sandbox, where one works on this node.
+
+    Raises:
+        InputError: the command, the image or a folder is not there, or a setting does not go with a program.
+    """
+    agent, program = config.agent, config.agent.program
+    if not program.command:
+        raise InputError("agent.program has no command; set agent.program.command=[PROGRAM, ARGUMENT, …]")
+    if agent.members or agent.context != "append":
+        named = "members" if agent.members else f"context={agent.context}"
+        raise InputError(f"agent.{named} is of our own agents, which do not play beside agent.program; leave it out")
+    if config.evaluation.endpoint.model:
+        raise InputError(
+            "evaluation.endpoint.model is to be evaluated, but the gateway leads agent.program to a policy of ours "
+            "alone; leave one of them out"
+        )
+    for folder in program.folders:
+        if not Path(folder).exists():
+            raise InputError(f"agent.program.folders: {folder} is not there (looked in {Path.cwd()})")
+    if program.image:
+        _check_image(program.image)
+        sandbox: Sandbox = ApptainerSandbox(str(Path(program.image).absolute()))
+    else:
+        try:
+            sandbox = choose(config.site.sandbox, config.site.images.environment)
+        except InputError:
+            return  # its own check says so; the nodes may have what is missing here
+    _check_command(sandbox, config)
+
+
+def _check_image(image: str) -> None:
+    if reason := no_apptainer():
+        raise InputError(f"agent.program.image is to be run: {reason}")
+    if not Path(image).is_file():
+        raise InputError(f"agent.program.image={image} is not there (looked in {Path.cwd()}); give its full path")
+
+
+def _check_command(sandbox: Sandbox, config: Config) -> None:
+    program = config.agent.program
+    with tempfile.TemporaryDirectory() as scratch:
+        contents = Contents(Path(scratch), config.environment, [Path(folder).absolute() for folder in program.folders])
+        launch = sandbox.launch([sandbox.python, "-I", "-S", "-c", FINDS, program.command[0]], contents)
+        try:
+            probe = subprocess.run(
+                launch.argv,
+                env=launch.env,
+                cwd=launch.cwd,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise InputError(f"agent.program: {sandbox.name} did not start within {SECONDS} s") from None
+    if probe.returncode == 1 and not probe.stderr.strip():
+        seen = "the image" if program.image else f"the sandbox ({sandbox.name})"
+        raise InputError(
+            f"agent.program.command: {program.command[0]} is not in {seen}; give its full path, and the folders that "
+            "it needs, its own Python's too, in agent.program.folders"
+        )
+    if probe.returncode:
+        last = (probe.stderr.strip().splitlines() or [f"exit status {probe.returncode}"])[-1]
+        raise InputError(f"agent.program cannot be run by {sandbox.name}: {last}")
