@@ -40,8 +40,11 @@ def main(path: Path, trajectories: Path, out: Path, pipeline: int) -> None:
     checkpoints = Checkpoints(out, lambda _: None)
     before = copies(trainer)
     checkpoints.save(trainer, Position(1, 1), [{"loss": 1.0}])
-    for tensor in live(trainer):  # as later steps do, while a thread writes
-        tensor.zero_()
+    at_change = []
+    settle = trainer.settle
+    trainer.settle = lambda: (settle(), at_change.append(same(before, copies(trainer))))
+    trainer.step(batches[1], algorithm)  # while a thread copies and writes
+    found["waits_for_the_copy"] = at_change == [True] and not same(before, copies(trainer))
     checkpoints.finish()
     again = make(path)
     found["metrics"] = checkpoint.load(again, out, Position(1, 1))
