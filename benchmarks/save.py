@@ -140,10 +140,9 @@ def report(ranks: list[dict]) -> None:
     files = ranks[0]["files"]
     print(f"{ranks[0]['parameters'] / 1e6:.1f} M parameters, checkpoint of {files / 1e6:.0f} MB, {RANKS} replicas")
     print(f"a step: {alone:.2f} s alone, {rows['step']:.2f} s with a save behind it")
-    print(
-        f"training stood still for {stands:.2f} s a save, {stands / alone:.1%} of a step: {rows['begun']:.2f} s to begin, "
-        f"{rows['waited']:.2f} s for the copy, {rows['ended']:.2f} s to mark it complete"
-    )
+    begun, waited, ended = (f"{rows[name]:.2f} s" for name in ("begun", "waited", "ended"))
+    print(f"training stood still for {stands:.2f} s a save, {stands / alone:.1%} of a step:")
+    print(f"  {begun} to begin it, {waited} for the copy, {ended} to mark it complete")
     print(f"a save in the foreground: {foreground:.2f} s, {foreground / alone:.1%} of a step")
     share = ", ".join(f"{rank['read'] / files:.0%}" for rank in ranks)
     print(f"at a load the ranks read {share} of the checkpoint, in {max(rank['loaded'] for rank in ranks):.2f} s")
