@@ -37,7 +37,7 @@ def disk(config: Config, tokens: float, evaluated: float, evaluations: int) -> l
     return [
         Kept("policy", BYTES[dtype] * size, _policies(config)),
         # one more while it is written
-        Kept("checkpoint", CHECKPOINT_BYTES[dtype] * size, len(_kept(config.pipeline.keep_checkpoints, rounds)) + 1),
+        Kept("checkpoint", CHECKPOINT_BYTES * size, len(_kept(config.pipeline.keep_checkpoints, rounds)) + 1),
         Kept("trajectories", TRAJECTORY_BYTES * tokens, rounds),
         Kept("journals of a round", JOURNAL_BYTES * tokens + episodes, rounds),
         Kept("journals of an evaluation", JOURNAL_BYTES * evaluated, evaluations),
