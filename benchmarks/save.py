@@ -26,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from layer_stack import Stack, hf_config, micro_batch
 
 RANKS = 2
-# Of the arithmetic: parameters; ranks that write; bytes a second of one rank's copy to pinned memory, and of the shared
-# file system for all ranks together; seconds of a step
-LARGE, WRITERS, COPY, FILE_SYSTEM, STEP = 32.76e9, 128, 20e9, 10e9, 376.0
 BYTES = 12  # of a parameter in a checkpoint: its float32 value and two moments
+# Of the arithmetic: parameters; ranks, TP 8 × PP 4 × DP 4; bytes a second of one rank's copy to pinned memory, and of the
+# shared file system for all ranks together; seconds of a step, as NeMo-RL publishes them for 32 H100; seconds of rank 0
+# to plan such a checkpoint's 37,000 pieces, as the first two saves of a process do, and to collect what was written
+LARGE, WRITERS, COPY, FILE_SYSTEM, STEP, PLAN, COLLECT = 32.76e9, 128, 10e9, 10e9, 376.0, 3.2, 1.1
 
 
 def main() -> None:
@@ -146,6 +147,19 @@ def report(ranks: list[dict]) -> None:
     print(f"a save in the foreground: {foreground:.2f} s, {foreground / alone:.1%} of a step")
     share = ", ".join(f"{rank['read'] / files:.0%}" for rank in ranks)
     print(f"at a load the ranks read {share} of the checkpoint, in {max(rank['loaded'] for rank in ranks):.2f} s")
+    arithmetic()
+
+
+def arithmetic() -> None:
+    """Print the same for a 32B model."""
+    size = BYTES * LARGE
+    copied, written = size / WRITERS / COPY, size / FILE_SYSTEM
+    foreground = COLLECT + copied + written
+    print(f"32B, {size / 1e9:.0f} GB, {WRITERS} ranks, steps of {STEP:.0f} s:")
+    print(f"  training stands still for {COLLECT:.1f} s a save, {COLLECT / STEP:.1%} of a step;")
+    print(f"  at the first two saves of a process for {COLLECT + PLAN:.1f} s, {(COLLECT + PLAN) / STEP:.1%}")
+    print(f"  behind it {copied:.1f} s to copy and {written:.0f} s to write", end="; ")
+    print(f"in the foreground {foreground:.0f} s, {foreground / STEP:.0%}")
 
 
 def bytes_read() -> int:
