@@ -28,7 +28,7 @@ from layer_stack import Stack, hf_config, micro_batch
 RANKS = 2
 BYTES = 12  # of a parameter in a checkpoint: its float32 value and two moments
 # Of the arithmetic: parameters; ranks, TP 8 × PP 4 × DP 4; bytes a second of a rank's copy to pinned memory, and of the
-# shared file system for all ranks; seconds of a step: NeMo-RL publishes 376 s for 32 GPUs; seconds of rank 0 to plan the
+# shared file system for all ranks; seconds of a step: NeMo-RL publishes 376 s for 32 GPUs; seconds of rank 0 to plan
 # 37,000 pieces, as the first two saves of a process do, and to collect what was written
 LARGE, WRITERS, COPY, FILE_SYSTEM, STEP, PLAN, COLLECT = 32.76e9, 128, 10e9, 10e9, 376 / 4, 3.2, 1.1
 
