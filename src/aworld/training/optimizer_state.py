@@ -4,7 +4,7 @@ Megatron's distributed optimizer cuts the flat parameters among the data-paralle
 gathers all parts on every rank at a save, and reads them all at a load. Here a part is described as rectangles of the
 tensor that it was cut from: at most three for each parameter and block of rows. So each rank writes and reads its own
 part alone, nothing is sent, and names and shapes are those of `fully_reshardable`: any other parallel layout can load
-them. The model's weights are not stored beside them, as they are the rounded values of `fp32_param`.
+them. The model's weights are not stored beside them, as they are its float32 values, rounded.
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,7 @@ from megatron.core.dist_checkpointing.mapping import ShardedTensorFactory
 
 from aworld.training.optimizer import parts
 
-# What Megatron's optimizer calls a state, and what its checkpoints do.
-_NAMES = {"param": "fp32_param", "exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
+_NAMES = ("param", "exp_avg", "exp_avg_sq")  # the float32 value, and the moments of Adam
 
 
 def pieces_of(optimizer: Any, model_state: dict[str, Any]) -> list[ShardedTensor]:
@@ -40,8 +39,8 @@ def pieces_of(optimizer: Any, model_state: dict[str, Any]) -> list[ShardedTensor
         for parameter in part.model_param_gbuf_map:
             begin = part._get_model_param_range_map(parameter)["param"].start
             states = part._get_main_param_and_optimizer_states(parameter)
-            for name, stored in _NAMES.items():
-                found += _pieces(f"optimizer.state.{stored}", states[name].detach(), begin, blocks[parameter])
+            for name in _NAMES:
+                found += _pieces(f"optimizer.state.{name}", states[name].detach(), begin, blocks[parameter])
     return found
 
 
