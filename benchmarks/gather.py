@@ -4,10 +4,14 @@
     python benchmarks/gather.py                    # 512 episodes of 40,000 tokens, and an eighth of them
     python benchmarks/gather.py --episodes 2048 --tokens 131072 --ranks 8 --folder /scratch/me
 
-The journals of synthetic episodes are written first, by the rollout's own code. Then MPI's ranks gather them, and the
-size of trajectories.h5 is written once more to the same disk by a plain loop, with an fsync at the end as the gather
-has one. The median of so many repeats counts. Ranks read what the disk's cache may still hold; an idle machine and
-a shared file system tell most.
+The journals of synthetic episodes are written first, by the rollout's own code. Then MPI's ranks gather them, and a
+plain loop writes as many bytes to the same disk, with an fsync at the end as the gather has one. Both are repeated in
+pairs; `of_plain` is the median of the pairs' ratios. Ranks read what the disk's cache may still hold.
+
+Beside other work the gather gets less than its share: it needs more cores than a plain write. So the seconds of CPU are
+given as well. `parts_s_per_GB` has them for each part alone, and the seconds of flushing to the disk. Readers read and
+check, the writer receives and writes, the disk flushes, all at the same time. So the largest of the three in
+`at_least_s_per_GB` bounds the rate.
 """
 
 import argparse
@@ -19,18 +23,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
 from aworld.rundir import RunDir
+from aworld.trajectories import file
+from aworld.trajectories.arrays import tables
 from aworld.trajectories.episode import Episode, Turn
-from aworld.trajectories.gather import gather
-from aworld.trajectories.journal import Journal
+from aworld.trajectories.frames import TOKEN_BYTES, read_into
+from aworld.trajectories.gather import CHUNK, gather
+from aworld.trajectories.journal import Journal, by_identity, listed_in
+from aworld.trajectories.pieces import cut
+from aworld.trajectories.record import checksum
 
-PIECE = bytes(1 << 24)
-MB = 1e6
+MESSAGES = 16
+MB, GB = 1e6, 1e9
 
 
 def main() -> None:
@@ -39,7 +51,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=40_000, help="of an episode")
     parser.add_argument("--journals", type=int, default=32)
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--folder", type=Path, help="on the file system to be measured (default: a temporary one)")
     parser.add_argument("--rank-of", metavar="RUN", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -54,30 +66,74 @@ def main() -> None:
             shutil.rmtree(folder)
 
 
-def measure(folder: Path, episodes: int, arguments: argparse.Namespace) -> dict[str, float]:
+def measure(folder: Path, episodes: int, arguments: argparse.Namespace) -> dict[str, object]:
     """The figures of a round of so many episodes."""
     run = RunDir(folder)
     recorded = write_journals(run, episodes, arguments.tokens, arguments.journals)
-    gathers, plain, sizes = [], [], []
+    gathers, plains = [], []
     for _ in range(arguments.repeats):
         gathers.append(start_ranks(folder, episodes, arguments.ranks))
-        sizes.append(run.trajectories(1).stat().st_size)
+        size = run.trajectories(1).stat().st_size
         run.trajectories(1).unlink()
-        plain.append(write_plainly(folder / "plain", sizes[-1]))
-    assert len(set(sizes)) == 1
-    rate, other = (sizes[0] / MB / median(seconds) for seconds in ([g["seconds"] for g in gathers], plain))
+        plains.append(write_plainly(folder / "plain", size))
+
+    def typical(measured: list[dict[str, float]], key: str) -> float:
+        return median(one[key] for one in measured)
+
+    parts = measure_parts(run) | {"receive": typical(gathers, "receive"), "flush": typical(plains, "flush") / size * GB}
+    bounds = {
+        "readers": (parts["read"] + parts["check"]) / max(1, arguments.ranks - 1),
+        "writer": parts["receive"] + parts["write"],
+        "disk": parts["flush"],
+    }
+    pairs = zip(gathers, plains, strict=True)
     return {
         "episodes": episodes,
         "tokens": arguments.tokens,
         "ranks": arguments.ranks,
-        "file_MB": round(sizes[0] / MB, 1),
+        "file_MB": round(size / MB, 1),
         "journals_MB": round(sum(p.stat().st_size for p in run.round(1).glob("journals/*")) / MB, 1),
         "seconds_to_record_an_episode": round(recorded / episodes, 4),
-        "gather_MB_per_s": round(rate, 1),
-        "plain_MB_per_s": round(other, 1),
-        "of_plain": round(rate / other, 2),
-        "writer_peak_MB": round(max(g["peak_bytes"] for g in gathers) / MB, 1),
+        "gather_MB_per_s": round(size / MB / typical(gathers, "seconds"), 1),
+        "plain_MB_per_s": round(size / MB / typical(plains, "seconds"), 1),
+        "of_plain": round(median(plain["seconds"] / own["seconds"] for own, plain in pairs), 2),
+        "gather_cpu_s_per_GB": round(typical(gathers, "cpu") / size * GB, 2),
+        "plain_cpu_s_per_GB": round(typical(plains, "cpu") / size * GB, 2),
+        "parts_s_per_GB": {name: round(seconds, 2) for name, seconds in parts.items()},
+        "at_least_s_per_GB": {name: round(seconds, 2) for name, seconds in bounds.items()},
+        "writer_peak_MB": round(max(own["peak_bytes"] for own in gathers) / MB, 1),
+        "load": os.getloadavg()[0],
     }
+
+
+def measure_parts(run: RunDir) -> dict[str, float]:
+    """Seconds of CPU by GB of tokens, of reading journals, of checking and of writing, each alone."""
+    entries = [candidates[0] for candidates in by_identity(listed_in(run.round(1) / "journals"))]
+    n = max(entry.record.tokens for entry in entries)
+    arrays = np.zeros(n, "<i4"), np.zeros(n, "u1"), np.zeros(n, "<f4")
+    spent = dict.fromkeys(("read", "check", "write"), 0.0)
+
+    @contextmanager
+    def counted(part: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        spent[part] += time.process_time() - began
+
+    for entry in entries:
+        with counted("read"):  # and checks
+            assert read_into(entry, arrays)
+        with counted("check"):
+            checksum(*arrays)
+    spent["read"] -= spent["check"]
+    piece_bytes = os.urandom(max(CHUNK, TOKEN_BYTES * n))
+    with file.writing(run.root / "alone.h5", 1, tables([entry.record for entry in entries])) as put:
+        for piece in cut(entries, CHUNK):
+            places = (("<i4", 0), ("u1", 8 * piece.tokens), ("<f4", 4 * piece.tokens))
+            ids, mask, logprobs = (np.frombuffer(piece_bytes, dtype, piece.tokens, at) for dtype, at in places)
+            with counted("write"):
+                put(piece.at, (ids, mask, logprobs))
+    size = TOKEN_BYTES * sum(entry.record.tokens for entry in entries)
+    return {part: seconds / size * GB for part, seconds in spent.items()}
 
 
 def write_journals(run: RunDir, episodes: int, tokens: int, journals: int) -> float:
@@ -112,28 +168,47 @@ def start_ranks(folder: Path, episodes: int, ranks: int) -> dict[str, float]:
 
 
 def as_rank(folder: Path, episodes: int) -> None:
-    """One rank of the gather; the writer prints its figures."""
+    """One rank of the gather; the writer prints the figures."""
     from mpi4py import MPI
 
-    MPI.COMM_WORLD.Barrier()
-    began = time.perf_counter()
+    world = MPI.COMM_WORLD
+    world.Barrier()
+    began, cpu = time.perf_counter(), time.process_time()
     gather(RunDir(folder), 1, episodes)
-    seconds = time.perf_counter() - began
-    if MPI.COMM_WORLD.rank == 0:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+    seconds, cpu = time.perf_counter() - began, world.reduce(time.process_time() - cpu)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    receive = seconds_to_receive(world)
+    if world.rank == 0:
+        print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_bytes": peak, "receive": receive}), flush=True)
 
 
-def write_plainly(path: Path, size: int) -> float:
-    """The seconds that a plain write of so many bytes takes, with an fsync at the end."""
-    began = time.perf_counter()
+def seconds_to_receive(world: Any) -> float:
+    """Of the writer's CPU, by GB of messages. A message that is there already is received without waiting."""
+    data, spent = np.ones(CHUNK, "u1"), 0.0
+    for _ in range(MESSAGES if world.size > 1 else 0):
+        sent = world.Isend(data, dest=0) if world.rank == 1 else None
+        world.Barrier()
+        if world.rank == 0:
+            began = time.process_time()
+            world.Recv(data, source=1)
+            spent += time.process_time() - began
+        elif sent:
+            sent.Wait()
+    return spent / (MESSAGES * CHUNK) * GB
+
+
+def write_plainly(path: Path, size: int) -> dict[str, float]:
+    """The seconds that a plain write of so many bytes takes, with an fsync at the end; of them CPU, and flushing."""
+    piece = memoryview(os.urandom(CHUNK))  # zeros would be copied from the processor's cache
+    began, cpu = time.perf_counter(), time.process_time()
     with open(path, "wb", buffering=0) as f:
-        for at in range(0, size, len(PIECE)):
-            f.write(PIECE[: size - at])
+        for at in range(0, size, CHUNK):
+            f.write(piece[: size - at])
+        flushing = time.perf_counter()
         os.fsync(f.fileno())
-    seconds = time.perf_counter() - began
+    ended = time.perf_counter()
     path.unlink()
-    return seconds
+    return {"seconds": ended - began, "cpu": time.process_time() - cpu, "flush": ended - flushing}
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 import fcntl
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -14,6 +12,7 @@ import environment_image as environment_image_of
 import hypothesis
 import pytest
 import qwen3_tokenizer
+import warm
 from minutes import TIERS, Minutes, tier
 
 from aworld import config as configuration
@@ -110,12 +109,17 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 @pytest.fixture(scope="session")
 def torchrun() -> Callable[..., None]:
-    """`torchrun(program, ranks, *words)`: run a program in so many ranks on this machine."""
+    """`torchrun(program, ranks, *words)`: run a program in so many ranks on this machine, as torchrun does."""
 
     def run(program: Path, ranks: int, *words: str) -> None:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-        done = subprocess.run([*command, str(program), *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-4000:]
+        from torch.distributed import TCPStore  # importing torch takes seconds
+
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        ways = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(ranks)}
+        ways |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}  # the store above
+        variables = [{**ways, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+        done = warm.run(program, *words, variables=variables)
+        assert not any(rank.returncode for rank in done), "\n".join(rank.stderr[-2000:] for rank in done)
 
     return run
 

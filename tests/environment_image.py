@@ -25,7 +25,7 @@ def environment_image() -> Path:
             raise InputError(f"no {program} on PATH; install it with make cluster-packages")
     parts = [images.lock("environment"), *sorted(images.DEFINITIONS.glob("environment.*"))]
     parts.append(images.DEFINITIONS / "install.sh")
-    package = images.ROOT / "src" / "aworld"
+    package = images.SOURCE.parent / "aworld"
     parts += sorted((package / "tools").rglob("*.py"))
     key = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:16]
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.unit
 
 SOURCE = Path(aworld.__file__).parent
 BASE = {"errors", "imports", "endpoints", "config", "rundir", "publish", "locks", "processes", "nodelocal"}
-BASE |= {"containers", "phase", "openai_client", "slurm", "stages", "caches", "ports"}
+BASE |= {"commands", "containers", "phase", "openai_client", "slurm", "stages", "caches", "ports", "shipped", "plugins"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "openai_client": set(),

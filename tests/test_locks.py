@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import no_locks
 import pytest
 
 from aworld.errors import InfrastructureError
-from aworld.locks import end_holder, sole_holder
+from aworld.locks import end_holder, hold, sole_holder, try_to_hold
 from aworld.rundir import RunDir
 
 pytestmark = pytest.mark.unit
@@ -78,6 +79,35 @@ def test_a_lock_whose_holder_cannot_be_ended_is_not_waited_for(tmp_path, who):
     lock = tmp_path / "train.lock"
     with held_by(lock, who), pytest.raises(InfrastructureError, match=f"{lock} is held, and .* does not end"):
         end_holder(lock, term_seconds=0.5)
+
+
+def test_who_waits_for_a_lock_looks_at_once_then_ever_more_seldom_and_gets_it(tmp_path):
+    lock, program = (
+        tmp_path / "locks" / "prepare.lock",
+        """
+        import sys, time
+        from pathlib import Path
+        from aworld.locks import hold
+        print("waits", flush=True)
+        began = time.monotonic()
+        with hold(Path(sys.argv[1]), float(sys.argv[2])):
+            print(time.monotonic() - began)
+    """,
+    )
+    words = [sys.executable, "-c", textwrap.dedent(program), str(lock)]
+    with try_to_hold(lock) as is_ours:
+        assert is_ours
+        seldom = subprocess.Popen([*words, "5"], stdout=subprocess.PIPE, text=True)
+        often = subprocess.Popen([*words, "0.1"], stdout=subprocess.PIPE, text=True)
+        for process in (seldom, often):
+            assert process.stdout.readline() == "waits\n"
+        time.sleep(1.0)  # it looked after 0, 0.1, 0.3 and 0.7 s, and will after 1.5 s
+        waited = time.monotonic()
+    took = float(often.communicate(timeout=20)[0])
+    assert took < 1.5 and time.monotonic() - waited < 1.0
+    assert float(seldom.communicate(timeout=20)[0]) >= 1.4
+    with hold(lock, 1.0):  # free again
+        pass
 
 
 @no_locks.needed

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aworld import rundir
+from aworld.locks import try_to_hold
 from aworld.publish import publish_folder
 
 pytestmark = pytest.mark.unit
@@ -63,3 +64,29 @@ def test_a_copy_of_a_policy_beside_the_others_is_no_version(tmp_path):
     for name in ("0002", "0001", "0001-old", "12000"):
         publish_folder(run.policy(0).parent / name, lambda where: (where / "a").write_text("weights"))
     assert run.policies() == [1, 2, 12000]
+
+
+@pytest.mark.parametrize(
+    ("lock", "expected"),
+    [
+        ("train", True),
+        ("rollout-1", True),  # a worker of the whole run
+        ("rollout-0001-1", False),  # of a round that is finished
+        ("rollout-0002-1", True),
+        ("evaluate-0001-0", False),
+        ("evaluate-0002-0", True),
+        ("evaluate-gaia-0001-2024-0001-0", False),
+        ("evaluate-gaia-0001-2024-0002-0", True),
+    ],
+)
+def test_a_run_is_worked_on_while_a_lock_of_unfinished_work_is_held(tmp_path, lock, expected):
+    """A finished round has locks as well, thousands in a long run: they are not opened, as nobody works on it."""
+    run = rundir.RunDir(tmp_path)
+    for folder in (run.round(1), run.evaluation("held-out", 1), run.evaluation("gaia-0001-2024", 1)):
+        folder.mkdir(parents=True)
+        rundir.note_finished(folder.parent, 1, {"units": 1})
+    with try_to_hold(run.lock("rollout-0002-0")):
+        pass  # an ended worker's lock stays
+    assert not run.is_worked_on()
+    with try_to_hold(run.lock(lock)):
+        assert run.is_worked_on() == expected

@@ -16,6 +16,7 @@ from typing import Literal, TextIO
 
 from aworld.errors import InfrastructureError
 
+FIRST_PAUSE = 0.1  # seconds, of who waits for a lock
 KILL_SECONDS = 10.0  # for Linux to end a process that was sent SIGKILL
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
@@ -59,14 +60,20 @@ def sole_holder(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def hold(path: Path, poll: float = 0.2) -> Iterator[None]:
-    """Hold the lock at `path`; wait while another process holds it."""
+def hold(path: Path, poll: float) -> Iterator[None]:
+    """Hold the lock at `path`; wait while another process holds it.
+
+    Args:
+        poll: seconds between two looks, at most. The first ones follow each other faster.
+    """
+    pause = FIRST_PAUSE
     while True:
         with try_to_hold(path) as is_ours:
             if is_ours:
                 yield
                 return
-        time.sleep(poll)
+        time.sleep(min(pause, poll))
+        pause *= 2
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def own_folder(root: Path, name: str) -> Iterator[Path]:
     for left in root.glob(f"aworld-{name}-*/{held}"):
         with suppress(OSError):  # another process removed it just now
             if _is_private(left.parent):  # another user's could be a trap: a pipe to wait at, a link to follow
-                with open(left) as f:
+                with open(left, "r+") as f:  # NFS locks exclusively only what may be written
                     if acquire(f, fcntl.LOCK_EX) == "acquired":
                         remove(left.parent)
     folder = Path(tempfile.mkdtemp(prefix=f"aworld-{name}-", dir=root)).resolve()

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from aworld import config as configuration
+from aworld import plugins
 from aworld.config import Config
 from aworld.locks import is_held
 from aworld.publish import MARK, append_json, is_complete, read_jsonl
 
 HELD_OUT = "held-out"  # the name of evaluations on the run's own tasks
 FINISHED = "finished.jsonl"  # beside numbered folders: the results of the finished ones
+_WORKER = re.compile(r"(?P<kind>rollout|evaluate)(-(?P<name>.+))?-(?P<number>\d{4,})-\d+")  # its lock: `Stage.lock`
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class RunDir:
         return self.root / "tasks"
 
     @property
+    def own(self) -> Path:
+        """Copies of the user's own files that the run loads, such as an algorithm."""
+        return self.root / plugins.FOLDER
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 
@@ -74,8 +81,20 @@ class RunDir:
         return self.root / "locks" / f"{name}.lock"
 
     def is_worked_on(self) -> bool:
-        """Whether a process holds one of the run's locks."""
-        return any(is_held(path) for path in (self.root / "locks").glob("*.lock"))
+        """Whether a process holds one of the run's locks. Lists them; those of finished rounds and evaluations, of
+        which a long run has thousands, are not opened."""
+        over: dict[Path, dict[int, Any]] = {}
+        for path in (self.root / "locks").glob("*.lock"):
+            if worker := _WORKER.fullmatch(path.stem):
+                name, number = worker["name"] or HELD_OUT, int(worker["number"])
+                folder = (self.round(0) if worker["kind"] == "rollout" else self.evaluation(name, 0)).parent
+                if folder not in over:
+                    over[folder] = finished(folder)
+                if number in over[folder]:
+                    continue
+            if is_held(path):
+                return True
+        return False
 
     def policy(self, version: int) -> Path:
         """The HF folder, weights and tokenizer, that vLLM can serve."""

@@ -52,6 +52,25 @@ def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         raise InfrastructureError(f"{words[0]} gave no answer within {ANSWER_SECONDS:g} s; try again later") from None
 
 
+def squeue(columns: str, which: str) -> list[list[str]]:
+    """The rows of squeue, an element of an array each. The last column may hold the sign between columns.
+
+    Raises:
+        InfrastructureError: it does not answer, or with something else.
+    """
+    try:
+        shown = ask("squeue", "--noheader", "--array", which, f"--format={columns}")
+    except InfrastructureError as reason:
+        if "Invalid job id" in str(reason):  # the only one that was asked for is forgotten
+            return []
+        raise
+    rows = [line.strip().split("|", columns.count("|")) for line in shown.splitlines()]
+    for row in rows:
+        if len(row) <= columns.count("|"):
+            raise InfrastructureError(f"squeue printed '{'|'.join(row)}', not {columns}; is it Slurm's own?")
+    return rows
+
+
 def last_line(text: str) -> str:
     """The last line of what a command of Slurm complained, without its prefix."""
     lines = [line for line in text.strip().splitlines() if line.strip()]

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +21,11 @@ from endpoint_server import Server
 
 from aworld.agents.endpoint import EndpointModel, Refused
 from aworld.agents.team import Team
-from aworld.config import Agent, Endpoint, Environment
+from aworld.config import Agent, Config, Endpoint, Environment
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import SubprocessSandbox
 from aworld.errors import InputError
+from aworld.inference.command import environment, on_cpu
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode
 
@@ -336,18 +338,27 @@ def test_no_connection_is_left_open(serve: Server) -> None:
 
 @pytest.mark.deep
 @pytest.mark.engine
-def test_against_a_real_vllm(checkpoint: Callable[..., Path], episode_of: Callable, tmp_path: Path) -> None:
+def test_against_a_real_vllm(
+    config: Config, checkpoint: Callable[..., Path], episode_of: Callable, tmp_path: Path
+) -> None:
     """Random weights say nothing of sense; the protocol, the tokens and the counts are vLLM's own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = f"--port {port} --host 127.0.0.1 --served-model-name teacher --max-model-len 512 --max-num-seqs 2"
     words += " --enforce-eager --dtype float32 --enable-auto-tool-choice --tool-call-parser hermes"
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint()), *words.split()]
-    env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    words += " --distributed-executor-backend uni --kv-cache-memory-bytes 100000000"
+    command = [sys.executable, "-m", "aworld.inference.serve", "--model", str(checkpoint()), *words.split()]
     with (
+        tempfile.TemporaryDirectory(dir="/tmp") as temporary,  # short enough for sockets
         open(tmp_path / "log", "w") as log,
-        subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True) as server,
+        subprocess.Popen(
+            command,
+            env=environment(config.model, config.site, Path(temporary), on_cpu()),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        ) as server,
     ):
         try:
             give_up = time.monotonic() + 180
@@ -359,8 +370,8 @@ def test_against_a_real_vllm(checkpoint: Callable[..., Path], episode_of: Callab
                     assert server.poll() is None and time.monotonic() < give_up, (tmp_path / "log").read_text()[-2000:]
                     time.sleep(0.5)
             endpoint = Endpoint("teacher", f"http://127.0.0.1:{port}/v1", extra={"return_token_ids": True})
-            config = Agent(system_prompt="Use tools.", max_turns=2, max_tokens=40, turn_tokens=30, episode_seconds=60)
-            one, again = (episode_of(endpoint, config) for _ in range(2))
+            agent = Agent(system_prompt="Use tools.", max_turns=2, max_tokens=40, turn_tokens=30, episode_seconds=60)
+            one, again = (episode_of(endpoint, agent) for _ in range(2))
         finally:
             os.killpg(server.pid, signal.SIGKILL)  # with its engine and its workers
     assert one.status != "infra_error", one.error

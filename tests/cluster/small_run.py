@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from cluster import Cluster
 from safetensors.torch import load_file
 
 from aworld import config as configuration
 from aworld import slurm
 from aworld.errors import InfrastructureError
 from aworld.policies.reading import copy_policy
-from aworld.publish import damaged, is_complete, read_jsonl
+from aworld.publish import damaged, is_complete, publish_text, read_jsonl
 from aworld.rollout.worker import episode_seed
 from aworld.rollout.workload import Workload, round_workload, schedule
 from aworld.rundir import RunDir
@@ -39,6 +40,8 @@ WORDS = """
     site.evaluate.elements=1
 """.split()
 
+NO_IMAGES = ["site.images.environment=''", "site.images.vllm=''", "site.images.megatron=''", "site.scratch=''"]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -49,6 +52,10 @@ class Run:
     @property
     def config(self) -> configuration.Config:
         return configuration.read(self.dir.config)
+
+    def change(self, *overrides: str) -> None:
+        """Change its configuration as no user may, before it goes on."""
+        self.dir.config.write_text(configuration.to_yaml(configuration.changed(self.config, list(overrides))))
 
     def workloads(self) -> list[Workload]:
         config = self.config
@@ -231,3 +238,16 @@ def assert_trained_as_if_undisturbed(run: Run, last: int, scratch: Path) -> None
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), f"policy {number} differs"
     assert any((run.dir.round(number) / "steps.jsonl").exists() for number in range(1, last + 1)), "GRPO made no step"
+
+
+def configured(runs: Path) -> Run:
+    """A run directory that holds its configuration, and nothing to play with: nothing will be played."""
+    config = configuration.load([*WORDS, "pipeline.rounds=1", *NO_IMAGES, f"runs={runs}", "name=run"])
+    run = RunDir.of(config)
+    publish_text(run.config, configuration.to_yaml(config))
+    return Run(run)
+
+
+def fill(cluster: Cluster) -> None:
+    """Hold all nodes, so that no other job begins."""
+    cluster.slurm("sbatch", "-p", "high", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")

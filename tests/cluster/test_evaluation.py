@@ -1,4 +1,4 @@
-"""An evaluation of 120 items × 2 attempts as a Slurm array, killed and resumed at random."""
+"""An evaluation of 60 items × 2 attempts as a Slurm array, killed and resumed at random."""
 
 import json
 from collections import Counter
@@ -13,7 +13,6 @@ from killer import Killer
 from pyarrow import parquet
 from small_run import Run, aworld, copy
 
-from aworld import config as configuration
 from aworld.evaluation import benchmark
 from aworld.rollout.claims import Claims
 from aworld.tasks import make_source
@@ -22,7 +21,7 @@ from aworld.trajectories import journal
 from aworld.trajectories.episode import STATUSES, Episode
 
 pytestmark = [pytest.mark.cluster, pytest.mark.deep, pytest.mark.timeout(3600)]
-NAME, ITEMS, ATTEMPTS, KILLS, WORKERS = "gaia-validation", 120, 2, 15, 2
+NAME, ITEMS, ATTEMPTS, KILLS, WORKERS = "gaia-validation", 60, 2, 15, 2
 Attempt = tuple[str, int]
 
 
@@ -31,7 +30,7 @@ def made_up_copy(run: Run, folder: Path) -> Path:
     config = run.config
     learnt = list(make_source(config.tasks, run.dir.tasks).tasks("train"))
     new = list(SyntheticTasks(replace(config.tasks, held_out=ITEMS // 2), folder / "new").tasks("held_out"))
-    assert len({task.question for task in learnt + new}) >= 60
+    assert len({task.question for task in learnt + new}) >= 40
     split = folder / "2023" / "validation"
     split.mkdir(parents=True)
     rows = []
@@ -91,15 +90,12 @@ def outcome(episode: Episode) -> tuple[Any, ...]:
 
 def test_an_evaluation_array_under_a_random_killer(cluster: Cluster, trained: Run, tmp_path: Path) -> None:
     run = copy(trained, tmp_path / "run")
-    config = configuration.changed(run.config, ["pipeline.rounds=0", "pipeline.max_restarts=20"])
-    run.dir.config.write_text(configuration.to_yaml(config))
-    done = run.command("evaluate", "--policy", "0")
-    assert done.returncode == 0, done.stderr
+    run.change("pipeline.rounds=0", "pipeline.evaluations=[]", "pipeline.max_restarts=20")
     begun = [f"tasks.path={made_up_copy(run, tmp_path / 'gaia')}", f"evaluation.attempts={ATTEMPTS}"]
-    begun += ["environment.servers=[python,files,documents]", f"site.evaluate.elements={WORKERS}"]
+    begun += ["environment.servers=[python,files,documents]"]
     begun += ["environment.slots=6", "rollout.lease_seconds=30", "agent.episode_seconds=900"]  # on a busy machine too
     undisturbed = copy(run, tmp_path / "undisturbed")
-    evaluate(undisturbed, *begun)
+    evaluate(undisturbed, *begun, "site.evaluate.elements=1")
     undisturbed.wait_for_jobs(1800)
     expected = records(undisturbed)
     assert expected.keys() == {(f"{n:08x}-made-up", a) for n in range(ITEMS) for a in range(ATTEMPTS)}
@@ -116,7 +112,7 @@ def test_an_evaluation_array_under_a_random_killer(cluster: Cluster, trained: Ru
         struck.append((done, counts(run)))
         return True
 
-    evaluate(run, *begun)
+    evaluate(run, *begun, f"site.evaluate.elements={WORKERS}")
     killer.run_to_the_end(run, every=0.5, kills=KILLS, seconds=2400, resume=lambda: evaluate(run), due=due)
     assert KILLS // 2 <= killer.kills.total() <= len(struck)  # a fast machine is done before it was struck as often
     starts = [p.read_text().count("\n") for p in run.dir.starts.glob(f"evaluate-{NAME}-*.jsonl")]

@@ -11,38 +11,26 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster
-from rich.console import Console
 from slurm_conf import Settings
-from small_run import ROOT, WORDS, Run, alive, copy, hurry
+from small_run import ROOT, Run, alive, configured, copy, fill, hurry
 
 from aworld import config as configuration
 from aworld.config import Resources
 from aworld.doctor.visit import _compute, _mpi
 from aworld.errors import InputError
-from aworld.launch import dag, evaluations, preview
+from aworld.launch import dag, preview
 from aworld.launch.plan import plan
 from aworld.launch.script import render
-from aworld.publish import MARK, publish_folder, publish_text
-from aworld.rollout.claims import Claims, Unit
+from aworld.policies.abandoned import USERS, users_of
+from aworld.publish import publish_text
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
 from aworld.stages import GATHER, ROLLOUT, TRAIN, Stage
 from aworld.tasks import make_source
-from aworld.trajectories.episode import Episode
-from aworld.trajectories.journal import Journal
+from aworld.training.retention import prune_copies
 from aworld.watch.queue import submissions
 
 pytestmark = pytest.mark.cluster
-
-NO_IMAGES = ["site.images.environment=''", "site.images.vllm=''", "site.images.megatron=''", "site.scratch=''"]
-
-
-def configured(runs: Path) -> Run:
-    """A run directory that holds its configuration, and nothing to play with: nothing will be played."""
-    config = configuration.load([*WORDS, "pipeline.rounds=1", *NO_IMAGES, f"runs={runs}", "name=run"])
-    run = RunDir.of(config)
-    publish_text(run.config, configuration.to_yaml(config))
-    return Run(run)
 
 
 @pytest.fixture
@@ -53,10 +41,6 @@ def run(cluster: Cluster, tmp_path: Path) -> Run:
 def held(run: RunDir, elements: int) -> Stage:
     """An array of jobs that stay in the queue: no node ever has so much memory free for them all."""
     return Stage(ROLLOUT, run, Resources("low", elements=elements, mem_gb=60), 1)
-
-
-def fill(cluster: Cluster) -> None:
-    cluster.slurm("sbatch", "-p", "high", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
 
 
 def test_a_resume_with_more_elements_submits_only_those(cluster: Cluster, run: Run) -> None:
@@ -85,82 +69,25 @@ def test_slurm_checks_each_kind_and_shape_once(cluster: Cluster, run: Run, tmp_p
         list(preview.check(config, stages, tmp_path))
 
 
-def test_an_evaluation_waits_in_the_queue_until_a_resident_trainer_publishes_its_policy(
-    cluster: Cluster, tmp_path: Path
-) -> None:
-    """Its one task is played already, so that it needs no vLLM to end."""
-    words = ["pipeline.evaluations=[synthetic tasks.seed=7 tasks.train=0 tasks.held_out=1 evaluation.attempts=1]"]
-    words += ["pipeline.mode=resident", "site.sandbox=subprocess"]
-    config = configuration.changed(configured(tmp_path).config, words)
-    run = Run(RunDir.of(config))
-    publish_text(run.dir.config, configuration.to_yaml(config))
-    evaluations.begin(config, run.dir, lambda _: {})
-    publish_folder(run.dir.policy(0), lambda folder: (folder / "model.safetensors").write_bytes(b""))
-    workloads = evaluations.workloads(config, run.dir)
-    (task,) = workloads[-1].tasks
-    folder = run.dir.evaluation("synthetic", 1)
-    with Journal(folder / "journals" / "worker-9.journal") as log:
-        log.append(Episode(1, task.task_id, 0, 1, "?", [], [], [], [], "x", 1.0, "answered", {}, 1, 0))
-    Claims(folder / "claims", "worker-9", 60.0).mark_done(Unit(task.task_id, (0,)))
-    stages = [stage for stage in plan(config, run.dir, workloads) if stage.number == 1]
-    assert [(stage.name, stage.after) for stage in stages] == [
-        ("await-0001", ()),
-        ("evaluate-synthetic-0001", ("await-0001",)),
-    ]
-    dag.submit(config, run.dir, stages)
-    run.wait_for(lambda: bool(run.starts("await-0001")), "the job that waits")
-    time.sleep(3)
-    assert set(alive(run.dir)) == {"await-0001", "evaluate-synthetic-0001"} and not run.starts("evaluate")
-    publish_folder(run.dir.policy(1), lambda folder: (folder / "model.safetensors").write_bytes(b""))
-    run.wait_for((folder / "timing.json").exists, "the evaluation", every=1)
-    assert run.starts("evaluate-synthetic-0001")[0]["time"] > (run.dir.policy(1) / MARK).stat().st_mtime
-    run.wait_for_jobs()
-
-
-def test_a_round_that_ends_submits_the_next_one_and_nothing_twice(cluster: Cluster, tmp_path: Path) -> None:
-    """Both rounds are gathered, and the first policy appears before its training begins, so that nothing is trained."""
-    words = ["pipeline.rounds=2", "pipeline.submit_ahead=1", "pipeline.evaluations=[]", "training.cold_start.tasks=0"]
-    config = configuration.changed(configured(tmp_path).config, words)
-    run = Run(RunDir.of(config))
-    publish_text(run.dir.config, configuration.to_yaml(config))
-
-    def publish(*folders: Path) -> None:
-        for folder in folders:
-            publish_folder(folder, lambda where: (where / "model.safetensors").write_bytes(b""))
-
-    publish(run.dir.policy(0))
-    for number in (1, 2):
-        publish_text(run.dir.trajectories(number), "")
+def test_a_nodes_copies_in_the_run_directory_stay_until_its_jobs_have_ended(cluster: Cluster, run: Run) -> None:
     fill(cluster)
-    for _ in range(2):
-        dag.go_on(config, run.dir, run.workloads(), Console(quiet=True))
-    assert [each.stage for each in submissions(run.dir)] == ["train-0001", "submit-0001"]
-    seen = run.command("status")
-    assert (
-        seen.returncode == 10 and "rounds 1 to 1 of 2 are submitted; a round that ends submits a later" in seen.stdout
-    )
-    publish(run.dir.policy(1), run.dir.checkpoints / "round-0001")
-    cluster.slurm("scancel", "--partition=high")
-    run.wait_for(lambda: any(each.stage == "report" for each in submissions(run.dir)), "the next round", every=1)
-    run.command("cancel")
-    assert [each.stage for each in submissions(run.dir)] == ["train-0001", "submit-0001", "train-0002", "report"]
-    assert len(run.starts("train-0001")) == 2  # its ranks began, and found the policy
-
-
-def test_a_job_submits_later_rounds_and_leaves_the_rest_to_a_person(cluster: Cluster, tmp_path: Path) -> None:
-    """The evaluation of policy 0 was never played: it may have failed, or a person may have cancelled it."""
-    words = ["pipeline.rounds=2", "pipeline.submit_ahead=1", "training.cold_start.tasks=0"]
-    config = configuration.changed(configured(tmp_path).config, words)
-    run = Run(RunDir.of(config))
-    publish_text(run.dir.config, configuration.to_yaml(config))
-    publish_folder(run.dir.policy(0), lambda where: (where / "model.safetensors").write_bytes(b""))
-    publish_text(run.dir.trajectories(1), "")
-    fill(cluster)
-    dag.go_on(config, run.dir, run.workloads(), Console(quiet=True), in_job=True)
-    assert [each.stage for each in submissions(run.dir)] == ["train-0001", "submit-0001"]
-    dag.go_on(config, run.dir, run.workloads(), Console(quiet=True))
-    assert {each.stage for each in submissions(run.dir)} == {"evaluate-0000", "train-0001", "submit-0001"}
-    run.command("cancel")
+    jobs = cluster.slurm("sbatch", "--parsable", "-p", "high", "--array=0-1", "-o", "/dev/null", "--wrap", "sleep 600")
+    waits = cluster.slurm("sbatch", "--parsable", "-p", "high", "-o", "/dev/null", "--wrap", "sleep 600")
+    folder, other = (run.dir.root / "copies" / node for node in ("node-1", "node-2"))
+    for copies, job in ((folder, jobs.strip()), (other, waits.strip())):
+        publish_text(copies / USERS / job, "")
+        for path in (copies / USERS / job, copies / USERS):
+            os.utime(path, (0, 0))
+    assert users_of(run.dir) == {
+        folder: f"job {jobs.strip()} may use it",
+        other: f"job {waits.strip()} may use it",
+    }
+    cluster.slurm("scancel", jobs.strip())
+    run.wait_for(lambda: users_of(run.dir)[folder] == "", "the end of the job", every=1)
+    prune_copies(run.dir)
+    assert other.exists() and not folder.exists()
+    cluster.slurm("scancel", waits.strip())
+    run.wait_for(lambda: users_of(run.dir)[other] == "", "the end of the last job", every=1)
 
 
 ELEMENT = """

@@ -7,6 +7,7 @@ from cluster import Cluster
 from faults import (
     lose_sight_of_the_node,
     lose_the_node,
+    node_of,
     preempt,
     requeue,
     restart_the_controller,
@@ -18,9 +19,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.deep, pytest.mark.timeout(1800)]
 
 
 def begin(run: Run, group_size: int) -> int:
-    """Submit round 1, with the real vLLM in its image, and wait for an episode; returns how many there will be."""
-    text = run.dir.config.read_text().replace("tasks_per_round: 8", "tasks_per_round: 16")
-    run.dir.config.write_text(text.replace("group_size: 4", f"group_size: {group_size}"))
+    """Submit round 1 for one worker, with the real vLLM in its image, and wait for an episode; returns how many there
+    will be."""
+    run.change("rollout.tasks_per_round=16", f"rollout.group_size={group_size}", "site.rollout.elements=1")
     run.launch("rollout", 1)
     run.wait_for(lambda: run.episodes(1) > 0, "the first episode")
     return 16 * group_size
@@ -34,14 +35,19 @@ def end(run: Run) -> None:
 
 
 def test_a_rollout_survives_one_fault_after_another(cluster: Cluster, trained: Run, tmp_path: Path) -> None:
-    """The last one befalls a part of its tasks. Each comes once something was played since the one before."""
+    """The last one befalls one of two workers. Each comes once something was played since the one before."""
     run = copy(trained, tmp_path / "run")
-    wanted = begin(run, group_size=16)
-    restart_the_controller(cluster, run, run.job("rollout-0001"))
+    wanted = begin(run, group_size=12)
+    job = run.job("rollout-0001")
+    restart_the_controller(cluster, run, job)
     for restarts, fault in enumerate([requeue, preempt, warn_of_the_time_limit, lose_the_node], 1):
         played = run.episodes(1)
         assert played < wanted, f"the round was over before {fault.__name__}"
-        fault(cluster, run, run.job("rollout-0001"))
+        if fault is lose_the_node:
+            elsewhere = f"site.sbatch={{exclude: {node_of(cluster, job)}}}"
+            run.launch("rollout", 1, "site.rollout.elements=2", elsewhere)
+            run.wait_for(lambda: len(list(run.dir.starts.glob("rollout-0001-*.jsonl"))) == 2, "the other worker")
+        fault(cluster, run, job)
 
         def goes_on(restarts: int = restarts, played: int = played) -> bool:
             hurry()

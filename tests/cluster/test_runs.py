@@ -7,9 +7,18 @@ import pytest
 from cluster import Cluster
 from killer import Killer
 from rich.console import Console
-from small_run import Run, assert_trained_as_if_undisturbed, assert_whole, aworld, hurry, prepare, python, submit
+from small_run import (
+    Run,
+    assert_trained_as_if_undisturbed,
+    assert_whole,
+    aworld,
+    copy,
+    hurry,
+    prepare,
+    python,
+    submit,
+)
 
-from aworld.config import read
 from aworld.launch.start import start
 from aworld.publish import is_complete
 from aworld.watch.overview import UNDER_WAY, show_status
@@ -32,7 +41,7 @@ def end_of(run: Run, seconds: float = 1800) -> None:
 def test_a_batch_run_in_arrays_that_are_split(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
     """Three elements of two workers each where the site allows two elements; evaluation arrays hang off policies."""
     wide = "site.rollout.elements=3 site.rollout.tasks_per_node=2 site.array_limit=2 site.array_parallel=2".split()
-    wide.append("site.evaluate.elements=2")
+    wide += ["site.evaluate.elements=2", "environment.slots=1"]
     run = submit(tmp_path, "wide", "pipeline.rounds=1", *images, *wide)
     again = run.command("resume")  # at once: everything is there already
     assert again.returncode == 0 and "there already" in again.stdout
@@ -63,44 +72,46 @@ def test_a_batch_run_in_arrays_that_are_split(cluster: Cluster, images: list[str
 def test_resident_then_batch_then_resident(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
     """The allocation is lost twice, and the run goes on in the other mode; the trainer meets its time limit as well."""
     resident = ["pipeline.mode=resident", "site.train.minutes=2"]
-    run = prepare(tmp_path, "pipeline.rounds=3", "pipeline.max_lag=1", *images)
+    run = prepare(tmp_path, "pipeline.rounds=2", "pipeline.max_lag=1", *images)
     run.command("resume", *resident)
 
     def has_met_its_limit() -> bool:
         hurry()
         return run.restarts("train-0") > 0
 
-    run.wait_for(lambda: is_complete(run.dir.policy(1)), "policy 1", 1200)
+    run.wait_for(lambda: run.episodes(1) > 0, "an episode of round 1", 1200)
     cluster.slurm("scontrol", "suspend", run.job("rollout"))  # a fast run would be over before
     run.wait_for(has_met_its_limit, "the trainer's time limit", every=1)
     cluster.slurm("scontrol", "resume", run.job("rollout"))
     lost = run.command("cancel")
     assert lost.returncode == 0 and "cancelled" in lost.stdout
     assert run.command("status").returncode == 11
-    run.command("resume", "pipeline.mode=batch")
-    run.wait_for(lambda: is_complete(run.dir.policy(2)), "policy 2", 1200)
+    run.command("resume", "pipeline.mode=batch", "site.rollout.elements=1")
+    run.wait_for(lambda: is_complete(run.dir.policy(1)), "policy 1", 1200)
     run.command("cancel")
-    run.command("resume", *resident)
+    run.command("resume", *resident, "site.rollout.elements=2")
     end_of(run)
     assert_whole(run)  # with max_lag=1 also that policies r - 2 and r - 1 alone played round r
-    assert_trained_as_if_undisturbed(run, 3, tmp_path)
+    assert_trained_as_if_undisturbed(run, 2, tmp_path)
 
 
 @pytest.mark.deep
 def test_a_run_under_a_random_killer(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
     killer = Killer(cluster, seed=1)
-    run = prepare(tmp_path, "pipeline.rounds=3", "pipeline.max_restarts=20", *images)
+    run = prepare(tmp_path, "pipeline.rounds=2", "pipeline.max_restarts=20", *images)
     run.command("resume")
     killer.run_to_the_end(run, every=6, kills=12, seconds=3000)
     assert killer.kills.total() >= 6  # a fast machine is done before they all struck
     assert_whole(run)
-    assert_trained_as_if_undisturbed(run, 3, tmp_path)
+    assert_trained_as_if_undisturbed(run, 2, tmp_path)
 
 
 @pytest.mark.deep
-def test_a_job_that_gets_nowhere_stops_with_its_reason(cluster: Cluster, images: list[str], tmp_path: Path) -> None:
+def test_a_job_that_gets_nowhere_stops_with_its_reason(cluster: Cluster, trained: Run, tmp_path: Path) -> None:
     """vLLM is given an image that does not hold it: each start fails in the same way, and the cap holds."""
-    run = prepare(tmp_path, "pipeline.rounds=1", "pipeline.max_restarts=2", *images, "site.bind_python=false")
+    run = copy(trained, tmp_path / "run")
+    run.change("pipeline.rounds=1", "pipeline.max_restarts=2", "pipeline.evaluations=[]")
+    run.change("site.rollout.elements=1", "site.bind_python=false")
     run.command("resume")
 
     def is_stopped() -> bool:
@@ -113,14 +124,12 @@ def test_a_job_that_gets_nowhere_stops_with_its_reason(cluster: Cluster, images:
 
 
 @pytest.mark.deep
-def test_a_run_is_under_way_before_its_jobs_are_in_the_accounts(
-    cluster: Cluster, images: list[str], tmp_path: Path
-) -> None:
+def test_a_run_is_under_way_before_its_jobs_are_in_the_accounts(cluster: Cluster, trained: Run, tmp_path: Path) -> None:
     """sacct learns of a job a second or two after sbatch."""
-    run = prepare(tmp_path, "pipeline.rounds=1", *images)
-    config = read(run.dir.config)
-    start(config, Console(quiet=True))
-    assert show_status(config, run.dir, Console(quiet=True)) == UNDER_WAY
+    run = copy(trained, tmp_path / "run")
+    run.change("pipeline.rounds=1", f"runs={tmp_path}", "name=run")
+    start(run.config, Console(quiet=True))
+    assert show_status(run.config, run.dir, Console(quiet=True)) == UNDER_WAY
 
 
 @pytest.mark.deep

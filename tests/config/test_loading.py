@@ -109,7 +109,7 @@ def test_a_qwen3_has_its_true_architecture(model: str, size: float, without_embe
         ([*DEMO, "trainig.lr=1"], r"no key 'trainig'; valid: .*\btraining\b"),
         ([*DEMO, "training.lr=fast"], r"'training.lr=fast' on the command line: 'training.lr': .*fast"),
         ([*DEMO, "training"], r"'training' on the command line is not key=value"),
-        (["recipe=dem0"], r"no recipe 'dem0': .*valid: .*demo"),
+        (["recipe=dem0"], r"no recipe 'dem0'; .*configs/recipe has demo, "),
         (["site=local"], r"no recipe given; add recipe=NAME, one of: .*demo"),
         ([*DEMO, "model=qwen3-32b"], r"no value for 'model.path'; add model.path="),
         ([*DEMO, "training.lr={"], r"the value is not valid YAML"),

@@ -64,7 +64,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_command_in_the_sandbox(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "none of its business")
-    own = schema.McpServer(command=[sandbox.python, "-c", SERVER.read_text()])
+    own = schema.McpServer(command=[sandbox.python, str(SERVER)])
     write = ("python", {"code": "open('note', 'w').write('x')"})
     calls = [("count", {}), ("count", {"by": 4}), ("secret", {"name": "HF_TOKEN"}), write, ("folder", {})]
     seen = play(sandbox, tmp_path / "root", own, *calls)

@@ -68,8 +68,8 @@ def test_what_was_judged_is_not_judged_again(judge: ThreadingHTTPServer, tmp_pat
 def test_what_is_not_finished_is_not_compared_and_said_of_every_figure(
     run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = f"{NAME}-3 of {run.root} is not finished: 5 of 20 attempts are not played; go on with: python "
-    line += f"jobs/evaluate.py {run.root} --policy 3 --name {NAME}"
+    line = f"{NAME}-3 of {run.root} is not finished: 5 of 20 attempts are not played; go on with: "
+    line += f"aworld launch evaluate {run.root} --policy 3 --name {NAME}"
     assert main(["eval", "compare", str(run.root), NAME, "3", "4"]) == 2
     assert capsys.readouterr().err == f"error: {line}\n"
     for kind, *file in (["report"], ["export", "answers.jsonl"], ["curve", "curve.svg"]):
@@ -165,7 +165,7 @@ def test_the_runs_own_tasks_are_reported_like_any_benchmark(tmp_path: Path, caps
     assert told("compare", "0", "24").startswith("+100.0 points of pass@1")
     assert told("trace", "24", tasks[0].task_id, "--output", str(tmp_path / "t.json")).endswith("2 attempts\n")
     assert main(["eval", "report", str(run.root), "held-out", "9"]) == 2
-    assert capsys.readouterr().err.endswith(f"do: python jobs/evaluate.py {run.root} --policy 9\n")
+    assert capsys.readouterr().err.endswith(f"do: aworld launch evaluate {run.root} --policy 9\n")
     show(run, f"held-out-24/{tasks[0].task_id}/1", Console(width=200))
     assert f"held-out-24 · {tasks[0].task_id} · attempt 1" in capsys.readouterr().out
     show(run, None, Console(width=200))

@@ -64,7 +64,7 @@ def test_every_episode_is_looked_at_once(run: RunDir) -> None:
     """301 tasks with 32 attempts each: no figure looks for a task's episodes among all."""
     one = benchmark.played(run, NAME, 3)
     tasks = [replace(one.tasks[0], task_id=f"t{n}") for n in range(301)]
-    blank = replace(episode("a", 0), turns=[], token_ids=[], mask=[], logprobs=[])
+    blank = next(attempt for attempt in one.episodes if attempt.reward == 1)
     episodes = [replace(blank, task_id=task.task_id, attempt=n) for task in tasks for n in range(32)]
     began = time.process_time()
     found = figures.figures(replace(one, tasks=tasks, attempts=32, episodes=episodes))

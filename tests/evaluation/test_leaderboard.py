@@ -12,10 +12,12 @@ from pyarrow import json as arrow
 from aworld.config import Tasks
 from aworld.errors import InputError
 from aworld.evaluation import leaderboard
+from aworld.evaluation.attempt import attempts_in
 from aworld.evaluation.benchmark import Played
 from aworld.tasks.gaia import GaiaTasks
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode, Turn
+from aworld.trajectories.journal import Journal
 
 pytestmark = pytest.mark.unit
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -31,7 +33,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> GaiaTasks:
     return GaiaTasks(Tasks(source="gaia", path=str(folder), split="test"))
 
 
-def attempt(task: str, number: int, answer: str | None, said: str = "") -> Episode:
+def recorded(task: str, number: int, answer: str | None, said: str = "") -> Episode:
     turns = [Turn("prompt", "?"), Turn("assistant", said)]
     return Episode(0, task, number, 1, "?", [], [], [], turns, answer, 0.0, "answered", {}, 0, 0)
 
@@ -40,9 +42,13 @@ def attempt(task: str, number: int, answer: str | None, said: str = "") -> Episo
 @given(st.dictionaries(TEXT.filter(bool), ATTEMPTS, min_size=1, max_size=5))
 def test_another_reader_finds_every_task_once(source: GaiaTasks, tmp_path_factory, attempts) -> None:
     tasks = [Task(name, "?", None, 1) for name in attempts]
-    episodes = [attempt(name, n, *one) for name, each in attempts.items() for n, one in enumerate(each)]
-    path = tmp_path_factory.getbasetemp() / "answers.jsonl"
-    answered = leaderboard.export(Played(tasks, 3, episodes, source), path)
+    folder = tmp_path_factory.mktemp("journals")
+    with Journal(folder / "worker-0.journal") as log:
+        for name, each in attempts.items():
+            for n, one in enumerate(each):
+                log.append(recorded(name, n, *one))
+    path = folder / "answers.jsonl"
+    answered = leaderboard.export(Played(tasks, 3, attempts_in(folder), source), path)
     found = arrow.read_json(path).to_pylist()
     assert [list(row) for row in found] == [["task_id", "model_answer", "reasoning_trace"]] * len(attempts)
     assert [row["task_id"] for row in found] == list(attempts)

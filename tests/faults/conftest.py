@@ -1,13 +1,12 @@
 """Copies of one undisturbed run, as it was after each stage."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from trial import TASKS, WORDS, Trial
+from warm import aworld
 
 
 @pytest.fixture(scope="session")
@@ -16,8 +15,7 @@ def stages(once: Callable[..., Path]) -> dict[str, Path]:
     names = ("prepare", "rollout", "gather", "train")
 
     def play(folder: Path) -> None:
-        words = [sys.executable, "-m", "aworld", "prepare", *WORDS, f"runs={folder}"]
-        trial = Trial(Path(subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()))
+        trial = Trial(Path(aworld("prepare", *WORDS, f"runs={folder}").stdout.strip()))
         for stage in names:
             if stage != "prepare":
                 trial.finish(stage)

@@ -7,8 +7,9 @@ import sys
 import tempfile
 import textwrap
 import time
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,11 +47,15 @@ def prompts(checkpoint):
     return [chat.prompt("Use tools, then answer.", question, []) for question in QUESTIONS]
 
 
+@cache
+def transformer(folder: Path) -> torch.nn.Module:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
 def reference(folder: Path, prompt: list[int], completion: Completion, sampling: Sampling) -> torch.Tensor:
     """Log-probabilities of the completion as transformers computes them, under the distribution sampled from."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.no_grad():
-        logits = model(torch.tensor([prompt + completion.token_ids])).logits[0, len(prompt) - 1 : -1]
+        logits = transformer(folder)(torch.tensor([prompt + completion.token_ids])).logits[0, len(prompt) - 1 : -1]
     logits = logits / sampling.temperature
     if sampling.top_k > 0:
         logits[logits < logits.topk(sampling.top_k).values[:, -1:]] = -torch.inf
@@ -79,69 +84,78 @@ async def check_that_only_we_reach(server: VllmShard) -> None:
                 await stranger.get(f"http://127.0.0.1:{port}/version")
 
 
-@asynccontextmanager
-async def shard(config, folder, log):
-    async with VllmShard(folder, 0, config.model, log, archives=log.parent / "caches") as server:
-        yield server, VllmPolicy(server, ChatFormat(folder).ends)
+@pytest.fixture(scope="module")
+def serve(config, checkpoint, tmp_path_factory) -> Iterator[Callable[..., None]]:
+    """`serve(scenario, *kind)`: run `scenario(server, policy)` with a shard of that checkpoint, which starts once."""
+    servers: list[VllmShard] = []
+    with asyncio.Runner() as runner:
+
+        @cache
+        def started(*kind: bool) -> VllmShard:
+            folder = tmp_path_factory.mktemp("shard")
+            archives = folder / "caches"
+            server = VllmShard(checkpoint(0, *kind), 0, config.model, folder / "vllm.log", archives=archives)
+            runner.run(server.start())
+            servers.append(server)
+            return server
+
+        def run(scenario: Callable[[VllmShard, VllmPolicy], Awaitable[None]], *kind: bool) -> None:
+            server = started(*kind)
+            runner.run(scenario(server, VllmPolicy(server, ChatFormat(server.policy).ends)))
+
+        yield run
+        for server in servers:
+            runner.run(server.stop())
 
 
 @pytest.mark.parametrize(("tied", "yarn"), [pytest.param(False, False, marks=pytest.mark.deep), (True, True)])
-def test_samples_from_the_policy_and_from_the_next_one_after_a_load_in_place(
-    tied, yarn, config, checkpoint, prompts, tmp_path
-):
+def test_samples_from_the_policy_and_from_the_next_one_after_a_load_in_place(tied, yarn, serve, checkpoint, prompts):
     """With YaRN far beyond the positions of the training."""
     first, second = checkpoint(0, tied, yarn), checkpoint(1, tied, yarn)
 
-    async def scenario() -> None:
-        async with shard(config, first, tmp_path / "vllm.log") as (server, policy):
-            for sampling in (
-                Sampling(max_tokens=24, seed=3),
-                Sampling(max_tokens=24, seed=3, temperature=0.6),
-                Sampling(max_tokens=24, seed=3, top_k=7),
-            ):
-                before = await check(policy, first, prompts, sampling)
-                assert {c.policy_version for c in before} == {0}
-            again = await check(policy, first, prompts, sampling)
-            assert [c.token_ids for c in again] == [c.token_ids for c in before]
-            process = server.process
-            environ = psutil.Process(process.pid).environ()
-            (archive,) = (tmp_path / "caches").glob("vllm-*.tar")  # what it left for further nodes, from its own folder
-            assert Path(environ["VLLM_CACHE_ROOT"]).parent.name == archive.stem
-            mapped = [each.path for each in psutil.Process(process.pid).memory_maps()]
-            assert not any("/scipy/" in path for path in mapped)  # left out of a start on a CPU
-            await check_that_only_we_reach(server)
-            in_flight = asyncio.create_task(policy.generate(prompts[0], Sampling(max_tokens=400, seed=5)))
-            await asyncio.sleep(0.1)
-            await server.load(second, 1)
-            late = await in_flight
-            assert late.token_ids and len(late.token_ids) == len(late.logprobs)
-            # The same prompts: a cached prefix of the old weights would show.
-            after = await check(policy, second, prompts, Sampling(max_tokens=24, seed=3))
-            assert {c.policy_version for c in after} == {1}
-            assert server.process is process and process.poll() is None
+    async def scenario(server: VllmShard, policy: VllmPolicy) -> None:
+        for sampling in (
+            Sampling(max_tokens=24, seed=3),
+            Sampling(max_tokens=24, seed=3, temperature=0.6),
+            Sampling(max_tokens=24, seed=3, top_k=7),
+        ):
+            before = await check(policy, first, prompts, sampling)
+            assert {c.policy_version for c in before} == {0}
+        again = await check(policy, first, prompts, sampling)
+        assert [c.token_ids for c in again] == [c.token_ids for c in before]
+        process = server.process
+        environ = psutil.Process(process.pid).environ()
+        (archive,) = server.archives.glob("vllm-*.tar")  # what it left for further nodes, from its own folder
+        assert Path(environ["VLLM_CACHE_ROOT"]).parent.name == archive.stem
+        mapped = [each.path for each in psutil.Process(process.pid).memory_maps()]
+        assert not any("/scipy/" in path for path in mapped)  # left out of a start on a CPU
+        await check_that_only_we_reach(server)
+        in_flight = asyncio.create_task(policy.generate(prompts[0], Sampling(max_tokens=400, seed=5)))
+        await asyncio.sleep(0.1)
+        await server.load(second, 1)
+        late = await in_flight
+        assert late.token_ids and len(late.token_ids) == len(late.logprobs)
+        # The same prompts: a cached prefix of the old weights would show.
+        after = await check(policy, second, prompts, Sampling(max_tokens=24, seed=3))
+        assert {c.policy_version for c in after} == {1}
+        assert server.process is process and process.poll() is None
 
-    asyncio.run(scenario())
+    serve(scenario, tied, yarn)
 
 
 @pytest.mark.deep
-def test_the_turn_ends_with_the_end_token_or_with_the_limit(config, checkpoint, prompts, tmp_path):
-    folder = checkpoint()
+def test_the_turn_ends_with_the_end_token_or_with_the_limit(serve, prompts):
+    async def scenario(_: VllmShard, policy: VllmPolicy) -> None:
+        seeds = [policy.generate(prompts[0], Sampling(max_tokens=200, seed=seed)) for seed in range(24)]
+        for completion in await asyncio.gather(*seeds):
+            ended = completion.token_ids[-1] in policy.ends
+            assert completion.finish_reason == ("stop" if ended else "length")
+            assert not set(policy.ends) & set(completion.token_ids[:-1])
+            assert ended or len(completion.token_ids) == 200
+        with pytest.raises(InfrastructureError, match=r"see .*vllm\.log"):
+            await policy.generate(prompts[0] * 1000, Sampling(max_tokens=4))
 
-    async def scenario() -> None:
-        async with shard(config, folder, tmp_path / "vllm.log") as (server, policy):
-            seeds = [policy.generate(prompts[0], Sampling(max_tokens=200, seed=seed)) for seed in range(24)]
-            for completion in await asyncio.gather(*seeds):
-                ended = completion.token_ids[-1] in policy.ends
-                assert completion.finish_reason == ("stop" if ended else "length")
-                assert not set(policy.ends) & set(completion.token_ids[:-1])
-                assert ended or len(completion.token_ids) == 200
-            with pytest.raises(InfrastructureError, match=r"see .*vllm\.log"):
-                await policy.generate(prompts[0] * 1000, Sampling(max_tokens=4))
-            os.killpg(server.process.pid, signal.SIGKILL)
-            with pytest.raises(InfrastructureError):
-                await policy.generate(prompts[0], Sampling(max_tokens=4))
-
-    asyncio.run(scenario())
+    serve(scenario, False, False)
 
 
 @pytest.mark.deep
@@ -211,7 +225,11 @@ def test_no_process_of_vllm_outlives_a_worker_that_was_killed(config, checkpoint
 
 
 @pytest.mark.deep
-def test_a_vllm_that_hangs_is_started_again_and_the_episode_has_another_try(config, checkpoint, tmp_path, monkeypatch):
+def test_a_vllm_that_hangs_is_started_again_and_the_episode_has_another_try(
+    config, serve, prompts, tmp_path, monkeypatch
+):
+    """And one that has ended is an infrastructure failure."""
+
     class Nothing:
         tools: ClassVar[list[dict[str, Any]]] = []
         independent = ()
@@ -223,26 +241,27 @@ def test_a_vllm_that_hangs_is_started_again_and_the_episode_has_another_try(conf
     agent = replace(config.agent, episode_seconds=30.0, max_turns=1, turn_tokens=16)
     task = Task("t", "What is 6*7?", "42", 1)
 
-    async def scenario() -> None:
-        async with shard(config, checkpoint(), tmp_path / "vllm.log") as (server, _):
-            workload = Workload(Phase.ROUND, "round 1", tmp_path, 1, [task], 3, 1.0, range(1))
-            player = PolicyPlayer(replace(config, agent=agent), workload, server)
+    async def scenario(server: VllmShard, policy: VllmPolicy) -> None:
+        workload = Workload(Phase.ROUND, "round 1", tmp_path, 1, [task], 3, 1.0, range(2))
+        player = PolicyPlayer(replace(config, agent=agent), workload, server)
 
-            async def statuses(count: int) -> list[str]:
-                played = [player.play(task, attempt, attempt, Nothing()) for attempt in range(count)]
-                return [episode.status for episode in await asyncio.gather(*played)]
+        async def statuses(count: int) -> list[str]:
+            played = [player.play(task, attempt, attempt, Nothing()) for attempt in range(count)]
+            return [episode.status for episode in await asyncio.gather(*played)]
 
-            hung = server.process
-            os.killpg(hung.pid, signal.SIGSTOP)
-            assert await statuses(3) == ["infra_error"] * 3  # which is tried again
-            assert server.starts == 2 and hung.poll() is not None
-            assert not {"timeout", "infra_error"} & set(await statuses(2))
-            os.killpg(server.process.pid, signal.SIGKILL)
-            server.process.wait()
-            with pytest.raises(InfrastructureError, match="vLLM ended while it was needed"):
-                await statuses(1)
+        hung = server.process
+        os.killpg(hung.pid, signal.SIGSTOP)
+        assert await statuses(3) == ["infra_error"] * 3  # which is tried again
+        assert server.starts == 2 and hung.poll() is not None
+        assert not {"timeout", "infra_error"} & set(await statuses(2))
+        os.killpg(server.process.pid, signal.SIGKILL)
+        with pytest.raises(InfrastructureError):
+            await policy.generate(prompts[0], Sampling(max_tokens=4))
+        server.process.wait()
+        with pytest.raises(InfrastructureError, match="vLLM ended while it was needed"):
+            await statuses(1)
 
-    asyncio.run(scenario())
+    serve(scenario, False, False)
 
 
 def test_a_policy_that_cannot_be_served_is_one_clear_line(config, tmp_path):

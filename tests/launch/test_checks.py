@@ -51,6 +51,11 @@ def dry(config: Config) -> str:
             "rollout.oversample=2 plays other tasks .* sft compares no att",
         ),
         ("rollout.oversample=2 rollout.tasks_per_round=2", "rollout.oversample=2: there are only 2 tasks to train on"),
+        (
+            "rollout.rest_passes=1 training.algorithm=sft",
+            "rest_passes=1 leaves out tasks .* sft compares no att",
+        ),
+        ("rollout.rest_passes=1 rollout.tasks_per_round=2", "there are only 2 tasks to train on, so none can rest"),
         ("environment.servers=[pyton]", "environment.servers: no tool server 'pyton'; valid: .*, python, "),
         ("environment.web=[broswer]", "environment.web: no tool server 'broswer'"),
         ("environment.corpus=/nowhere", "environment.servers has search, but /nowhere is not there"),
@@ -127,7 +132,7 @@ def test_a_benchmark_that_nobody_trains_on_is_refused(words: list[str], tmp_path
     (folder / "metadata.jsonl").write_text(row)
     gaia = [*words, "tasks=gaia-validation", f"tasks.path={tmp_path / 'GAIA'}", "environment.servers=[python]"]
     gaia = [word for word in gaia if not word.startswith(("tasks.train", "tasks.held_out"))]
-    with pytest.raises(InputError, match=r"tasks\.source=gaia has no training tasks; .* jobs/evaluate\.py RUN"):
+    with pytest.raises(InputError, match=r"tasks\.source=gaia has no training tasks; .* aworld launch evaluate RUN"):
         dry(configuration.load(gaia))
     (folder / "metadata.jsonl").write_text(row.replace('"a"', f'"{"x" * 129}"'))
     none = ["pipeline.rounds=0", "training.cold_start.tasks=0"]
@@ -214,3 +219,16 @@ def test_how_is_trained_may_change_between_two_rounds(words: list[str]) -> None:
     assert is_complete(run.policy(1))
     prepare(configuration.load(other))
     assert read_jsonl(run.changes)[0]["changes"] == {"training.lr": [3e-4, 1e-5], "rollout.group_size": [16, 8]}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [("Player = 3", r"has no method play\(task, attempt, seed, environment\)"), ("", "has no Player; it has nothing")],
+)
+def test_a_player_of_ones_own_that_cannot_play_is_refused(
+    words: list[str], tmp_path: Path, text: str, fault: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    with pytest.raises(InputError, match=rf"agent\.player={file}.* {fault}"):
+        dry(configuration.load([*words, f"agent.player={file}"]))

@@ -16,7 +16,7 @@ from unplayed_run import WORDS, aworld
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.errors import InputError
-from aworld.launch import evaluations
+from aworld.launch import dag, evaluations
 from aworld.launch.local import Member, _is_due
 from aworld.launch.plan import plan
 from aworld.launch.prepare import prepare
@@ -111,6 +111,36 @@ def test_in_resident_mode_a_job_waits_for_each_policy_and_the_benchmarks_depend_
     }
 
 
+def test_a_resident_run_submits_the_evaluations_of_a_few_policies_ahead(words: list[str]) -> None:
+    few = [*words, "site=example", "pipeline.mode=resident", "pipeline.submit_ahead=2"]
+    waits = {
+        "await-0000": (),
+        "submit-0000": ("await-0000",),
+        "evaluate-gaia-validation-0000": ("await-0000",),
+        "await-0002": ("await-0000",),
+        "submit-0002": ("await-0002",),
+        "evaluate-gaia-validation-0002": ("await-0002",),
+    }
+    assert stages(few) == {"rollout": (), "train": (), **waits}
+    alone = stages([*few, "site.jobs_may_submit=false"])
+    assert alone.keys() == stages(few).keys() - {"submit-0000", "submit-0002"}
+    run = RunDir.of(configuration.load(few))
+    for version in (0, 1, 2):
+        publish_folder(run.policy(version), lambda folder: (folder / "model.safetensors").write_bytes(b""))
+    last = set(stages(few)) - {"rollout", "train"}
+    assert last == {"await-0004", "await-0005", *(f"evaluate-gaia-validation-000{n}" for n in (0, 2, 4, 5))}
+
+
+def test_what_a_resident_run_has_ahead_is_said(words: list[str]) -> None:
+    few = configuration.load([*words, "site=example", "pipeline.mode=resident", "pipeline.submit_ahead=2"])
+    run, source = prepare(configuration.load(words))
+    work = [*schedule(few, run, source), *evaluations.workloads(few, run)]
+    told = "evaluations of policies 0 to 2 of 5 are submitted; a policy that is made submits later ones"
+    assert dag.ahead(few, run, plan(few, run, work)) == told
+    whole = configuration.changed(few, ["pipeline.submit_ahead=4"])
+    assert dag.ahead(whole, run, plan(whole, run, work)) == ""
+
+
 def finish(run: RunDir, version: int) -> None:
     """As the workers of an evaluation on the one question do."""
     folder = run.evaluation("gaia-validation", version)
@@ -146,7 +176,7 @@ def test_a_policy_that_was_removed_holds_nobody_up(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ("[held_out]", "no tasks 'held_out'; valid: held-out .the run's own tasks., gaia-test, gaia-validation"),
+        ("[held_out]", "no tasks 'held_out'; .*tasks has gaia-test, .*; or held-out, the run's own tasks"),
         ("[held-out, held-out]", "held-out is there twice"),
         ("[held-out evaluation.attempts=9]", "held-out has the run's settings"),
         ("['']", "'' is not NAME KEY=VALUE"),
@@ -166,6 +196,23 @@ def test_an_evaluation_that_cannot_be_played_is_refused_before_anything_is_launc
 ) -> None:
     with pytest.raises(InputError, match=message):
         dry(configuration.load([*words, f"pipeline.evaluations={named}"]))
+
+
+def test_a_file_of_tasks_of_ones_own_is_read_once_the_run_has_begun_from_the_run(
+    words: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "ours" / "tasks" / "ours.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("source: synthetic\nseed: 77\ntrain: 1\nheld_out: 3\n")
+    config = configuration.load([*words, "pipeline.evaluations=[ours evaluation.attempts=1]"], tmp_path / "ours")
+    assert "evaluate-ours-0004-0: " in dry(config)
+    run, _ = prepare(config)
+    file.unlink()
+    own = evaluations.configurations(configuration.read(run.config), run)["ours"]
+    assert (own.tasks.seed, own.tasks.held_out, own.evaluation.attempts) == (77, 3, 1)
+    assert aworld("plan", str(run.root)).returncode == 0
+    with pytest.raises(InputError, match=f"no tasks '{file}': {file} is not there; mend the path"):
+        dry(configuration.changed(config, ["name=another"]))
 
 
 def dry(config: Config) -> str:

@@ -59,7 +59,7 @@ def test_a_gpu_site_has_the_versions_that_were_tested_on_cpu() -> None:
 
 def third_party_imports(module: str, seen: set[str]) -> set[str]:
     """Top-level packages, other than Python's and ours, that a module of ours and its own imports import."""
-    path = images.ROOT / "src" / Path(*module.split("."))
+    path = images.SOURCE.parent / Path(*module.split("."))
     file = next((each for each in (path.with_suffix(".py"), path / "__init__.py") if each.exists()), None)
     if module in seen or file is None:
         return set()
@@ -100,15 +100,15 @@ def test_an_image_has_the_packages_that_its_stages_import(image: str, modules: l
 def test_one_header_starts_from_a_registry_a_file_or_a_mirror(words: list[str], header: dict[str, str]) -> None:
     definition = (images.DEFINITIONS / "environment.def").read_text()
     values = images.build_arguments(definition, [*words, "PYTHON=3.12"], "environment")
-    source = str(images.ROOT / "src")
-    assert values == header | {"PYTHON": "3.12", "HERE": str(images.ROOT / "containers"), "SOURCE": source}
+    source = str(images.SOURCE.parent)
+    assert values == header | {"PYTHON": "3.12", "HERE": str(images.DEFINITIONS), "SOURCE": source}
 
 
 @pytest.mark.unit
 @pytest.mark.parametrize("name", ["megatron", "vllm"])
 def test_from_a_mirror_pip_adds_what_a_base_brings(name: str) -> None:
     on_base, from_mirror = (images.packages(name, from_mirror=each) for each in (False, True))
-    brought = str(images.ROOT / "containers" / f"{name}.base.txt")
+    brought = str(images.DEFINITIONS / f"{name}.base.txt")
     assert brought in from_mirror and "--no-deps" not in from_mirror
     assert brought not in on_base and "--no-deps" in on_base
 

@@ -222,7 +222,7 @@ def test_a_round_and_an_evaluation_can_be_played_and_gathered_by_themselves(run)
     folders = [run.round(3), run.evaluation("held-out", 3)]
     for folder in folders:
         shutil.rmtree(folder)
-    job("rollout", run, "--round", "3")
+    job("rollout", run, "--round", "3", "site.rollout.elements=1")
     job("gather", run, "--round", "3")  # has nothing left to do: the last worker gathered
     job("evaluate", run, "--policy", "3")
     with h5py.File(run.trajectories(3)) as f:

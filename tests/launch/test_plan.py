@@ -156,9 +156,13 @@ def test_where_jobs_may_not_submit_a_person_does(config: Config, tmp_path: Path)
     run = RunDir(tmp_path)
     assert rounds_of(alone, run, "train") == "0 1 2" and rounds_of(alone, run, "submit") == ""
     line = f"rounds 0 to 2 of {ROUNDS} are submitted; later ones: aworld resume {tmp_path}"
-    assert dag.ahead(alone, run) == line
-    assert dag.ahead(configuration.changed(alone, ["site.jobs_may_submit=true"]), run).endswith("submits a later one")
-    assert dag.ahead(configuration.changed(alone, ["pipeline.submit_ahead=9"]), run) == ""
+    assert said(alone, run) == line
+    assert said(configuration.changed(alone, ["site.jobs_may_submit=true"]), run).endswith("submits a later one")
+    assert said(configuration.changed(alone, ["pipeline.submit_ahead=9"]), run) == ""
+
+
+def said(config: Config, run: RunDir) -> str:
+    return dag.ahead(config, run, plan(config, run, rounds(run)))
 
 
 def test_a_policy_that_a_late_evaluation_needs_is_made_anew_beside_the_rounds_ahead(

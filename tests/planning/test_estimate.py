@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -11,12 +12,16 @@ from unplayed_run import unplayed_run
 
 from aworld import config as configuration
 from aworld.cli import main
+from aworld.launch.estimate import evaluated
 from aworld.planning.cost import assumed_episodes, cost
 from aworld.planning.disk import disk
 from aworld.planning.hardware import load
 from aworld.planning.measured import measured
-from aworld.publish import append_json, publish_json
+from aworld.policies.folder import Deltas, deltas_in
+from aworld.publish import append_json, publish_folder, publish_json
 from aworld.rundir import RunDir, open_run
+from aworld.training.position import Position, positions
+from aworld.training.retention import prune_checkpoints, prune_policies
 from aworld.trajectories import file
 from aworld.trajectories.arrays import from_episodes
 from aworld.trajectories.episode import Episode, Turn
@@ -80,8 +85,9 @@ def test_a_plan_has_every_table_and_needs_no_checkpoint_and_no_engine() -> None:
         "in all:",
     ):
         assert words in done.stdout
-    # 10 rounds of 16 workers' elements, a gather and a training; two evaluations of 8 elements; the report
-    assert "197 jobs" in done.stdout.splitlines()[-1]
+    # 10 rounds of 16 workers' elements, a gather and a training; two evaluations of 8 elements; the report; after each
+    # round but the last a job that submits a later one
+    assert "206 jobs" in done.stdout.splitlines()[-1]
 
 
 def test_a_plan_that_does_not_fit_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +145,7 @@ def test_bytes_on_disk_are_those_of_real_files(tmp_path: Path) -> None:
             journal.append(one)
     file.write(tmp_path / "trajectories.h5", from_episodes(1, episodes))
     config = configuration.load([*QWEN, "rollout.tasks_per_round=1", "rollout.group_size=3"])
-    kept = {one.name: one.each for one in disk(config, tokens, 0, 0)}
+    kept = {one.name: one.each for one in disk(config, tokens, []).kept}
     assert kept["journals of a round"] == pytest.approx((tmp_path / "journal").stat().st_size, rel=0.15)
     with h5py.File(tmp_path / "trajectories.h5") as f:
         per_token = sum(f[name].id.get_storage_size() for name in ("tokens", "mask", "logprobs"))
@@ -148,17 +154,111 @@ def test_bytes_on_disk_are_those_of_real_files(tmp_path: Path) -> None:
 
 def test_policies_stay_and_a_few_checkpoints_do() -> None:
     config = configuration.load([*QWEN, "pipeline.rounds=50"])
-    kept = {one.name: one for one in disk(config, 1, 1, 2)}
-    assert kept["policy"].count == 50 and kept["policy"].each == pytest.approx(65.5e9, rel=0.001)
-    assert kept["checkpoint"].count == 4 and kept["checkpoint"].each == pytest.approx(393.1e9, rel=0.001)
+    kept = {one.name: one for one in disk(config, 1, []).kept}
+    assert kept["policy"].count == kept["policy"].most == 50
+    assert kept["policy"].each == pytest.approx(65.5e9, rel=0.001)
+    assert (kept["checkpoint"].count, kept["checkpoint"].most) == (3, 4)
+    assert kept["checkpoint"].each == pytest.approx(393.1e9, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("full_every", "cold_start", "keep"),
+    [
+        (4, 0, []),
+        (4, 2, ["keep_policies.last=2", "keep_policies.every=6", "keep_checkpoints.last=1"]),
+        (4, 0, ["keep_policies.last=1", "max_lag=2", "keep_policies.evaluated=false"]),
+        (1, 2, ["keep_policies.last=1", "evaluate_every=5", "keep_checkpoints.every=4"]),
+    ],
+)
+def test_the_plan_counts_the_policies_that_a_run_keeps(
+    full_every: int, cold_start: int, keep: list[str], tmp_path: Path
+) -> None:
+    """Against a run directory whose policies come and go as a trainer publishes and removes them."""
+    words = [*QWEN, f"training.full_policy_every={full_every}", "pipeline.rounds=11", *(f"pipeline.{k}" for k in keep)]
+    config = configuration.load([*words, f"training.cold_start.tasks={cold_start}"])
+    run, most = RunDir(tmp_path), Counter[str]()
+
+    def there() -> Counter[str]:
+        found = Counter("policy as a delta" if deltas_in(run.policy(v)) else "policy" for v in run.policies())
+        links = 0 if cold_start else int(bool(run.policies()))  # policy 0 without a cold start: links to the model
+        return found - Counter({"policy": links}) + Counter({"checkpoint": len(positions(run.checkpoints))})
+
+    for version in range(12):
+        base = version - 1 if version % full_every and (version > 1 or cold_start) else None
+        publish_folder(run.policy(version), lambda folder, base=base: written(folder, base))
+        for name in config.pipeline.evaluation_overrides if version in config.pipeline.evaluated else ():
+            publish_json(run.evaluation(name, version) / "timing.json", {})
+        if version:
+            run.trajectories(version).parent.mkdir(parents=True)
+            run.trajectories(version).touch()
+            publish_folder(run.checkpoints / f"round-{version:04d}", lambda folder: (folder / "x").touch())
+            most |= there()
+        prune_policies(config, run, made=version)
+        prune_checkpoints(config, run, Position(version))
+    planned = {one.name: one for one in disk(config, 1, []).kept}
+    counts = {
+        name: planned[name].count if name in planned else 0 for name in ("policy", "policy as a delta", "checkpoint")
+    }
+    assert counts == {name: there()[name] for name in counts}
+    assert {name: planned[name].most for name in most} == dict(most)
+
+
+def written(folder: Path, base: int | None) -> None:
+    if base is None:
+        (folder / "model.safetensors").touch()
+    else:
+        Deltas(base, {"model.safetensors": {"size": 1, "crc32": 0, "base_crc32": 0}}).write(folder)
+
+
+def test_dynamic_sampling_plays_more_than_it_trains_on() -> None:
+    config = configuration.load([*QWEN, "rollout.oversample=1.5"])
+    plain, hardware = configuration.load(QWEN), load(config.site)
+    more, less = (cost(each, True, assumed_episodes(each, 10_000), hardware, []) for each in (config, plain))
+    assert len(more.episodes.lengths) == 1.5 * len(less.episodes.lengths) == 96 * 8
+    assert more.lines[0].tokens > 1.4 * less.lines[0].tokens and more.lines[0].seconds > less.lines[0].seconds
+    assert more.lines[2].tokens == pytest.approx(less.lines[2].tokens, rel=0.1)
+    assert more.disk.total > less.disk.total
+
+
+def test_benchmarks_count_with_their_own_size() -> None:
+    names = ["held-out", "gaia-validation tasks.path=/x evaluation.attempts=4", "gaia-test", "xbench-deepsearch"]
+    named = f"pipeline.evaluations=[{', '.join(names)}]"
+    config = configuration.load([*QWEN, named, "evaluation.attempts=2", "tasks.held_out=70", "pipeline.rounds=20"])
+    found = {each.name: (each.tasks, each.attempts, each.times) for each in evaluated(config)}
+    assert found == {
+        "held-out": (70, 2, 2),
+        "gaia-validation": (165, 4, 2),
+        "gaia-test": (301, 2, 2),
+        "xbench-deepsearch": (100, 2, 2),
+    }
+    resident = cost(config, False, assumed_episodes(config), load(config.site), evaluated(config))
+    jobs = {line.name: line.jobs for line in resident.lines}
+    assert jobs["evaluate gaia-test"] == 2 * 8 and jobs["evaluate held-out"] == 0  # workers of the run play it
+    assert jobs["await"] == 2 and "submit" not in jobs
+
+
+def test_slots_that_stay_idle_are_named_with_their_mend(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "recipe=gaia", "site=example"]
+    assert main(words) == 0
+    assert "idle" not in capsys.readouterr().out
+    assert main([*words, "rollout.tasks_per_round=64"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "idle" in line)
+    assert line.startswith("a round's 512 episodes leave 256 of 768 slots idle: ")
+    for mend in ("rollout.tasks_per_round=96", "site.rollout.elements=11"):
+        assert mend in line
+        assert main([*words, "rollout.tasks_per_round=64", mend]) == 0
+        said = [line for line in capsys.readouterr().out.splitlines() if "idle" in line]
+        assert said == [] or "leave 16 of 528" in said[0]  # less than a worker's
+    assert main([*words, "rollout.tasks_per_round=64", "pipeline.mode=resident"]) == 0
+    assert "idle" not in capsys.readouterr().out  # they begin the next round
 
 
 def test_a_resident_run_holds_its_gpus_all_the_time() -> None:
     config = configuration.load([*QWEN, "pipeline.rounds=20"])
     episodes, hardware = assumed_episodes(config), load(config.site)
-    batch = cost(config, True, episodes, hardware)
-    resident = cost(config, False, episodes, hardware)
-    assert batch.jobs == 20 * (16 + 2) + 2 * 8 + 1 and resident.jobs == 16 + 1 + 1
+    batch = cost(config, True, episodes, hardware, evaluated(config))
+    resident = cost(config, False, episodes, hardware, evaluated(config))
+    assert batch.jobs == 20 * (16 + 2) + 19 + 2 * 8 + 1 and resident.jobs == 16 + 1 + 1
     assert resident.seconds < batch.seconds  # engines start once
     assert resident.gpu_hours == pytest.approx((16 * 8 + 4 * 8) * resident.seconds / 3600)
 
@@ -168,7 +268,8 @@ def test_longer_episodes_take_longer_and_more_workers_less() -> None:
     hardware = load(config.site)
 
     def seconds(config: configuration.Config, mean: float) -> list[float]:
-        return [line.seconds or 0.0 for line in cost(config, True, assumed_episodes(config, mean), hardware).lines[:3]]
+        lines = cost(config, True, assumed_episodes(config, mean), hardware, []).lines
+        return [line.seconds or 0.0 for line in lines[:3]]
 
     short, long = seconds(config, 10_000), seconds(config, 30_000)
     assert all(a < b for a, b in zip(short, long, strict=True))

@@ -127,7 +127,7 @@ def test_a_site_has_figures_and_hardware_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("site.hardware=h1000", "h1000.yaml is not there; valid: a100, h100, h200, or the path of your own .yaml"),
+        ("site.hardware=h1000", "configs/hardware has a100, h100, h200; give one of these, or the path of a file"),
         ("site.hardware_figures={mfu: 0.4}", "site.hardware=h100: no figure 'mfu'; valid: memory_gb, teraflops"),
         ("site.hardware_figures={compute_share: 35}", "compute_share=35 is a share, so at most 1"),
     ],

@@ -1,10 +1,12 @@
 """A worker's shard goes from a whole policy to a delta, by a copy on its node."""
 
 import asyncio
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,19 +14,48 @@ import torch
 from safetensors.torch import load_file, save
 from transformers import AutoModelForCausalLM
 
+from aworld import plugins
 from aworld.agents.chat import ChatFormat
-from aworld.agents.protocols import Sampling
-from aworld.config import Config
+from aworld.agents.protocols import Observation, Sampling
+from aworld.config import CONFIGS, Config
 from aworld.inference.client import VllmPolicy
+from aworld.phase import Phase
 from aworld.policies.folder import Deltas, chain
 from aworld.policies.reading import copy_policy
 from aworld.policies.weights import ONLY
 from aworld.policies.writing import Writer
 from aworld.publish import begin_folder, finish_folder
+from aworld.rollout.players import player
 from aworld.rollout.serving import Serving
+from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
+from aworld.tasks.task import Task
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+
+class NoTools:
+    tools: ClassVar[list[dict[str, Any]]] = []
+    independent = ()
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
+        raise AssertionError(name)
+
+
+async def check_a_player_of_ones_own(config: Config, serving: Serving, file: Path) -> None:
+    """The documents' example plays by the run's copy of its file, and its tokens are those that the policy saw."""
+    page = (CONFIGS.parent / "docs" / "your-own-parts.md").read_text()
+    (text,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "PolicyPlayer" in block)
+    file.write_text(text)
+    plugins.keep({"agent.player": str(file)}, serving.run.own)
+    file.unlink()
+    agent = replace(config.agent, player=str(file), max_turns=1, turn_tokens=8)
+    workload = Workload(Phase.ROUND, "round 1", serving.run.round(1), 1, [], 1, 1.0, range(1))
+    plays = await player(replace(config, agent=agent), workload, serving)
+    episode = await plays.play(Task("t", "What is 2+2?", "4", 1), 0, 7, NoTools())
+    chat = ChatFormat(serving.run.policy(0))
+    prompt = chat.prompt(agent.system_prompt, "What is 2+2? Be brief.", [])
+    assert list(episode.token_ids[: len(prompt)]) == prompt and sum(episode.mask) > 0
 
 
 def test_a_shard_serves_a_whole_policy_and_then_a_delta(
@@ -58,6 +89,8 @@ def test_a_shard_serves_a_whole_policy_and_then_a_delta(
                 logits = model(torch.tensor([prompt + completion.token_ids])).logits[0, len(prompt) - 1 : -1]
             expected = logits.log_softmax(-1)[torch.arange(len(completion.token_ids)), completion.token_ids]
             assert (torch.tensor(completion.logprobs) - expected).abs().max() < 1e-3
+            if not version:
+                await check_a_player_of_ones_own(config, serving, tmp_path / "player.py")
             (copy,) = (tmp_path / "scratch").glob("aworld-*/policies/*/*-????????")
             assert shard.policy == copy and copy.name.startswith(f"000{version}-")
         await serving.stop()

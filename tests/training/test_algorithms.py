@@ -1,6 +1,7 @@
 """Each algorithm and term against a reference written here, in plain torch, from the equations of its paper."""
 
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aworld.config import Training
+from aworld import plugins
+from aworld.config import CONFIGS, Training
 from aworld.errors import InputError
 from aworld.training import algorithms
 from aworld.training.algorithms import Group
@@ -352,3 +354,46 @@ def test_a_launcher_checks_the_options_without_torch():
         "[algorithms.make(Training(algorithm=name)) for name in algorithms.names()]; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=300).returncode == 0
+
+
+@pytest.fixture
+def own() -> str:
+    """The example of the documents."""
+    page = (CONFIGS.parent / "docs" / "your-own-parts.md").read_text()
+    (text,) = re.findall(r"```python\n(# /home/me/scaled.py.*?)```", page, re.DOTALL)
+    return text
+
+
+def test_an_algorithm_of_ones_own_is_a_file_anywhere(own, tmp_path):
+    path = tmp_path / "scaled.py"
+    path.write_text(own)
+    made = make(str(path), options={"scale": 2.0}, clip_low=0.1)
+    assert made.advantage(np.array([0.0, 1.0])).tolist() == [-1.0, 1.0] and made.clip_low == 0.1
+    with pytest.raises(InputError, match=r"training\.options\.scale=-1\.0 cannot be"):
+        make(str(path), options={"scale": -1.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", r"has no make"),
+        ("def make(training): return 1 / 0", r"its make\(training\) failed: ZeroDivisionError"),
+        ("def make(training): return training", r"Training has no normalisation; add it"),
+        (None, r"cannot be read \(No such file or directory\)"),
+    ],
+)
+def test_a_file_that_is_no_algorithm_is_refused(text, fault, tmp_path):
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=rf"training\.algorithm={path}.*{fault}"):
+        make(str(path))
+
+
+def test_a_run_trains_with_its_copy_of_the_file(own, tmp_path):
+    path, copies = tmp_path / "scaled.py", tmp_path / "run" / "own"
+    path.write_text(own)
+    training = Training(algorithm=str(path))
+    plugins.keep({"training.algorithm": training.algorithm}, copies)
+    path.unlink()
+    assert algorithms.make(training, copies).scale == 1.0

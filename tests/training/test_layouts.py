@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -64,28 +65,38 @@ def test_the_export_is_a_folder_that_transformers_opens(layout, tied, checkpoint
     assert AutoTokenizer.from_pretrained(folder)(text) == AutoTokenizer.from_pretrained(checkpoint())(text)
 
 
-@pytest.mark.parametrize("yarn", [False, True], ids=["", "yarn"])
-def test_logits_are_those_of_transformers(layout, tied, yarn, checkpoint, trajectories):
-    """With YaRN at three times the positions of the training."""
-    model = AutoModelForCausalLM.from_pretrained(checkpoint(0, tied, yarn), dtype=torch.float32)
-    with torch.no_grad():
-        expected = model(torch.from_numpy(trajectories.tokens[None, :48].astype(np.int64))).logits[0].numpy()
-    found = np.load(layout / ("tied" if tied else "untied") / f"logits{'-with-yarn' if yarn else ''}.npy")
-    assert np.abs(found - expected).max() < 1e-4
+@pytest.fixture(scope="module")
+def by_transformers(checkpoint, trajectories):
+    """`by_transformers(tied, yarn)`: the logits of the first 48 tokens, and the log-probabilities of sampled tokens."""
 
-
-@pytest.mark.parametrize("yarn", [False, True], ids=["", "yarn"])
-def test_log_probabilities_are_those_of_transformers(layout, tied, yarn, checkpoint, trajectories):
-    found = np.load(layout / ("tied" if tied else "untied") / f"logprobs{'-with-yarn' if yarn else ''}.npy")
-    model = AutoModelForCausalLM.from_pretrained(checkpoint(0, tied, yarn), dtype=torch.float32)
-    expected = np.zeros_like(found)
-    for begin, end in (span for e in range(len(trajectories)) for span in spans_of(trajectories, e)):
-        ids = torch.from_numpy(trajectories.tokens[begin:end].astype(np.int64))
-        with torch.no_grad():
+    @cache
+    @torch.no_grad()
+    def compute(tied, yarn):
+        model = AutoModelForCausalLM.from_pretrained(checkpoint(0, tied, yarn), dtype=torch.float32)
+        logits = model(torch.from_numpy(trajectories.tokens[None, :48].astype(np.int64))).logits[0].numpy()
+        logprobs = np.zeros(len(trajectories.tokens), np.float32)
+        for begin, end in (span for e in range(len(trajectories)) for span in spans_of(trajectories, e)):
+            ids = torch.from_numpy(trajectories.tokens[begin:end].astype(np.int64))
             log_p = model(ids[None]).logits[0].log_softmax(-1)
-        expected[begin + 1 : end] = log_p[torch.arange(len(ids) - 1), ids[1:]]
-    expected[trajectories.mask == 0] = 0
-    assert np.abs(found - expected).max() < 1e-4
+            logprobs[begin + 1 : end] = log_p[torch.arange(len(ids) - 1), ids[1:]]
+        logprobs[trajectories.mask == 0] = 0
+        return logits, logprobs
+
+    return compute
+
+
+@pytest.mark.parametrize("yarn", [False, True], ids=["", "yarn"])
+def test_logits_are_those_of_transformers(layout, tied, yarn, by_transformers):
+    """With YaRN at three times the positions of the training."""
+    found = np.load(layout / ("tied" if tied else "untied") / f"logits{'-with-yarn' if yarn else ''}.npy")
+    assert np.abs(found - by_transformers(tied, yarn)[0]).max() < 1e-4
+
+
+@pytest.mark.parametrize("yarn", [False, True], ids=["", "yarn"])
+def test_log_probabilities_are_those_of_transformers(layout, tied, yarn, by_transformers):
+    found = np.load(layout / ("tied" if tied else "untied") / f"logprobs{'-with-yarn' if yarn else ''}.npy")
+    expected = by_transformers(tied, yarn)[1]
+    assert found.shape == expected.shape and np.abs(found - expected).max() < 1e-4
 
 
 def test_the_output_and_its_gradients_are_those_of_plain_torch(layout):

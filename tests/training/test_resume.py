@@ -17,6 +17,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from warm import aworld
 
 from aworld.publish import is_complete
 from aworld.rundir import RunDir
@@ -29,10 +30,6 @@ WORDS = """
     training.cold_start.tasks=16 training.cold_start.epochs=100 training.cold_start.batch_size=8
     training.cold_start.stop_at=0.4 training.cold_start.lr=5e-3 environment.slots=2
 """.split()
-
-
-def aworld(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "aworld", *words], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

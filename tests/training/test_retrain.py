@@ -1,14 +1,14 @@
 """Rounds that are trained again, after someone has made room: the same policies, and the run can go on from its end."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from warm import aworld
 
 from aworld.publish import MARK
 from aworld.rundir import RunDir
@@ -26,11 +26,7 @@ WORDS = f"""
 """.split()
 
 
-def aworld(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "aworld", *words], capture_output=True, text=True, check=False)
-
-
-def train(run: RunDir, number: int) -> subprocess.CompletedProcess[str]:
+def train(run: RunDir, number: int) -> CompletedProcess[str]:
     return aworld("train", str(run.root), "--round", str(number))
 
 

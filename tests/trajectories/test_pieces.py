@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aworld.trajectories.frames import Entry
-from aworld.trajectories.gather import cut
+from aworld.trajectories.pieces import cut
 from aworld.trajectories.record import Record
 
 pytestmark = pytest.mark.unit

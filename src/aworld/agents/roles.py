@@ -65,7 +65,7 @@ def check_for_training(config: Agent) -> None:
     if config.context != "append":
         raise InputError(
             f"agent.context={config.context} takes turns out of what the policy saw, which training must not; use "
-            "append, and the other with jobs/evaluate.py alone"
+            "append, and the other in evaluations alone"
         )
 
 

@@ -7,8 +7,9 @@ from aworld.config.agent import Agent, Member
 from aworld.config.changes import Change, decisive_sections, differences
 from aworld.config.endpoint import Endpoint
 from aworld.config.environment import Environment, McpServer
-from aworld.config.loading import CONFIGS, changed, fill, load, read, read_provenance, to_yaml
+from aworld.config.loading import changed, fill, load, read, read_provenance, to_yaml
 from aworld.config.model import Architecture, Model, Parallel, Shard, Yarn
+from aworld.config.places import CONFIGS
 from aworld.config.schema import Config, Evaluation, Keep, Pipeline, Rollout
 from aworld.config.site import Images, Resources, Site
 from aworld.config.tasks import Tasks

@@ -41,5 +41,7 @@ class Agent:
     last_turn: str = choice("none", "answer", "none")
     enable_thinking: bool = True  # of the policy's chat template, where it has such a switch
     context: str = "append"  # when full: append: end | drop: old turns go | summarise: the model sums them up
+    # who plays the policy's episodes: a file of your own, /path/my_player.py:Player; "": the agents of this section
+    player: str = ""
     members: dict[str, Member] = setting(dict)  # several agents, by name
     order: list[str] = setting(list)  # of a workflow; empty: the first member alone

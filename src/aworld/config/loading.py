@@ -2,8 +2,10 @@
 
 `load(["recipe=demo", "site=local", "training.lr=1e-3"])` starts from the schema's own defaults. It merges one file per
 group, which an override or the recipe's `defaults` name, then the recipe itself, then the other overrides in order.
+`places.py` says where these files lie.
 """
 
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,11 +13,11 @@ from typing import Any, TypeVar
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from aworld.config import places
 from aworld.config.schema import Config
 from aworld.config.verbatim import as_written, with_verbatim
 from aworld.errors import InputError
 
-CONFIGS = Path(__file__).parents[3] / "configs"
 GROUPS = ("site", "model", "tasks", "agent")
 OPTIONAL = ("agent",)
 PROVENANCE = "provenance"  # beside the sections of the schema, in the files that a run keeps
@@ -24,8 +26,11 @@ GONE = (("training", "micro_batch_size"),)
 T = TypeVar("T")
 
 
-def load(overrides: list[str], configs: Path = CONFIGS) -> Config:
+def load(overrides: list[str], configs: Path | None = None) -> Config:
     """The configuration that the overrides `recipe=NAME`, `group=NAME` and `key=value` compose.
+
+    Args:
+        configs: a folder of the user's own files, which go before all others.
 
     Raises:
         InputError: naming the file or override, the key, and the valid keys.
@@ -39,28 +44,35 @@ def load(overrides: list[str], configs: Path = CONFIGS) -> Config:
         else:
             others.append(override)
     if "recipe" not in groups:
-        raise InputError(f"no recipe given; add recipe=NAME, one of: {_names(configs, 'recipe')}")
-    recipe_file, recipe = _read_group(configs, "recipe", groups["recipe"])
-    chosen = {**recipe.pop("defaults", {}), **{g: n for g, n in groups.items() if g != "recipe"}}
+        raise InputError(f"no recipe given; add recipe=NAME, one of: {places.names('recipe', configs)}")
+    recipe_file, recipe = _read_group("recipe", groups["recipe"], configs)
+    defaults = recipe.pop("defaults", {})
     config = OmegaConf.structured(Config)
     for group in GROUPS:
-        if group not in chosen:
-            if group in OPTIONAL:
-                continue
-            raise InputError(f"no {group} given; add {group}=NAME, one of: {_names(configs, group)}")
-        file, values = _read_group(configs, group, chosen[group])
+        if group in groups:
+            file, values = _read_group(group, groups[group], configs)
+        elif group in defaults:
+            file, values = _read_group(group, defaults[group], configs, base=recipe_file.parent)
+        elif group in OPTIONAL:
+            continue
+        else:
+            raise InputError(f"no {group} given; add {group}=NAME, one of: {places.names(group, configs)}")
         config = _merge(config, {group: values}, str(file), prefix=f"{group}.")
-    config = _merge(config, {"name": groups["recipe"], **recipe}, str(recipe_file))
-    return _finish(_override(config, others), "the composed configuration")
+    config = _merge(config, {"name": places.short(groups["recipe"]), **recipe}, str(recipe_file))
+    return _located(_finish(_override(config, others, configs), "the composed configuration"), configs)
 
 
-def changed(config: Config, overrides: list[str]) -> Config:
+def changed(config: Config, overrides: list[str], configs: Path | None = None) -> Config:
     """The configuration with the overrides `key=value` and `group=NAME` applied, in order.
+
+    Args:
+        configs: a folder of the user's own files, which go before all others.
 
     Raises:
         InputError: naming the override, the key, and the valid keys.
     """
-    return _finish(_override(OmegaConf.structured(config), overrides), "the changed configuration")
+    found = _override(OmegaConf.structured(config), overrides, configs)
+    return _located(_finish(found, "the changed configuration"), configs)
 
 
 def read(path: Path) -> Config:
@@ -70,7 +82,7 @@ def read(path: Path) -> Config:
         InputError: there is no such file, or it does not fit the schema.
     """
     if not path.is_file():
-        raise InputError(f"{path} is not there; is this a run directory? make one with jobs/pipeline.py")
+        raise InputError(f"{path} is not there; is this a run directory? make one with aworld pipeline")
     values = _read_yaml(path)
     values.pop(PROVENANCE, None)
     for section, name in GONE:
@@ -120,11 +132,11 @@ def _split(override: str) -> tuple[str, str]:
     return key, value
 
 
-def _override(config: Any, overrides: list[str]) -> Any:
+def _override(config: Any, overrides: list[str], configs: Path | None) -> Any:
     for override in overrides:
         key, value = _split(override)
         if key in GROUPS:
-            file, values = _read_group(CONFIGS, key, value)
+            file, values = _read_group(key, value, configs)
             config[key] = _merge(OmegaConf.structured(Config), {key: values}, str(file), prefix=f"{key}.")[key]
             continue
         try:
@@ -146,15 +158,21 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
     return OmegaConf.to_container(patch)  # type: ignore[return-value]
 
 
-def _names(configs: Path, group: str) -> str:
-    return ", ".join(sorted(p.stem for p in (configs / group).glob("*.yaml")))
-
-
-def _read_group(configs: Path, group: str, name: str) -> tuple[Path, dict[str, Any]]:
-    file = configs / group / f"{name}.yaml"
-    if not file.is_file():
-        raise InputError(f"no {group} '{name}': {file} is not there; valid: {_names(configs, group)}")
+def _read_group(group: str, name: str, configs: Path | None, base: Path = Path()) -> tuple[Path, dict[str, Any]]:
+    file = places.find(group, name, configs, base)
     return file, _read_yaml(file, is_site=group == "site")
+
+
+def _located(config: Config, configs: Path | None) -> Config:
+    """The configuration with the full paths of the user's own files that are read later: of hardware, and of tasks to
+    evaluate on. So a run finds them wherever it goes on."""
+    if config.site.hardware:
+        config.site.hardware = places.own_file("hardware", config.site.hardware, configs)
+    entries = config.pipeline.evaluations
+    for at, (name, space, rest) in enumerate(str(entry).partition(" ") for entry in entries):
+        if (file := places.own_file("tasks", name, configs)) != name:
+            entries[at] = f"{shlex.quote(file)}{space}{rest}"
+    return config
 
 
 def _read_yaml(file: Path, is_site: bool = False) -> dict[str, Any]:

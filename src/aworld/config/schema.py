@@ -10,6 +10,7 @@ from aworld.config.endpoint import Endpoint
 from aworld.config.environment import Environment
 from aworld.config.fields import LARGEST_SEED, number, setting
 from aworld.config.model import Model
+from aworld.config.places import short
 from aworld.config.site import Site
 from aworld.config.tasks import Tasks
 from aworld.config.training import Training
@@ -22,6 +23,9 @@ class Rollout:
     tasks_per_round: int = number(32, at_least=1, changes="between rounds")
     # A task whose attempts all have one reward is replaced by another, up to oversample × tasks_per_round tasks in all.
     oversample: float = number(1.0, at_least=1, changes="between rounds")
+    # A task whose attempts all had one reward rests for so many passes over all tasks, twice as many each further time
+    # in a row, and comes back. 0: none rests.
+    rest_passes: int = number(0, at_least=0)
     group_size: int = number(8, at_least=1, changes="between rounds")  # attempts per task
     lease_seconds: float = number(120.0, above=0, changes="any time")  # a claim not renewed for so long is free again
     infra_retries: int = number(2, at_least=0, changes="any time")  # per episode
@@ -57,12 +61,13 @@ class Pipeline:
 
     rounds: int = number(5, at_least=0)
     evaluate_every: int = number(0, at_least=0)  # policies between two evaluations; 0: only the first and the last one
-    # each a name and settings of its own: held-out, which is the run's own tasks, or a file of configs/tasks/, such as
+    # each a name and settings of its own: held-out, which is the run's own tasks, or a file of tasks, such as
     # gaia-validation tasks.path=/project/GAIA evaluation.attempts=4
     evaluations: list[str] = setting(lambda: ["held-out"])
     mode: str = ""  # batch: a job per stage and round | resident: jobs that live through all rounds | "": as suits
     max_lag: int = number(0, at_least=0)  # rollout of round r may use policy r-1-max_lag
-    submit_ahead: int = number(8, at_least=1)  # batch: rounds whose jobs are in the queue at the same time
+    # whose jobs are in the queue at the same time. batch: rounds | resident: policies to be evaluated on benchmarks
+    submit_ahead: int = number(8, at_least=1)
     max_restarts: int = number(2, at_least=0)  # of one job in a row, while its stage makes no progress
     max_requeues: int = number(100, at_least=0)  # of one job in all
     keep_policies: KeepPolicies = setting(KeepPolicies)
@@ -76,7 +81,7 @@ class Pipeline:
     @property
     def evaluation_overrides(self) -> dict[str, list[str]]:
         """The name of each evaluation, with the settings of its own as overrides `KEY=VALUE`."""
-        return {name: words for name, *words in map(shlex.split, self.evaluations)}
+        return {short(name): words for name, *words in map(shlex.split, self.evaluations)}
 
 
 @dataclass

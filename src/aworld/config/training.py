@@ -23,6 +23,7 @@ class ColdStart:
 class Training:
     """How the policy is trained on a round's trajectories."""
 
+    # a name, or a file of your own: /path/mine.py, which is like those in training/algorithms/
     algorithm: str = setting("grpo", changes="between rounds")
     # of the algorithm, by the names of the fields in its file in training/algorithms/; null: its default
     options: dict[str, Any] = setting(dict, changes="between rounds")

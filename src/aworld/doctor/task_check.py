@@ -17,7 +17,7 @@ from rich.table import Table
 
 from aworld import config as configuration
 from aworld import tasks
-from aworld.config import Config, Endpoint, bounds
+from aworld.config import Config, Endpoint, bounds, places
 from aworld.doctor.task_faults import Fault, faults_of, score_faults
 from aworld.errors import InputError, printable
 from aworld.tasks.task import Task, TaskSource
@@ -31,12 +31,14 @@ def add_to(commands: Any) -> None:
     text = "check ids, questions, attachments, gold answers and the scorer of a set of tasks, without a model"
     check = of_tasks.add_subparsers(required=True, metavar="COMMAND").add_parser("check", help=text, description=text)
     check.add_argument("words", nargs="+", metavar="KEY=VALUE", help="such as tasks=gaia-validation tasks.path=FOLDER")
+    places.add_option(check)
     check.set_defaults(run=_check)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     is_demo = not any(word.startswith("recipe=") for word in arguments.words)
-    return check_tasks(configuration.load([*(["recipe=demo"] if is_demo else []), *arguments.words]), Console())
+    words = [*(["recipe=demo"] if is_demo else []), *arguments.words]
+    return check_tasks(configuration.load(words, arguments.configs), Console())
 
 
 def check_tasks(config: Config, console: Console) -> int:

@@ -243,7 +243,9 @@ class EnvironmentPool:
         yield self._sandbox.launch(argv, Contents(scratch, self._config, seen, env)), None
         for server in self._config.mcp.values():
             if server.command and not server.outside:
-                yield self._sandbox.launch(server.command, Contents(scratch, self._config)), server.tools
+                files = [Path(word) for word in server.command if word.startswith("/") and word.endswith(".py")]
+                own = Contents(scratch, self._config, [file for file in files if file.is_file()])
+                yield self._sandbox.launch(server.command, own), server.tools
 
     async def _recycle(self, slot: Slot) -> None:
         emptied = False

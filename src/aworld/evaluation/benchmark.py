@@ -1,28 +1,34 @@
 """A policy on a benchmark of its own configuration: `evals/NAME/` of a run directory, one folder per policy version."""
 
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from aworld import config as configuration
+from aworld import plugins
 from aworld.config import Change, Config
 from aworld.errors import InputError
+from aworld.evaluation.attempt import Attempt, attempts_in
 from aworld.publish import publish_text
 from aworld.rundir import HELD_OUT, RunDir, finished, note_finished, numbered
 from aworld.tasks import make_source
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories import journal
-from aworld.trajectories.episode import Episode
+from aworld.trajectories.record import Record
+
+Kind = TypeVar("Kind", bound=Record, covariant=True)
 
 
 @dataclass(frozen=True)
-class Played:
+class Played(Generic[Kind]):
     """The tasks of an evaluation and the episodes played. An attempt without an episode still counts as asked."""
 
     tasks: list[Task]
     attempts: int
-    episodes: list[Episode]
+    episodes: Sequence[Kind]
     source: TaskSource
 
     @property
@@ -64,6 +70,8 @@ def begin(
             shutil.rmtree(path.parent / "tasks", ignore_errors=True)
     else:
         kept, changes = {"tasks": tasks, **provenance()}, {}
+    for line in plugins.keep({"agent.player": config.agent.player}, run.own):
+        print(f"note: {line}", file=sys.stderr)
     check(make_source(config.tasks, path.parent / "tasks"))
     if any(change.when == "upwards" for change in changes.values()):
         reopen(run, name)
@@ -133,28 +141,48 @@ def read(run: RunDir, name: str) -> tuple[Config, RunDir, TaskSource]:
     path = run.benchmark(name)
     if not path.is_file():
         found = ", ".join([HELD_OUT, *sorted(p.parent.name for p in path.parent.parent.glob("*/config.yaml"))])
-        raise InputError(f"no benchmark '{name}' in {run.root}; there are: {found}; begin it: jobs/evaluate.py tasks=…")
+        raise InputError(
+            f"no benchmark '{name}' in {run.root}; there are: {found}; begin it: aworld launch evaluate RUN tasks=…"
+        )
     config = configuration.read(path)
     return config, run, make_source(config.tasks, path.parent / "tasks")
 
 
-def played(run: RunDir, name: str, version: int) -> Played:
+def played(run: RunDir, name: str, version: int) -> Played[Attempt]:
     """The part of a benchmark that a policy has played so far.
 
     Raises:
         InputError: it has played nothing.
     """
+    return _played(run, name, version, attempts_in)
+
+
+def outcomes(run: RunDir, name: str, version: int) -> Played[Record]:
+    """As `played`, for figures that need rewards alone: no text is read."""
+    return _played(run, name, version, journal.records)
+
+
+def _played(run: RunDir, name: str, version: int, found_in: Callable[[Path], list[Kind]]) -> Played[Kind]:
     config, _, source = read(run, name)
+    episodes = found_in(journals(run, name, version))
+    return Played(list(source.tasks("held_out")), config.evaluation.attempts, episodes, source)
+
+
+def journals(run: RunDir, name: str, version: int) -> Path:
+    """The folder of the journals of a policy on a benchmark.
+
+    Raises:
+        InputError: the policy has played nothing of it.
+    """
     folder = run.evaluation(name, version)
     if not is_begun(folder):
         raise InputError(
             f"policy {version} was not evaluated on {name}: no episode was played; do: {command(run, name, version)}"
         )
-    episodes = journal.collect(folder / "journals")
-    return Played(list(source.tasks("held_out")), config.evaluation.attempts, episodes, source)
+    return folder / "journals"
 
 
 def command(run: RunDir, name: str, version: int) -> str:
     """The command that begins or continues an evaluation."""
     named = "" if name == HELD_OUT else f" --name {name}"
-    return f"python jobs/evaluate.py {run.root} --policy {version}{named}"
+    return f"aworld launch evaluate {run.root} --policy {version}{named}"

@@ -12,10 +12,12 @@ from rich.table import Table
 from aworld.errors import InputError
 from aworld.evaluation import benchmark, figures, leaderboard, statistics, trace
 from aworld.evaluation.about import about
+from aworld.evaluation.attempt import Attempt, attempts_in
 from aworld.evaluation.benchmark import Played
 from aworld.evaluation.pages import publish_page
 from aworld.publish import publish_json, publish_text
 from aworld.rundir import HELD_OUT, RunDir
+from aworld.trajectories.record import Record
 
 LABELS = {"missing": "not played", "wrong_answer": "wrong", "infra_error": "infrastructure errors"}
 
@@ -58,11 +60,11 @@ def add_to(commands: Any) -> None:
     curve.add_argument("--output", type=Path, required=True, metavar="FILE")
 
 
-def _played(arguments: argparse.Namespace) -> Played:
+def _played(arguments: argparse.Namespace) -> Played[Attempt]:
     return benchmark.played(RunDir(arguments.run_dir), arguments.tasks, arguments.policy)
 
 
-def _unfinished(played: Played, run: RunDir, name: str, version: int) -> str:
+def _unfinished(played: Played[Record], run: RunDir, name: str, version: int) -> str:
     """One line where attempts are left to play; empty where none is."""
     if not played.missing:
         return ""
@@ -73,7 +75,7 @@ def _unfinished(played: Played, run: RunDir, name: str, version: int) -> str:
     )
 
 
-def _warn(played: Played, arguments: argparse.Namespace) -> None:
+def _warn(played: Played[Record], arguments: argparse.Namespace) -> None:
     if line := _unfinished(played, RunDir(arguments.run_dir), arguments.tasks, arguments.policy):
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {escape(line)}")
 
@@ -139,7 +141,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         (RunDir(arguments.run_dir), arguments.tasks, arguments.policy),
         (RunDir(arguments.other_run or arguments.run_dir), name or arguments.tasks, int(version)),
     )
-    one, other = (benchmark.played(*side) for side in sides)
+    one, other = (benchmark.outcomes(*side) for side in sides)
     for played, side in zip((one, other), sides, strict=True):
         if line := _unfinished(played, *side):
             raise InputError(line)
@@ -159,11 +161,13 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _trace(arguments: argparse.Namespace) -> None:
-    episodes = [episode for episode in _played(arguments).episodes if episode.task_id == arguments.task]
-    if not episodes:
+    run = RunDir(arguments.run_dir)
+    benchmark.read(run, arguments.tasks)  # refuses a name that is none
+    attempts = attempts_in(benchmark.journals(run, arguments.tasks, arguments.policy), arguments.task)
+    if not attempts:
         raise InputError(f"{arguments.tasks}: policy {arguments.policy} has not played a task '{arguments.task}'")
-    publish_json(arguments.output, trace.chrome(sorted(episodes, key=lambda episode: episode.attempt)))
-    print(f"{arguments.output}: {len(episodes)} attempts")
+    publish_json(arguments.output, trace.chrome([attempt.read() for attempt in attempts]))
+    print(f"{arguments.output}: {len(attempts)} attempts")
 
 
 def _curve(arguments: argparse.Namespace) -> None:

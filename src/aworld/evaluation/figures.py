@@ -2,20 +2,23 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from aworld.errors import InputError
 from aworld.evaluation import statistics
+from aworld.evaluation.attempt import Attempt
 from aworld.evaluation.benchmark import Played
 from aworld.tasks.scoring import vote_key
 from aworld.trajectories.episode import Episode, Outcome
+from aworld.trajectories.record import Record
 
+Answered = TypeVar("Answered", Attempt, Episode)
 LIMITS = ("max_turns", "max_tokens")  # with an answer: given in the last turn
 
 
-def figures(played: Played) -> dict[str, Any]:
+def figures(played: Played[Attempt]) -> dict[str, Any]:
     """For report.json: pass@1 with its interval and by level, pass@k, majority vote, and the cost.
 
     `n_withheld` tasks have no gold answer. They are in no score; where all are such, there is none: `measure` is None.
@@ -29,8 +32,8 @@ def figures(played: Played) -> dict[str, Any]:
         "n_answered": sum(episode.answer is not None for episode in played.episodes),
         "n_missing": played.missing,
         "last_turn": sum(e.answer is not None and e.status in LIMITS for e in played.episodes),
-        "tokens": _spread(e.sampling.get("completion_tokens", sum(e.mask)) for e in played.episodes),
-        "turns": _spread(sum(turn.role == "assistant" for turn in e.turns) for e in played.episodes),
+        "tokens": _spread(e.sampled for e in played.episodes),
+        "turns": _spread(e.turns for e in played.episodes),
         "seconds": _spread(episode.seconds.get("total", 0.0) for episode in played.episodes),
         "tools": tool_calls(played.episodes),
     }
@@ -46,7 +49,7 @@ def tool_calls(outcomes: Iterable[Outcome]) -> dict[str, dict[str, int]]:
     return {name: {"calls": calls[name], "errors": errors[name]} for name in sorted(calls)}
 
 
-def _scores(played: Played, withheld: set[str]) -> dict[str, Any]:
+def _scores(played: Played[Attempt], withheld: set[str]) -> dict[str, Any]:
     """Figures of the tasks whose gold answers are known.
 
     `pass_at_k[k - 1]` is the unbiased pass@k over all attempts. An attempt passes if its reward is 1.
@@ -64,15 +67,15 @@ def _scores(played: Played, withheld: set[str]) -> dict[str, Any]:
     }
 
 
-def by_task(played: Played) -> dict[str, list[Episode]]:
+def by_task(played: Played[Attempt]) -> dict[str, list[Attempt]]:
     """The episodes of each task asked for, in the order of the tasks; an empty list where there are none."""
-    found: dict[str, list[Episode]] = {task.task_id: [] for task in played.tasks}
+    found: dict[str, list[Attempt]] = {task.task_id: [] for task in played.tasks}
     for episode in played.episodes:
         found.setdefault(episode.task_id, []).append(episode)
     return found
 
 
-def voted(episodes: Iterable[Episode]) -> Episode | None:
+def voted(episodes: Iterable[Answered]) -> Answered | None:
     """The first attempt with the most frequent answer; of equals, the first given. None: no answer."""
     in_order = sorted(episodes, key=lambda e: e.attempt)
     # what nobody could score has no vote
@@ -81,7 +84,7 @@ def voted(episodes: Iterable[Episode]) -> Episode | None:
     return max(answered, key=lambda one: votes[one[0]], default=(None, None))[1]  # max takes the first of equals
 
 
-def compare(one: Played, other: Played) -> dict[str, Any]:
+def compare(one: Played[Record], other: Played[Record]) -> dict[str, Any]:
     """Mean reward of `other` minus that of `one`, paired by task, with its interval: `statistics.difference`.
 
     Raises:
@@ -105,7 +108,7 @@ def compare(one: Played, other: Played) -> dict[str, Any]:
     }
 
 
-def _means(played: Played) -> dict[str, float]:
+def _means(played: Played[Record]) -> dict[str, float]:
     """The mean reward of each task whose gold answer is known."""
     means = statistics.task_means(played.episodes, played.attempts)
     return {task.task_id: means.get(task.task_id, 0.0) for task in played.tasks if task.answer is not None}

@@ -8,10 +8,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from aworld.errors import InputError
+from aworld.evaluation.attempt import Attempt
 from aworld.evaluation.benchmark import Played
 from aworld.evaluation.figures import by_task, voted
 from aworld.publish import publish_text
-from aworld.trajectories.episode import Episode
 
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -26,7 +26,7 @@ SCHEMA = {
 }
 
 
-def export(played: Played, path: Path) -> int:
+def export(played: Played[Attempt], path: Path) -> int:
     """Write the file, with the answer voted for, empty where there is none.
 
     Returns:
@@ -62,8 +62,8 @@ def check(text: str, tasks: list[str]) -> None:
         raise InputError(f"the leaderboard's file has not each of the {len(tasks)} tasks once: {len(names)} lines")
 
 
-def _line(task: str, episode: Episode | None) -> dict[str, Any]:
-    if episode is None:
+def _line(task: str, attempt: Attempt | None) -> dict[str, Any]:
+    if attempt is None:
         return {"task_id": task, "model_answer": "", "reasoning_trace": ""}
-    said = "\n".join(turn.text for turn in episode.turns if turn.role == "assistant")
-    return {"task_id": task, "model_answer": episode.answer, "reasoning_trace": said}
+    said = "\n".join(turn.text for turn in attempt.read().turns if turn.role == "assistant")
+    return {"task_id": task, "model_answer": attempt.answer, "reasoning_trace": said}

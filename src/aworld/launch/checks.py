@@ -35,6 +35,10 @@ def check_playing(config: Config) -> None:
     bounds.check(config)
     tasks.check(config.tasks)
     roles.check(config.agent)
+    if config.agent.player:
+        from aworld.rollout.players import policy_player  # importing transformers takes a second
+
+        policy_player(config, RunDir.of(config).own)
     if config.environment.mcp:
         from aworld.environments import outside  # importing mcp takes half a second
 
@@ -73,7 +77,7 @@ def check_training(config: Config) -> None:
         )
     if training.cold_start.tasks and agent.members:
         raise InputError("agent.members: the cold start's expert plays alone; set training.cold_start.tasks=0")
-    algorithm = algorithms.make(training)
+    algorithm = algorithms.make(training, RunDir.of(config).own)
     schedule.check(training, config.pipeline.rounds)
     if config.pipeline.rounds and config.rollout.group_size < 2 and algorithm.compares_attempts:
         raise InputError(
@@ -90,6 +94,11 @@ def check_training(config: Config) -> None:
         raise InputError(
             f"rollout.oversample={config.rollout.oversample:g} plays other tasks in the place of those whose attempts "
             f"have one reward, but {training.algorithm} compares no attempts; set it to 1"
+        )
+    if config.rollout.rest_passes and not algorithm.compares_attempts:
+        raise InputError(
+            f"rollout.rest_passes={config.rollout.rest_passes} leaves out tasks whose attempts have one reward, but "
+            f"{training.algorithm} compares no attempts; set it to 0"
         )
     if training.made_for not in ("", config.model.name):
         raise InputError(
@@ -158,7 +167,7 @@ def check_tasks(config: Config, source: TaskSource) -> None:
         insists = "; or say tasks.purpose=train: then they measure nothing any more, and only another split is reported"
         raise InputError(
             f"tasks.source={config.tasks.source} has no training tasks; train on others, such as tasks=reasoning-gym, "
-            "and evaluate on these: python jobs/evaluate.py RUN --policy N tasks=NAME"
+            "and evaluate on these: aworld launch evaluate RUN --policy N tasks=NAME"
             f"{insists if 'purpose' in tasks.uses(config.tasks) else ''}"
         )
     shown = train[: config.training.cold_start.tasks]
@@ -173,6 +182,11 @@ def check_tasks(config: Config, source: TaskSource) -> None:
         raise InputError(
             f"rollout.oversample={rollout.oversample:g}: there are only {len(unseen)} tasks to train on, none to play "
             f"in the place of others; lower rollout.tasks_per_round={rollout.tasks_per_round} or set it to 1"
+        )
+    if config.pipeline.rounds and rollout.rest_passes and len(unseen) <= rollout.tasks_per_round:
+        raise InputError(
+            f"rollout.rest_passes={rollout.rest_passes}: there are only {len(unseen)} tasks to train on, so none can "
+            f"rest; lower rollout.tasks_per_round={rollout.tasks_per_round} or set it to 0"
         )
     tasks.check_ids(train)
     if trains(config) and HELD_OUT not in config.pipeline.evaluation_overrides:

@@ -1,6 +1,6 @@
 """A whole run on Slurm: the stages of the next rounds are submitted at once, held together by dependencies.
 
-Nothing has to stay alive afterwards: the last job of a round submits a later round. Launching a run again, at any
+Nothing has to stay alive afterwards: the last job of a round submits a later one. Launching a run again, at any
 moment, submits what is missing and leaves the jobs that wait or run as they are.
 """
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.launch import evaluations, jobs
-from aworld.launch.plan import BATCH, discard_damaged, mode, plan, window
+from aworld.launch.plan import discard_damaged, plan, window
 from aworld.launch.prepare import prepare
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
@@ -55,25 +55,26 @@ def go_on(config: Config, run: RunDir, workloads: list[Workload], console: Conso
         InputError: Slurm refuses a job.
         InfrastructureError: Slurm does not answer.
     """
-    with jobs.submitting(run):
+    with jobs.submitting(run, config.site.poll_seconds):
         queued = settled(run)  # before the plan, which leaves out what has ended meanwhile
-        launched = _submit(config, run, plan(config, run, workloads), queued, window(config, run) if in_job else None)
+        stages = plan(config, run, workloads)
+        launched = _submit(config, run, stages, queued, since=window(config, run)[0] if in_job else None)
     for each in launched:
         ids = ", ".join([*each.new, *(f"{job} (there already)" for job in each.kept)])
         elements = each.stage.resources.elements
         array = f" × {elements}" if each.stage.kind.has_workers and elements > 1 else ""
         after = f" after {', '.join(each.stage.after)}" if each.stage.after and each.stage.kind != REPORT else ""
         console.print(f"{each.stage.name}{array}: {ids}{after}", highlight=False, soft_wrap=True)
-    if said := ahead(config, run):
+    if said := ahead(config, run, stages):
         console.print(said, highlight=False, soft_wrap=True)
 
 
-def ahead(config: Config, run: RunDir) -> str:
-    """Which rounds are in the queue, and who submits the later ones; empty where there is none."""
-    rounds = window(config, run)
-    if mode(config) != BATCH or rounds[-1] >= config.pipeline.rounds:
+def ahead(config: Config, run: RunDir, stages: list[Stage]) -> str:
+    """Which rounds of a plan are in the queue, and who submits the later ones; empty where there is none."""
+    if any(stage.kind == REPORT for stage in stages):  # it comes with the last of them
         return ""
-    return submitted(run, rounds, config.pipeline.rounds, config.site.jobs_may_submit)
+    names = [stage.name for stage in stages]
+    return submitted(run, names, config.pipeline.rounds, follow=config.site.jobs_may_submit)
 
 
 def submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
@@ -82,16 +83,17 @@ def submit(config: Config, run: RunDir, stages: list[Stage]) -> list[Launched]:
     Elements that wait or run are left alone. Where an earlier stage is submitted anew, the elements that depend on its
     old job are cancelled and submitted anew. Jobs that Slurm holds are released.
     """
-    with jobs.submitting(run):
+    with jobs.submitting(run, config.site.poll_seconds):
         return _submit(config, run, stages, settled(run))
 
 
 def _submit(
-    config: Config, run: RunDir, stages: list[Stage], queued: list[Queued], rounds: range | None = None
+    config: Config, run: RunDir, stages: list[Stage], queued: list[Queued], since: int | None = None
 ) -> list[Launched]:
     """
     Args:
-        rounds: only stages of these rounds are submitted, and no elements of arrays that wait or run; None: all.
+        since: only the report and stages of this round or later ones are submitted, and no elements of arrays that
+            wait or run; None: all.
     """
     jobs.release(queued)
     alive = elements_alive(queued)
@@ -103,7 +105,7 @@ def _submit(
             ask("scancel", *sorted(set(there.values())))
             there = {}
         missing = [element for element in range(stage.resources.elements) if element not in there]
-        if rounds is not None and (there or (stage.number is not None and stage.number not in rounds)):
+        if since is not None and (there or (stage.kind != REPORT and _is_before(stage, since))):
             missing = []
         after = [job for name in stage.after for job in ids[name]]
         try:
@@ -117,3 +119,8 @@ def _submit(
         launched[stage.name] = Launched(stage, new, sorted(set(there.values())))
         ids[stage.name] = [*launched[stage.name].kept, *new]
     return list(launched.values())
+
+
+def _is_before(stage: Stage, round_: int) -> bool:
+    """Whether a stage is of an earlier round, or lives through all of them."""
+    return stage.number is None or stage.number < round_

@@ -7,20 +7,22 @@ from pathlib import Path
 from rich.console import Console
 
 from aworld import config as configuration
+from aworld import tasks
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.launch import evaluations
 from aworld.launch.checks import check_layout, check_model, check_playing, check_training
 from aworld.launch.plan import BATCH, mode
 from aworld.planning.cost import assumed_episodes, cost
+from aworld.planning.disk import Evaluated
 from aworld.planning.hardware import load
 from aworld.planning.measured import Measured, measured
 from aworld.planning.report import show
 from aworld.planning.simulate import NEVER, Preemption
-from aworld.rundir import open_run
+from aworld.rundir import HELD_OUT, open_run
 
 
-def read(words: list[str]) -> tuple[Config, Measured | None]:
+def read(words: list[str], configs: Path | None = None) -> tuple[Config, Measured | None]:
     """The configuration of a run directory with changes, or of overrides alone; and the figures of the run.
 
     The checkpoint need not be there: `model.path` may be left out.
@@ -31,8 +33,8 @@ def read(words: list[str]) -> tuple[Config, Measured | None]:
     """
     if words and "=" not in words[0]:
         config, run = open_run(Path(words[0]))
-        return configuration.changed(config, words[1:]), measured(run)
-    return configuration.load(["model.path=null", *words]), None
+        return configuration.changed(config, words[1:], configs), measured(run)
+    return configuration.load(["model.path=null", *words], configs), None
 
 
 def estimate(
@@ -68,5 +70,15 @@ def estimate(
     episodes = assumed_episodes(config, mean_tokens, tool_seconds)
     if found and mean_tokens is None:
         episodes = replace(found.episodes, tool_seconds=tool_seconds or found.episodes.tool_seconds)
-    total = cost(config, mode(config) == BATCH, episodes, hardware, found, preemption)
+    total = cost(config, mode(config) == BATCH, episodes, hardware, evaluated(config), found, preemption)
     show(config, hardware, total, found, console)
+
+
+def evaluated(config: Config) -> list[Evaluated]:
+    """The evaluations that a run plans, and their sizes. No tasks are opened."""
+    found = []
+    for name, overrides in config.pipeline.evaluation_overrides.items():
+        own = config if name == HELD_OUT else configuration.changed(config, [f"tasks={name}", *overrides])
+        count, times = tasks.size(own.tasks), len(config.pipeline.evaluated)
+        found.append(Evaluated(name, count, own.evaluation.attempts, times))
+    return found

@@ -2,10 +2,12 @@
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from aworld import config as configuration
-from aworld.config import CONFIGS, Config
+from aworld.config import Config
+from aworld.config.places import find, lookup, short
 from aworld.errors import InputError
 from aworld.evaluation import benchmark
 from aworld.launch import where
@@ -22,18 +24,20 @@ def check(config: Config) -> None:
     Raises:
         InputError: a name is not there, or twice, or an override is not one of an evaluation.
     """
-    known = {HELD_OUT, *(path.stem for path in (CONFIGS / "tasks").glob("*.yaml"))}
-    seen: set[str] = set()
+    run, seen = RunDir.of(config), set[str]()
     for entry in config.pipeline.evaluations:
         try:
-            name, *overrides = shlex.split(entry)
+            tasks, *overrides = shlex.split(entry)
         except (ValueError, AttributeError):  # it is empty, a quotation mark is open, or YAML read a colon as a mapping
             raise InputError(f"pipeline.evaluations: '{entry}' is not NAME KEY=VALUE …; mend it") from None
-        if name not in known:
-            valid = f"{HELD_OUT} (the run's own tasks), {', '.join(sorted(known - {HELD_OUT}))}"
-            raise InputError(f"pipeline.evaluations: no tasks '{name}'; valid: {valid}")
+        name = short(tasks)
+        if name != HELD_OUT and not run.benchmark(name).exists():
+            try:
+                find("tasks", tasks)
+            except InputError as reason:
+                raise InputError(f"pipeline.evaluations: {reason}; or {HELD_OUT}, the run's own tasks") from None
         if name in seen:
-            raise InputError(f"pipeline.evaluations: {name} is there twice; give the other a file in configs/tasks/")
+            raise InputError(f"pipeline.evaluations: {name} is there twice; give the other a file of another name")
         seen.add(name)
         if name == HELD_OUT and overrides:
             raise InputError(f"pipeline.evaluations: {entry}: {HELD_OUT} has the run's settings; leave out the others")
@@ -50,17 +54,23 @@ def check(config: Config) -> None:
 def configurations(config: Config, run: RunDir) -> dict[str, Config]:
     """The configuration of each planned benchmark, by its name, checked but for its tasks.
 
-    More attempts that were asked for by hand stay.
+    More attempts that were asked for by hand stay. Where the file of its tasks is gone, or not seen from this node, the
+    run's own copy in the benchmark's folder counts.
 
     Raises:
         InputError: it cannot be played, or the run trains on its tasks.
     """
     found = {}
-    for name, overrides in config.pipeline.evaluation_overrides.items() if trains(config) else ():
+    for tasks, *overrides in map(shlex.split, config.pipeline.evaluations) if trains(config) else ():
+        name = short(tasks)
         if name == HELD_OUT:
             continue
         try:
-            own = configuration.changed(config, [f"tasks={name}", *overrides])
+            if lookup("tasks", tasks) is None and run.benchmark(name).exists():
+                own = replace(config, tasks=configuration.read(run.benchmark(name)).tasks)
+            else:
+                own = configuration.changed(config, [f"tasks={tasks}"])
+            own = configuration.changed(own, overrides)
             where.make_absolute(own)
             check_unseen(config.tasks, own.tasks)
             check_evaluation(own)

@@ -15,12 +15,12 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TextIO
 
-from aworld.containers import no_apptainer
+from aworld.containers import SOURCE, no_apptainer
 from aworld.errors import InfrastructureError, InputError
 from aworld.publish import publishing
+from aworld.shipped import shipped
 
-ROOT = Path(__file__).parents[3]
-DEFINITIONS = ROOT / "containers"
+DEFINITIONS = shipped("containers")
 ONLY_SOURCE = "chess"  # plain Python that is published without a wheel
 FAST = ("--mksquashfs-args", "-Xcompression-level 1")  # a third of the CPU time for a twelfth more bytes
 
@@ -78,7 +78,7 @@ def build_arguments(definition: str, assignments: list[str], name: str) -> dict[
     header = {"BOOTSTRAP": agent, "FROM": base} if separator else {"BOOTSTRAP": "localimage", "FROM": agent}
     sections = re.search(r"^%arguments\n((?:[ \t]+\S.*\n)*)", definition, re.MULTILINE)
     defaults = dict(line.strip().split("=", 1) for line in (sections.group(1) if sections else "").splitlines())
-    values = defaults | header | {"HERE": str(DEFINITIONS), "SOURCE": str(ROOT / "src")} | given
+    values = defaults | header | {"HERE": str(DEFINITIONS), "SOURCE": str(SOURCE.parent)} | given
     if missing := used - values.keys() - {"WHEELS"}:
         raise InputError(f"containers build {name}: no value for {', '.join(sorted(missing))}")
     return {key: value for key, value in values.items() if key in used}
@@ -86,7 +86,7 @@ def build_arguments(definition: str, assignments: list[str], name: str) -> dict[
 
 def lock(name: str) -> Path:
     """The file with the versions of an image's packages. Sandboxes without an image have those of the CPU lock."""
-    return ROOT / f"requirements-{'cpu' if name == 'environment' else 'gpu'}.lock"
+    return shipped(f"requirements-{'cpu' if name == 'environment' else 'gpu'}.lock")
 
 
 def packages(name: str, from_mirror: bool) -> list[str]:

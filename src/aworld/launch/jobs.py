@@ -18,15 +18,15 @@ from aworld.launch.script import script
 from aworld.locks import hold
 from aworld.publish import append_json, publish_json, read_jsonl
 from aworld.rundir import RunDir
-from aworld.slurm import ask
+from aworld.slurm import ask, squeue
 from aworld.stages import Stage
-from aworld.watch.queue import Queued, Submission, queue, settled, squeue, submissions
+from aworld.watch.queue import Queued, Submission, queue, settled, submissions
 
 
 @contextmanager
-def submitting(run: RunDir) -> Iterator[None]:
-    """Only one launcher of this node at a time submits jobs of the run; another waits here for its turn."""
-    with hold(run.lock("submit")):
+def submitting(run: RunDir, poll: float) -> Iterator[None]:
+    """Only one launcher of this node at a time submits jobs of the run; another waits, and looks each `poll` s."""
+    with hold(run.lock("submit"), poll):
         _adopt(run)
         yield
 
@@ -102,9 +102,9 @@ def release(queued: list[Queued]) -> list[str]:
     return sorted(held)
 
 
-def cancel(run: RunDir) -> list[str]:
-    """Cancel what waits or runs, and wait until it has ended; returns the job ids."""
-    with submitting(run):
+def cancel(run: RunDir, poll: float) -> list[str]:
+    """Cancel what waits or runs, and wait until it has ended; returns the job ids. `poll`: as for `submitting`."""
+    with submitting(run, poll):
         jobs = sorted({each.submission.job for each in queue(run)})
         if jobs:
             ask("scancel", *jobs)

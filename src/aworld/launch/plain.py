@@ -1,8 +1,9 @@
-"""The batch scripts of `sbatch/`, which `python -m aworld.launch.plain` writes.
+"""The batch scripts of `sbatch/`, which `python -m aworld.launch.plain` writes, and `aworld sbatch` for another site.
 
-Each is what `jobs/` submits on the site `example`, but for any run: the variables RUN and ROUND, or POLICY, say which.
+Each is what the launchers submit on that site, but for any run: the variables RUN and ROUND, or POLICY, say which.
 """
 
+import shutil
 from pathlib import Path
 
 from aworld import config as configuration
@@ -12,9 +13,11 @@ from aworld.launch.options import sbatch_options, setup_lines, srun_options
 from aworld.launch.script import render, worker_option
 from aworld.publish import publish_text
 from aworld.rundir import RunDir
+from aworld.shipped import shipped
 from aworld.stages import EVALUATE, GATHER, KINDS, ROLLOUT, TRAIN, Kind, Stage
 
-FOLDER = Path(__file__).parents[3] / "sbatch"
+FOLDER = shipped("sbatch")
+PYTHON = ".venv/bin/python"  # of a clone
 WORDS = ("recipe=demo", "site=example")
 ABOUT = {
     ROLLOUT: """One round's rollout: an array of workers, each task with a vLLM shard of its own and sandboxed tools.
@@ -39,7 +42,19 @@ Told to end early it saves a checkpoint.""",
 }
 
 
-def plain(kind: Kind, config: Config) -> str:
+def write(folder: Path, config: Config, python: str) -> None:
+    """Fill a folder with the batch scripts of a site, and with `pipeline.sh`, which submits a run by them.
+
+    Args:
+        python: the program that they run where the variable PYTHON is not set.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in KINDS:
+        publish_text(folder / f"{kind.name}.sbatch", plain(kind, config, python))
+    shutil.copy(FOLDER / "pipeline.sh", folder)
+
+
+def plain(kind: Kind, config: Config, python: str = PYTHON) -> str:
     """The text of the batch script of a kind of stage, for any run."""
     stage = Stage.of(kind, config, RunDir(Path("run")), 0)
     (array,) = arrays(config.site, stage)
@@ -48,7 +63,7 @@ def plain(kind: Kind, config: Config) -> str:
     options = sbatch_options(config.site, stage, array, []) | {"job-name": kind.name, "output": output, "mem": memory}
     number = "POLICY" if kind == EVALUATE else "ROUND"
     benchmark = ' ${TASKS:+--tasks "$TASKS"}' if kind == EVALUATE else ""
-    command = f'"${{PYTHON:-.venv/bin/python}}" -u -m aworld {kind.name} "$RUN" {kind.option} "${{{number}:?}}"'
+    command = f'"${{PYTHON:-{python}}}" -u -m aworld {kind.name} "$RUN" {kind.option} "${{{number}:?}}"'
     step = f"srun {srun_options(config.site, stage)} \\\n    {command}{benchmark}{worker_option(stage, array.elements)}"
     about = ABOUT[kind].splitlines()
     return render(options, step, setup_lines(config.site), stage.max_restarts, about=about)

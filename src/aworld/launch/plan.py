@@ -41,8 +41,9 @@ def mode(config: Config) -> str:
 def plan(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
     """The stages to submit now, each after those it depends on; edges to finished ones are left out.
 
-    In batch mode they are those of the next `pipeline.submit_ahead` rounds. The last job of a round submits a later
-    one, where the site lets it; the report comes with the last round.
+    In batch mode they are those of the next `pipeline.submit_ahead` rounds, in resident mode the evaluations of so many
+    policies to come. The last job of a round, or of a wait for a policy, submits later ones where the site lets it; the
+    report comes with the last of them.
     """
     stages = _batch(config, run, workloads) if mode(config) == BATCH else _resident(config, run, workloads)
     names = {stage.name for stage in stages}
@@ -84,27 +85,37 @@ def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[St
         stages.append(Stage.of(ROLLOUT, config, run))
     if not is_complete(run.policy(config.pipeline.rounds)):
         stages.append(Stage.of(TRAIN, config, run))
-    stages += _on_benchmarks(config, run, [workload for workload in left if workload.benchmark])
-    return [*stages, _report(config, run, stages)]
+    # A policy that was removed is not made again beside a resident trainer: its evaluations wait for `aworld train`.
+    of_benchmarks = [w for w in left if w.benchmark and not _is_done(w) and not run.lacks(w.round)]
+    awaited = sorted({w.round for w in of_benchmarks if not is_complete(run.policy(w.round))})
+    if config.site.executor != "slurm":  # the launcher of one machine knows which policies are there
+        awaited = []
+    ahead = awaited[: config.pipeline.submit_ahead]
+    is_whole = ahead == awaited
+    stages += _waits(config, run, ahead, follow=not is_whole and config.site.jobs_may_submit)
+    for workload in sorted(of_benchmarks, key=lambda workload: workload.round):
+        number = workload.round
+        if number not in awaited or number in ahead:
+            after = (stage_name(AWAIT, number),) if number in ahead else ()
+            stages.append(replace(Stage.of(EVALUATE, config, run, number, workload.benchmark), after=after))
+    return [*stages, _report(config, run, stages)] if is_whole else stages
 
 
-def _on_benchmarks(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage]:
-    """The evaluations on benchmarks beside a resident trainer, whose job does not end with each policy.
+def _waits(config: Config, run: RunDir, versions: list[int], follow: bool) -> list[Stage]:
+    """Jobs on one core that wait for policies of a resident trainer, whose own job does not end with each policy.
 
-    On Slurm a job on one core waits for each policy, and the evaluations depend on that job. The waiting jobs depend on
-    each other, so one of them runs at a time. On one machine the launcher knows which policies are there. A policy that
-    was removed is not made again beside a resident trainer, and its evaluations wait until `aworld train` has made it.
+    The evaluations of a policy depend on its job. The jobs depend on each other, so one of them runs at a time.
+
+    Args:
+        follow: whether a job after each of them submits the evaluations of a later policy.
     """
     stages: list[Stage] = []
-    waiting: tuple[str, ...] = ()
-    left = [workload for workload in workloads if not _is_done(workload) and not run.lacks(workload.round)]
-    for version in sorted({workload.round for workload in left}):
-        after: tuple[str, ...] = ()
-        if config.site.executor == "slurm" and not is_complete(run.policy(version)):
-            stages.append(replace(Stage.of(AWAIT, config, run, version), after=waiting))
-            after = waiting = (stage_name(AWAIT, version),)
-        names = [workload.benchmark for workload in left if workload.round == version]
-        stages += [replace(Stage.of(EVALUATE, config, run, version, name), after=after) for name in names]
+    after: tuple[str, ...] = ()
+    for version in versions:
+        stages.append(replace(Stage.of(AWAIT, config, run, version), after=after))
+        after = (stage_name(AWAIT, version),)
+        if follow:
+            stages.append(replace(Stage.of(SUBMIT, config, run, version), after=after))
     return stages
 
 

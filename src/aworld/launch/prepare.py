@@ -5,11 +5,13 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from aworld import config as configuration
+from aworld import plugins
 from aworld.config import Config, Model
 from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
@@ -46,7 +48,7 @@ def prepare(config: Config) -> tuple[RunDir, TaskSource]:
     check(config)
     where.make_absolute(config)
     run = RunDir.of(config)
-    with hold(run.lock("prepare")):  # another launcher of the same run may be at it
+    with hold(run.lock("prepare"), config.site.poll_seconds):  # another launcher of the same run may be at it
         return run, _prepare(config, run)
 
 
@@ -57,6 +59,12 @@ def _prepare(config: Config, run: RunDir) -> TaskSource:
         where.make_absolute(before)
         _go_on(before, config, run)
     publish_text(run.config, configuration.to_yaml(config, provenance(config)))
+    edited = plugins.keep(plugins.named(config), run.own)
+    if edited and not _began(run):
+        _discard(run)
+        plugins.keep(plugins.named(config), run.own)
+    elif edited:
+        print("\n".join(f"note: {line}" for line in edited), file=sys.stderr)
     source = make_source(config.tasks, run.tasks)
     check_tasks(config, source)
     if config.model.path is None:
@@ -136,10 +144,8 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
     """
     changed = {key: change for key, change in configuration.differences(before, now).items() if key != "runs"}
     decisive = {key: change for key, change in changed.items() if not change.at_any_time}
-    began = any(any(run.root.glob(name)) for name in ("jobs.jsonl", "starts", "rounds", "evals/*/*/journals"))
-    if decisive and not began:
-        for folder in (run.tasks, run.base, run.policy(0).parent):
-            shutil.rmtree(folder, ignore_errors=True)
+    if decisive and not _began(run):
+        _discard(run)
         return
     rounds = sorted(int(folder.name) for folder in run.round(0).parent.glob("[0-9]*"))
     for key, change in decisive.items():
@@ -160,6 +166,17 @@ def _go_on(before: Config, now: Config, run: RunDir) -> None:
     if changed:
         pairs = {key: (change.was, change.now) for key, change in changed.items()}
         append_json(run.changes, {"time": time.time(), "after_round": max(rounds, default=0), "changes": pairs})
+
+
+def _began(run: RunDir) -> bool:
+    """Whether anything of a run that was prepared began."""
+    return any(any(run.root.glob(name)) for name in ("jobs.jsonl", "starts", "rounds", "evals/*/*/journals"))
+
+
+def _discard(run: RunDir) -> None:
+    """Remove what `prepare` makes anew."""
+    for folder in (run.tasks, run.base, run.policy(0).parent, run.own):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def texts(config: Config, source: TaskSource) -> Iterator[str]:

@@ -1,13 +1,15 @@
-"""Launch one stage of an existing run from the login node: what `jobs/rollout.py` and its like do."""
+"""Launch one stage of an existing run from the login node: `aworld launch STAGE`, and `jobs/STAGE.py` of a clone."""
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from aworld import config as configuration
-from aworld.config import Change, Config
+from aworld import plugins
+from aworld.config import Change, Config, places
 from aworld.errors import InputError, guarded
 from aworld.evaluation import benchmark
 from aworld.launch import dag, executor, preview, where
@@ -25,32 +27,43 @@ from aworld.tasks import make_source
 from aworld.watch.status import on_benchmark
 
 
-def launch_stage(kind: Kind, text: str | None) -> int:
-    """Submit the stage; on a local site wait for it. Returns the exit code."""
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+def launch_stage(kind: Kind, text: str | None, words: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Submit the stage; on a local site wait for it. Returns the exit code.
+
+    Args:
+        text: of the help.
+        words: the arguments; None: those of this process.
+        program: its name in the help; None: that of this process.
+    """
+    parser = argparse.ArgumentParser(program, description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as site.train.minutes=30")
     parser.add_argument(kind.option, dest="number", type=int, required=True)
     parser.add_argument("--dry-run", action="store_true", help="print what would be launched, and launch nothing")
+    places.add_option(parser)
     if kind == EVALUATE:
         parser.add_argument("--name", help="of the benchmark's folder in evals/ (default: that of its tasks)")
         parser.add_argument("--begin-only", action="store_true", help="fix the benchmark's settings, launch nothing")
-    arguments = parser.parse_intermixed_args()
+    arguments = parser.parse_intermixed_args(words)
     end_by_interrupt()
     return guarded(lambda: _evaluate(arguments) if kind == EVALUATE else _train_or_play(kind, arguments))
 
 
 def _train_or_play(kind: Kind, arguments: argparse.Namespace) -> None:
     run = RunDir(arguments.run)
-    config = _own_configuration(kind, run, arguments.overrides)
+    config = _own_configuration(kind, run, arguments.overrides, arguments.configs)
     check(config)
     _launch(config, Stage.of(kind, config, run, arguments.number), arguments.dry_run)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    run, version, overrides = RunDir(arguments.run), arguments.number, arguments.overrides
+    run, version = RunDir(arguments.run), arguments.number
+    overrides, configs = arguments.overrides, arguments.configs
     name = arguments.name or _named_tasks(overrides)
-    config = _benchmark_configuration(run, name, overrides) if name else _own_configuration(EVALUATE, run, overrides)
+    if name:
+        config = _benchmark_configuration(run, name, overrides, configs)
+    else:
+        config = _own_configuration(EVALUATE, run, overrides, configs)
     if not is_complete(run.policy(version)):
         there = ", ".join(str(version) for version in run.policies()) or "none"
         raise InputError(f"{run.root} has no policy {version} yet; there are: {there}")
@@ -58,6 +71,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         check_unseen(configuration.read(run.config).tasks, config.tasks)
     check_evaluation(config)
     _check_model(config, run, version, overrides)
+    config.agent.player = plugins.absolute(config.agent.player)
     where.check_signal(config.site)
     if not arguments.dry_run:
         forget_removed(run)
@@ -91,14 +105,14 @@ def _launch(config: Config, stage: Stage, is_dry: bool) -> None:
         play(config, stage, _workload(config, stage), Console())
 
 
-def _own_configuration(kind: Kind, run: RunDir, overrides: list[str]) -> Config:
+def _own_configuration(kind: Kind, run: RunDir, overrides: list[str], configs: Path | None) -> Config:
     """The run's configuration.
 
     Raises:
         InputError: an override would not reach the job.
     """
     own = configuration.read(run.config)
-    config = configuration.changed(own, overrides)
+    config = configuration.changed(own, overrides, configs)
     for key, change in configuration.differences(own, config).items():
         if not _takes_effect(kind, config, key, change):
             other = "; to evaluate otherwise, give it a --name" if kind == EVALUATE else ""
@@ -109,15 +123,15 @@ def _own_configuration(kind: Kind, run: RunDir, overrides: list[str]) -> Config:
     return config
 
 
-def _benchmark_configuration(run: RunDir, name: str, overrides: list[str]) -> Config:
+def _benchmark_configuration(run: RunDir, name: str, overrides: list[str], configs: Path | None) -> Config:
     """The configuration of a benchmark: as it was begun, or the run's own; with the overrides."""
     where.check_name(name, "--name")
     if name == HELD_OUT:
         raise InputError(f"--name {name} is the run's own evaluation; give it another")
     if run.benchmark(name).exists() and not benchmark.is_another(run, name, _named_tasks(overrides)):
         others = [override for override in overrides if not override.startswith("tasks=")]  # `begin` looks at it
-        return configuration.changed(configuration.read(run.benchmark(name)), others)
-    return configuration.changed(configuration.read(run.config), overrides)
+        return configuration.changed(configuration.read(run.benchmark(name)), others, configs)
+    return configuration.changed(configuration.read(run.config), overrides, configs)
 
 
 def _check_model(config: Config, run: RunDir, version: int, overrides: list[str]) -> None:
@@ -150,8 +164,9 @@ def _takes_effect(kind: Kind, config: Config, key: str, change: Change) -> bool:
 
 
 def _named_tasks(overrides: list[str]) -> str:
-    """The NAME of `tasks=NAME`; empty where there is none."""
-    return ([""] + [override.removeprefix("tasks=") for override in overrides if override.startswith("tasks=")])[-1]
+    """The NAME of `tasks=NAME`, or of a file; empty where there is none."""
+    named = [override.removeprefix("tasks=") for override in overrides if override.startswith("tasks=")]
+    return places.short(named[-1]) if named else ""
 
 
 def _workload(config: Config, stage: Stage) -> Workload:

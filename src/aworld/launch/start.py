@@ -1,10 +1,13 @@
 """Start a run, or go on with one, as its site wants it: submitted to Slurm, or on this machine."""
 
+import argparse
+from collections.abc import Sequence
+
 from rich.console import Console
 
-from aworld.config import Config, to_yaml
+from aworld.config import Config, load, places, to_yaml
 from aworld.environments.sandbox import choose
-from aworld.errors import InputError
+from aworld.errors import InputError, guarded
 from aworld.launch import dag, evaluations, local, preview
 from aworld.launch.checks import check_tasks, opened, trains
 from aworld.launch.estimate import estimate
@@ -12,10 +15,38 @@ from aworld.launch.executor import command
 from aworld.launch.plan import plan
 from aworld.launch.prepare import check
 from aworld.planning.measured import measured
+from aworld.processes import end_by_interrupt
 from aworld.rollout.workload import schedule
 from aworld.rundir import RunDir
 from aworld.stages import REPORT
 from aworld.watch.summary import summary
+
+
+def launch_run(text: str | None, words: Sequence[str] | None = None, program: str | None = None) -> int:
+    """What `aworld pipeline` does, and `jobs/pipeline.py` of a clone: `start`, or `dry_run`. Returns the exit code.
+
+    Args:
+        text: of the help.
+        words: the arguments; None: those of this process.
+        program: its name in the help; None: that of this process.
+    """
+    parser = argparse.ArgumentParser(program, description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="recipe=NAME, site=NAME, or any key of the schema"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print what would be launched and launch nothing")
+    places.add_option(parser)
+    arguments = parser.parse_intermixed_args(words)
+
+    def run() -> None:
+        config = load(arguments.overrides, arguments.configs)
+        if arguments.dry_run:
+            dry_run(config, Console())
+        else:
+            end_by_interrupt()
+            start(config, Console())
+
+    return guarded(run)
 
 
 def start(config: Config, console: Console) -> None:
@@ -60,7 +91,7 @@ def dry_run(config: Config, console: Console) -> None:
     stages = plan(config, run, workloads)
     if not stages or stages[0].kind == REPORT:
         console.print("nothing is left to do but the report")
-    if said := dag.ahead(config, run):
+    if said := dag.ahead(config, run, stages):
         console.print(said.replace("are submitted", "would be submitted"), highlight=False, soft_wrap=True)
     if config.pipeline.rounds:
         estimate(config, console, measured(run))
@@ -74,4 +105,4 @@ def dry_run(config: Config, console: Console) -> None:
 
 def _check_trains(config: Config) -> None:
     if not trains(config):
-        raise InputError("pipeline.rounds=0: nothing is trained; evaluate the policy with jobs/evaluate.py")
+        raise InputError("pipeline.rounds=0: nothing is trained; evaluate the policy with aworld launch evaluate")

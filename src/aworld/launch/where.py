@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from aworld import plugins
 from aworld.config import Config, Resources, Site
 from aworld.errors import InputError
 from aworld.rundir import RunDir
@@ -68,3 +69,5 @@ def make_absolute(config: Config) -> None:
         for key in keys:
             if path := getattr(part, key):
                 setattr(part, key, str(Path(path).absolute()))
+    config.agent.player = plugins.absolute(config.agent.player)
+    config.training.algorithm = plugins.absolute(config.training.algorithm)

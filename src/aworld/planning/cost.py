@@ -1,14 +1,15 @@
 """What a run takes in all: seconds and GPU-hours of each phase, jobs in the queue, and bytes on disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aworld.config import Config, Resources
-from aworld.planning.disk import JOURNAL_BYTES, TRAJECTORY_BYTES, Kept, disk
+from aworld.planning.disk import JOURNAL_BYTES, TRAJECTORY_BYTES, Disk, Evaluated, disk, played_tasks
 from aworld.planning.hardware import Hardware
 from aworld.planning.measured import Measured
 from aworld.planning.simulate import NEVER, Outcome, Preemption, episode_lengths, makespan, run_seconds
 from aworld.planning.time import Episodes, Phase, rollout, train
+from aworld.rundir import HELD_OUT
 
 MEAN_SHARE = 0.5  # of max_model_len that an episode takes on average, where nobody knows better
 
@@ -46,14 +47,17 @@ class Cost:
         seconds: from the first job to the last policy, without waiting in the queue; None: not known.
         gpu_hours: in all; None: not known.
         outcome: the simulated rollout of one round; None: there are no seconds of an episode to simulate with.
+        idle_slots: that no episode of a round is left for, of `slots`; 0 where they begin the next round.
     """
 
     lines: list[Line]
-    kept: list[Kept]
+    disk: Disk
     episodes: Episodes
     seconds: float | None
     gpu_hours: float | None
     outcome: Outcome | None
+    slots: int
+    idle_slots: int
 
     @property
     def jobs(self) -> int:
@@ -61,9 +65,12 @@ class Cost:
 
 
 def assumed_episodes(config: Config, mean: float | None = None, tool_seconds: float = 0.0) -> Episodes:
-    """A round's episodes, drawn around `mean` tokens; None: half of what a context can hold."""
+    """A round's episodes, drawn around `mean` tokens; None: half of what a context can hold.
+
+    With `rollout.oversample` they are the most that a round may play.
+    """
     longest = config.model.shard.max_model_len
-    count = config.rollout.tasks_per_round * config.rollout.group_size
+    count = played_tasks(config) * config.rollout.group_size
     lengths = episode_lengths(mean or MEAN_SHARE * longest, longest, count, config.seed)
     return Episodes(lengths, tool_seconds=tool_seconds)
 
@@ -73,6 +80,7 @@ def cost(
     is_batch: bool,
     episodes: Episodes,
     hardware: Hardware | None,
+    evaluations: Sequence[Evaluated],
     measured: Measured | None = None,
     preemption: Preemption = NEVER,
 ) -> Cost:
@@ -80,15 +88,16 @@ def cost(
 
     Args:
         is_batch: a job for each stage and round; else jobs that live through all rounds.
+        episodes: that a round plays.
+        evaluations: on the run's own tasks, and on each benchmark.
         measured: figures of a run, which go before those of the hardware.
     """
     site, rounds = config.site, config.pipeline.rounds
-    played, gathered, trained, outcome = _phases(config, episodes, hardware, measured, preemption)
-    evaluated = Episodes(_repeated(episodes.lengths, config.tasks.held_out * config.evaluation.attempts))
-    evaluations = evaluations_of(config)
-    share = evaluated.tokens / max(episodes.tokens, 1)
-    workers = site.rollout.workers / site.evaluate.workers
-    played_again = Phase(played.work * share * workers, played.files, played.start) if played else None
+    # Those that were played in the place of others have one reward, and are left out of training.
+    trained_on = replace(
+        episodes, lengths=episodes.lengths[: config.rollout.tasks_per_round * config.rollout.group_size]
+    )
+    played, gathered, trained, outcome = _phases(config, episodes, trained_on, hardware, measured, preemption)
     starts = config.training.cold_start.tasks > 0
 
     def line(name: str, phase: Phase | None, resources: Resources, tokens: int, times: int, jobs: int) -> Line:
@@ -97,33 +106,51 @@ def cost(
         return Line(name, seconds, tokens, gpus, times, jobs)
 
     numbered = rounds + starts if is_batch else 1
-    with_evaluations = evaluations * site.evaluate.elements if is_batch else 0
     lines = [
         line("rollout", played, site.rollout, episodes.tokens, rounds, numbered * site.rollout.elements),
         line("gather", gathered, site.gather, 0, rounds, numbered if is_batch else 0),
-        line("train", trained, site.train, episodes.tokens, rounds, numbered),
-        line("evaluate", played_again, site.evaluate, evaluated.tokens, evaluations, with_evaluations),
-        Line("report", None, 0, 0, 1, 1),
+        line("train", trained, site.train, trained_on.tokens, rounds, numbered),
     ]
+    sizes = [Episodes(_repeated(episodes.lengths, each.tasks * each.attempts)).tokens for each in evaluations]
+    for evaluation, tokens in zip(evaluations, sizes, strict=True):
+        share = tokens / max(episodes.tokens, 1) * site.rollout.workers / site.evaluate.workers
+        again = Phase(played.work * share, played.files, played.start) if played else None
+        jobs = evaluation.times * site.evaluate.elements if is_batch or evaluation.name != HELD_OUT else 0
+        lines.append(line(f"evaluate {evaluation.name}", again, site.evaluate, tokens, evaluation.times, jobs))
+    lines += _one_core(config, is_batch, numbered, evaluations)
     seconds = _whole(config, lines)
+    slots = site.rollout.workers * min(config.environment.slots, config.model.shard.max_num_seqs)
+    goes_on = not is_batch and config.pipeline.max_lag > 0
     return Cost(
         lines,
-        disk(config, episodes.tokens, evaluated.tokens, evaluations),
+        disk(config, episodes.tokens, list(zip(evaluations, sizes, strict=True))),
         episodes,
         seconds,
         None if seconds is None else _gpu_hours(lines, seconds, is_batch),
         outcome,
+        slots,
+        0 if goes_on else max(0, slots - len(episodes.lengths)),
     )
 
 
-def evaluations_of(config: Config) -> int:
-    """How many evaluations hang off the run's policies. Benchmarks are counted like the held-out tasks."""
-    return len(config.pipeline.evaluated) * len(config.pipeline.evaluation_overrides)
+def _one_core(config: Config, is_batch: bool, numbered: int, evaluations: Sequence[Evaluated]) -> list[Line]:
+    """The jobs that hold no GPU beside gathering: waits for policies, submissions of later jobs, and the report.
+
+    Args:
+        numbered: jobs of training in batch mode.
+    """
+    on_benchmarks = [each.times for each in evaluations if each.name != HELD_OUT]
+    waits = 0 if is_batch or config.site.executor != "slurm" else max(on_benchmarks, default=0)
+    chain = numbered if is_batch else waits
+    follow = config.site.jobs_may_submit and chain > config.pipeline.submit_ahead
+    jobs = {"await": waits, "submit": chain - 1 if follow else 0, "report": 1}
+    return [Line(name, None, 0, 0, count, count) for name, count in jobs.items() if count]
 
 
 def _phases(
     config: Config,
     episodes: Episodes,
+    trained_on: Episodes,
     hardware: Hardware | None,
     measured: Measured | None,
     preemption: Preemption,
@@ -134,7 +161,7 @@ def _phases(
         if config.site.rollout.gpus_per_node:
             played, outcome = rollout(config, hardware, episodes, preemption)
         if config.site.train.gpus_per_node:
-            trained = train(config, hardware, episodes)
+            trained = train(config, hardware, trained_on)
         size = (JOURNAL_BYTES + TRAJECTORY_BYTES) * episodes.tokens
         gathered = Phase(0.0, size / (hardware.file_system_gb_per_second * 1e9))
     if measured:
@@ -145,19 +172,20 @@ def _phases(
 
 
 def _whole(config: Config, lines: list[Line]) -> float | None:
-    """Seconds of the run: all rounds, and the evaluation of the last policy. The cold start is not counted."""
-    played, gathered, trained, evaluated = (line.seconds for line in lines[:4])
+    """Seconds of the run: all rounds, and the longest evaluation of the last policy; without the cold start."""
+    played, gathered, trained, *later = (line.seconds for line in lines)
     if played is None or gathered is None or trained is None:
         return None
     rounds = run_seconds(played + gathered, trained, config.pipeline.rounds, config.pipeline.max_lag)
-    return rounds + (evaluated or 0.0)
+    return rounds + max((each or 0.0 for each in later), default=0.0)
 
 
 def _gpu_hours(lines: list[Line], seconds: float, is_batch: bool) -> float:
-    """In batch mode GPUs are held while they are used, else all the time."""
-    if is_batch:
-        return sum(line.gpu_hours * line.times for line in lines)
-    return sum(line.gpus for line in lines if line.name in ("rollout", "train")) * seconds / 3600
+    """In batch mode GPUs are held while they are used. Else workers and trainer hold theirs all the time, and jobs of
+    their own evaluate on benchmarks."""
+    all_the_time = [] if is_batch else [line for line in lines if line.name in ("rollout", "train")]
+    used = sum(line.gpu_hours * line.times for line in lines if line.jobs and line not in all_the_time)
+    return used + sum(line.gpus for line in all_the_time) * seconds / 3600
 
 
 def _repeated(lengths: Sequence[int], count: int) -> list[int]:

@@ -1,12 +1,11 @@
 """What a GPU and its node can do: `configs/hardware/`, one file per kind."""
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from aworld.config import CONFIGS, Site
+from aworld.config import Site, places
 from aworld.errors import InputError
 
 
@@ -59,7 +58,7 @@ def load(site: Site) -> Hardware | None:
     """
     if not site.hardware:
         return None
-    file = _file(site.hardware)
+    file = places.find("hardware", site.hardware)
     values: dict[str, Any] = (yaml.safe_load(file.read_text()) or {}) | site.hardware_figures
     if unknown := sorted(values.keys() - {"name", *FIGURES}):
         raise InputError(f"site.hardware={site.hardware}: no figure '{unknown[0]}'; valid: {', '.join(FIGURES)}")
@@ -69,11 +68,3 @@ def load(site: Site) -> Hardware | None:
         if name.endswith("_share") and values[name] > 1:
             raise InputError(f"site.hardware={site.hardware}: {name}={values[name]:g} is a share, so at most 1")
     return Hardware(values.get("name", file.stem), **{name: float(values[name]) for name in FIGURES})
-
-
-def _file(name: str) -> Path:
-    file = Path(name) if name.endswith(".yaml") else CONFIGS / "hardware" / f"{name}.yaml"
-    if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in (CONFIGS / "hardware").glob("*.yaml")))
-        raise InputError(f"site.hardware={name}: {file} is not there; valid: {known}, or the path of your own .yaml")
-    return file

@@ -33,7 +33,8 @@ def show(config: Config, hardware: Hardware | None, cost: Cost, measured: Measur
     source = f"round {measured.newest}" if measured else "assumed; aworld plan RUN takes those of a run"
     size = f"{config.model.name}: {parameters(config.model.architecture) / 1e9:,.3g} B parameters"
     tokens = f"{_at(lengths, 0.5):,} tokens (median; {_at(lengths, 0.95):,} at 95 %; {source})"
-    _say(console, f"{size}; {len(lengths)} episodes a round of {tokens}")
+    up_to = "up to " if config.rollout.oversample > 1 and not measured else ""  # tasks in the place of others
+    _say(console, f"{size}; {up_to}{len(lengths)} episodes a round of {tokens}")
     if hardware is None:
         _say(console, "site.hardware names no GPUs: memory is not compared, and only measured seconds are known")
     else:
@@ -42,6 +43,8 @@ def show(config: Config, hardware: Hardware | None, cost: Cost, measured: Measur
     _show_seconds(cost, console)
     if cost.outcome:
         _say(console, _simulated(cost.outcome, measured))
+    if cost.idle_slots:
+        _say(console, _idle(config, cost))
     _show_disk(cost, console)
     _say(console, _sum(config, cost))
 
@@ -112,20 +115,31 @@ def _simulated(outcome: Outcome, measured: Measured | None) -> str:
     return line
 
 
+def _idle(config: Config, cost: Cost) -> str:
+    """The settings that leave no slot without an episode."""
+    episodes, resources = len(cost.episodes.lengths), config.site.rollout
+    line = f"a round's {episodes} episodes leave {cost.idle_slots} of {cost.slots} slots idle"
+    tasks = int(cost.slots / config.rollout.oversample) // config.rollout.group_size
+    fill = f"rollout.tasks_per_round={tasks} fills them" if tasks > config.rollout.tasks_per_round else ""
+    elements = -(-episodes * resources.elements // cost.slots)
+    fewer = f"site.rollout.elements={elements} needs no others" if elements < resources.elements else ""
+    return f"{line}: {', '.join(filter(None, (fill, fewer)))}" if fill or fewer else line
+
+
 def _show_disk(cost: Cost, console: Console) -> None:
     console.print()
-    table = _table("on disk", "each", "kept", "in all")
-    for kept in cost.kept:
-        table.add_row(kept.name, _bytes(kept.each), str(kept.count), _bytes(kept.total))
+    table = _table("on disk", "each", "at most", "in the end", "in all")
+    for kept in cost.disk.kept:
+        table.add_row(kept.name, _bytes(kept.each), str(kept.most), str(kept.count), _bytes(kept.total))
     console.print(table)
 
 
 def _sum(config: Config, cost: Cost) -> str:
-    total = _bytes(sum(kept.total for kept in cost.kept))
-    time = ""
+    total = f"at most {_bytes(cost.disk.most)} on disk, {_bytes(cost.disk.total)} in the end"
+    time = ","
     if cost.seconds is not None:
         time = f" in {_time(cost.seconds)} without the queue, {cost.gpu_hours:,.0f} GPU-hours,"
-    return f"in all: {config.pipeline.rounds} rounds{time} {cost.jobs} jobs, {total} on disk"
+    return f"in all: {config.pipeline.rounds} rounds{time} {cost.jobs} jobs, {total}"
 
 
 def _table(*heads: str) -> Table:

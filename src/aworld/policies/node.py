@@ -18,6 +18,7 @@ from pathlib import Path
 from aworld.errors import InfrastructureError, disk_full
 from aworld.locks import acquire, hold, try_to_hold
 from aworld.nodelocal import private_folder
+from aworld.policies.abandoned import note_use
 from aworld.policies.folder import contents, deltas_in
 from aworld.policies.reading import copy_policy
 from aworld.publish import MARK, is_complete, verify
@@ -32,11 +33,14 @@ def _place(scratch: str) -> Path:
 
 
 @contextmanager
-def on_this_node(run: RunDir, version: int, scratch: str) -> Iterator[Path]:
+def on_this_node(run: RunDir, version: int, scratch: str, poll: float = 2.0) -> Iterator[Path]:
     """The HF folder of a complete policy on this node, for as long as it is used.
 
     Where there is no room, a warning says so. Then it is the run's own folder, as it is; a policy of deltas is made
     whole in the run directory, for this node alone.
+
+    Args:
+        poll: seconds between two looks, at most, while another worker makes the copy.
 
     Raises:
         InfrastructureError: the policy is damaged, or a base of its deltas is gone.
@@ -44,7 +48,7 @@ def on_this_node(run: RunDir, version: int, scratch: str) -> Iterator[Path]:
     folder = run.policy(version)
     with ExitStack() as stack:
         try:
-            copy = stack.enter_context(_Copies(run, _place(scratch) / f"aworld-{os.getuid()}").use(version))
+            copy = stack.enter_context(_Copies(run, _place(scratch) / f"aworld-{os.getuid()}", poll).use(version))
         except OSError as reason:
             if not is_complete(folder):
                 raise InfrastructureError(
@@ -56,16 +60,18 @@ def on_this_node(run: RunDir, version: int, scratch: str) -> Iterator[Path]:
                 verify(folder)
                 copy = folder
             else:
-                copy = stack.enter_context(_in_run(run, version))
+                copy = stack.enter_context(_in_run(run, version, poll))
         yield copy
 
 
 @contextmanager
-def _in_run(run: RunDir, version: int) -> Iterator[Path]:
+def _in_run(run: RunDir, version: int, poll: float) -> Iterator[Path]:
     copies = run.root / "copies" / os.uname().nodename
     with ExitStack() as stack:
         try:
-            copy = stack.enter_context(_Copies(run, copies).use(version))
+            copies.parent.mkdir(exist_ok=True)
+            note_use(private_folder(copies))
+            copy = stack.enter_context(_Copies(run, copies, poll).use(version))
         except OSError as reason:
             raise InfrastructureError(
                 f"policy {version}, stored as deltas, cannot be made whole ({_why(reason, copies)}); make room in "
@@ -81,8 +87,8 @@ def _why(reason: OSError, place: Path) -> str:
 class _Copies:
     """The copies of a run's policies in a folder of this user."""
 
-    def __init__(self, run: RunDir, owned: Path):
-        self._run, self._owned = run, owned
+    def __init__(self, run: RunDir, owned: Path, poll: float):
+        self._run, self._owned, self._poll = run, owned, poll
         self._folder = owned / "policies" / f"{zlib.crc32(bytes(run.root.resolve())):08x}"
 
     @contextmanager
@@ -100,8 +106,8 @@ class _Copies:
         copy = self._folder / f"{version:04d}-{mark:08x}"
         with ExitStack() as stack:
             stack.callback(self._leave)  # once `used` is closed
-            with hold(self._folder / "lock"):
-                used = stack.enter_context(open(copy.with_suffix(".used"), "w"))
+            with hold(self._folder / "lock", self._poll):
+                used = stack.enter_context(open(copy.with_suffix(".used"), "a+"))
                 if acquire(used, fcntl.LOCK_EX) == "acquired":
                     shutil.rmtree(copy, ignore_errors=True)  # its node failed, perhaps before all of it was on the disk
                 if acquire(used, fcntl.LOCK_SH) == "unsupported":
@@ -147,7 +153,7 @@ class _Copies:
 def _remove_unused(folder: Path) -> None:
     """Remove the copies that no process uses. The folder's lock is ours."""
     for path in folder.glob("*.used"):
-        with open(path) as file:
+        with open(path, "r+") as file:  # NFS locks a file exclusively only where it may be written
             if acquire(file, fcntl.LOCK_EX) == "acquired":
                 for left in (path.with_suffix(""), path.with_suffix(".part")):
                     shutil.rmtree(left, ignore_errors=True)

@@ -1,8 +1,11 @@
-"""Who plays an attempt: the policy, the scripted expert, or a model behind an endpoint."""
+"""Who plays an attempt: the policy, the scripted expert, a model behind an endpoint, or the user's own player."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
+from aworld import plugins
 from aworld.agents.chat import ChatFormat
 from aworld.agents.endpoint import EndpointModel
 from aworld.agents.protocols import Environment
@@ -10,7 +13,7 @@ from aworld.agents.scripted import ScriptedPolicy
 from aworld.agents.team import Team
 from aworld.agents.tokens import PolicyModel
 from aworld.config import Config
-from aworld.errors import InfrastructureError
+from aworld.errors import InfrastructureError, InputError
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
 from aworld.phase import Phase
@@ -18,6 +21,8 @@ from aworld.rollout.serving import Serving
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode
+
+GROUP = "aworld.players"  # of entry points
 
 
 class Player(Protocol):
@@ -75,10 +80,29 @@ class EndpointPlayer:
         return replace(episode, policy_version=self._round)
 
 
+def policy_player(config: Config, copies: Path | None = None) -> Callable[[Config, Workload, VllmShard], Player]:
+    """What makes the player of the policy's episodes: `agent.player`, or PolicyPlayer.
+
+    Args:
+        copies: the folder of a run where the user's files are kept, `plugins.FOLDER`.
+
+    Raises:
+        InputError: there is no such file or entry point, or it cannot be loaded.
+    """
+    if not (name := config.agent.player):
+        return PolicyPlayer
+    make = plugins.load(name, setting="agent.player", group=GROUP, copies=copies, default="Player")
+    if not callable(getattr(make, "play", None)):
+        raise InputError(f"agent.player={name} has no method play(task, attempt, seed, environment); add it")
+    made: Callable[[Config, Workload, VllmShard], Player] = make
+    return made
+
+
 async def player(config: Config, workload: Workload, serving: Serving) -> Player:
     """The player of a workload. The policy's is the only one that needs vLLM, and may wait for its start.
 
     Raises:
+        InputError: as `policy_player`.
         InfrastructureError: as `Serving.shard`.
     """
     match workload.phase:
@@ -88,4 +112,5 @@ async def player(config: Config, workload: Workload, serving: Serving) -> Player
         case Phase.EVALUATION if config.evaluation.endpoint.model:
             return EndpointPlayer(config, workload)
         case _:
-            return PolicyPlayer(config, workload, await serving.shard(workload.policies))
+            make = policy_player(config, serving.run.own)
+            return make(config, workload, await serving.shard(workload.policies))

@@ -35,7 +35,8 @@ class Serving:
         site = self.config.site
         with ExitStack() as stack:
             # in a thread, as it may read a large policy from a slow file system
-            folder = await asyncio.to_thread(stack.enter_context, on_this_node(self.run, version, site.scratch))
+            copy = on_this_node(self.run, version, site.scratch, site.poll_seconds)
+            folder = await asyncio.to_thread(stack.enter_context, copy)
             if self._shard is None:
                 log = self.run.logs / f"vllm-{self.name}.log"
                 binds = [*container_binds(self.run), folder.parent]

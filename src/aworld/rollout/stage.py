@@ -27,6 +27,7 @@ from aworld.phase import Phase
 from aworld.processes import Notice
 from aworld.publish import append_json, is_complete, publish_json
 from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.curriculum import Choice
 from aworld.rollout.players import Player, player
 from aworld.rollout.scoring import Scoring
 from aworld.rollout.serving import Serving
@@ -238,18 +239,23 @@ async def _wait_for_policy(
     meanwhile: Callable[[], Awaitable[None]],
     ends_soon: Callable[[], bool],
 ) -> None:
-    """Wait until a policy that the workload admits is there, or others have played it. Calls `meanwhile` at times."""
+    """Wait until a policy that the workload admits is there, and its tasks are chosen, or others have played it.
+
+    Calls `meanwhile` at times.
+    """
     if not workload.policies:
         return
     oldest, admitted = workload.policies[0], [run.policy(version) for version in workload.policies]
+    choice = workload.tasks if isinstance(workload.tasks, Choice) else None
     timer = StallTimer(run, config.site.wait_seconds)
     next_look = 0.0
-    while not any(map(is_complete, admitted)):
+    while not (has_policy := any(map(is_complete, admitted))) or (choice and not choice.settle()):
+        awaited = choice.awaited if choice and has_policy else f"policy {oldest}"
         if ends_soon():
-            raise Interrupted(f"{worker.owner} was told to end while it waited for policy {oldest}")
+            raise Interrupted(f"{worker.owner} was told to end while it waited for {awaited}")
         if timer.has_stalled():
             raise InfrastructureError(
-                f"no policy {oldest} yet, and nothing got on for {config.site.wait_seconds:.0f} s; see the "
+                f"no {awaited} yet, and nothing got on for {config.site.wait_seconds:.0f} s; see the "
                 f"trainer's log in {run.logs}, then run the same command again"
             )
         if time.monotonic() >= next_look:

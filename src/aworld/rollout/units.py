@@ -109,11 +109,18 @@ def reopen_failed(workload: Workload) -> None:
     for unit in standing(workload).done:
         if unit.task_id in failed:
             _reopen(workload, unit)
+    if units_left(workload):
+        _forget(workload)  # also where more attempts are asked for than before
+
+
+def _forget(workload: Workload) -> None:
+    """Take back the note that a workload is finished."""
+    if workload.round in finished(workload.folder.parent):
+        note_finished(workload.folder.parent, workload.round, {})
 
 
 def _reopen(workload: Workload, unit: Unit) -> None:
-    if workload.round in finished(workload.folder.parent):  # first: a unit that is free is then looked at in any case
-        note_finished(workload.folder.parent, workload.round, {})
+    _forget(workload)  # first: a unit that is free is then looked at in any case
     if not workload.phase.is_trained_on:  # an evaluation that is not finished holds its policy
         (workload.folder / "timing.json").unlink(missing_ok=True)
         shutil.rmtree(workload.folder / "closing", ignore_errors=True)

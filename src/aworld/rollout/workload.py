@@ -2,14 +2,15 @@
 
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from math import ceil
 from pathlib import Path
 
 from aworld.config import Config
 from aworld.phase import Phase
+from aworld.rollout.curriculum import Choice
 from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks.task import Task, TaskSource
 from aworld.trajectories.episode import Outcome
@@ -24,6 +25,7 @@ class Workload:
     Attributes:
         folder: of its claims and journals.
         round: the number that its episodes carry; of an evaluation, the version of the evaluated policy.
+        tasks: in the order of their choice. A Choice of a later round is known once earlier rounds are gathered.
         attempts: per task. A task with all its attempts is one unit of work, so that they share a prefix cache.
         policies: versions of the policy that may play it; empty where a scripted expert plays.
         earlier: trajectories of the last rounds before it, the newest first. They tell how long its tasks may take.
@@ -36,7 +38,7 @@ class Workload:
     name: str
     folder: Path
     round: int
-    tasks: list[Task]
+    tasks: Sequence[Task]
     attempts: int
     temperature: float
     policies: range
@@ -58,7 +60,7 @@ def schedule(config: Config, run: RunDir, source: TaskSource) -> list[Workload]:
     if not (config.pipeline.rounds or config.training.cold_start.tasks):
         return []
     train = list(source.tasks("train"))
-    chosen = islice(_chosen(config, train), config.pipeline.rounds)
+    chosen = islice(_chosen(config, run, train), config.pipeline.rounds)
     rounds = [_round(config, run, tasks, number) for number, tasks in enumerate(chosen, 1)]
     cold_start = [_cold_start(config, run, train)] if config.training.cold_start.tasks else []
     versions = config.pipeline.evaluated if HELD_OUT in config.pipeline.evaluation_overrides else []
@@ -87,7 +89,7 @@ def round_workload(config: Config, run: RunDir, source: TaskSource, number: int)
     train = list(source.tasks("train"))
     if Phase.of(number) is Phase.COLD_START:
         return _cold_start(config, run, train)
-    return _round(config, run, next(islice(_chosen(config, train), number - 1, None)), number)
+    return _round(config, run, next(islice(_chosen(config, run, train), number - 1, None)), number)
 
 
 def evaluation_workload(
@@ -129,7 +131,7 @@ def _cold_start(config: Config, run: RunDir, train: list[Task]) -> Workload:
     return Workload(Phase.COLD_START, "cold start", run.round(0), 0, tasks, 1, 0.0, range(0))
 
 
-def _round(config: Config, run: RunDir, tasks: list[Task], number: int) -> Workload:
+def _round(config: Config, run: RunDir, tasks: Sequence[Task], number: int) -> Workload:
     enough = config.rollout.tasks_per_round
     return Workload(
         phase=Phase.ROUND,
@@ -145,24 +147,31 @@ def _round(config: Config, run: RunDir, tasks: list[Task], number: int) -> Workl
     )
 
 
-def _chosen(config: Config, train: list[Task]) -> Iterator[list[Task]]:
-    """The tasks of each round, without end, from shuffled passes over all tasks. No task is in a round twice.
+def _chosen(config: Config, run: RunDir, train: list[Task]) -> Iterator[Sequence[Task]]:
+    """The tasks of each round, without end, by the curriculum or from shuffled passes. No task is in a round twice.
 
     A round samples tasks that the expert has not shown, where there are any. With `rollout.oversample` the tasks behind
     the first `rollout.tasks_per_round` are there to be played in the place of others.
     """
     tasks = train[config.training.cold_start.tasks :] or train
-    count = min(len(tasks), ceil(config.rollout.tasks_per_round * config.rollout.oversample))
+    number = min(len(tasks), ceil(config.rollout.tasks_per_round * config.rollout.oversample))
+    if config.rollout.rest_passes:
+        return (Choice(config, run, [(tasks, number)], round_) for round_ in count(1))
+    return _in_passes(tasks, number, config.seed)
+
+
+def _in_passes(tasks: list[Task], number: int, seed: int) -> Iterator[list[Task]]:
+    """So many tasks for each round, from shuffled passes over all tasks."""
     waiting: deque[Task] = deque()
     passes = 0
     while True:
         chosen: list[Task] = []
         there: set[str] = set()
         twice: list[Task] = []
-        while len(chosen) < count:
+        while len(chosen) < number:
             if not waiting:
                 again = list(tasks)
-                random.Random(f"{config.seed}/{passes}").shuffle(again)
+                random.Random(f"{seed}/{passes}").shuffle(again)
                 waiting.extend(again)
                 passes += 1
             task = waiting.popleft()

@@ -1,6 +1,7 @@
 """Sources of tasks. A source is a module of this package with a `source(config, folder)` function.
 
-Its `USES` names the settings below `tasks` that it reads; one that it does not read is refused.
+Its `USES` names the settings below `tasks` that it reads; one that it does not read is refused. A benchmark of a known
+size has `size(config)`, the number of its tasks.
 """
 
 import importlib
@@ -70,6 +71,16 @@ def uses(config: schema.Tasks) -> tuple[str, ...]:
     """
     found: tuple[str, ...] = _module(config).USES
     return found
+
+
+def size(config: schema.Tasks) -> int:
+    """How many tasks an evaluation has, as far as that is known without reading them; else `tasks.held_out`.
+
+    Raises:
+        InputError: no source of that name.
+    """
+    module = _module(config)
+    return int(module.size(config)) if hasattr(module, "size") else config.held_out
 
 
 def check(config: schema.Tasks) -> None:

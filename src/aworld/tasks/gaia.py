@@ -20,7 +20,7 @@ COLUMNS = ("task_id", "Question", "Level", "Final answer", "file_name")
 METADATA = ("metadata.parquet", "metadata.jsonl")
 DUMMY = "0-0-0-0-0"  # a row of the test split that asks nothing
 WITHHELD = ("", "?")  # the test split's answers are the leaderboard's
-SPLITS = ("validation", "test")
+SPLITS = {"validation": 165, "test": 301}  # and how many questions each has
 
 
 class GaiaTasks:
@@ -48,6 +48,11 @@ class GaiaTasks:
 
     def score(self, answer: str | None, task: Task) -> float:
         return float(task.answer is not None and gaia_correct(answer, task.answer))
+
+
+def size(config: schema.Tasks) -> int:
+    """The number of questions of a split."""
+    return SPLITS.get(config.split, 0)
 
 
 def source(config: schema.Tasks, folder: Path) -> GaiaTasks:

@@ -22,6 +22,7 @@ from aworld.tasks.task import Task, check_fetched
 
 USES = ("path", "judge")  # of the settings below `tasks`
 COLUMNS = ("id", "prompt", "answer", "canary")
+QUESTIONS = 100
 
 
 class XbenchTasks:
@@ -49,6 +50,11 @@ class XbenchTasks:
         if plain(answer) == plain(task.answer):
             return 1.0
         return float(self._judge is not None and self._judge.agrees(task.question, answer, task.answer))
+
+
+def size(config: schema.Tasks) -> int:
+    """The number of questions of the published file."""
+    return QUESTIONS
 
 
 def source(config: schema.Tasks, folder: Path) -> XbenchTasks:

@@ -13,7 +13,7 @@ from aworld.config import Training
 from aworld.training.algorithms import Algorithm, Group
 from aworld.training.micro_batch import MicroBatch
 from aworld.training.packing import Inputs, Split, pack
-from aworld.trajectories.arrays import TrajectorySource, offsets_of
+from aworld.trajectories.arrays import TrajectorySource, lost, offsets_of
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,6 @@ class Step:
     contexts: list[list[np.ndarray]]
     advantages: np.ndarray
     weights: np.ndarray
-
-
-def lost(table: np.ndarray, stalled_share: float) -> np.ndarray:
-    """Whether each episode was lost to the machine, bool [E].
-
-    An episode that ran out of time is lost if more than `stalled_share` of its time was lost to the engine or a tool.
-    Else the policy spent the time.
-
-    Args:
-        table: the `episodes` of trajectories, [E].
-    """
-    stalled = table["seconds_stalled"] > stalled_share * table["seconds_total"]
-    return (table["status"] == b"infra_error") | ((table["status"] == b"timeout") & stalled)
 
 
 def advantages(

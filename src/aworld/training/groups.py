@@ -3,8 +3,7 @@
 import numpy as np
 
 from aworld.config import Training
-from aworld.training.batching import lost
-from aworld.trajectories.arrays import TrajectorySource
+from aworld.trajectories.arrays import TrajectorySource, lost
 
 
 def count(trajectories: TrajectorySource, stalled_share: float = Training.stalled_share) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Which policies and checkpoints of a run stay. Only names are looked at: nothing here reads a weight.
+"""Which policies, checkpoints and copies of a run stay. Only names are looked at: nothing here reads a weight.
 
 The rules are `pipeline.keep_policies` and `pipeline.keep_checkpoints`. Whatever something still needs stays as well.
 The trainer removes the rest after each policy and each checkpoint; `aworld prune RUN` does so by hand.
@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aworld.config import Config, Keep
+from aworld.policies.abandoned import users_of
 from aworld.policies.folder import bases
-from aworld.publish import discard, is_complete, is_idle
+from aworld.publish import discard, is_complete, is_idle, sweep
 from aworld.rundir import RunDir
 from aworld.training.position import Position, positions
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A policy or checkpoint, and the reason why it stays; "": nothing needs it."""
+    """A policy, a checkpoint, or a node's copies, and the reason why it stays; "": nothing needs it."""
 
     folder: Path
     why: str
@@ -95,6 +96,18 @@ def prune_checkpoints(config: Config, run: RunDir, written: Position | None = No
     for path in run.checkpoints.glob("round-*"):
         if not is_complete(path) and is_idle(path):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def copies(run: RunDir) -> list[Kept]:
+    """The folder of each node that has, or had, whole policies in the run directory. Asks Slurm for their jobs."""
+    return [Kept(folder, why) for folder, why in users_of(run).items()]
+
+
+def prune_copies(run: RunDir) -> None:
+    """Remove the copies of nodes whose jobs have ended, and what an earlier removal left."""
+    if (run.root / "copies").is_dir():
+        sweep(run.root / "copies")
+        _remove(copies(run))
 
 
 def _remove(found: list[Kept]) -> None:

@@ -7,7 +7,7 @@ rotation takes no factor.
 
 import torch
 from transformers import Qwen3Config
-from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from aworld.errors import InputError
 
@@ -21,7 +21,7 @@ def softmax_scale(hf: Qwen3Config) -> float | None:
     kind = hf.rope_parameters["rope_type"]
     if kind not in ("default", "yarn"):
         raise InputError(f"the trainer knows plain rotary positions and YaRN, not rope_type={kind}")
-    factor = Qwen3RotaryEmbedding(hf).attention_scaling
+    _, factor = _frequencies(hf)
     return None if factor == 1 else factor**2 / hf.head_dim**0.5
 
 
@@ -30,7 +30,7 @@ class Rotary(torch.nn.Module):
 
     def __init__(self, hf: Qwen3Config):
         super().__init__()
-        self.frequencies = Qwen3RotaryEmbedding(hf).inv_freq  # no buffer: a change of the model's type would round it
+        self.frequencies, _ = _frequencies(hf)  # no buffer: a change of the model's type would round it
 
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
         """The angles, float32 [T, 1, 1, head_dim], as Megatron applies them.
@@ -41,3 +41,15 @@ class Rotary(torch.nn.Module):
         self.frequencies = self.frequencies.to(positions.device)
         angles = positions[:, None].float() * self.frequencies
         return torch.cat((angles, angles), -1)[:, None, None, :]
+
+
+def _frequencies(hf: Qwen3Config) -> tuple[torch.Tensor, float]:
+    """The angle of a position for each pair of dimensions, float32 [head_dim / 2], and 1/√t.
+
+    The plain ones are written here: they are no function of transformers, but of its Qwen3, whose import takes a tenth
+    of the time in which a rank starts.
+    """
+    if hf.rope_parameters["rope_type"] == "yarn":
+        return ROPE_INIT_FUNCTIONS["yarn"](hf)
+    exponents = torch.arange(0, hf.head_dim, 2, dtype=torch.float) / hf.head_dim
+    return 1 / hf.rope_parameters["rope_theta"] ** exponents, 1.0

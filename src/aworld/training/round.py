@@ -24,7 +24,7 @@ from aworld.training.collectives import any_rank, is_rank_zero, on_rank_zero
 from aworld.training.metrics import Metrics, summary, too_long
 from aworld.training.packing import Split
 from aworld.training.position import Position
-from aworld.training.retention import prune_policies
+from aworld.training.retention import prune_copies, prune_policies
 from aworld.training.step import Trainer
 from aworld.training.watched import Abandoned
 from aworld.trajectories import file
@@ -77,6 +77,7 @@ class Round:
             publish_json(run.round(number) / "metrics.json", outcome)
         publish_policy(run, trainer, number)  # before the checkpoint, as workers wait for it
         on_rank_zero(lambda: prune_policies(self.config, run, made=number))
+        on_rank_zero(lambda: prune_copies(run))
         if self.is_cold_start:  # after the cold start only policy 0 is needed
             trainer.new_optimizer(self.config.training.lr)
         else:
@@ -142,7 +143,7 @@ class Round:
             training = replace(
                 training, algorithm="sft", options={}, epochs=cold.epochs, batch_size=cold.batch_size, lr=cold.lr
             )
-        algorithm = algorithms.make(training)
+        algorithm = algorithms.make(training, self.run_dir.own)
         planned = self._plan(trajectories, training, algorithm)
         writes, log = is_rank_zero(), self.run_dir.round(number) / "steps.jsonl"
         if writes:

@@ -31,6 +31,19 @@ CONTEXT = np.dtype([("agent", h5py.string_dtype("utf-8", 32)), ("start", "<i8")]
 SEQUENCE = np.dtype([("inputs", "<i8"), ("sampled", "<i8"), ("crc32", "<u4")])
 
 
+def lost(table: np.ndarray, stalled_share: float) -> np.ndarray:
+    """Whether each episode was lost to the machine, bool [E].
+
+    An episode that ran out of time is lost if more than `stalled_share` of its time was lost to the engine or a tool.
+    Else the policy spent the time.
+
+    Args:
+        table: the `episodes` of trajectories, [E].
+    """
+    stalled = table["seconds_stalled"] > stalled_share * table["seconds_total"]
+    return (table["status"] == b"infra_error") | ((table["status"] == b"timeout") & stalled)
+
+
 class TrajectorySource(ABC):
     """The episodes of one round, ordered by (task_id, attempt): their tables, and a way to the tokens of each context.
 

@@ -5,6 +5,7 @@ The layout is documented in docs/trajectory-file-format.md; any HDF5 reader open
 
 import hashlib
 import importlib.metadata
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -132,6 +133,9 @@ def writing(path: Path, round_: int, tables: dict[str, np.ndarray]) -> Iterator[
             for name, array in zip(TOKENS, arrays, strict=True):
                 if len(array):
                     f[name][at : at + len(array)] = array
+                    begin = f[name].id.get_offset() + at * array.itemsize
+                    # the disk takes it now, while more is read, and not all of the file at the end
+                    os.posix_fadvise(f.id.get_vfd_handle(), begin, array.nbytes, os.POSIX_FADV_DONTNEED)
 
         yield put
 

@@ -90,24 +90,29 @@ def entry_at(fd: int, path: Path, at: int, size: int) -> Entry | None:
         raise InfrastructureError(f"{path}: the record at byte {at} is of another version ({error})") from error
 
 
+def read_into(entry: Entry, arrays: Arrays) -> bool:
+    """Read the tokens of a record into these arrays, and check them; returns whether they are sound.
+
+    Args:
+        arrays: as `arrays_of`, of the record's length. They are filled by one call, and nothing is copied.
+    """
+    if entry.text_crc32 is None:
+        if episode := read_episode(entry):
+            for array, values in zip(arrays, arrays_of(episode), strict=True):
+                array[:] = values
+        return episode is not None
+    with open(entry.path, "rb", buffering=0) as file:
+        if os.preadv(file.fileno(), [array.data for array in arrays], entry.body) < TOKEN_BYTES * entry.record.tokens:
+            return False
+    spans = zip(entry.record.spans, entry.record.ends, strict=True)
+    return all(checksum(*(array[span.start : end] for array in arrays)) == span.crc32 for span, end in spans)
+
+
 def read_arrays(entry: Entry) -> Arrays | None:
     """Token ids, mask and log-probabilities of a record, as `arrays_of`; None: they are damaged."""
-    if entry.text_crc32 is None:
-        episode = read_episode(entry)
-        return arrays_of(episode) if episode else None
-    n, record = entry.record.tokens, entry.record
-    data = _read(entry.path, entry.body, TOKEN_BYTES * n)
-    if len(data) < TOKEN_BYTES * n:
-        return None
-    arrays = (
-        np.frombuffer(data, "<i4", n),
-        np.frombuffer(data, "u1", n, 4 * n),
-        np.frombuffer(data[5 * n :], "<f4"),  # copied, as it may begin at an odd byte
-    )
-    for span, end in zip(record.spans, record.ends, strict=True):
-        if checksum(*(array[span.start : end] for array in arrays)) != span.crc32:
-            return None
-    return arrays
+    n = entry.record.tokens
+    arrays = np.empty(n, "<i4"), np.empty(n, "u1"), np.empty(n, "<f4")
+    return arrays if read_into(entry, arrays) else None
 
 
 def read_episode(entry: Entry) -> Episode | None:
@@ -116,22 +121,37 @@ def read_episode(entry: Entry) -> Episode | None:
     Raises:
         InfrastructureError: it is of another version.
     """
-    is_old = entry.text_crc32 is None
-    arrays = None if is_old else read_arrays(entry)
-    begin = entry.body if is_old else entry.body + TOKEN_BYTES * entry.record.tokens
-    text = _read(entry.path, begin, entry.end - begin)
-    if not is_old and (arrays is None or zlib.crc32(text) != entry.text_crc32):
+    if entry.text_crc32 is None:
+        return storable(_decoded(entry, _read(entry.path, entry.body, entry.end - entry.body)))
+    arrays = read_arrays(entry)
+    episode = read_text(entry) if arrays else None
+    if arrays is None or episode is None:
         return None
+    tokens, mask, logprobs = (array.tolist() for array in arrays)
+    return replace(episode, token_ids=tokens, mask=mask, logprobs=logprobs)
+
+
+def read_text(entry: Entry) -> Episode | None:
+    """The episode of a record without its tokens, which are not read; None: its text is damaged.
+
+    Raises:
+        InfrastructureError: as `read_episode`.
+    """
+    if entry.text_crc32 is None:
+        episode = read_episode(entry)
+        return replace(episode, token_ids=[], mask=[], logprobs=[]) if episode else None
+    begin = entry.body + TOKEN_BYTES * entry.record.tokens
+    text = _read(entry.path, begin, entry.end - begin)
+    return _decoded(entry, text) if zlib.crc32(text) == entry.text_crc32 else None
+
+
+def _decoded(entry: Entry, text: bytes) -> Episode:
     try:
-        episode = _episode_decoder.decode(text)
+        return _episode_decoder.decode(text)
     except msgspec.MsgspecError as error:
         raise InfrastructureError(
             f"{entry.path}: the record at byte {entry.at} is of another version ({error})"
         ) from error
-    if arrays is None:
-        return storable(episode)
-    tokens, mask, logprobs = (array.tolist() for array in arrays)
-    return replace(episode, token_ids=tokens, mask=mask, logprobs=logprobs)
 
 
 def _entry(fd: int, path: Path, at: int, size: int, start: bytes) -> Entry | None:

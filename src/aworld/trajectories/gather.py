@@ -12,13 +12,9 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from aworld.errors import AWorldError, InfrastructureError, TaskError, disk_full
 from aworld.processes import die_with_starter
@@ -26,8 +22,9 @@ from aworld.publish import publish_json, sweep
 from aworld.rundir import RunDir
 from aworld.trajectories import arrays, file, journal
 from aworld.trajectories.file import discard_if_damaged
-from aworld.trajectories.frames import TOKEN_BYTES, Arrays, Entry, read_arrays
+from aworld.trajectories.frames import Entry
 from aworld.trajectories.mpi import raise_on_all_ranks
+from aworld.trajectories.pieces import Damaged, cut, send_share, write_all
 from aworld.trajectories.record import Record
 from aworld.trajectories.timing import publish_timing
 
@@ -38,26 +35,8 @@ WORLD_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 CHUNK = 1 << 24  # bytes per piece
 
 
-class _Damaged(Exception):  # noqa: N818
-    """A record was struck out; the list of records to keep is another one now."""
-
-
 class _Published(Exception):  # noqa: N818
     """Another gather has published the round meanwhile, and it has readers."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Neighbours in the file, read and sent together.
-
-    Attributes:
-        at: the place of their first token.
-        tokens: how many they have.
-    """
-
-    at: int
-    tokens: int
-    entries: list[Entry]
 
 
 def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
@@ -96,7 +75,7 @@ def gather(run: RunDir, round_: int, episodes: int, chunk: int = CHUNK) -> None:
             )
         try:
             _publish(world, run, round_, kept, chunk, began)
-        except _Damaged:
+        except Damaged:
             continue
         except _Published:
             return
@@ -134,10 +113,9 @@ def _publish(world: "Intracomm", run: RunDir, round_: int, kept: list[Entry], ch
     """Write the round's files. The trajectories come after the others: with them the round counts as gathered.
 
     Raises:
-        _Damaged, _Published: the file is not written.
+        Damaged, _Published: the file is not written.
     """
     pieces, path = cut(kept, chunk), run.trajectories(round_)
-    buffer = np.empty(TOKEN_BYTES * max((piece.tokens for piece in pieces), default=0), np.uint8)
     with ExitStack() as stack:
         with raise_on_all_ranks(world):
             if world.rank == 0:
@@ -148,97 +126,15 @@ def _publish(world: "Intracomm", run: RunDir, round_: int, kept: list[Entry], ch
                 put = stack.enter_context(file.writing(path, round_, arrays.tables(found)))
         with raise_on_all_ranks(world):
             if world.rank:
-                _send_share(world, pieces, buffer)
+                send_share(world, pieces)
             else:
-                _write_all(world, pieces, buffer, put)
+                write_all(world, pieces, put)
         with raise_on_all_ranks(world):
             if world.rank == 0:
                 if path.exists():
                     raise _Published
                 stack.close()
                 publish_timing(run.round(round_), time.time() - began)
-
-
-def cut(entries: list[Entry], chunk: int) -> list[Piece]:
-    """Pieces of at most `chunk` bytes, or of one episode, with all entries in their order."""
-    pieces: list[Piece] = []
-    own: list[Entry] = []
-    at = tokens = 0
-    for entry in entries:
-        if own and TOKEN_BYTES * (tokens + entry.record.tokens) > chunk:
-            pieces.append(Piece(at, tokens, own))
-            at, tokens, own = at + tokens, 0, []
-        own.append(entry)
-        tokens += entry.record.tokens
-    return [*pieces, Piece(at, tokens, own)] if own else pieces
-
-
-def _reader(world: "Intracomm", number: int) -> int:
-    """The rank that reads this piece: each in turn, but the writer only where it is alone."""
-    return 1 + number % (world.size - 1) if world.size > 1 else 0
-
-
-def _send_share(world: "Intracomm", pieces: list[Piece], buffer: np.ndarray) -> None:
-    """Read this rank's pieces and send them to rank 0. After a failure it sends anything: rank 0 waits for it."""
-    failure = None
-    for number, piece in enumerate(pieces):
-        if _reader(world, number) != world.rank:
-            continue
-        try:
-            if failure is None:
-                _read(piece, buffer)
-        except Exception as error:
-            failure = error
-        world.Send(buffer[: TOKEN_BYTES * piece.tokens], dest=0)
-    if failure:
-        raise failure
-
-
-def _write_all(world: "Intracomm", pieces: list[Piece], buffer: np.ndarray, put: file.Put) -> None:
-    """Write all pieces, those of the other ranks as they arrive."""
-    arriving = _receive_all(world, pieces, buffer)
-    try:
-        for piece in arriving:
-            put(piece.at, _views(buffer, piece.tokens))
-    finally:
-        for _ in arriving:  # after a failure: the other ranks wait until theirs are received
-            pass
-
-
-def _receive_all(world: "Intracomm", pieces: list[Piece], buffer: np.ndarray) -> Iterator[Piece]:
-    """Each piece in turn, as soon as it is in the buffer."""
-    for number, piece in enumerate(pieces):
-        if reader := _reader(world, number):
-            world.Recv(buffer[: TOKEN_BYTES * piece.tokens], source=reader)
-        else:
-            _read(piece, buffer)
-        yield piece
-
-
-def _read(piece: Piece, buffer: np.ndarray) -> None:
-    """Read a piece into the buffer.
-
-    Raises:
-        _Damaged: a record of it is damaged, and was struck out.
-    """
-    views, at = _views(buffer, piece.tokens), 0
-    for entry in piece.entries:
-        found = read_arrays(entry)
-        if found is None:
-            journal.strike_out(entry)
-            raise _Damaged
-        for view, array in zip(views, found, strict=True):
-            view[at : at + len(array)] = array
-        at += entry.record.tokens
-
-
-def _views(buffer: np.ndarray, tokens: int) -> Arrays:
-    """The token ids, log-probabilities and mask of a piece in the buffer, each aligned; returned as Arrays."""
-    return (
-        buffer[: 4 * tokens].view("<i4"),
-        buffer[8 * tokens : 9 * tokens],
-        buffer[4 * tokens : 8 * tokens].view("<f4"),
-    )
 
 
 def _calls(records: list[Record]) -> dict[str, int]:

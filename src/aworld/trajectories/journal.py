@@ -23,7 +23,7 @@ from aworld.locks import acquire
 from aworld.publish import fsync_dir
 from aworld.trajectories import frames
 from aworld.trajectories.episode import Episode, storable
-from aworld.trajectories.frames import Entry, read_episode
+from aworld.trajectories.frames import Entry, read_episode, read_text
 from aworld.trajectories.record import Record
 
 HEADER = b"\x89AWorld journal, format 2\r\n\x1a\n"
@@ -181,6 +181,14 @@ def by_identity(entries: Iterable[Entry]) -> list[list[Entry]]:
 def first_sound(candidates: list[Entry]) -> Episode | None:
     """The episode of the first of these entries that is sound, with a warning of those before it; None: none is."""
     return next(filter(None, map(_decoded, candidates)), None)
+
+
+def text(entry: Entry) -> Episode | None:
+    """The episode of an entry without its tokens; None, with a warning on stderr: its text is damaged."""
+    episode = read_text(entry)
+    if episode is None:
+        _warn_of(entry)
+    return episode
 
 
 def strike_out(entry: Entry) -> None:

@@ -1,7 +1,6 @@
 """A run at a glance, from its files, one call of squeue, and one of sacct."""
 
 import time
-from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 
@@ -15,7 +14,7 @@ from aworld.evaluation import benchmark
 from aworld.rollout.outcome import outcomes
 from aworld.rollout.workload import Workload, is_planned, schedule
 from aworld.rundir import RunDir
-from aworld.stages import SUBMIT, TRAIN
+from aworld.stages import SUBMIT
 from aworld.tasks import make_source
 from aworld.watch.jobs import job_states, jobs_table
 from aworld.watch.queue import Queued, elements_alive, queue, submitted
@@ -80,9 +79,8 @@ def _picture(
     on_slurm = config.site.executor == "slurm"
     queued = queue(run) if on_slurm else []
     held = [each for each in queued if each.is_held]
-    at_work = run.is_worked_on()
-    if on_slurm:
-        at_work = bool(elements_alive(queued)) and not (held and _all_wait(queued))
+    has_jobs = bool(elements_alive(queued)) and not (held and _all_wait(queued))
+    at_work = has_jobs if on_slurm else run.is_worked_on()
     if not at_work:
         workloads = [workload for workload in workloads if not never_played(config, workload)]
     over = outcomes(run, workloads)
@@ -98,7 +96,9 @@ def _picture(
     }
     end = estimated_end(config, run) if code == UNDER_WAY else None
     verdict = verdicts[code] + (f", last policy expected {datetime.fromtimestamp(end):%d %B %H:%M}" if end else "")
-    waiting = _ahead(config, run, elements_alive(queued)) if code == UNDER_WAY else []
+    alive = elements_alive(queued) if code == UNDER_WAY else {}
+    follow = any(name.startswith(f"{SUBMIT.name}-") for name in alive)
+    waiting = submitted(run, alive, config.pipeline.rounds, follow)
     notes = [f"Slurm holds job {each.submission.job} ({each.submission.stage}): {each.reason}" for each in held]
     picture: list[RenderableType] = [
         Text(printable(str(run.root))),
@@ -108,18 +108,8 @@ def _picture(
     ]
     picture += [jobs_table(run, jobs), Text()] if jobs else []
     # As Text, since [ and ] in paths and in Slurm's messages are no markup.
-    picture += [Text(printable(line)) for line in (*unreadable, *notes, *waiting, verdict)]
+    picture += [Text(printable(line)) for line in (*unreadable, *notes, waiting, verdict) if line]
     return Group(*picture), code
-
-
-def _ahead(config: Config, run: RunDir, alive: Iterable[str]) -> list[str]:
-    """A line where a batch run has jobs for its next rounds only. `alive`: the stages that have some."""
-    names = [name.partition("-") for name in alive]
-    trained = sorted(int(number) for kind, _, number in names if kind == TRAIN.name and number.isdecimal())
-    if not trained or trained[-1] >= config.pipeline.rounds:
-        return []
-    follow = any(kind == SUBMIT.name for kind, _, _ in names)
-    return [submitted(run, range(trained[0], trained[-1] + 1), config.pipeline.rounds, follow)]
 
 
 def _all_wait(queued: list[Queued]) -> bool:

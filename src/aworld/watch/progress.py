@@ -79,7 +79,7 @@ class Progress:
     def _outcome(self, name: str) -> str:
         workload = self.workloads[name]
         if workload.phase is Phase.EVALUATION:
-            return headline(workload.tasks, journal.records(workload.folder / "journals"), workload.attempts)
+            return headline(list(workload.tasks), journal.records(workload.folder / "journals"), workload.attempts)
         metrics, timing = (_json(workload, name) for name in ("metrics", "timing"))
         if workload.phase is Phase.COLD_START:
             return self._cold_start(metrics)

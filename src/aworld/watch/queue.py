@@ -9,7 +9,8 @@ from pathlib import Path
 from aworld.errors import InfrastructureError
 from aworld.publish import read_jsonl
 from aworld.rundir import RunDir
-from aworld.slurm import ask
+from aworld.slurm import ask, squeue
+from aworld.stages import AWAIT, TRAIN
 
 SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")
 SETTLE_SECONDS, SETTLE_EVERY = 60.0, 5.0
@@ -75,25 +76,6 @@ def newest(run: RunDir) -> dict[tuple[str, int], Submission]:
     return {(each.stage, element): each for each in submissions(run) for element in each.elements}
 
 
-def squeue(columns: str, which: str) -> list[list[str]]:
-    """The rows of squeue, an element of an array each. The last column may hold the sign between columns.
-
-    Raises:
-        InfrastructureError: it does not answer, or with something else.
-    """
-    try:
-        shown = ask("squeue", "--noheader", "--array", which, f"--format={columns}")
-    except InfrastructureError as reason:
-        if "Invalid job id" in str(reason):  # the only one that was asked for is forgotten
-            return []
-        raise
-    rows = [line.strip().split("|", columns.count("|")) for line in shown.splitlines()]
-    for row in rows:
-        if len(row) <= columns.count("|"):
-            raise InfrastructureError(f"squeue printed '{'|'.join(row)}', not {columns}; is it Slurm's own?")
-    return rows
-
-
 def elements_alive(queued: Iterable[Queued]) -> dict[str, dict[int, str]]:
     """The elements of each stage that wait or run, and their jobs."""
     found: dict[str, dict[int, str]] = {}
@@ -103,14 +85,26 @@ def elements_alive(queued: Iterable[Queued]) -> dict[str, dict[int, str]]:
     return found
 
 
-def submitted(run: RunDir, rounds: range, last: int, follow: bool) -> str:
-    """A line that tells which rounds have jobs in the queue, of those up to `last`.
+def submitted(run: RunDir, names: Iterable[str], last: int, follow: bool) -> str:
+    """A line that tells which rounds have jobs in the queue, and who submits later ones; empty where there is none.
 
     Args:
+        names: of the stages in the queue. A batch run has trainings there, a resident run waits for policies.
+        last: number of the run's last round.
         follow: whether a job of the run submits the later ones.
     """
-    later = "a round that ends submits a later one" if follow else f"later ones: aworld resume {run.root}"
-    return f"rounds {rounds[0]} to {rounds[-1]} of {last} are submitted; {later}"
+    found: dict[str, list[int]] = {TRAIN.name: [], AWAIT.name: []}
+    for kind, _, number in (name.partition("-") for name in names):
+        if kind in found and number.isdecimal():
+            found[kind].append(int(number))
+    what, numbers = (
+        ("rounds", found[TRAIN.name]) if found[TRAIN.name] else ("evaluations of policies", found[AWAIT.name])
+    )
+    if not numbers or max(numbers) >= last:
+        return ""
+    one = "a round that ends submits a later one" if what == "rounds" else "a policy that is made submits later ones"
+    later = one if follow else f"later ones: aworld resume {run.root}"
+    return f"{what} {min(numbers)} to {max(numbers)} of {last} are submitted; {later}"
 
 
 def settled(run: RunDir) -> list[Queued]:

@@ -2,6 +2,8 @@
 
 A file `NAME.py` in this folder makes `training.algorithm=NAME` valid. It holds `make(training) -> Algorithm`. A
 launcher calls `make` to check the options. So the file imports torch, which takes seconds, for its annotations alone.
+Such a file may lie anywhere: `training.algorithm=/path/mine.py`. A package may bring its `make` as an entry point of
+the group `aworld.algorithms`.
 """
 
 from __future__ import annotations
@@ -9,18 +11,21 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
+from aworld import plugins
 from aworld.config import Training, fill
-from aworld.errors import InputError
+from aworld.errors import AWorldError, InputError
 
 if TYPE_CHECKING:
     import torch
 
     from aworld.training.micro_batch import MicroBatch
 
+GROUP = "aworld.algorithms"  # of entry points
 SETTINGS = ("clip_low", "clip_high", "ratio_cap")  # of `training` itself: fields of an algorithm, but no options
 LARGEST_LOG_RATIO = 20.0  # nats: a ratio of 5e8, far beyond any cap
 
@@ -85,19 +90,37 @@ A = TypeVar("A", bound=Algorithm)
 
 
 def names() -> list[str]:
-    """The names of all algorithms."""
+    """The names of all algorithms that aworld brings."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def make(training: Training) -> Algorithm:
+def make(training: Training, copies: Path | None = None) -> Algorithm:
     """The algorithm of the name `training.algorithm`, with its options.
+
+    Args:
+        copies: the folder of a run where the user's files are kept, `plugins.FOLDER`.
 
     Raises:
         InputError: there is none of that name; or it has no such option, or not with such a value.
     """
-    if training.algorithm not in names():
-        raise InputError(f"training.algorithm={training.algorithm} is not there; valid: {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{training.algorithm}").make(training)
+    name = training.algorithm
+    if name in names():
+        return importlib.import_module(f"{__name__}.{name}").make(training)
+    others = plugins.entry_points(GROUP)
+    if not plugins.is_file(name) and name not in others:
+        valid = ", ".join([*names(), *others])
+        raise InputError(f"training.algorithm={name} is not there; valid: {valid}, or a file: /path/mine.py")
+    found = plugins.load(name, setting="training.algorithm", group=GROUP, copies=copies, default="make")
+    try:
+        algorithm: Algorithm = found(training)
+    except AWorldError:
+        raise
+    except Exception as error:
+        raise InputError(f"training.algorithm={name}: its make(training) failed: {error!r}; mend the file") from error
+    wanted = [member for member in vars(Algorithm) if not member.startswith("_")]
+    if missing := [member for member in wanted if not hasattr(algorithm, member)]:
+        raise InputError(f"training.algorithm={name}: {type(algorithm).__name__} has no {missing[0]}; add it")
+    return algorithm
 
 
 def configured(algorithm: type[A], training: Training) -> A:
