@@ -4,9 +4,12 @@ import ctypes
 import os
 import select
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
 STARTER = "AWORLD_STARTER"
 ON_CPU = "AWORLD_VLLM_ON_CPU"  # set for a vLLM that has no GPU
@@ -46,6 +49,23 @@ def end_by_interrupt() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
+
+
+def end_with(run: Callable[[], int | None]) -> NoReturn:
+    """Call `run` and end this process with its exit code at once, without what Python does at its end.
+
+    gloo may abort a process that ends slowly, where the peer of one of its connections is gone.
+    """
+    try:
+        code = run() or 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class Notice:

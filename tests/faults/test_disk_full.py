@@ -37,7 +37,7 @@ pytestmark = [
         ("gather", "rollout", 0),
         ("gather", "rollout", 8_192),  # a part of trajectories.h5
         ("train", "gather", 65_536),  # a part of a checkpoint
-        ("train", "gather", 4_500_000),  # a checkpoint, and not the policy
+        ("train", "gather", 3_500_000),  # a checkpoint, and not the policy
     ],
 )
 def test_a_stage_whose_disk_is_full_says_so_and_goes_on_later(

@@ -102,6 +102,26 @@ def test_a_round_to_be_played_again_gets_its_policy_and_what_that_goes_on_from(
     assert stages(config, finished) == trainings | played
 
 
+def test_training_waits_for_the_trajectories_of_each_round_since_its_checkpoint(
+    config: Config, finished: RunDir
+) -> None:
+    """The policy of round 7 is there, but nothing that round 8 could go on from."""
+    remove(finished, policies=[8], checkpoints=[7, 8])
+    finished.trajectories(7).unlink()
+    found = stages(config, finished)
+    assert found["gather-0007"] in [(), ("rollout-0007",)] and "train-0007" not in found
+    assert found["train-0008"] == ("gather-0007",)
+
+
+def test_so_it_does_where_a_round_long_trained_is_trained_again(config: Config, finished: RunDir) -> None:
+    """Round 6 is to be played again by policy 5, which goes on from checkpoint 2; the trajectories of 4 are gone."""
+    there(finished.checkpoints / "round-0002")
+    remove(finished, policies=[5, 7, 8], checkpoints=[6, 7, 8], played=6)
+    finished.trajectories(4).unlink()
+    found = stages(config, finished)
+    assert found["train-0005"] == ("gather-0004",) and "train-0004" not in found
+
+
 def test_a_new_run_trains_every_round(config: Config, tmp_path: Path) -> None:
     whole = configuration.changed(config, [f"pipeline.submit_ahead={ROUNDS + 1}"])
     trainings = [name for name in stages(whole, RunDir(tmp_path)) if name.startswith("train")]

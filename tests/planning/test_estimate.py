@@ -158,7 +158,7 @@ def test_policies_stay_and_a_few_checkpoints_do() -> None:
     assert kept["policy"].count == kept["policy"].most == 50
     assert kept["policy"].each == pytest.approx(65.5e9, rel=0.001)
     assert (kept["checkpoint"].count, kept["checkpoint"].most) == (3, 4)
-    assert kept["checkpoint"].each == pytest.approx(458.6e9, rel=0.001)
+    assert kept["checkpoint"].each == pytest.approx(393.1e9, rel=0.001)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """One rank of a trainer. It saves while it trains, is told to end within a step, and prints the outcome as JSON."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import in_layout
 import torch
 import torch.distributed as dist
-from megatron.core import parallel_state
+from megatron.core import dist_checkpointing, parallel_state
 
 from aworld.config import Parallel
 from aworld.publish import damaged, marked_files
@@ -40,13 +41,18 @@ def main(path: Path, trajectories: Path, out: Path, pipeline: int) -> None:
     checkpoints = Checkpoints(out, lambda _: None)
     before = copies(trainer)
     checkpoints.save(trainer, Position(1, 1), [{"loss": 1.0}])
-    for tensor in live(trainer):  # as later steps do, while a thread writes
-        tensor.zero_()
+    at_change = []
+    settle = trainer.settle
+    trainer.settle = lambda: (settle(), at_change.append(same(before, copies(trainer))))
+    trainer.step(batches[1], algorithm)  # while a thread copies and writes
+    found["waits_for_the_copy"] = at_change == [True] and not same(before, copies(trainer))
     checkpoints.finish()
-    again = make(path)
+    again, read = make(path), bytes_read()
     found["metrics"] = checkpoint.load(again, out, Position(1, 1))
+    read = bytes_read() - read
     found["is_exact"] = same(before, copies(again))
     place = out / Position(1, 1).name
+    found["share_read"] = read / sum(file.stat().st_size for file in place.iterdir())
     mine = [name for name in marked_files(place) if name.startswith(f"__{dist.get_rank()}_")]
     found["sound"] = damaged(place) == [] and len(mine) == 1
 
@@ -68,9 +74,36 @@ def main(path: Path, trajectories: Path, out: Path, pipeline: int) -> None:
     other = make(path)
     checkpoint.load(other, out, Position(1, 1))
     found["goes_on"] = loss == other.step(batches[1], algorithm)["loss"] and same(copies(other), copies(again))
+    found["opens_megatrons"] = opens_megatrons(path, out, other)
     (out / f"rank-{dist.get_rank()}.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()
+
+
+def opens_megatrons(path: Path, out: Path, trainer: Trainer) -> bool:
+    """Whether a checkpoint that Megatron writes in its own layout, weights and all, gives the same state."""
+    layout = {
+        "distrib_optim_sharding_type": "fully_reshardable",
+        "distrib_optim_fully_reshardable_mem_efficient": False,
+        "chained_optim_avoid_prefix": True,
+        "singleton_local_shards": False,
+        "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
+    }
+    weights = trainer.module.sharded_state_dict(metadata=layout)
+    state = {"model": weights, "optimizer": trainer.optimizer.sharded_state_dict(weights, metadata=layout)}
+    place = out / Position(1, 2).name
+    if dist.get_rank() == 0:
+        place.mkdir()
+        (place / checkpoint.METRICS).touch()
+    dist.barrier()
+    dist_checkpointing.save(state, str(place))
+    again = make(path)
+    checkpoint.load(again, out, Position(1, 2))
+    return same(copies(trainer), copies(again))
+
+
+def bytes_read() -> int:
+    return int(re.findall(r"rchar: (\d+)", Path("/proc/self/io").read_text())[0])
 
 
 def make(path: Path) -> Trainer:

@@ -16,6 +16,7 @@ import sys, time
 from datetime import timedelta
 import torch.distributed as dist
 from aworld.errors import TaskError
+from aworld.processes import end_with
 from aworld.training.collectives import broadcast, on_rank_zero
 
 rank = int(sys.argv[1])
@@ -28,7 +29,7 @@ def slow():
 def fails():
     raise TaskError("it is damaged")
 print(on_rank_zero(slow), broadcast(rank), flush=True)
-on_rank_zero(fails)
+end_with(lambda: on_rank_zero(fails))
 """
 
 
@@ -47,9 +48,10 @@ def test_the_others_wait_for_the_first_rank_and_end_with_it(tmp_path: Path) -> N
 
 
 SHARED = """
-import os, json, sys
+import json, sys
 from pathlib import Path
 import torch.distributed as dist
+from aworld.processes import end_with
 from aworld.training.collectives import damaged_collectively, leave_ranks, on_every_rank
 
 rank = int(sys.argv[1])
@@ -58,10 +60,7 @@ read = []
 sys.addaudithook(lambda event, args: event == "open" and read.append(str(args[0])))
 found = damaged_collectively(Path(sys.argv[3]))
 print(json.dumps([found, [Path(path).name for path in read if path.endswith(".bin")]]), flush=True)
-try:
-    on_every_rank(lambda: 1 / 0 if rank else None)
-except SystemExit as end:
-    os._exit(end.code)  # gloo may abort a program whose peer is gone while the interpreter ends
+end_with(lambda: on_every_rank(lambda: 1 / 0 if rank else None))
 """
 
 
@@ -85,4 +84,4 @@ def test_the_ranks_share_the_reading_of_checksums(tmp_path: Path) -> None:
     assert found == same == ["b.bin"]
     assert sorted(read) == ["a.bin", "d.bin"] and sorted(others) == ["b.bin", "c.bin"]
     assert "Traceback" not in outcomes[0][1] and "ZeroDivisionError" in outcomes[1][1]
-    assert ranks[0].returncode == 4
+    assert [rank.returncode for rank in ranks] == [4, 1]

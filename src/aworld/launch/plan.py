@@ -129,15 +129,17 @@ def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
     last, is_whole = rounds[-1], rounds[-1] == config.pipeline.rounds
     ahead = [workload for workload in workloads if workload.round <= last]
     left = unfinished(run, ahead)
-    trainings, names = _trainings(run, left, last), {workload.name for workload in left}
+    trainings, read = _trainings(run, left, last)
+    names = {workload.name for workload in left}
 
     def add(kind: Kind, number: int, *after: str, benchmark: str = "") -> None:
         stages.append(replace(Stage.of(kind, config, run, number, benchmark), after=after))
 
+    gathers: list[str] = []  # since the training before
     for workload in ahead:
         number = workload.round
         is_trained = workload.phase.is_trained_on and number in trainings  # perhaps once more, for an older policy
-        if workload.name not in names and not is_trained:
+        if workload.name not in names and not (workload.phase.is_trained_on and number in read):
             continue
         # the policy it plays, by the stage that makes it
         policy = [stage_name(TRAIN, version) for version in workload.policies[:1]]
@@ -149,8 +151,10 @@ def _batch(config: Config, run: RunDir, workloads: list[Workload]) -> list[Stage
             add(ROLLOUT, number, *policy)
         if not is_closed(workload):
             add(GATHER, number, stage_name(ROLLOUT, number))
+        gathers.append(stage_name(GATHER, number))
         if is_trained:
-            add(TRAIN, number, stage_name(GATHER, number), stage_name(TRAIN, number - 1))
+            add(TRAIN, number, *gathers, stage_name(TRAIN, number - 1))
+            gathers = []
             if number in rounds and not is_whole and config.site.jobs_may_submit:
                 add(SUBMIT, number, stage_name(TRAIN, number))
     return [*stages, _report(config, run, stages)] if is_whole else stages
@@ -162,10 +166,11 @@ def window(config: Config, run: RunDir) -> range:
     return range(min(first, rounds), min(first + config.pipeline.submit_ahead, rounds + 1))
 
 
-def _trainings(run: RunDir, left: list[Workload], last: int) -> set[int]:
+def _trainings(run: RunDir, left: list[Workload], last: int) -> tuple[set[int], set[int]]:
     """The rounds to train: for the policy of round `last`, and for each missing policy that a workload left needs.
 
-    Training goes on from the newest checkpoint before them. Other policies may have been removed to make room.
+    Training goes on from the newest checkpoint before them. Other policies may have been removed to make room. Also
+    returns the rounds whose trajectories it reads. The policy of such a round may be there, and its checkpoint gone.
     """
     needed = {last}
     for workload in left:
@@ -173,12 +178,13 @@ def _trainings(run: RunDir, left: list[Workload], last: int) -> set[int]:
         if workload.policies and not is_there and units_left(workload):
             needed.add(workload.policies[0])
     begins = [0, *(position.round + 1 for position in positions(run.checkpoints) if position.step is None)]
-    found = set()
+    found, read = set(), set()
     for version in needed:
         if not is_complete(run.policy(version)):
             begin = max(number for number in begins if number <= version + 1)
             found |= {number for number in range(begin, version) if not is_complete(run.policy(number))} | {version}
-    return found
+            read |= {*range(begin, version), version}
+    return found, read
 
 
 def _report(config: Config, run: RunDir, stages: list[Stage]) -> Stage:

@@ -66,7 +66,7 @@ def disk(config: Config, tokens: float, evaluations: Sequence[tuple[Evaluated, f
         evaluations: each with the tokens of one of its times.
     """
     size, dtype, pipeline = parameters(config.model.architecture), config.model.dtype, config.pipeline
-    whole, checkpoint = BYTES[dtype] * size, CHECKPOINT_BYTES[dtype] * size
+    whole, checkpoint = BYTES[dtype] * size, CHECKPOINT_BYTES * size
     names = ["policy", "policy as a delta", "checkpoint", "trajectories", "journals of a round"]
     episodes = played_tasks(config) * config.rollout.group_size * EPISODE_BYTES
     each = [whole, DELTA_SHARE * whole, checkpoint, TRAJECTORY_BYTES * tokens, JOURNAL_BYTES * tokens + episodes]

@@ -19,7 +19,7 @@ from aworld.planning.shapes import (
 from aworld.planning.simulate import Outcome, Preemption, makespan
 
 ENGINE_SECONDS = 60.0  # to start vLLM or Megatron once weights are read: compilation, CUDA graphs, process groups
-CHECKPOINT_BYTES = {"bfloat16": 14, "float32": 12}  # of a parameter: its weight, and the optimizer's part
+CHECKPOINT_BYTES = 12  # of a parameter: its float32 value, and two moments
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def train(config: Config, hardware: Hardware, episodes: Episodes) -> Phase:
     file_system = hardware.file_system_gb_per_second * 1e9
     size = parameters(a)
     published = BYTES[model.dtype] * size / file_system  # rank 0 writes the policy
-    saved = CHECKPOINT_BYTES[model.dtype] * size / (site.train.nodes * file_system)  # every node its share
+    saved = CHECKPOINT_BYTES * size / (site.train.nodes * file_system)  # every node its share
     return Phase(
         computed * bubble + between, published + saved, ENGINE_SECONDS + saved
     )  # it reads the newest checkpoint

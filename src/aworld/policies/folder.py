@@ -88,8 +88,11 @@ def chain(run: RunDir, version: int) -> list[int]:
 
 def damaged(run: RunDir, version: int) -> list[str]:
     """What is wrong with a complete policy: its files that changed, or the base that its deltas lack."""
-    if wrong := damaged_files(run.policy(version)):
-        return wrong
+    return damaged_files(run.policy(version)) or broken_chain(run, version)
+
+
+def broken_chain(run: RunDir, version: int) -> list[str]:
+    """`deltas.json`, where a base of a complete policy is gone or was made anew; else nothing. Reads no weight."""
     try:
         chain(run, version)
     except InfrastructureError:

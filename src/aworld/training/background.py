@@ -1,4 +1,6 @@
-"""Write a rank's share of a checkpoint in a thread, with its checksums, while training goes on.
+"""Copy and write a rank's share of a checkpoint in a thread, with its checksums, while training goes on.
+
+The state changes at the end of a step alone. So it is copied behind the forward and backward passes of the next step.
 
 Megatron would fork a process for it. A thread needs no copy of the process's memory map and no CUDA context of its own,
 and it ends with its rank. It holds the interpreter only between two tensors: writes and checksums release it.
@@ -8,7 +10,7 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -59,47 +61,57 @@ class SummedFile:
 
 
 class Writing:
-    """Writes a rank's files of a checkpoint. Its tensors are copies, so training may go on.
+    """Copies a rank's part of the state and writes it, both while training goes on.
 
     A failure is passed to Megatron with the results: its `finalize_fns` raise it.
 
     Attributes:
         sums: size and CRC-32 of the files by name, once it is over.
-        seconds: how long the writing took, once it is over.
+        seconds: how long the copying and writing took, once it is over.
     """
 
-    def __init__(self, request: AsyncRequest, live: Iterable[torch.Tensor]):
-        """Copy what has to be copied, and start to write.
+    def __init__(self, request: AsyncRequest, copies: dict[Any, torch.Tensor]):
+        """Start to copy, and then to write.
 
         Args:
             request: what `dist_checkpointing.save` plans for this rank.
-            live: tensors that training goes on to change; parts of them are copied to the host's memory here.
+            copies: the host's memory of the writing before, which is over; it is used again, and added to.
         """
         self.sums: dict[str, dict[str, int]] = {}
         self.seconds = 0.0
+        self._copied = threading.Event()
         self._thread: threading.Thread | None = None
         if request.async_fn is None:  # this rank has nothing to write
+            self._copied.set()
             return
         _, buckets, results = request.async_fn_args
-        storages = {tensor.untyped_storage().data_ptr() for tensor in live}
-        copies = [(Path(path), name, (raw, _copied(tensors, storages))) for path, name, (raw, tensors) in buckets]
-        buckets[:] = [(path, name, ([], [])) for path, name, _ in buckets]  # their memory is free once it is written
-        self._thread = threading.Thread(target=self._run, args=(copies, results), daemon=True)
+        own = list(buckets)
+        buckets[:] = [(path, name, ([], [])) for path, name, _ in buckets]
+        copy = _Copy(copies)
+        self._thread = threading.Thread(target=self._run, args=(own, copy, results), daemon=True)
         self._thread.start()
 
     @property
     def is_over(self) -> bool:
         return self._thread is None or not self._thread.is_alive()
 
-    def _run(self, buckets: list[WriteBucket], results: Any) -> None:
+    def wait_for_copy(self) -> None:
+        """Wait until the state is copied; after that it may change."""
+        self._copied.wait()
+
+    def _run(self, buckets: list[WriteBucket], copy: "_Copy", results: Any) -> None:
         found = {}
         began = time.monotonic()
         try:
-            for number, (path, name, (raw, tensors)) in enumerate(buckets):
+            try:
+                copied = [(Path(path), name, [*raw, *copy(tensors)]) for path, name, (raw, tensors) in buckets]
+            finally:
+                self._copied.set()
+            for number, (path, name, items) in enumerate(copied):
                 with SummedFile(path) as file:
                     found[number] = [
                         _write_item(_StorageWriterTransforms(), file, data, item, name, SerializationFormat.TORCH_SAVE)
-                        for item, data in (*raw, *tensors)
+                        for item, data in items
                     ]
                 self.sums[name] = {"size": file.size, "crc32": file.crc32}
         except Exception as error:
@@ -110,11 +122,28 @@ class Writing:
         self.seconds = time.monotonic() - began
 
 
-def _copied(tensors: list[tuple[Any, torch.Tensor]], live: set[int]) -> list[tuple[Any, torch.Tensor]]:
-    """The tensors in the host's memory; those on a device, or whose storage is `live`, are copied."""
+class _Copy:
+    """Copies tensors to the host's memory, as they are when this is made.
 
-    def copied(tensor: torch.Tensor) -> torch.Tensor:
-        is_live = not tensor.is_cpu or tensor.untyped_storage().data_ptr() in live
-        return tensor.to("cpu", copy=True) if is_live else tensor
+    On a GPU the copies follow the kernels that were launched before, on a stream of their own, to pinned memory.
+    """
 
-    return [(item, copied(tensor)) for item, tensor in tensors]
+    def __init__(self, copies: dict[Any, torch.Tensor]):
+        self._copies = copies
+        self._stream = torch.cuda.Stream() if torch.cuda.is_available() else None
+        if self._stream:
+            self._stream.wait_stream(torch.cuda.current_stream())
+
+    def __call__(self, tensors: list[tuple[Any, torch.Tensor]]) -> list[tuple[Any, torch.Tensor]]:
+        with torch.cuda.stream(self._stream) if self._stream else nullcontext():
+            copied = [(item, self._copied(item.index, tensor)) for item, tensor in tensors]
+        if self._stream:
+            self._stream.synchronize()
+        return copied
+
+    def _copied(self, index: Any, tensor: torch.Tensor) -> torch.Tensor:
+        if self._stream and tensor.is_cpu:  # an optimizer that waits in the host's memory is never changed there
+            return tensor
+        if index not in self._copies:
+            self._copies[index] = torch.empty_like(tensor, device="cpu", pin_memory=self._stream is not None)
+        return self._copies[index].copy_(tensor, non_blocking=True)

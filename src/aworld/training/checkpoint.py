@@ -1,9 +1,9 @@
 """Distributed checkpoints of model and optimizer, which can be loaded in another parallel layout.
 
-One is written after each round, and within a round every `training.save_seconds`. A save stops training only while the
-state is copied to the host's memory; it is written behind that, and marked complete at a later step. They hold no state
-of random number generators: training draws nothing random (no dropout), and the order of episodes follows from (seed,
-round, epoch).
+One is written after each round, and within a round every `training.save_seconds`. Each rank saves its own part of the
+optimizer's state, behind the training: the next optimizer step waits until it is copied to the host's memory, and a
+later step marks the checkpoint complete. They hold no state of random number generators: training draws nothing random
+(no dropout), and the order of episodes follows from (seed, round, epoch).
 """
 
 import shutil
@@ -16,12 +16,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.serialization import get_default_save_sharded_strategy
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
-from megatron.core.dist_checkpointing.strategies.fully_parallel import FullyParallelSaveStrategyWrapper
 from torch.distributed.checkpoint.api import CheckpointException
 
 from aworld.errors import InfrastructureError, disk_full
@@ -35,6 +35,8 @@ from aworld.training.collectives import (
     is_rank_zero,
     on_rank_zero,
 )
+from aworld.training.optimizer import parts
+from aworld.training.optimizer_state import pieces_of
 from aworld.training.position import Position, positions
 from aworld.training.step import Trainer
 
@@ -86,7 +88,10 @@ class Checkpoints:
         self.folder, self.saved, self.seconds = folder, saved, 0.0
         self._prune = prune
         self._save: _Save | None = None
-        self._strategy: Any = None  # Megatron's
+        self._copies: dict[Any, torch.Tensor] = {}  # this rank's part of the state, as it was saved last
+        self._strategy = get_default_save_sharded_strategy()
+        self._strategy.thread_count = 1
+        self._strategy.use_cached_ckpt_structure = True  # the ranks plan twice, and then know that nothing changes
 
     def save(self, trainer: Trainer, position: Position, metrics: list[dict[str, float]]) -> None:
         """Begin to write a checkpoint, with the metrics of the round's steps so far; wait for the one before it.
@@ -108,8 +113,9 @@ class Checkpoints:
             if is_rank_zero():
                 for row in metrics:
                     append_json(temporary / METRICS, row)
-            live = (*trainer.module.parameters(), *trainer.module.buffers())
-            self._save = _Save(position, temporary, request, Writing(request, live))
+            writing = Writing(request, self._copies)
+            trainer.settle = writing.wait_for_copy
+            self._save = _Save(position, temporary, request, writing)
 
     @property
     def is_writing(self) -> bool:
@@ -139,35 +145,31 @@ class Checkpoints:
         on_rank_zero(lambda: self._prune(save.position))
 
     def _plan(self, trainer: Trainer, temporary: Path) -> AsyncRequest:
-        """Plan what each rank writes. The optimizer's state is copied meanwhile; the model's weights are not."""
+        """Plan the files of each rank. Their tensors are the optimizer's own."""
         # Megatron would spawn a process that passes the writers' results on. Only this process asks for them.
         filesystem_async._results_queue = SimpleQueue()
-        content = {name: value for name, value in _layout().items() if name != "dp_cp_group"}
-        is_first = self._strategy is None
-        if self._strategy is None:
-            self._strategy = get_default_save_sharded_strategy()
-            self._strategy.thread_count = 1
-            group = parallel_state.get_data_parallel_group(with_context_parallel=True)
-            if group.size() > 1:  # replicas share the writing; who writes what is the same each time
-                self._strategy = FullyParallelSaveStrategyWrapper(self._strategy, group, do_cache_distribution=True)
-        with trainer.optimizer_here():
-            return dist_checkpointing.save(
-                _state(trainer, is_loading=False),
-                str(temporary),
-                self._strategy,
-                validate_access_integrity=is_first,
-                async_sharded_save=True,
-                content_metadata=content,
-            )
+        return dist_checkpointing.save(
+            _state(trainer),
+            str(temporary),
+            self._strategy,
+            validate_access_integrity=False,  # PyTorch's plan checks that the pieces cover each tensor once
+            async_sharded_save=True,
+            content_metadata=_LAYOUT,
+        )
 
 
 def load(trainer: Trainer, folder: Path, position: Position) -> list[dict[str, float]]:
-    """Load model and optimizer from a checkpoint; returns the metrics of its round's steps. All ranks call."""
+    """Load model and optimizer from a checkpoint; returns the metrics of its round's steps. All ranks call.
+
+    Each rank reads its own part of the optimizer's state. The weights follow from it, as after a step.
+    """
     place = folder / position.name
     with trainer.optimizer_here():
-        state = dist_checkpointing.load(_state(trainer, is_loading=True), str(place))
-        trainer.module.load_state_dict(state["model"])
-        trainer.optimizer.load_state_dict(state["optimizer"])
+        state = dist_checkpointing.load(_state(trainer), str(place), validate_access_integrity=False)
+        trainer.optimizer.load_state_dict({"optimizer": state["optimizer"]["optimizer"]})
+        for part in parts(trainer.optimizer):
+            part._copy_main_params_to_model_params()
+    trainer.model.start_param_sync(force_sync=True)
     return broadcast(read_jsonl(place / METRICS))
 
 
@@ -186,18 +188,16 @@ def _reported(place: Path, temporary: Path) -> Iterator[None]:
         raise InfrastructureError(f"{place} could not be written: {reason}") from error
 
 
-def _layout() -> dict[str, Any]:
-    """How Megatron lays out a checkpoint. `fully_reshardable` resumes exactly in any other parallel layout."""
-    return {
-        "distrib_optim_sharding_type": "fully_reshardable",
-        "distrib_optim_fully_reshardable_mem_efficient": False,
-        "chained_optim_avoid_prefix": True,
-        "singleton_local_shards": False,
-        "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
-    }
+# How Megatron names and shapes what is saved.
+_LAYOUT = {
+    "distrib_optim_sharding_type": "fully_reshardable",
+    "chained_optim_avoid_prefix": True,
+    "singleton_local_shards": False,
+}
 
 
-def _state(trainer: Trainer, is_loading: bool) -> dict[str, Any]:
-    model = trainer.module.sharded_state_dict(metadata=_layout())
-    optimizer = trainer.optimizer.sharded_state_dict(model, is_loading=is_loading, metadata=_layout())
-    return {"model": model, "optimizer": optimizer}
+def _state(trainer: Trainer) -> dict[str, Any]:
+    group = parallel_state.get_data_parallel_group(with_context_parallel=True)
+    model = trainer.module.sharded_state_dict(metadata=_LAYOUT | {"dp_cp_group": group})
+    pieces = pieces_of(trainer.optimizer, model)
+    return {"optimizer": trainer.optimizer.state_dict(), "pieces": pieces}

@@ -17,9 +17,10 @@ from aworld import caches
 from aworld.config import Config
 from aworld.containers import container_binds, container_command, staged_image
 from aworld.errors import InfrastructureError, Interrupted
+from aworld.policies.folder import damaged
 from aworld.ports import EPHEMERAL, for_rendezvous, is_free
 from aworld.processes import STARTER, Notice, die_with_parent
-from aworld.publish import damaged, is_complete
+from aworld.publish import is_complete
 from aworld.rundir import RunDir
 
 
@@ -34,9 +35,10 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a launcher had it ignored
         signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))
-    made = run.policy(config.pipeline.rounds if round_ is None else round_)
-    if is_complete(made) and not damaged(made):
-        print(f"{made} is there already")
+    made = config.pipeline.rounds if round_ is None else round_
+    # Under srun the ranks look, as they share the reading.
+    if not is_rank(config) and is_complete(run.policy(made)) and not damaged(run, made):
+        print(f"{run.policy(made)} is there already")
         return 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the ranks share the cores
     # One queue of a GPU: sums between tensor ranks then start before the products that they overlap with.

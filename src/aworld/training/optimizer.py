@@ -37,14 +37,22 @@ def build(training: Training, lr: float, model: DistributedDataParallel, dtype: 
     optimizer = get_megatron_optimizer(config, [model])
     for group in optimizer.param_groups:  # Megatron's scheduler would do this; the learning rate is set for each step
         group["weight_decay"] = training.weight_decay * group["wd_mult"]
-    for part in _parts(optimizer):
+    for part in getattr(optimizer, "chained_optimizers", [optimizer]):
         if isinstance(part.optimizer, torch.optim.AdamW):
             _repair(part)
     return optimizer
 
 
-def _parts(optimizer: MegatronOptimizer) -> list[DistributedOptimizer]:
-    return getattr(optimizer, "chained_optimizers", [optimizer])
+def parts(optimizer: MegatronOptimizer) -> list[DistributedOptimizer]:
+    """The optimizers that it consists of. Each has its moments of Adam, zero before the first step."""
+    found = getattr(optimizer, "chained_optimizers", [optimizer])
+    for part in found:
+        if not part.optimizer.state:  # Transformer Engine's Adam makes them in its first step
+            part.load_state_dict(part.state_dict())  # makes room
+            for moments in part.optimizer.state.values():
+                for name in ("exp_avg", "exp_avg_sq"):
+                    moments[name].zero_()
+    return found
 
 
 def _repair(part: DistributedOptimizer) -> None:

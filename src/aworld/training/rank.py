@@ -2,14 +2,13 @@
 
 import argparse
 import signal
-import sys
 import warnings
 from pathlib import Path
 
 from aworld import config as configuration
 from aworld.errors import guarded
 from aworld.imports import enter_without_running, without_collecting
-from aworld.processes import Notice, die_with_parent, die_with_starter
+from aworld.processes import Notice, die_with_parent, die_with_starter, end_with
 from aworld.rundir import RunDir
 
 die_with_parent()
@@ -36,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    end_with(lambda: guarded(main))

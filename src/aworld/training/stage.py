@@ -13,6 +13,7 @@ from functools import partial
 from aworld.config import Config
 from aworld.errors import InfrastructureError, InputError
 from aworld.phase import Phase
+from aworld.policies.folder import bases, broken_chain
 from aworld.publish import discard, is_complete, sweep
 from aworld.rundir import RunDir
 from aworld.training import checkpoint, model
@@ -57,6 +58,11 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
     for folder in (run.policy(0).parent, run.checkpoints):
         on_rank_zero(partial(sweep, folder))
     last = config.pipeline.rounds if round_ is None else round_
+    if _has_sound_policy(run, last):
+        if is_rank_zero():
+            print(f"{run.policy(last)} is there already", flush=True)
+        leave_ranks()
+        return
     at = _newest(config, run, last)
     trained = at.round - (at.step is not None)
     if round_ is not None:
@@ -93,11 +99,16 @@ def _check_earlier(run: RunDir, first: int, round_: int) -> None:
 
 
 def _has_sound_policy(run: RunDir, version: int) -> bool:
-    """Whether the policy is complete and sound. A damaged one is removed, with a warning on stderr. All ranks call."""
+    """Whether the policy is complete and sound, and so is each one that its deltas need. All ranks call.
+
+    One that is not is removed, with a warning on stderr. A base stays, as other policies may need what is left of it.
+    """
     policy = run.policy(version)
     if not on_rank_zero(lambda: is_complete(policy)):
         return False
-    wrong = damaged_collectively(policy)
+    wrong = damaged_collectively(policy) or on_rank_zero(lambda: broken_chain(run, version))
+    for base in [] if wrong else on_rank_zero(lambda: bases(run, version)):
+        wrong += [f"{base:04d}/{name}" for name in damaged_collectively(run.policy(base))]
     if wrong and is_rank_zero():
         print(f"warning: {policy} is damaged ({', '.join(wrong)}); made anew", file=sys.stderr, flush=True)
         discard(policy)

@@ -38,6 +38,9 @@ class Trainer:
         has_weights: whether to load the weights in `path`; else they are random until a checkpoint is loaded.
         recompute: `model.recompute`.
         offload: `model.offload_optimizer`; without effect where the device is a CPU.
+
+    Attributes:
+        settle: called before weights or optimizer change; it waits until a save has copied them.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Trainer:
     ):
         self.training = training
         self.offload = offload
+        self.settle: Callable[[], object] = lambda: None
         self.policies = Writer(keeps=training.full_policy_every > 1)  # of this rank's share of each
         self.reference: list[torch.Tensor] = []  # the weights of the reference policy, in the host's memory
         self.dtype: torch.dtype = getattr(torch, dtype)
@@ -118,6 +122,7 @@ class Trainer:
         self.model.zero_grad_buffer()
         self.optimizer.zero_grad()
         metrics = reduce_metrics(self._run(micro_batches, partial(policy_loss, algorithm), temperature, ends_soon))
+        self.settle()
         with self.optimizer_here():
             _, grad_norm, _ = self.optimizer.step()
         if not np.isfinite([metrics["loss"], grad_norm]).all():
@@ -142,6 +147,7 @@ class Trainer:
         Args:
             path: the HF folder of the other policy, the same in every call.
         """
+        self.settle()
         parameters = list(self.module.parameters())
         own = _copies(parameters)
         if self.reference:
