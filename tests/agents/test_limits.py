@@ -107,7 +107,7 @@ def test_what_is_cut_off_has_its_time_and_no_tokens(chat: ChatFormat, play: Play
     cut = [(turn.context, turn.tool or turn.role) for turn in episode.turns if turn.is_error]
     assert cut == [(1, "assistant"), (0, "ask_thinker"), (2, "python"), (0, "ask_worker")]
     seconds = [turn.seconds for turn in episode.turns if turn.is_error]
-    assert seconds[0] >= 0.3 and seconds[2] > 0.3 and episode.seconds["generate"] >= 0.3
+    assert seconds[0] >= 0.25 and seconds[2] > 0.3 and episode.seconds["generate"] >= 0.25  # the limit began first
     assert episode.seconds["tools"] == pytest.approx(seconds[2], abs=1)
     assert sum(episode.mask) == sum(len(said.token_ids) for said in policy.said)
     starts = [context.start for context in episode.contexts]

@@ -18,7 +18,7 @@ from aworld.rollout.units import is_closed, reopen_lost, units
 from aworld.rollout.worker import Worker
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
-from aworld.tasks.synthetic import SyntheticTasks
+from aworld.tasks import make_source
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.journal import Journal
@@ -141,7 +141,7 @@ def take_all(workload: Workload, owner: str) -> tuple[Claims, list[Unit]]:
 def go(config: Config, run: RunDir, workloads: list[Workload], worker: WorkerInfo) -> None:
     """The stage, of which nothing is free: it starts no sandbox and no vLLM."""
     config.site.sandbox = "subprocess"
-    source = SyntheticTasks(config.tasks, run.tasks)
+    source = make_source(config.tasks, run.tasks)
     asyncio.run(asyncio.wait_for(rollout(config, run, workloads, source, worker), 60))
 
 

@@ -76,9 +76,10 @@ def estimate(
 
 def evaluated(config: Config) -> list[Evaluated]:
     """The evaluations that a run plans, and their sizes. No tasks are opened."""
-    found = []
-    for name, overrides in config.pipeline.evaluation_overrides.items():
-        own = config if name == HELD_OUT else configuration.changed(config, [f"tasks={name}", *overrides])
-        count, times = tasks.size(own.tasks), len(config.pipeline.evaluated)
-        found.append(Evaluated(name, count, own.evaluation.attempts, times))
-    return found
+    planned = {HELD_OUT: config, **evaluations.configurations(config, RunDir.of(config))}
+    times = len(config.pipeline.evaluated)
+    return [
+        Evaluated(name, tasks.size(planned[name].tasks), planned[name].evaluation.attempts, times)
+        for name in config.pipeline.evaluation_overrides
+        if name in planned
+    ]
