@@ -19,7 +19,7 @@ from aworld.planning.hardware import load
 from aworld.planning.measured import Measured, measured
 from aworld.planning.report import show
 from aworld.planning.simulate import NEVER, Preemption
-from aworld.rundir import HELD_OUT, open_run
+from aworld.rundir import HELD_OUT, RunDir, open_run
 
 
 def read(words: list[str], configs: Path | None = None) -> tuple[Config, Measured | None]:
