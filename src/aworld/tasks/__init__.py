@@ -24,7 +24,18 @@ from aworld.tasks.mixture import BETWEEN, MixedTasks
 from aworld.tasks.rewards import Reward
 from aworld.tasks.task import Given, Played, Task, TaskSet, TaskSource
 
-HELPERS = ("task", "scoring", "judge", "prefetch", "gym_score", "math_score", "own_reward", "rewards", "rows")
+HELPERS = (
+    "task",
+    "commands",
+    "scoring",
+    "judge",
+    "prefetch",
+    "gym_score",
+    "math_score",
+    "own_reward",
+    "rewards",
+    "rows",
+)
 LONGEST_ID = 128  # bytes in UTF-8, in the table of a trajectory file
 MIXTURE = "mixture"
 GROUP = "aworld.tasks"  # of entry points
