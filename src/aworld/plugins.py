@@ -19,6 +19,7 @@ from aworld.errors import InputError
 from aworld.publish import publish_json, publishing
 
 FOLDER = "own"  # of the copies, in the folder of a run or of a benchmark
+SETTINGS = ("source", "reward", "player", "algorithm")  # the last words of settings that name a part
 FILES = "files.json"  # in it: by the path of each file, the name and the sha256 of its copy
 
 
@@ -67,9 +68,9 @@ def entry_points(group: str) -> list[str]:
 
 
 def named(config: Any) -> dict[str, str]:
-    """The names of files in a configuration, a dataclass of the schema, by the full names of their settings."""
-    values = {one.name: one.value for one in every_setting(config)}
-    return {name: value for name, value in values.items() if isinstance(value, str) and is_file(value)}
+    """The files that a configuration, a dataclass of the schema, names, by the full names of the settings."""
+    values = {one.name: one.value for one in every_setting(config) if one.name.rpartition(".")[2] in SETTINGS}
+    return {name: value for name, value in values.items() if is_file(value)}
 
 
 def keep(names: Mapping[str, str], copies: Path) -> list[str]:
@@ -99,8 +100,8 @@ def keep(names: Mapping[str, str], copies: Path) -> list[str]:
         elif not path.is_file() or sha256(path.read_bytes()).hexdigest() != files[str(path)]["sha256"]:
             was = "was edited" if path.is_file() else "is gone"
             lines.append(
-                f"{path} {was} since the run began, which goes on with its copy {copies / files[str(path)]['copy']}; "
-                "to use the edit, begin another run with name=…"
+                f"{path} {was} since the run began; the run goes on with its copy "
+                f"{copies / files[str(path)]['copy']}; to use the edit, begin another run with name=…"
             )
     return lines
 

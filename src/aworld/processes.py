@@ -59,12 +59,15 @@ def end_with(run: Callable[[], int | None]) -> NoReturn:
     try:
         code = run() or 0
     except SystemExit as end:
-        code = int(end.code or 0)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
         code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # its reader has left
+            stream.flush()
     os._exit(code)
 
 

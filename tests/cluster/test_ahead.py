@@ -92,7 +92,7 @@ def test_a_job_submits_later_rounds_and_leaves_the_rest_to_a_person(cluster: Clu
     publish_folder(run.dir.policy(0), lambda where: (where / "model.safetensors").write_bytes(b""))
     publish_text(run.dir.trajectories(1), "")
     fill(cluster)
-    dag.go_on(config, run.dir, run.workloads(), Console(quiet=True), in_job=True)
+    dag.go_on(config, run.dir, run.workloads(), Console(quiet=True), ended=0)
     assert [each.stage for each in submissions(run.dir)] == ["train-0001", "submit-0001"]
     dag.go_on(config, run.dir, run.workloads(), Console(quiet=True))
     assert {each.stage for each in submissions(run.dir)} == {"evaluate-0000", "train-0001", "submit-0001"}

@@ -11,7 +11,8 @@ import pytest
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.phase import Phase
-from aworld.rollout.curriculum import REWARDS, TASKS, Choice, Measured, choose, fold
+from aworld.publish import publish_json
+from aworld.rollout.curriculum import MEASURED, TASKS, Choice, Measured, choose, fold
 from aworld.rollout.units import units
 from aworld.rollout.workload import Workload, round_workload, schedule
 from aworld.rundir import RunDir
@@ -100,6 +101,7 @@ def gather(run: RunDir, number: int, names: list[str]) -> None:
             facts = [], None, reward, status, {"total": 1.0}, number - 1, 0, {}
             episodes.append(Episode(number, name, attempt, 1, "", *tokens, *facts, contexts=[Context("solver")]))
     run.round(number).mkdir(parents=True, exist_ok=True)
+    publish_json(run.round(number) / "rewards.json", {"parts": {}, "not_scored": {}})  # as the gather does
     file.write(run.trajectories(number), arrays.from_episodes(number, episodes))
 
 
@@ -122,23 +124,23 @@ def test_a_run_leaves_out_what_is_always_solved_and_a_new_process_chooses_the_sa
     assert {name for names in rounds[:4] for name in names} == {task.task_id for task in source.tasks("train")}
     last = {name: number for number, names in enumerate(rounds, 1) for name in names}
     odd = [name for name in last if int(name[-2:]) % 2]
-    table = json.loads((run.round(7) / REWARDS).read_text())
+    table = json.loads((run.round(7) / MEASURED).read_text())
     assert all(table[name][1:3] == [3, 1.0] and table[name][3] >= 1 for name in odd)  # without the lost attempt
     plays = Counter(name for names in rounds for name in names)
     assert {plays[name] for name in odd} == {1} and min(plays[name] for name in last if name not in odd) == 3
     assert all(not {*odd} & {*names} for names in rounds[4:])
 
-    for path in (run.round(8) / TASKS, run.round(7) / REWARDS):  # killed before they were written
+    for path in (run.round(8) / TASKS, run.round(7) / MEASURED):  # killed before they were written
         path.unlink()
     for number in range(1, 7):  # of earlier rounds nothing is read but the newest table
         run.trajectories(number).unlink()
-        assert (run.round(number) / REWARDS).exists() == (number > 2)
+        assert (run.round(number) / MEASURED).exists() == (number > 2)
         if number < 6:
-            (run.round(number) / REWARDS).unlink(missing_ok=True)
+            (run.round(number) / MEASURED).unlink(missing_ok=True)
     assert [task.task_id for task in round_workload(config, run, source, 8).tasks] == rounds[7]  # who only looks on
     assert not (run.round(8) / TASKS).exists()
     assert play(config, run, source, range(8, 9)) == rounds[7:]
-    assert json.loads((run.round(7) / REWARDS).read_text()) == table
+    assert json.loads((run.round(7) / MEASURED).read_text()) == table
 
 
 def test_with_a_lag_a_round_goes_by_what_is_gathered_and_leaves_out_what_is_in_hand(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ class Gateway:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """None: they are the worker's."""
+        """Leave all signals to the worker."""
         yield
 
 

@@ -159,7 +159,7 @@ def played(run: RunDir, name: str, version: int) -> Played[Attempt]:
 
 
 def outcomes(run: RunDir, name: str, version: int) -> Played[Record]:
-    """As `played`, for figures that need rewards alone: no text is read."""
+    """As `played`, for figures that need rewards alone: no text is read, so an attempt with a damaged one counts."""
     return _played(run, name, version, journal.records)
 
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from aworld import plugins, tasks
 from aworld.agents import roles
-from aworld.config import AgentProgram, Config, Endpoint, Tasks, bounds
+from aworld.config import AgentProgram, Config, Endpoint, Source, Tasks, bounds
 from aworld.endpoints import check_address
 from aworld.environments import settings
 from aworld.errors import InputError
@@ -16,6 +16,7 @@ from aworld.models import support
 from aworld.planning import fit
 from aworld.publish import is_complete
 from aworld.rundir import HELD_OUT, RunDir
+from aworld.tasks import jsonl
 from aworld.tasks.task import TaskSet
 from aworld.training import algorithms, schedule
 
@@ -25,15 +26,18 @@ def trains(config: Config) -> bool:
     return bool(config.pipeline.rounds or config.training.cold_start.tasks)
 
 
-def check_playing(config: Config) -> None:
+def check_playing(config: Config, copies: Path | None = None) -> None:
     """Check the settings of every episode, of training and of an evaluation.
+
+    Args:
+        copies: of the files that the tasks name; None: the run's.
 
     Raises:
         InputError: a value is outside its limits, the tasks do not use a setting, the agents do not fit together, an
             endpoint has no address, or an episode's tokens do not fit the model.
     """
     bounds.check(config)
-    tasks.check(config.tasks, RunDir.of(config).root / plugins.FOLDER)
+    tasks.check(config.tasks, copies or RunDir.of(config).own)
     roles.check(config.agent)
     if config.agent.player:
         from aworld.rollout.players import own_player  # importing transformers takes a second
@@ -50,17 +54,21 @@ def check_playing(config: Config) -> None:
             outside.check(name, server)
     endpoints = {"evaluation.endpoint": config.evaluation.endpoint, "tasks.judge": config.tasks.judge}
     endpoints |= {f"agent.members.{name}.endpoint": member.endpoint for name, member in config.agent.members.items()}
+    endpoints |= {f"tasks.mixture.{name}.judge": part.judge for name, part in config.tasks.mixture.items()}
     for where, endpoint in endpoints.items():
         _check_endpoint(where, endpoint)
 
 
-def check_evaluation(config: Config) -> None:
+def check_evaluation(config: Config, copies: Path | None = None) -> None:
     """Check the settings of an evaluation, but for its tasks.
+
+    Args:
+        copies: as `check_playing`.
 
     Raises:
         InputError: it cannot be played.
     """
-    check_playing(config)
+    check_playing(config, copies)
     endpoint = config.evaluation.endpoint
     _check_length(config, endpoint.context if endpoint.model else config.model.shard.max_model_len)
 
@@ -173,6 +181,8 @@ def check_tasks(config: Config, source: TaskSet) -> None:
             id cannot be stored, or search has no corpus.
     """
     train = list(source.tasks("train")) if trains(config) else []
+    if config.tasks.mixture:  # each part has compared its own
+        jsonl.check_unseen({"train": train, "held_out": list(source.tasks("held_out"))})
     if trains(config) and not train:
         insists = "; or say tasks.purpose=train: then they measure nothing any more, and only another split is reported"
         raise InputError(
@@ -215,17 +225,28 @@ def check_unseen(trained: Tasks, evaluated: Tasks) -> None:
     Raises:
         InputError: it does, and a figure on them would measure nothing.
     """
-    paths = {one.path for one in (trained, *trained.mixture.values()) if one.path}
-    if evaluated.held_out_path in paths:
-        raise InputError(
-            f"tasks.held_out_path={evaluated.held_out_path}: the run trains on these rows, so a figure on them "
-            "measures nothing; evaluate on others"
-        )
-    if trained.purpose == "train" and (trained.source, trained.split) == (evaluated.source, evaluated.split):
-        raise InputError(
-            f"the run trains on split {trained.split} of tasks.source={trained.source} (tasks.purpose=train), so a "
-            f"figure on it measures nothing; evaluate on another, such as tasks={trained.source}-test"
-        )
+    for one in (trained, *trained.mixture.values()):
+        for other in (evaluated, *evaluated.mixture.values()):
+            if one.source == other.source == "jsonl" and _trains_on(one, other):
+                raise InputError(
+                    f"{other.held_out_path or other.path}: the run trains on these rows, so a figure on them measures "
+                    "nothing; evaluate on others"
+                )
+            if one.purpose == "train" and (one.source, one.split) == (other.source, other.split):
+                raise InputError(
+                    f"the run trains on split {one.split} of tasks.source={one.source} (tasks.purpose=train), so a "
+                    f"figure on it measures nothing; evaluate on another, such as tasks={one.source}-test"
+                )
+
+
+def _trains_on(trained: Source, evaluated: Source) -> bool:
+    """Whether rows to evaluate on are in a file of rows that is trained on."""
+    if not trained.path:
+        return False
+    if evaluated.held_out_path:
+        return evaluated.held_out_path == trained.path
+    parted = [(one.held_out_path, one.held_out, one.seed) for one in (trained, evaluated)]  # decides which are held out
+    return trained.path == evaluated.path and parted[0] != parted[1]
 
 
 def check_held_out(config: Config, source: TaskSet) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.launch import evaluations, jobs
-from aworld.launch.plan import discard_damaged, plan, window
+from aworld.launch.plan import BATCH, discard_damaged, mode, plan, window
 from aworld.launch.prepare import prepare
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
@@ -45,11 +45,14 @@ def launch(config: Config, console: Console) -> RunDir:
     return run
 
 
-def go_on(config: Config, run: RunDir, workloads: list[Workload], console: Console, *, in_job: bool = False) -> None:
+def go_on(
+    config: Config, run: RunDir, workloads: list[Workload], console: Console, *, ended: int | None = None
+) -> None:
     """Submit the jobs of a prepared run that are missing now, and print them.
 
     Args:
-        in_job: a round has ended, and a job of its own adds later rounds. Only a person submits anew what has failed.
+        ended: the round whose end adds later ones, in a job; None: a person asks. Only a person submits anew what has
+            failed.
 
     Raises:
         InputError: Slurm refuses a job.
@@ -58,7 +61,7 @@ def go_on(config: Config, run: RunDir, workloads: list[Workload], console: Conso
     with jobs.submitting(run, config.site.poll_seconds):
         queued = settled(run)  # before the plan, which leaves out what has ended meanwhile
         stages = plan(config, run, workloads)
-        launched = _submit(config, run, stages, queued, since=window(config, run)[0] if in_job else None)
+        launched = _submit(config, run, stages, queued, None if ended is None else _since(config, run, ended))
     for each in launched:
         ids = ", ".join([*each.new, *(f"{job} (there already)" for job in each.kept)])
         elements = each.stage.resources.elements
@@ -67,6 +70,12 @@ def go_on(config: Config, run: RunDir, workloads: list[Workload], console: Conso
         console.print(f"{each.stage.name}{array}: {ids}{after}", highlight=False, soft_wrap=True)
     if said := ahead(config, run, stages):
         console.print(said, highlight=False, soft_wrap=True)
+
+
+def _since(config: Config, run: RunDir, ended: int) -> int:
+    """The first round that a job at the end of a round submits for."""
+    # A resident trainer may be many policies ahead: their evaluations still have to be submitted.
+    return window(config, run)[0] if mode(config) == BATCH else ended + 1
 
 
 def ahead(config: Config, run: RunDir, stages: list[Stage]) -> str:

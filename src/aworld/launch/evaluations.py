@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from aworld import config as configuration
+from aworld import plugins
 from aworld.config import Config
 from aworld.config.places import find, lookup, short
 from aworld.errors import InputError
@@ -73,7 +74,7 @@ def configurations(config: Config, run: RunDir) -> dict[str, Config]:
             own = configuration.changed(own, overrides)
             where.make_absolute(own)
             check_unseen(config.tasks, own.tasks)
-            check_evaluation(own)
+            check_evaluation(own, run.benchmark(name).parent / plugins.FOLDER)
             if own.agent != config.agent:
                 check_chat(own)
         except InputError as reason:

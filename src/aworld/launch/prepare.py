@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from aworld import config as configuration
@@ -185,7 +186,8 @@ def texts(config: Config, source: TaskSet) -> Iterator[str]:
         yield f"{config.agent.system_prompt}\n{task.question}"
         yield from task.metadata.get("plan", [])
         for file in task.files:
-            yield file.read_text()
+            with suppress(UnicodeDecodeError):  # a picture, or another file that is no text
+                yield file.read_text("utf-8")
     if source.corpus:
         for line in source.corpus.read_text().splitlines():
             row = json.loads(line)

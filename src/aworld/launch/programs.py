@@ -8,6 +8,7 @@ from aworld.config import Config
 from aworld.containers import no_apptainer
 from aworld.environments.sandbox import ApptainerSandbox, Contents, Sandbox, choose
 from aworld.errors import InputError
+from aworld.rundir import RunDir
 
 FINDS = "import shutil, sys; sys.exit(not shutil.which(sys.argv[1]))"
 SECONDS = 60
@@ -33,7 +34,10 @@ def check(config: Config) -> None:
     for folder in program.folders:
         if not Path(folder).exists():
             raise InputError(f"agent.program.folders: {folder} is not there (looked in {Path.cwd()})")
+        _check_keeps_answers(Path(folder).absolute(), config)
     if program.image:
+        if no_apptainer() and config.site.setup:  # the nodes may load a module of it
+            return
         _check_image(program.image)
         sandbox: Sandbox = ApptainerSandbox(str(Path(program.image).absolute()))
     else:
@@ -42,6 +46,18 @@ def check(config: Config) -> None:
         except InputError:
             return  # its own check says so; the nodes may have what is missing here
     _check_command(sandbox, config)
+
+
+def _check_keeps_answers(folder: Path, config: Config) -> None:
+    """Check that the sandbox does not see the answers of the tasks in this folder."""
+    sources = (config.tasks, *config.tasks.mixture.values())
+    paths = [Path(path).absolute() for source in sources for path in (source.path, source.held_out_path) if path]
+    for path in (RunDir.of(config).root.absolute(), *paths):
+        if folder == path or folder in path.parents or path in folder.parents:
+            raise InputError(
+                f"agent.program.folders: {folder}: the policy could read the answers of the tasks in {path}; give the "
+                "folders of the program alone"
+            )
 
 
 def _check_image(image: str) -> None:

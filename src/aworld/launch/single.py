@@ -67,11 +67,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if not is_complete(run.policy(version)):
         there = ", ".join(str(version) for version in run.policies()) or "none"
         raise InputError(f"{run.root} has no policy {version} yet; there are: {there}")
+    config.runs, config.name = str(run.root.resolve().parent), run.root.resolve().name
+    where.make_absolute(config)
     if name:
         check_unseen(configuration.read(run.config).tasks, config.tasks)
-    check_evaluation(config)
+    check_evaluation(config, run.benchmark(name).parent / plugins.FOLDER if name else None)
     _check_model(config, run, version, overrides)
-    config.agent.player = plugins.absolute(config.agent.player)
     where.check_signal(config.site)
     if not arguments.dry_run:
         forget_removed(run)

@@ -93,7 +93,7 @@ def _submit(arguments: argparse.Namespace) -> None:
         await_policy(run, arguments.round, config.site.wait_seconds, config.site.poll_seconds)
     workloads = [*schedule(config, run, source), *evaluations.workloads(config, run)]
     try:
-        go_on(config, run, workloads, console(), in_job=True)
+        go_on(config, run, workloads, console(), ended=arguments.round)
     except InputError as reason:  # Slurm may take it the next time
         raise InfrastructureError(str(reason)) from None
 

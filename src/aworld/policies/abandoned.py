@@ -46,11 +46,14 @@ def users_of(run: RunDir) -> dict[Path, str]:
 
 
 def _alive(jobs: set[str]) -> set[str]:
-    return {job for (job,) in squeue("%A", f"--jobs={','.join(sorted(jobs))}")} if jobs else set()
+    return {job for (job,) in squeue("%A", "--me")} & jobs if jobs else set()
 
 
 def _why(folder: Path, jobs: set[str], alive: set[str]) -> str:
     if used := sorted(jobs & alive):
+        for ended in jobs - alive - {BY_HAND}:  # the notes of a run of weeks do not add up
+            if is_idle(folder / USERS / ended):
+                (folder / USERS / ended).unlink(missing_ok=True)
         return f"job {used[0]} may use it"
     if any(_is_used(path) for pattern in ("lock", "*.used") for path in folder.glob(f"policies/*/{pattern}")):
         return "a process uses it"

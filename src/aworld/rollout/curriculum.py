@@ -25,7 +25,7 @@ from aworld.trajectories import file
 from aworld.trajectories.arrays import lost
 
 TASKS = "tasks.json"  # in the folder of a round: the ids of its tasks, in order
-REWARDS = "rewards.json"  # in the folder of a round: the table after it
+MEASURED = "measured.json"  # in the folder of a round: the table after it
 KEPT = 5  # tables; an older one can be made again from the trajectories
 
 
@@ -117,8 +117,8 @@ class Choice(Sequence[Task]):
             if table is None:
                 return False
             if self._last > 0:
-                _keep(self._run.round(self._last) / REWARDS, {name: astuple(row) for name, row in table.items()})
-                (self._run.round(max(0, self._last - KEPT)) / REWARDS).unlink(missing_ok=True)
+                _keep(self._run.round(self._last) / MEASURED, {name: astuple(row) for name, row in table.items()})
+                (self._run.round(max(0, self._last - KEPT)) / MEASURED).unlink(missing_ok=True)
             _keep(path, [task.task_id for task in self._chosen(table)])
         return True
 
@@ -172,13 +172,13 @@ def _table(run: RunDir, number: int, stalled_share: float) -> Table | None:
     Reads the newest table that is kept, and the episode tables of the rounds after it: one, as a rule.
     """
     first = number
-    while first > 0 and not (run.round(first) / REWARDS).exists():
+    while first > 0 and not (run.round(first) / MEASURED).exists():
         if not run.trajectories(first).exists():
             return None
         first -= 1
     table: Table = {}
     if first > 0:
-        rows = json.loads((run.round(first) / REWARDS).read_text())
+        rows = json.loads((run.round(first) / MEASURED).read_text())
         table = {name: Measured(*row) for name, row in rows.items()}
     for each in range(max(first, 0) + 1, number + 1):
         episodes, _ = file.read_table(run.trajectories(each))

@@ -94,11 +94,16 @@ def own_player(config: Config, copies: Path) -> Callable[[Config, Workload, Vllm
         copies: the folder of a run where the user's files are kept, `plugins.FOLDER`.
 
     Raises:
-        InputError: there is no such file or entry point, it cannot be loaded, or `agent.program` is set as well.
+        InputError: there is no such file or entry point, it cannot be loaded, or another setting says who plays.
     """
     name = config.agent.player
     if config.agent.program.command:
         raise InputError(f"agent.player={name} and agent.program.command both play the episodes; leave one of them out")
+    if config.evaluation.endpoint.model:
+        raise InputError(
+            f"agent.player={name} plays a policy of ours, and evaluation.endpoint.model is to be evaluated; leave "
+            "one of them out"
+        )
     make = plugins.load(name, setting="agent.player", group=GROUP, copies=copies, default="Player")
     if not callable(getattr(make, "play", None)):
         raise InputError(f"agent.player={name} has no method play(task, attempt, seed, environment); add it")

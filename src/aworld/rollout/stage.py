@@ -35,6 +35,7 @@ from aworld.rollout.units import claims_of, is_closed, is_played, reopen_lost, s
 from aworld.rollout.worker import RENEWALS, Worker, while_held
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, StallTimer
+from aworld.tasks import is_own
 from aworld.tasks.judge import Judge
 from aworld.tasks.task import TaskSet
 from aworld.trajectories.launch import run_gather
@@ -111,8 +112,9 @@ async def rollout(
     owner = worker.owner
     sandbox = choose(config.site.sandbox, staged_image(config.site.images.environment, config.site.scratch))
     check_contained(config, sandbox, workloads)
-    if config.tasks.judge.model:
-        Judge(config.tasks.judge)  # a missing key is an error now, not at the first answer
+    for source_ in (config.tasks, *config.tasks.mixture.values()):
+        if source_.judge.model:
+            Judge(source_.judge)  # a missing key is an error now, not at the first answer
     seen = {"name": sandbox.name, "gaps": list(sandbox.gaps)}
     publish_json(run.root / "sandbox.json", seen)
     async with AsyncExitStack() as stack:
@@ -206,9 +208,10 @@ def check_contained(config: Config, sandbox: Sandbox, workloads: list[Workload])
         )
     sources = (config.tasks, *config.tasks.mixture.values())
     paths = [path for source in sources for path in (source.path, source.held_out_path) if path]
+    paths += [str(RunDir.of(config).tasks) for source in sources if is_own(source)]
     if paths and any(task.answer is not None for workload in workloads for task in workload.tasks):
         raise InputError(
-            f"no sandbox works here, so the policy's code could read the answers in {paths[0]} (tasks.path); "
+            f"no sandbox works here, so the policy's code could read the answers in {paths[0]}; "
             "install bubblewrap or Apptainer, or allow it with site.sandbox=subprocess"
         )
 

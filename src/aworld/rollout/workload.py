@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 
 from aworld.config import Config
+from aworld.errors import InputError
 from aworld.phase import Phase
 from aworld.rollout.curriculum import Choice
 from aworld.rundir import HELD_OUT, RunDir
@@ -160,6 +161,11 @@ def _chosen(config: Config, run: RunDir, train: list[Task]) -> Iterator[Sequence
     if weights := parts_weights(config.tasks):
         of_part = {name: [task for task in tasks if task.source == name] for name in weights}
         counts = shares(weights, {name: len(some) for name, some in of_part.items()}, number)
+        if none := [name for name, wanted in counts.items() if of_part[name] and not wanted]:
+            raise InputError(
+                f"tasks.mixture.{none[0]}.weight={weights[none[0]]:g} is no task of the {number} of a round; raise it, "
+                "or rollout.tasks_per_round"
+            )
         parts = {name: (of_part[name], wanted) for name, wanted in counts.items() if wanted}
     if config.rollout.rest_passes:
         return (Choice(config, run, list(parts.values()), round_) for round_ in count(1))

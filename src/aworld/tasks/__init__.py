@@ -144,13 +144,15 @@ def uses(config: schema.Source) -> tuple[str, ...]:
     return found
 
 
-def size(config: schema.Tasks) -> int:
+def size(config: schema.Source) -> int:
     """How many tasks an evaluation has, as far as the settings tell without reading them.
 
     Raises:
         InputError: no source of that name.
     """
-    if config.source != MIXTURE and not is_own(config):
+    if isinstance(config, schema.Tasks) and config.mixture:
+        return sum(map(size, config.mixture.values()))
+    if not is_own(config):
         module = _module(config)
         if hasattr(module, "size"):
             return int(module.size(config))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aworld import config as schema
 from aworld.errors import InputError
+from aworld.plugins import is_file
 from aworld.publish import publish_folder
 from aworld.tasks import rewards, rows
 from aworld.tasks.task import Task
@@ -91,7 +92,7 @@ def read(config: schema.Source) -> dict[str, list[Task]]:
             found["held_out"] = _tasks(other)
         elif not config.held_out_path:
             found = _parted(found["train"], config)
-        if missing := [task.task_id for task in found["train"] if task.answer is None and not config.reward]:
+        if missing := [task.task_id for task in found["train"] if task.answer is None and not is_file(config.reward)]:
             raise InputError(
                 f"{config.path}: {len(missing)} tasks have no answer to learn from, the first of them {missing[0]!r}; "
                 "add their answers, or decide without them by a tasks.reward of your own"

@@ -105,6 +105,7 @@ class Writing:
         try:
             try:
                 copied = [(Path(path), name, [*raw, *copy(tensors)]) for path, name, (raw, tensors) in buckets]
+                buckets.clear()  # they hold the optimizer's memory, which a new one may need
             finally:
                 self._copied.set()
             for number, (path, name, items) in enumerate(copied):

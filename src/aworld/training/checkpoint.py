@@ -152,7 +152,7 @@ class Checkpoints:
             _state(trainer),
             str(temporary),
             self._strategy,
-            validate_access_integrity=False,  # PyTorch's plan checks that the pieces cover each tensor once
+            validate_access_integrity=False,  # PyTorch's plan checks that the pieces of all ranks cover each tensor
             async_sharded_save=True,
             content_metadata=_LAYOUT,
         )

@@ -17,7 +17,7 @@ from aworld import caches
 from aworld.config import Config
 from aworld.containers import container_binds, container_command, staged_image
 from aworld.errors import InfrastructureError, Interrupted
-from aworld.policies.folder import damaged
+from aworld.policies.folder import bases, damaged
 from aworld.ports import EPHEMERAL, for_rendezvous, is_free
 from aworld.processes import STARTER, Notice, die_with_parent
 from aworld.publish import is_complete
@@ -37,7 +37,7 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
         signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))
     made = config.pipeline.rounds if round_ is None else round_
     # Under srun the ranks look, as they share the reading.
-    if not is_rank(config) and is_complete(run.policy(made)) and not damaged(run, made):
+    if not is_rank(config) and is_complete(run.policy(made)) and _is_sound(run, made):
         print(f"{run.policy(made)} is there already")
         return 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the ranks share the cores
@@ -68,6 +68,11 @@ def is_rank(config: Config) -> bool:
     """
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 0))
     return "SLURM_PROCID" in os.environ and (tasks > 1 or tasks == config.site.train.tasks)
+
+
+def _is_sound(run: RunDir, version: int) -> bool:
+    """Whether a complete policy has its bytes, and so has each one that its deltas need."""
+    return not damaged(run, version) and not any(damaged(run, base) for base in bases(run, version))
 
 
 def _run_one(command: list[str]) -> int:

@@ -2,9 +2,9 @@
 
 Megatron's distributed optimizer cuts the flat parameters among the data-parallel ranks. Its layout `fully_reshardable`
 gathers all parts on every rank at a save, and reads them all at a load. Here a part is described as rectangles of the
-tensor that it was cut from: at most three for each parameter and block of rows. So each rank writes and reads its own
-part alone, nothing is sent, and names and shapes are those of `fully_reshardable`: any other parallel layout can load
-them. The model's weights are not stored beside them, as they are its float32 values, rounded.
+tensor that it was cut from: at most three for each parameter and block of rows. So each rank writes its own part alone,
+and reads it alone in the same layout; nothing is sent. Names and shapes are those of `fully_reshardable`: any other
+parallel layout can load them. The model's weights are not stored beside them, as they are its float32 values, rounded.
 """
 
 from collections.abc import Iterator

@@ -76,6 +76,7 @@ class Trainer:
 
     def new_optimizer(self, lr: float) -> None:
         """Go on from the present weights with fresh moments of Adam and another learning rate."""
+        self.settle()
         self.optimizer: Any = None  # its memory is free before the new one's is taken
         self.optimizer = optimizer.build(self.training, lr, self.model, self.dtype)
         self.module.config.grad_scale_func = self.optimizer.scale_loss

@@ -15,6 +15,7 @@ import os
 import struct
 import zlib
 from dataclasses import asdict, dataclass, replace
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def read_into(entry: Entry, arrays: Arrays) -> bool:
     """Read the tokens of a record into these arrays, and check them; returns whether they are sound.
 
     Args:
-        arrays: as `arrays_of`, of the record's length. They are filled by one call, and nothing is copied.
+        arrays: as `arrays_of`, of the record's length. They are filled in place.
     """
     if entry.text_crc32 is None:
         if episode := read_episode(entry):
@@ -102,10 +103,22 @@ def read_into(entry: Entry, arrays: Arrays) -> bool:
                 array[:] = values
         return episode is not None
     with open(entry.path, "rb", buffering=0) as file:
-        if os.preadv(file.fileno(), [array.data for array in arrays], entry.body) < TOKEN_BYTES * entry.record.tokens:
+        file.seek(entry.body)
+        if not all(_fill(file, array) for array in arrays):
             return False
     spans = zip(entry.record.spans, entry.record.ends, strict=True)
     return all(checksum(*(array[span.start : end] for array in arrays)) == span.crc32 for span, end in spans)
+
+
+def _fill(file: FileIO, array: np.ndarray) -> bool:
+    """Read until the array is full; returns False at the end of the file. A read may come back short."""
+    left = array.data.cast("B") if len(array) else memoryview(b"")
+    while left:
+        count = file.readinto(left)
+        if not count:
+            return False
+        left = left[count:]
+    return True
 
 
 def read_arrays(entry: Entry) -> Arrays | None:
@@ -185,8 +198,9 @@ def _entry_1(fd: int, path: Path, at: int, size: int, start: bytes) -> Entry | N
 
 
 def _read(path: Path, at: int, length: int) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return os.pread(file.fileno(), length, at)
+    with open(path, "rb") as file:
+        file.seek(at)
+        return file.read(length)
 
 
 def _packed(value: Any) -> bytes:
