@@ -72,6 +72,7 @@ def test_a_name_may_be_understood_and_a_configuration_is_searched_for_files(tmp_
     path = own(tmp_path, "make = 'understood'")
     config = Config(name="x", tasks=Tasks(source="gaia"))
     config.training.algorithm = str(path)
+    config.agent.system_prompt = "Save your program as main.py"  # no part
     assert plugins.named(config) == {"training.algorithm": str(path)}
     plugins.keep(plugins.named(config), tmp_path / "own")
     assert plugins.load(str(path), setting="training.algorithm", group="x", default="make") == "understood"

@@ -1,5 +1,7 @@
 """What cannot work is one line, in a dry run as in the start, before a run is there that refuses the mended line."""
 
+import json
+from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 
@@ -8,8 +10,9 @@ from hf_folder import hf_folder
 from rich.console import Console
 
 from aworld import config as configuration
-from aworld.config import CONFIGS, Config
+from aworld.config import CONFIGS, Config, Tasks
 from aworld.errors import InputError
+from aworld.launch.checks import check_unseen
 from aworld.launch.prepare import prepare
 from aworld.launch.start import dry_run
 from aworld.publish import is_complete, publish_folder, publish_json, publish_text, read_jsonl
@@ -65,6 +68,10 @@ def dry(config: Config) -> str:
         (f"{PROGRAM}=[sh] agent.program.folders=[/nowhere]", "agent.program.folders: /nowhere is not there"),
         (f"{PROGRAM}=[sh] agent.context=drop", "agent.context=drop is of our own agents"),
         (f"{PROGRAM}=[sh] evaluation.endpoint.model=m evaluation.endpoint.base_url=http://x/v1", "to a policy of ours"),
+        (
+            f"{PROGRAM}=[sh] agent.program.folders=[/]",
+            "folders: /: the policy could read the answers of the tasks in /",
+        ),
         (f"{PROGRAM}=[sh]", "training.cold_start.tasks=2: the expert plays no agent.program; set it to 0"),
         ("agent.program.folders=[/tmp]", "agent.program has no command"),
         ("agent.max_tokens=512", "agent.max_tokens=512 does not fit beside a prompt in the 512 tokens"),
@@ -146,6 +153,45 @@ def test_a_benchmark_that_nobody_trains_on_is_refused(words: list[str], tmp_path
     none = ["pipeline.rounds=0", "training.cold_start.tasks=0"]
     with pytest.raises(InputError, match="has 129 bytes; shorten it to 128"):
         prepare(configuration.load([*gaia, *none]))
+
+
+@pytest.mark.parametrize(
+    ("trained", "evaluated", "is_refused"),
+    [
+        (["path=a"], ["held_out_path=a"], True),
+        (["path=a", "held_out_path=b"], ["held_out_path=b"], False),
+        (["path=a"], ["path=a"], False),  # the same rows are held out
+        (["path=a"], ["path=a", "seed=9"], True),
+        (["path=a", "held_out_path=b"], ["path=a"], True),
+        (["path=a"], ["path=c"], False),
+        (["mixture.m={source: jsonl, path: a}"], ["held_out_path=a"], True),
+        (["mixture.m={source: gaia, purpose: train, split: validation}"], ["split=validation"], True),
+        (["path=a"], ["mixture.m={source: jsonl, held_out_path: a}"], True),
+    ],
+)
+def test_no_row_is_trained_on_and_evaluated_on(trained: list[str], evaluated: list[str], is_refused: bool) -> None:
+    one, other = (_tasks(words) for words in (trained, evaluated))
+    with pytest.raises(InputError, match="the run trains on") if is_refused else nullcontext():
+        check_unseen(one, other)
+
+
+def _tasks(words: list[str]) -> Tasks:
+    first = "mixture" if words[0].startswith("mixture") else "gaia-validation" if "split" in words[0] else "jsonl"
+    return configuration.load(["recipe=demo", f"tasks={first}", *(f"tasks.{word}" for word in words)]).tasks
+
+
+def test_the_parts_of_a_mixture_hold_nothing_out_that_another_trains_on(words: list[str], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"id": name, "question": name, "answer": "1"}) + "\n")
+    parts = {"one": ("a.jsonl", "b.jsonl"), "two": ("b.jsonl", "a.jsonl")}
+    mixed = [
+        f"tasks.mixture.{name}={{source: jsonl, path: {tmp_path / train}, held_out_path: {tmp_path / held}}}"
+        for name, (train, held) in parts.items()
+    ]
+    kept = [word for word in words if not word.startswith(("tasks.", "training.cold"))]
+    none = ["training.cold_start.tasks=0", "rollout.tasks_per_round=2", "tasks=mixture"]
+    with pytest.raises(InputError, match="the held-out task 'one/b' asks the same as 'two/b', which is trained on"):
+        dry(configuration.load([*kept, *none, *mixed]))
 
 
 def test_who_insists_may_train_another_model(words: list[str]) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from aworld import config as configuration
+from aworld.errors import InputError
 from aworld.phase import Phase
 from aworld.rollout.units import units
 from aworld.rollout.workload import Workload, evaluation_workload, round_workload, schedule, shares
@@ -154,6 +155,9 @@ def test_each_round_has_of_each_part_of_a_mixture_what_its_weight_says(tmp_path:
     assert {played[f"many/{n}"] for n in range(20)} == {6}  # 20 × 6 = 6 × 20: no task waits for ever
     first = Counter(chosen[0].source for chosen in rounds)
     assert len(first) == 3  # the parts are mixed, so that with oversample each has some of the first tasks
+    config.tasks.mixture["few"].weight = 0.01
+    with pytest.raises(InputError, match=r"tasks\.mixture\.few\.weight=0\.01 is no task of the 9 of a round; raise it"):
+        list(schedule(config, RunDir(tmp_path), source))  # type: ignore[arg-type]
 
 
 def test_shares_are_whole_and_sum_up() -> None:
