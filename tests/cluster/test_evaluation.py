@@ -58,7 +58,8 @@ def evaluate(run: Run, *words: str) -> None:
 
 
 def records(run: Run) -> dict[Attempt, Episode]:
-    return {(episode.task_id, episode.attempt): episode for episode in benchmark.played(run.dir, NAME, 0).episodes}
+    episodes = journal.collect(run.dir.evaluation(NAME, 0) / "journals")
+    return {(episode.task_id, episode.attempt): episode for episode in episodes}
 
 
 def written(run: Run) -> list[Episode]:
