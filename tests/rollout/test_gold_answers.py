@@ -105,7 +105,7 @@ def test_without_a_sandbox_a_benchmark_is_played_only_where_the_user_said_so(run
             worker(again), env=os.environ | {"PATH": nothing}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 2 and not model.asked
-        assert f"could read the answers in tasks.path={copy}; install bubblewrap" in done.stderr
+        assert f"could read the answers in {copy}; install bubblewrap" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
         begin(again, copy, "site.sandbox=subprocess", *LONG, *model.words)
         done = subprocess.run(worker(again), capture_output=True, text=True, check=False)
