@@ -32,10 +32,10 @@ test: $(VENV)/.installed test-packages ## unit tests to one real round on Slurm 
 test-fast: $(VENV)/.installed ## only the unit tests: 3 minutes
 	@$(PYTEST) -m unit --minutes fast $(ARGS)
 
-test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 35 minutes
+test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 28 minutes
 	@$(PYTEST) -m deep --minutes rest $(ARGS)
 
-test-all: test test-rest minutes ## every test that this machine can run: 50 minutes
+test-all: test test-rest minutes ## every test that this machine can run: 45 minutes
 
 minutes: ## the minutes of the last test runs by tier, beside those that tests/minutes.toml keeps
 	@$(BIN)/python tests/minutes.py
