@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line. The rooms add their commands to it: what a person does, then the stages."""
+    """The parser of the whole command line. The rooms add their commands, those of a person before the stages."""
     whole = argparse.ArgumentParser(prog="aworld", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     whole.add_argument("--version", action="version", version=f"aworld {version('aworld-slurm')}")
     whole.set_defaults(run=lambda _: print(FIRST))

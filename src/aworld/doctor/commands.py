@@ -1,4 +1,4 @@
-"""`aworld doctor`: what a site offers, and what mends the rest."""
+"""`aworld doctor`: check a site, and suggest mends."""
 
 import argparse
 from pathlib import Path

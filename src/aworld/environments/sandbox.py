@@ -225,20 +225,29 @@ def _fault(sandbox: Sandbox) -> str:
         imports = [sandbox.python, "-P", "-c", "import aworld.tools.common.server"]
         launch = sandbox.launch(imports, Contents(Path(scratch), schema.Environment()))
         try:
-            probe = subprocess.run(
-                launch.argv,
-                env=launch.env,
-                cwd=launch.cwd,
-                capture_output=True,
-                text=True,
-                timeout=PROBE_SECONDS,
-                check=False,
-            )
+            done = probe(launch)
         except subprocess.TimeoutExpired:
             return f"{sandbox.name} did not start within {PROBE_SECONDS} s; set site.sandbox to another"
-    if probe.returncode == 0:
+    if done.returncode == 0:
         return ""
-    return _reason(sandbox.name, probe.stderr.strip().rpartition("\n")[2] or f"exit status {probe.returncode}")
+    return _reason(sandbox.name, done.stderr.strip().rpartition("\n")[2] or f"exit status {done.returncode}")
+
+
+def probe(launch: Launch) -> "subprocess.CompletedProcess[str]":
+    """Run a process to its end and keep what it writes.
+
+    Raises:
+        subprocess.TimeoutExpired: it takes longer than PROBE_SECONDS.
+    """
+    return subprocess.run(
+        launch.argv,
+        env=launch.env,
+        cwd=launch.cwd,
+        capture_output=True,
+        text=True,
+        timeout=PROBE_SECONDS,
+        check=False,
+    )
 
 
 def _reason(name: str, last_line: str) -> str:

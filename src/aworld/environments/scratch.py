@@ -51,7 +51,7 @@ def keep(text: str, scratch: Path) -> str:
 
 
 def move(scratch: Path, folder: Path) -> None:
-    """Move all that is in the scratch into an empty folder on the same disk; what cannot be moved stays.
+    """Move all files of the scratch into a folder on the same disk. A file that cannot be moved stays.
 
     What an earlier try left in the folder is removed.
     """

@@ -1,4 +1,4 @@
-"""The attempts of an evaluation in brief: what its figures need. Their tokens are not read, and one text at a time."""
+"""The attempts of an evaluation, as its figures need them. No token is read, and one text is held at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

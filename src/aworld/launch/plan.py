@@ -86,8 +86,10 @@ def _resident(config: Config, run: RunDir, workloads: list[Workload]) -> list[St
     if not is_complete(run.policy(config.pipeline.rounds)):
         stages.append(Stage.of(TRAIN, config, run))
     # A policy that was removed is not made again beside a resident trainer: its evaluations wait for `aworld train`.
-    of_benchmarks = [w for w in left if w.benchmark and not _is_done(w) and not run.lacks(w.round)]
-    awaited = sorted({w.round for w in of_benchmarks if not is_complete(run.policy(w.round))})
+    newest = run.newest_policy()  # listed once, however many evaluations are left
+    there = {w.round for w in left if w.benchmark and is_complete(run.policy(w.round))}
+    of_benchmarks = [w for w in left if w.benchmark and not _is_done(w) and (w.round in there or w.round > newest)]
+    awaited = sorted({w.round for w in of_benchmarks} - there)
     if config.site.executor != "slurm":  # the launcher of one machine knows which policies are there
         awaited = []
     ahead = awaited[: config.pipeline.submit_ahead]

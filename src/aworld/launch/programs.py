@@ -6,12 +6,11 @@ from pathlib import Path
 
 from aworld.config import Config
 from aworld.containers import no_apptainer
-from aworld.environments.sandbox import ApptainerSandbox, Contents, Sandbox, choose
+from aworld.environments.sandbox import PROBE_SECONDS, ApptainerSandbox, Contents, Sandbox, choose, probe
 from aworld.errors import InputError
 from aworld.rundir import RunDir
 
 FINDS = "import shutil, sys; sys.exit(not shutil.which(sys.argv[1]))"
-SECONDS = 60
 
 
 def check(config: Config) -> None:
@@ -73,23 +72,15 @@ def _check_command(sandbox: Sandbox, config: Config) -> None:
         contents = Contents(Path(scratch), config.environment, [Path(folder).absolute() for folder in program.folders])
         launch = sandbox.launch([sandbox.python, "-I", "-S", "-c", FINDS, program.command[0]], contents)
         try:
-            probe = subprocess.run(
-                launch.argv,
-                env=launch.env,
-                cwd=launch.cwd,
-                capture_output=True,
-                text=True,
-                timeout=SECONDS,
-                check=False,
-            )
+            done = probe(launch)
         except subprocess.TimeoutExpired:
-            raise InputError(f"agent.program: {sandbox.name} did not start within {SECONDS} s") from None
-    if probe.returncode == 1 and not probe.stderr.strip():
+            raise InputError(f"agent.program: {sandbox.name} did not start within {PROBE_SECONDS} s") from None
+    if done.returncode == 1 and not done.stderr.strip():
         seen = "the image" if program.image else f"the sandbox ({sandbox.name})"
         raise InputError(
             f"agent.program.command: {program.command[0]} is not in {seen}; give its full path, and the folders that "
             "it needs, its own Python's too, in agent.program.folders"
         )
-    if probe.returncode:
-        last = (probe.stderr.strip().splitlines() or [f"exit status {probe.returncode}"])[-1]
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise InputError(f"agent.program cannot be run by {sandbox.name}: {last}")

@@ -93,7 +93,7 @@ def cost(
         measured: figures of a run, which go before those of the hardware.
     """
     site, rounds = config.site, config.pipeline.rounds
-    # Those that were played in the place of others have one reward, and are left out of training.
+    # Dynamic sampling plays further tasks in the place of those with one reward; training leaves these out.
     trained_on = replace(
         episodes, lengths=episodes.lengths[: config.rollout.tasks_per_round * config.rollout.group_size]
     )

@@ -26,7 +26,7 @@ def note_use(folder: Path) -> None:
 
 
 def users_of(run: RunDir) -> dict[Path, str]:
-    """Why the folder of each node in `copies/` stays; "": nobody uses it, and it may be removed.
+    """Why the folder of each node in `copies/` stays. It may be removed where the reason is empty.
 
     Asks Slurm once, where there is a folder whose users were jobs.
     """

@@ -43,7 +43,7 @@ COMMON = ("source", "score_seconds")  # settings that every source has
 
 
 def make_source(config: schema.Source, folder: Path, copies: Path | None = None) -> TaskSet:
-    """The tasks that `config.source` names; what is made, or copied, lies in `folder`.
+    """The tasks of `config.source`. Made and copied files lie in `folder`.
 
     Args:
         copies: of the user's own files, by `plugins.keep`; None: beside `folder`.

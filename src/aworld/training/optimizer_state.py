@@ -45,7 +45,7 @@ def pieces_of(optimizer: Any, model_state: dict[str, Any]) -> list[ShardedTensor
 
 
 def _pieces(prefix: str, own: torch.Tensor, begin: int, blocks: list[ShardedTensor]) -> Iterator[ShardedTensor]:
-    """Cut a rank's part of a parameter, `own` [n], which begins at element `begin` of it, into rectangles of blocks."""
+    """Cut a rank's part of a parameter into rectangles of its blocks. `own` [n] has its elements from `begin` on."""
     end, at = begin + len(own), 0
     for block in blocks:
         *axes, columns = block.local_shape

@@ -49,8 +49,10 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class Tally:
-    """Episodes played, of `total`; how many of them `failed`; their mean reward, None where nothing is scored; and the
-    number of those that the reward failed at, by its error."""
+    """Episodes played, of `total`; how many of them `failed`; and their mean reward, None where nothing is scored.
+
+    `not_scored` counts the errors that the reward raised.
+    """
 
     played: int
     total: int
