@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "rollout": BASE | {"tasks", "agents", "environments", "inference", "trajectories", "policies"},
     "training": BASE | {"trajectories", "policies"},
     "evaluation": BASE | {"tasks", "trajectories"},
+    "export": BASE | {"tasks", "agents", "trajectories", "evaluation"},
     "planning": BASE | {"trajectories", "training"},  # of training only what it keeps on disk
     "watch": BASE | {"tasks", "rollout", "trajectories", "evaluation"},
     "launch": BASE
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     "doctor": BASE | {"tasks", "environments", "rollout", "launch"},
     "cli": BASE
     | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "watch", "launch"}
-    | {"planning", "policies"},
+    | {"planning", "policies", "export"},
     "__main__": {"cli"},
 }
 ENGINES = {"vllm": "inference", "megatron": "training", "mbridge": "training", "mpi4py": "trajectories"}

@@ -15,6 +15,7 @@ from aworld.doctor.task_check import add_to as add_tasks
 from aworld.environments.commands import add_to as add_corpus
 from aworld.errors import guarded, speak_utf8
 from aworld.evaluation.commands import add_to as add_evaluations
+from aworld.export.commands import add_to as add_exports
 from aworld.launch.commands import add_to as add_launching
 from aworld.launch.launchers import LAUNCH, PIPELINE, launch
 from aworld.launch.launchers import add_to as add_launchers
@@ -25,7 +26,7 @@ from aworld.tasks.commands import add_to as add_prefetch
 from aworld.training.commands import add_to as add_pruning
 from aworld.watch.commands import add_to as add_looks
 
-ROOMS = (add_launchers, add_launching, add_looks, add_evaluations, add_policies, add_pruning)
+ROOMS = (add_launchers, add_launching, add_looks, add_evaluations, add_exports, add_policies, add_pruning)
 SET_UP = (add_doctor, add_tasks, add_prefetch, add_corpus)
 FIRST = """aworld trains a tool-using agent in rounds, and keeps all of a run in its directory, such as runs/demo.
 
