@@ -149,7 +149,7 @@ def split_tools(system: str) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _spec(name: str, parameters: str) -> dict[str, Any]:
-    properties = {parameter: {"type": "string"} for parameter in parameters.split(", ") if parameter}
+    properties: dict[str, Any] = {parameter: {} for parameter in parameters.split(", ") if parameter}
     schema = {"type": "object", "properties": properties}
     return {"type": "function", "function": {"name": name, "description": "", "parameters": schema}}
 

@@ -106,15 +106,19 @@ class Maker:
         return EvalSampleLimit(type=name, limit=self.limits[episode.status]) if name else None  # type: ignore[arg-type]
 
     def _events(self, found: list[Transcript], shown: list[list[ChatMessage]]) -> Iterator[Event]:
-        """A span for each context, inside that of the context that asked, with its model's turns and its tools' calls."""
+        """Turns of models and calls of tools, in a span for each context, inside that of the context that asked."""
         events: list[tuple[float, Event]] = []
+        asked = [number for number, one in enumerate(found) if one.asked_by is None]
+        alone = asked if len(asked) == 1 else []  # the one agent that the user asks needs no span
         for number, (one, messages) in enumerate(zip(found, shown, strict=True)):
             if not one.turns:
                 continue
             begin, end = one.turns[0].began, max(turn.began + turn.seconds for turn in one.turns)
-            span, parent = f"context-{number}", None if one.asked_by is None else f"context-{one.asked_by}"
-            opening = {"id": span, "parent_id": parent, "type": "agent", "name": one.agent, **self._at(begin, span)}
-            events.append((begin, SpanBeginEvent(**opening)))
+            span = None if number in alone else f"context-{number}"
+            if span:
+                parent = None if one.asked_by in (None, *alone) else f"context-{one.asked_by}"
+                opening = {"id": span, "parent_id": parent, "type": "agent", "name": one.agent}
+                events.append((begin, SpanBeginEvent(**opening, **self._at(begin, span))))
             spoken, ids = iter(one.spoken), one.call_ids()
             for at, turn in enumerate(one.turns):
                 place = self._at(turn.began, span) | self._until(turn)
@@ -123,7 +127,8 @@ class Maker:
                     events.append((turn.began, self._model_event(turn, said, messages, place)))
                 elif turn.role == "tool":
                     events.append((turn.began, _tool_event(turn, ids[at], place)))
-            events.append((end, SpanEndEvent(id=span, **self._at(end, span))))
+            if span:
+                events.append((end, SpanEndEvent(id=span, **self._at(end, span))))
         yield from (event for _, event in sorted(events, key=lambda pair: pair[0]))  # stable: a span begins first
 
     def _model_event(
@@ -148,7 +153,7 @@ class Maker:
         choice = ChatCompletionChoice(message=message, stop_reason=reason)  # type: ignore[arg-type]
         return ModelOutput(model=self.model, choices=[choice], usage=usage)
 
-    def _at(self, seconds: float, span: str) -> dict[str, Any]:
+    def _at(self, seconds: float, span: str | None) -> dict[str, Any]:
         return {"timestamp": self.began + timedelta(seconds=seconds), "working_start": seconds, "span_id": span}
 
     def _until(self, turn: Turn) -> dict[str, Any]:
