@@ -5,6 +5,7 @@ which its own evaluations use, does not.
 """
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,8 +85,7 @@ async def _write(path: Path, part: Part, reader: Reader | None, advance: Advance
     played, agent = part.played, part.config.agent
     scored = {task.task_id for task in played.tasks if part.is_scored(task)}
     is_binary = statistics.measure(e for e in played.episodes if e.task_id in scored) == statistics.PASS_AT_1
-    written = max(file.stat().st_mtime for file in part.folder.glob("*.journal"))
-    began = datetime.fromtimestamp(written, UTC)
+    began, ended = _times(part.folder)
     limits = {"max_turns": agent.max_turns, "max_tokens": agent.max_tokens, "timeout": agent.episode_seconds}
     maker = Maker(part.model, limits, is_binary, began, reader)
     spec = _spec(part, began, is_binary)
@@ -112,8 +112,16 @@ async def _write(path: Path, part: Part, reader: Reader | None, advance: Advance
     if scored:
         recompute_metrics(log)
     status: EvalStatus = "cancelled" if played.missing else "success"
-    stats = EvalStats(completed_at=began.isoformat(), model_usage={part.model: usage})
+    stats = EvalStats(started_at=began.isoformat(), completed_at=ended.isoformat(), model_usage={part.model: usage})
     return await recorder.log_finish(spec, status, stats, log.results, log.reductions, header_only=True)
+
+
+def _times(journals: Path) -> tuple[datetime, datetime]:
+    """When the playing began and ended: by its `timing.json`, and the time of the last record."""
+    ended = max(path.stat().st_mtime for path in journals.glob("*.journal"))
+    timing = journals.with_name("timing.json")
+    seconds = json.loads(timing.read_text())["rollout_seconds"] if timing.exists() else 0.0
+    return datetime.fromtimestamp(ended - seconds, UTC), datetime.fromtimestamp(ended, UTC)
 
 
 def _spec(part: Part, created: datetime, is_binary: bool) -> EvalSpec:

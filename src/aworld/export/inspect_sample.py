@@ -117,8 +117,9 @@ class Maker:
             span = None if number in alone else f"context-{number}"
             if span:
                 parent = None if one.asked_by in (None, *alone) else f"context-{one.asked_by}"
-                opening = {"id": span, "parent_id": parent, "type": "agent", "name": one.agent}
-                events.append((begin, SpanBeginEvent(**opening, **self._at(begin, span))))
+                place = self._at(begin, span)
+                opening = SpanBeginEvent(id=span, parent_id=parent, type="agent", name=one.agent, **place)
+                events.append((begin, opening))
             spoken, ids = iter(one.spoken), one.call_ids()
             for at, turn in enumerate(one.turns):
                 place = self._at(turn.began, span) | self._until(turn)
