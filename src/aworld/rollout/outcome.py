@@ -15,7 +15,7 @@ from aworld.rollout.units import is_closed, standing, units_left
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, finished, note_finished
 from aworld.trajectories import file, journal
-from aworld.trajectories.record import rewards
+from aworld.trajectories.record import Record, rewards
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,14 @@ def unfinished(run: RunDir, workloads: Iterable[Workload]) -> list[Workload]:
     return [w for w in given if (w.round > trained if w.phase.is_trained_on else w.name not in over)]
 
 
-def look(workload: Workload) -> Outcome:
-    """The outcome so far, from the workload's own files. Reads a round's table of episodes once it is gathered."""
+def look(workload: Workload, records: list[Record] | None = None) -> Outcome:
+    """The outcome so far, from the workload's own files. Reads a round's table of episodes once it is gathered.
+
+    Args:
+        records: of its journals, where they were read already.
+    """
     seen = standing(workload)
-    failed, rewards, not_scored = _episodes(workload)
+    failed, rewards, not_scored = _episodes(workload, records)
     steps = read_jsonl(workload.folder / "steps.jsonl")
     return Outcome(
         units=len(seen.units),
@@ -101,7 +105,7 @@ def _answers(outcome: Outcome, workload: Workload) -> bool:
     return (outcome.units, outcome.attempts) == (len(workload.tasks), workload.attempts)
 
 
-def _episodes(workload: Workload) -> tuple[int, list[float], dict[str, int]]:
+def _episodes(workload: Workload, records: list[Record] | None) -> tuple[int, list[float], dict[str, int]]:
     """How many episodes failed, the reward of each, and how many were not scored, by the reward's error."""
     if workload.phase.is_trained_on and is_closed(workload):
         try:
@@ -109,7 +113,8 @@ def _episodes(workload: Workload) -> tuple[int, list[float], dict[str, int]]:
             return int((table["status"] == b"infra_error").sum()), table["reward"].tolist(), _not_scored(workload)
         except InfrastructureError:  # damaged: its reader says so
             pass
-    records = journal.records(workload.folder / "journals")
+    if records is None:
+        records = journal.records(workload.folder / "journals")
     failed = sum(each.status == "infra_error" for each in records)
     return failed, [each.reward for each in records], rewards(records)["not_scored"]
 

@@ -23,11 +23,13 @@ class Standing:
         units: that are to be played, or were. A round with `enough` finds more of them as it goes on.
         done: of these.
         of_one_reward: of the done ones, those whose attempts all have one reward.
+        in_hand: of the others, those that were ever claimed.
     """
 
     units: list[Unit]
     done: list[Unit]
     of_one_reward: list[Unit]
+    in_hand: list[Unit]
 
     @property
     def is_played(self) -> bool:
@@ -64,7 +66,8 @@ def standing(workload: Workload) -> Standing:
     marks = claims.marks()
     found = claims.in_play(units(workload), marks)
     done = [unit for unit in found if unit.key in marks.done]
-    return Standing(found, done, [unit for unit in done if unit.key in marks.of_one_reward])
+    in_hand = [unit for unit in found if unit.key in marks.newest and unit.key not in marks.done]
+    return Standing(found, done, [unit for unit in done if unit.key in marks.of_one_reward], in_hand)
 
 
 def is_closed(workload: Workload) -> bool:

@@ -98,8 +98,11 @@ class Journal:
         self.close()
 
 
-def list_entries(path: Path) -> Contents:
+def list_entries(path: Path, before: Contents | None = None) -> Contents:
     """The list of a journal. Another process may be writing it. Reads the heads of its frames alone.
+
+    Args:
+        before: an earlier list of this journal; then only what was appended since is read.
 
     Raises:
         InfrastructureError: the file is no journal, or a record is of another version.
@@ -109,8 +112,11 @@ def list_entries(path: Path) -> Contents:
         start = os.pread(fd, len(HEADER), 0)
         if size <= len(HEADER) and any(header.startswith(start) for header in HEADERS):  # new, or torn while made
             return Contents([], 0, 0)
-        entries: list[Entry] = []
-        at = good = end = len(HEADER) if start in HEADERS else 0
+        if before is None or not 0 < before.end <= size:  # a last record that was not sound may have been cut
+            before = Contents([], len(HEADER) if start in HEADERS else 0, 0)
+        entries = [*before.entries]
+        at = end = before.end
+        good = end - before.damaged
         while at < size:
             entry = frames.entry_at(fd, path, at, size)
             if entry is None:

@@ -13,8 +13,15 @@ def add_to(commands: Commands) -> None:
     """Add these commands to those of `aworld`."""
     status = of_run(commands, "status", _status, "how far each stage is, by the run's files and what Slurm says")
     status.add_argument("--all", action="store_true", help="a row for each finished round, and each job")
-    watch = of_run(commands, "watch", _watch, "status, again and again until the run ends")
-    watch.add_argument("--every", type=float, help="seconds between two looks (default: the site's queue_seconds)")
+    text = "the run on a full screen until it ends, or q; elsewhere a line for each change"
+    watch = of_run(commands, "watch", _watch, text)
+    watch.add_argument(
+        "--every",
+        type=float,
+        metavar="SECONDS",
+        help="between two looks at its files (default: the site's poll_seconds, at least 2); Slurm is asked every "
+        "queue_seconds",
+    )
     logs = of_run(commands, "logs", _logs, "the end of a stage's logs; without a stage: which there are")
     logs.add_argument("stage", nargs="?", metavar="STAGE", help="such as train, or rollout-0; rollout: all of them")
     logs.add_argument("--lines", type=int, default=20, help="of each log (default: 20)")
@@ -32,10 +39,10 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _watch(arguments: argparse.Namespace) -> int:
-    from aworld.watch.overview import watch
+    from aworld.watch.watching import watch
 
     config, run = open_run(Path(arguments.run_dir))
-    return watch(config, run, console(), arguments.every or config.site.queue_seconds)
+    return watch(config, run, console(), arguments.every)
 
 
 def _logs(arguments: argparse.Namespace) -> None:

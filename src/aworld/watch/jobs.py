@@ -1,13 +1,37 @@
-"""The table of a run's Slurm jobs: a row for each stage."""
+"""What Slurm says of a run's jobs, and the table of it: a row for each stage."""
 
+import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from rich.table import Table
 
+from aworld.errors import InfrastructureError
 from aworld.publish import read_jsonl
 from aworld.rundir import RunDir
-from aworld.watch.queue import Queued, accounts, newest, submissions
+from aworld.watch.queue import Queued, accounts, newest, queue, submissions
 from aworld.watch.table import SLIM, UNLIMITED
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The run's jobs, as Slurm shows them.
+
+    Attributes:
+        queued: the elements that wait or run.
+        states: of each stage's elements, also of those that have ended.
+    """
+
+    queued: list[Queued] = field(default_factory=list)
+    states: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, Counter[str]]:
+        """How many elements of each stage are in each state."""
+        found: dict[str, Counter[str]] = {}
+        for (stage, _), state in self.states.items():
+            found.setdefault(stage, Counter())[state] += 1
+        return found
 
 
 def jobs_table(run: RunDir, jobs: dict[str, Counter[str]]) -> Table:
@@ -40,15 +64,19 @@ def restarts(run: RunDir, stages: dict[str, str]) -> Counter[str]:
     return found
 
 
-def job_states(run: RunDir, queued: list[Queued], most: int = UNLIMITED) -> dict[str, Counter[str]]:
-    """The states of the elements of each stage, and how many elements are in each. Only the newest submissions count.
+def ask(run: RunDir, most: int = UNLIMITED) -> Jobs:
+    """The run's jobs, by one call of squeue and one of sacct. Only the newest submissions count.
 
     squeue is asked first, as sacct learns of a job later. One call of sacct then says how the other jobs ended; where
     Slurm keeps no accounts, they are left out.
 
     Args:
         most: stages that are looked up: those that wait or run, and the last ones that ended.
+
+    Raises:
+        InfrastructureError: Slurm does not answer.
     """
+    queued = queue(run)
     submitted = newest(run)
     waiting = {(each.submission.stage, each.element): each.state for each in queued}
     alive = {stage for stage, _ in waiting}
@@ -57,10 +85,36 @@ def job_states(run: RunDir, queued: list[Queued], most: int = UNLIMITED) -> dict
     submitted = {key: submission for key, submission in submitted.items() if key[0] in shown}
     gone = sorted({submission.job for key, submission in submitted.items() if key not in waiting})
     states = accounts(gone) if gone else {}
-    found: dict[str, Counter[str]] = {}
+    found: dict[tuple[str, int], str] = {}
     for (stage, element), submission in submitted.items():
         index = submission.elements.index(element)
         job = f"{submission.job}_{index}" if len(submission.elements) > 1 else submission.job
         if state := waiting.get((stage, element)) or states.get(job) or states.get(submission.job):
-            found.setdefault(stage, Counter())[state] += 1
-    return found
+            found[stage, element] = state
+    return Jobs(queued, found)
+
+
+class AskedSometimes:
+    """Asks Slurm at most every `seconds`, and gives its last answer in between: many people ask it.
+
+    Attributes:
+        complaint: why the last question had no answer; the one before it is given instead.
+    """
+
+    def __init__(self, ask: Callable[[], Jobs], seconds: float):
+        self._ask, self._seconds = ask, seconds
+        self._last: Jobs | None = None
+        self._next = 0.0
+        self.complaint = ""
+
+    def __call__(self) -> Jobs:
+        if time.monotonic() >= self._next:
+            try:
+                self._last, self.complaint = self._ask(), ""
+            except InfrastructureError as reason:
+                if self._last is None:
+                    raise
+                self.complaint = str(reason)  # it answered before, and will again
+            self._next = time.monotonic() + self._seconds
+        assert self._last is not None
+        return self._last

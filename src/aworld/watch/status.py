@@ -36,6 +36,7 @@ class StageStatus:
         finished: its result is published.
         loss: of the last optimizer step.
         spread: of a round that plays further tasks in the place of those whose attempts have one reward.
+        in_hand: units that a worker has claimed, and not done.
     """
 
     kind: Kind
@@ -45,6 +46,11 @@ class StageStatus:
     finished: bool
     loss: float | None = None
     spread: Spread | None = None
+    in_hand: int = 0
+
+    @property
+    def is_begun(self) -> bool:
+        return bool(self.done or self.in_hand)
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ def _under_way(workload: Workload) -> list[StageStatus]:
     finished = is_closed(workload) and not units_left(workload)
     spread = _spread(done, len(seen.of_one_reward), workload.enough)
     kind = ROLLOUT if workload.phase.is_trained_on else EVALUATE
-    played = StageStatus(kind, name, total if finished else done, total, finished, spread=spread)
+    in_hand = 0 if finished else len(seen.in_hand)
+    played = StageStatus(kind, name, total if finished else done, total, finished, spread=spread, in_hand=in_hand)
     if not workload.phase.is_trained_on:
         return [played]
     return [played, StageStatus(GATHER, name, int(finished), 1, finished), _training(workload)]
@@ -144,7 +151,7 @@ def never_played(config: Config, workload: Workload) -> bool:
 
 
 def tally(workload: Workload, outcome: Outcome | None = None) -> Tally:
-    """The episodes so far. `outcome`: of a finished workload."""
+    """The episodes so far. `outcome`: of the workload, where it is known."""
     found = outcome or look(workload)
     is_scored = bool(found.episodes) and (
         workload.phase.is_trained_on or any(task.answer is not None for task in workload.tasks)

@@ -35,7 +35,7 @@ def stage_table(
         tallies: of the workloads that have begun, by name.
     """
     groups = [(name, list(group)) for name, group in groupby(stages, lambda stage: stage.workload)]
-    groups = _folded(groups, {name for name, some in groups if not any(stage.done for stage in some)})
+    groups = _folded(groups, {name for name, some in groups if not any(stage.is_begun for stage in some)})
     if len(groups) > most:
         finished = [name for name, some in groups if _is_round(name) and all(stage.finished for stage in some)]
         groups = _around(_folded(groups, set(finished[:-RECENT])), most)
@@ -108,4 +108,4 @@ def _cells(stages: list[StageStatus], tally: Tally | None) -> dict[str, str]:
 def _progress(stage: StageStatus) -> str:
     if stage.finished:
         return f"[green]{f'{stage.total} done' if stage.total > 1 else 'done'}[/]"
-    return f"[yellow]{stage.done}/{stage.total}[/]" if stage.done else "[dim]waiting[/]"
+    return f"[yellow]{stage.done}/{stage.total}[/]" if stage.is_begun else "[dim]waiting[/]"
