@@ -23,7 +23,7 @@ def curve(line: Points, marks: Mapping[str, Points], last: float, width: int, he
     values = [y for points in (line, *marks.values()) for _, y in points]
     low, high = min(values), max(values)
     if isclose(low, high, abs_tol=1e-9):
-        low, high = low - 0.05, high + 0.05
+        low, high = max(min(low, 0.0), low - 0.05), high + 0.05
     labels = [f"{value:.2f}" for value in (high, low)]
     margin = max(map(len, labels)) + 2
     columns = width - margin

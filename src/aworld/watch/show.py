@@ -5,24 +5,19 @@ from rich.rule import Rule
 from rich.text import Text
 
 from aworld.errors import InputError, printable
-from aworld.rundir import HELD_OUT, RunDir, numbered
+from aworld.rundir import RunDir
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
 STYLES = {"prompt": "dim", "assistant": "cyan", "tool": "magenta"}
 
 
-def show(run: RunDir, name: str | None, console: Console) -> None:
+def show(run: RunDir, name: str, console: Console) -> None:
     """Print an episode: `ROUND/TASK/ATTEMPT`, of an evaluation `NAME-VERSION/TASK/ATTEMPT`, such as held-out-0/a/1.
-
-    Without a name, list what there is.
 
     Raises:
         InputError: there is no such episode.
     """
-    if name is None:
-        _list(run, console)
-        return
     part, _, rest = name.partition("/")
     task_id, _, attempt = rest.rpartition("/")
     kind, _, number = part.rpartition("-")
@@ -33,19 +28,6 @@ def show(run: RunDir, name: str | None, console: Console) -> None:
         _print(episode, part if kind else f"round {part}", console)
         return
     raise InputError(f"no episode {name} in {folder}; `aworld show {run.root}` lists what there is")
-
-
-def _list(run: RunDir, console: Console) -> None:
-    benchmarks = sorted(path.parent.name for path in (run.root / "evals").glob("*/config.yaml"))
-    kinds = [("rounds", ""), *((f"evals/{name}", f"{name}-") for name in (HELD_OUT, *benchmarks))]
-    for kind, prefix in kinds:
-        for folder in numbered(run.root / kind):
-            episodes = journal.records(folder / "journals")
-            _line(f"{prefix}{int(folder.name)}/TASK/ATTEMPT: {len(episodes)} episodes", console)
-            for episode in episodes[:3]:
-                _line(f"  {prefix}{episode.round}/{episode.task_id}/{episode.attempt}", console)
-            if len(episodes) > 3:
-                _line(f"  … and {len(episodes) - 3} more", console)
 
 
 def _line(text: str, console: Console, style: str = "") -> None:
