@@ -49,6 +49,7 @@ from aworld.trajectories.arrays import Trajectories
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.timing import publish_timing
 from aworld.watch.overview import show_status
+from aworld.watch.view import Watched
 
 GROUP = 8  # attempts per task
 CHECKPOINTS = 3  # that training keeps
@@ -158,10 +159,11 @@ def _status(run: RunDir) -> None:
 
 
 def _watch(run: RunDir) -> None:
-    """A second look: whatever the first one keeps is there."""
-    _status(run)
+    """A second look at all that the pages show: whatever the first one keeps is there."""
+    watched = Watched(*open_run(run.root))
+    watched.look()
     _mark("watch")
-    _status(run)
+    watched.look()
 
 
 def _resume(run: RunDir) -> None:

@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 Lines = list[Text]
+AIRY = 30  # lines, from which on there is room for empty ones
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,13 @@ class Part:
 
 
 def stacked(parts: Sequence[Part], width: int, height: int) -> Lines:
-    """The parts below each other. What the least of all leaves goes around, a line each; the last parts go first."""
-    shown = list(parts)
-    while shown and sum(1 + min(part.least, part.wanted) for part in shown) > height:
+    """The parts below each other. Each has its least number of lines, and the others go round; the last parts are left
+    out first. With AIRY lines or more, an empty one is between two parts."""
+    shown, gap = list(parts), int(height >= AIRY)
+    while shown and sum(1 + gap + min(part.least, part.wanted) for part in shown) - gap > height:
         shown.pop()
     rows = [min(part.least, part.wanted) for part in shown]
-    left = height - sum(rows) - len(shown)
+    left = height - sum(rows) - len(shown) - gap * (len(shown) - 1)
     while left > 0 and any(has < part.wanted for has, part in zip(rows, shown, strict=True)):
         for at, part in enumerate(shown):
             if left > 0 and rows[at] < part.wanted:
@@ -42,7 +44,8 @@ def stacked(parts: Sequence[Part], width: int, height: int) -> Lines:
         title = fit(part.title, width)
         rule = Text("─" * max(0, width - title.cell_len - 1), "dim")
         found += [Text.assemble(title, " ", rule), *(fit(line, width) for line in part.draw(width, has)[:has])]
-    return found
+        found += [Text()] * gap
+    return found[:height]
 
 
 def beside(left: Lines, right: Lines, width: int, gap: int = 3) -> Lines:

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from aworld.errors import printable
 from aworld.watch.jobs import jobs_table
-from aworld.watch.lines import Lines, beside, fit, spread, stacked
-from aworld.watch.parts import at_work, errors, learning, member_lines, members, times
+from aworld.watch.lines import AIRY, Lines, beside, fit, spread, stacked
+from aworld.watch.parts import at_work, errors, finished, learning, member_lines, members, times
 from aworld.watch.table import stage_table
 from aworld.watch.view import View
 
@@ -56,9 +56,10 @@ def _foot(name: str, width: int) -> Text:
 
 def _overview(view: View, width: int, height: int) -> Lines:
     if width < HALVES:
-        return stacked([at_work(view), learning(view), members(view), times(view), errors(view)], width, height)
+        parts = [at_work(view), learning(view), members(view), times(view), errors(view)]
+        return stacked([*parts, finished(view)] if height >= AIRY else parts, width, height)
     half = (width - 3) // 2
-    left = stacked([at_work(view), learning(view), times(view)], half, height)
+    left = stacked([at_work(view), learning(view), times(view), finished(view)], half, height)
     return beside(left, stacked([members(view), errors(view)], half, height), half)
 
 

@@ -20,7 +20,6 @@ LABELS = {**PHASES, EVALUATE: "rollout"}
 UNITS = {ROLLOUT: "tasks", EVALUATE: "tasks", TRAIN: "steps", GATHER: ""}
 COLOURS = {ROLLOUT: "cyan", GATHER: "yellow", TRAIN: "magenta"}
 BAR, CURVE = 36, 14  # columns and lines at most
-QUIET = 3  # parts of a log's path that are shown: logs/FILE below the run
 
 
 def at_work(view: View) -> Part:
@@ -139,6 +138,28 @@ def times(view: View) -> Part:
 
     wanted = max(1, bool(whole) + len(view.slow))
     return Part(Text("what takes time", "bold"), draw, wanted, least=min(2, wanted))
+
+
+def finished(view: View) -> Part:
+    """The last rounds and evaluations that are finished."""
+    losses = {stage.workload: stage.loss for stage in view.overview.stages if stage.loss is not None}
+    names = [name for name in view.overview.tallies if name in view.overview.over]
+
+    def draw(width: int, height: int) -> Lines:
+        rows = []
+        for name in names[-height:]:
+            tally = view.overview.tallies[name]
+            row = [
+                Text(printable(name)),
+                Text("" if tally.reward is None else f"reward {tally.reward:.3f}"),
+                Text(f"{tally.played} episodes"),
+                Text(f"{tally.failed} failed" if tally.failed else "", "yellow"),
+                Text(f"loss {losses[name]:.3f}" if name in losses else "", "dim"),
+            ]
+            rows.append(row)
+        return columns(rows)
+
+    return Part(Text("finished", "bold"), draw, len(names), least=3)
 
 
 def errors(view: View) -> Part:
