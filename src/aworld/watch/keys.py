@@ -1,6 +1,7 @@
 """Single keys from a terminal, without echo and without Enter."""
 
 import os
+import re
 import select
 import sys
 import termios
@@ -12,6 +13,10 @@ from contextlib import contextmanager
 NAMES = {b"q": "quit", b"Q": "quit", b"": "quit", b"\t": "next", b"\x1b[A": "up", b"\x1bOA": "up", b"k": "up"}
 NAMES |= {b"\x1b[B": "down", b"\x1bOB": "down", b"j": "down", b"\x1b[5~": "page up", b"\x1b[6~": "page down"}
 NAMES |= {b" ": "page down", b"\x1b[Z": "back", b"\x1b[D": "back", b"\x1b[C": "next"}
+
+KEY = re.compile(
+    rb"\x1b\[[0-9;]*[A-Za-z~]|\x1bO.|.", re.DOTALL
+)  # a command of the terminal, such as an arrow, or a sign
 
 Wait = Callable[[float], str]
 
@@ -32,9 +37,12 @@ def keys() -> Iterator[Wait]:
         yield only_wait
         return
 
+    typed: list[bytes] = []  # several keys may come at once
+
     def wait(seconds: float) -> str:
-        ready, _, _ = select.select([fd], [], [], seconds)
-        return NAMES.get(os.read(fd, 32), "") if ready else ""
+        if not typed and select.select([fd], [], [], seconds)[0]:
+            typed.extend(KEY.findall(os.read(fd, 1024)) or [b""])
+        return NAMES.get(typed.pop(0), "") if typed else ""
 
     before = termios.tcgetattr(fd)
     try:

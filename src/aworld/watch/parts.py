@@ -45,6 +45,8 @@ def at_work(view: View) -> Part:
 def _row(stage: StageStatus, left: float | None) -> list[Text]:
     unit = UNITS[stage.kind]
     note = f"about {duration(left)} left" if left is not None and left >= 1 else ""
+    if stage.in_hand:
+        note = f"{stage.in_hand} in hand  {note}"
     if stage.loss is not None:
         note = f"loss {stage.loss:.3f}  {note}"
     if stage.spread:

@@ -19,17 +19,17 @@ UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def duration(seconds: float) -> str:
-    """Such as 45 s, 3 min, 2 h 10 min or 3 d 4 h; below ten seconds with one decimal."""
+    """Such as 7.5 s, 45 s, 3 min 20 s, 2 h 10 min or 3 d 4 h."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    left, parts = round(seconds), []
-    for size, name in UNITS:
-        if left >= size and (size > 1 or seconds < 60):
+    left = round(seconds)
+    first = next(at for at, (size, _) in enumerate(UNITS) if left >= size)
+    parts = []
+    for size, name in UNITS[first : first + 2]:
+        if left >= size:
             parts.append(f"{left // size} {name}")
             left %= size
-        elif parts:
-            break
-    return " ".join(parts[:2])
+    return " ".join(parts)
 
 
 def phases(run: RunDir, number: int) -> dict[Kind, float]:
