@@ -168,8 +168,8 @@ def test_the_runs_own_tasks_are_reported_like_any_benchmark(tmp_path: Path, caps
     assert capsys.readouterr().err.endswith(f"do: aworld launch evaluate {run.root} --policy 9\n")
     show(run, f"held-out-24/{tasks[0].task_id}/1", Console(width=200))
     assert f"held-out-24 · {tasks[0].task_id} · attempt 1" in capsys.readouterr().out
-    show(run, None, Console(width=200))
-    assert "held-out-24/TASK/ATTEMPT: 6 episodes" in capsys.readouterr().out
+    assert main(["show", str(run.root)]) == 0
+    assert "held-out-24: 6 episodes\nthere are: held-out-0, 24\n" in capsys.readouterr().out
 
 
 def test_tasks_that_are_refused_fix_nothing(run: RunDir, gaia: Path) -> None:
@@ -272,12 +272,14 @@ def test_a_benchmark_keeps_the_settings_it_was_begun_with(run: RunDir, gaia: Pat
 def test_a_person_finds_its_episodes_and_where_it_is(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
+    from aworld.watch.listing import show_list
+    from aworld.watch.search import Search
     from aworld.watch.show import show
     from aworld.watch.status import begun
 
     console = Console(width=200)
-    show(run, None, console)
-    assert f"{NAME}-3/TASK/ATTEMPT: 15 episodes" in capsys.readouterr().out
+    show_list(run, f"{NAME}-3", Search(), 0, console)
+    assert f"{NAME}-3: 15 episodes" in capsys.readouterr().out
     show(run, f"{NAME}-4/d/0", console)
     assert "answer '7' · reward 1" in capsys.readouterr().out
     with pytest.raises(InputError, match=f"no episode {NAME}-4/d/9"):

@@ -190,8 +190,8 @@ def test_status_shows_every_stage_finished_and_show_prints_an_episode(run):
     assert table.splitlines()[-1] == "finished"
     assert table.count(" done") == 4 * 3 + 6 * 1  # tasks, gather, steps of rounds; tasks of evaluations
     assert all(f" {sum(map(len, rewards(run, number).values()))} " in table for number in (0, 1, 2, 3))  # episodes
-    listing = aworld("show", str(run.root))
-    name = next(line.strip() for line in listing.splitlines() if line.startswith("  1/"))
+    listing = aworld("show", str(run.root), "--round", "1")
+    name = next(line.split()[0] for line in listing.splitlines() if line.startswith("1/"))
     episode = aworld("show", str(run.root), name)
     assert "<|im_start|>" in episode and "reward" in episode
 

@@ -1,5 +1,6 @@
 """An episode in a terminal: what a policy writes is shown, whatever it writes."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from aworld.errors import InputError, guarded
 from aworld.rundir import RunDir
 from aworld.trajectories.episode import Episode, Turn
 from aworld.trajectories.journal import Journal
+from aworld.watch.listing import show_list
+from aworld.watch.search import Search
 from aworld.watch.show import show
 
 pytestmark = pytest.mark.unit
@@ -44,7 +47,7 @@ def test_what_a_policy_writes_is_neither_markup_nor_a_command(
     with Journal(run.round(1) / "journals" / "a.journal") as log:
         log.append(episode)
     console = Console(width=400, color_system=None)
-    show(run, None, console)
+    show_list(run, None, Search(text=re.compile("title")), 0, console)
     show(run, f"1/{task_id}/0", console)
     said = capsys.readouterr().out
     assert not set("\x1b\x9b\u202e\r\x07\x08\x7f") & set(said)

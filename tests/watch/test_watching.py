@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,9 +23,16 @@ pytestmark = pytest.mark.unit
 WORD = re.compile(r"[A-Za-z][A-Za-z_-]+")
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, Workload]:
+    return watched_run(tmp_path_factory.mktemp("watched"))
+
+
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[RunDir, Workload]:
-    return watched_run(tmp_path)
+def made(original: tuple[RunDir, Workload], tmp_path: Path) -> tuple[RunDir, Workload]:
+    run, played = original
+    copy = shutil.copytree(run.root, tmp_path / "run")
+    return RunDir(copy), replace(played, folder=copy / played.folder.relative_to(run.root))
 
 
 @pytest.fixture
