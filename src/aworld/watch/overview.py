@@ -1,5 +1,6 @@
 """A run at a glance, from its files, one call of squeue, and one of sacct."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -104,7 +105,7 @@ def look(
         UNDER_WAY: "under way",
         STOPPED: f"stopped; {_next_command(config, run, workloads, stages)}",
     }[code]
-    if code == UNDER_WAY and (end := estimated_end(config, run)):
+    if code == UNDER_WAY and (end := estimated_end(config, run)) and end > time.time():
         verdict += f", last policy expected {datetime.fromtimestamp(end):%d %B %H:%M}"
     alive = elements_alive(asked.queued) if code == UNDER_WAY else {}
     follow = any(name.startswith(f"{SUBMIT.name}-") for name in alive)
