@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from itertools import accumulate, pairwise
 
 from rich.text import Text
 
@@ -130,11 +131,12 @@ def times(view: View) -> Part:
         if whole:
             told = Text(f"round {number}: " if number else "cold start: ")
             told.append_text(Text("  ").join(Text(f"{PHASES[k]} {duration(s)}", COLOURS[k]) for k, s in phases.items()))
-            room = max(0, width - told.cell_len - 2)
+            room = min(BAR, width - told.cell_len - 2)
             if room >= 12:
                 told.append("  ")
-                for kind, seconds in phases.items():
-                    told.append("█" * round(min(room, BAR) * seconds / whole), COLOURS[kind])
+                ends = [round(room * end / whole) for end in accumulate(phases.values(), initial=0.0)]
+                for kind, (begin, end) in zip(phases, pairwise(ends), strict=True):
+                    told.append("█" * (end - begin), COLOURS[kind])
             lines.append(told)
         return [*lines, *(Text(printable(line)) for line in view.slow)] or [Text("nothing is measured yet", "dim")]
 

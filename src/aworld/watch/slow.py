@@ -15,6 +15,7 @@ from aworld.watch.members import RUNNING, Member
 from aworld.watch.queue import Queued
 
 PHASES = {ROLLOUT: "rollout", GATHER: "gather", TRAIN: "training"}
+LONG = 30.0  # seconds; a unit in hand, or a worker without an episode, is not named before
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -62,6 +63,8 @@ def of_workers(members: Sequence[Member]) -> Iterator[str]:
     silent = [(member.silent, member) for member in members if member.state == RUNNING and member.silent is not None]
     if silent:
         seconds, member = max(silent, key=lambda one: one[0])
+        if seconds < LONG:
+            return
         where = f" on {member.node}" if member.node else ""
         yield f"{member.name}{where}: no episode for {duration(seconds)}"
 

@@ -20,7 +20,6 @@ from aworld.watch.overview import UNDER_WAY, Overview, look, slurm_asker, worklo
 from aworld.watch.status import StageStatus, Tally, tally
 
 JOBS = 8  # stages with jobs that Slurm is asked of
-IN_HAND_SECONDS = 30.0  # a unit that is in hand for less is not named
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class Watched:
         now, units = time.monotonic(), {unit.key: unit for unit in standing(workload).in_hand}
         self._since = {key: self._since.get(key, now) for key in units}
         key = min(self._since, key=self._since.__getitem__, default=None)
-        if key is None or now - self._since[key] < IN_HAND_SECONDS:
+        if key is None or now - self._since[key] < slow.LONG:
             return []
         return [f"{units[key].task_id}: in hand for more than {slow.duration(now - self._since[key])}"]
 
