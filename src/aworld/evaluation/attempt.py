@@ -7,7 +7,7 @@ from pathlib import Path
 from aworld.errors import InfrastructureError
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
-from aworld.trajectories.frames import Entry
+from aworld.trajectories.frames import TOKEN_BYTES, Entry
 from aworld.trajectories.record import Record
 
 
@@ -24,6 +24,11 @@ class Attempt(Record):
     answer: str | None
     sampled: int
     entry: Entry
+
+    @property
+    def text_bytes(self) -> int:
+        """The size of its text in the journal."""
+        return self.entry.end - self.entry.body - TOKEN_BYTES * self.tokens
 
     def read(self) -> Episode:
         """The episode without its tokens.
@@ -43,10 +48,10 @@ def attempts_in(folder: Path, task: str | None = None) -> list[Attempt]:
         task: id of the one task whose attempts are wanted; None: all.
     """
     entries = [entry for entry in journal.listed_in(folder) if task in (None, entry.record.task_id)]
-    return [attempt for candidates in journal.by_identity(entries) for attempt in _first_sound(candidates)]
+    return [attempt for candidates in journal.by_identity(entries) for attempt in first_sound(candidates)]
 
 
-def _first_sound(candidates: list[Entry]) -> Iterator[Attempt]:
+def first_sound(candidates: list[Entry]) -> Iterator[Attempt]:
     """The attempt of the first of these entries whose text is sound; nothing where none is."""
     for entry in candidates:
         if episode := journal.text(entry):

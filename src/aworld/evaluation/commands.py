@@ -4,17 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from aworld.errors import InputError
 from aworld.evaluation import benchmark, figures, leaderboard, statistics, trace
-from aworld.evaluation.about import about
 from aworld.evaluation.attempt import Attempt, attempts_in
 from aworld.evaluation.benchmark import Played
-from aworld.evaluation.pages import publish_page
 from aworld.publish import publish_json, publish_text
 from aworld.rundir import HELD_OUT, RunDir
 from aworld.trajectories.record import Record
@@ -81,24 +78,10 @@ def _warn(played: Played[Record], arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from aworld.evaluation import plots  # matplotlib takes its time
-    from aworld.evaluation.report import sandbox
+    from aworld.evaluation import evaluation_page  # matplotlib takes its time
 
-    played = _played(arguments)
     run, name, version = RunDir(arguments.run_dir), arguments.tasks, arguments.policy
-    folder = run.evaluation(name, version)
-    found = {**figures.figures(played), **about(run, name, version), "sandbox": sandbox(folder) or sandbox(run.root)}
-    publish_json(folder / "report.json", found)
-    of_task = figures.by_task(played)
-    page = {
-        "name": f"{name}-{version}",
-        "run": arguments.run_dir,
-        "f": found,
-        "curve": plots.curve(found["pass_at_k"]) if found["measure"] else "",
-        "tasks": [(task, of_task[task.task_id]) for task in played.tasks],
-        "settings": OmegaConf.to_yaml(OmegaConf.create(found["settings"])),
-    }
-    publish_page(folder / "report.html", "benchmark.html.j2", page)
+    played, found = evaluation_page.publish(run, name, version)
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{name}-{version}: {found['n_asked']} tasks × {found['attempts']}, {found['model']}", markup=False)
     if found["measure"]:
@@ -107,7 +90,7 @@ def _report(arguments: argparse.Namespace) -> None:
         console.print(statistics.headline(played.tasks, played.episodes, played.attempts))
     if found["last_turn"]:
         console.print(f"{found['last_turn']} answers came in the last turn, after a limit was reached")
-    console.print(folder / "report.html")
+    console.print(run.evaluation(name, version) / "report.html")
     _warn(played, arguments)
 
 

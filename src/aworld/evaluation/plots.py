@@ -1,8 +1,12 @@
-"""The report's pictures, as inline SVG that takes its ink from the page, so that it reads in light and dark."""
+"""The reports' pictures, as inline SVG that takes its colours from the page, so that it reads in light and dark.
+
+The size of a picture does not grow with the run: a curve has at most MOST points, each the mean of some rounds.
+"""
 
 import io
-from collections.abc import Callable
-from itertools import cycle
+import re
+from collections.abc import Callable, Iterable, Sequence
+from itertools import cycle, islice
 from typing import Any
 
 import matplotlib
@@ -15,6 +19,8 @@ from matplotlib.ticker import MaxNLocator
 
 INK = "#7a8594"  # reads on white and on black
 BLUE, ORANGE, GREEN, PINK, GREY = "#3b82c4", "#e0873a", "#3fa66b", "#c45b9a", "#9aa4b1"
+OF_THE_PAGE = {INK: "soft", BLUE: "blue", ORANGE: "orange", GREEN: "green", PINK: "pink", GREY: "grey"}
+COLORS = (BLUE, ORANGE, GREEN, PINK, GREY)
 STYLE = {
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -27,29 +33,59 @@ STYLE = {
     "grid.color": INK,
     "grid.alpha": 0.18,
     "font.size": 10,
+    "font.sans-serif": ["DejaVu Sans"],
+    "legend.frameon": False,
     "svg.fonttype": "none",
+    "svg.hashsalt": "aworld",
     "savefig.transparent": True,
 }
-PHASES = {"load": GREEN, "rollout": BLUE, "gather": PINK, "train": ORANGE}
+MOST = 200  # points of a curve
+MARKED = 60  # points of a curve that each have a mark
+NAMES = 8  # curves in one picture
+STAGES = ("load", "rollout", "gather", "train")
+PHASES = {"generate": "generating", "tools": "tools", "wait": "waiting for a sandbox", "rest": "rest"}
+
+Round = dict[str, Any]
+Value = Callable[[Round], float | None]
 
 
 def draw(figures: dict[str, Any]) -> dict[str, str]:
     """Title → SVG of every picture there is data for."""
     rounds = [r for r in figures["rounds"] if r["round"] > 0]
     pictures: dict[str, str] = {}
+
+    def add(title: str, paint: Callable[[Axes], None]) -> None:
+        pictures[title] = for_page(_svg(paint), title)
+
+    def curves(title: str, unit: str, values: dict[str, Value], scale: float = 1.0) -> None:
+        there = {name: value for name, value in values.items() if any(value(r) is not None for r in rounds)}
+        if there:
+            add(title, lambda axes: _curves(axes, rounds, dict(islice(there.items(), NAMES)), unit, scale))
+
     if rounds or figures["evaluations"]:
-        pictures["Learning curve"] = _svg(lambda axes: _learning(axes, rounds, figures["evaluations"]))
+        add("Learning curve", lambda axes: _learning(axes, rounds, figures["evaluations"]))
     if figures["evaluation"]:
-        pictures["Held-out evaluations by level"] = _svg(lambda axes: _levels(axes, figures["evaluation"]))
-    for title, key, unit, color in (
-        ("Sampled tokens per episode", "length_mean", "tokens", GREEN),
-        ("Entropy of the policy", "entropy", "nats per token", PINK),
-        ("KL between vLLM's and Megatron's probabilities", "kl", "nats per token", ORANGE),
-    ):
-        if any(r[key] is not None for r in rounds):
-            pictures[title] = _svg(lambda axes, k=key, u=unit, c=color: _series(axes, rounds, k, u, c))  # type: ignore[misc]
+        add("Held-out evaluations by level", lambda axes: _levels(axes, figures["evaluation"]))
+    curves("Parts of the reward", "mean", _each(rounds, "reward_parts"))
+    curves("Reward by source, %", "%", _each(rounds, "reward_by_source"), 100)
+    curves("Sampled tokens per episode", "tokens", {"mean": _of("length_mean"), "longest": _of("length_max")})
+    curves("Entropy of the policy", "nats per token", {"entropy": _of("entropy")})
+    mismatch = {"KL": _of("kl"), "mean |Δ|": _of("mismatch_mean")}
+    curves("vLLM's and Megatron's probabilities", "nats per token", mismatch)
+    shares = {
+        "groups with one reward": lambda r: r["n_zero_variance"] / r["n_groups"],
+        "not answered": lambda r: 1 - r["statuses"].get("answered", 0) / r["n_episodes"],
+        "calls of tools with errors": lambda r: r["tool_errors"] / r["tool_calls"] if r["tool_calls"] else None,
+        "tokens that were clipped": _of("clip_fraction"),
+    }
+    curves("Shares of each round, %", "%", shares, 100)
     if figures["rounds"]:
-        pictures["Seconds by phase"] = _svg(lambda axes: _phases(axes, figures["rounds"]))
+        names = dict.fromkeys([*STAGES, *(name for r in figures["rounds"] for name in r["seconds"])])
+        parts: dict[str, Value] = {name: lambda r, name=name: r["seconds"].get(name, 0.0) for name in names}  # type: ignore[misc]
+        add("Time of the stages (round 0: cold start)", lambda axes: _stack(axes, figures["rounds"], parts, "seconds"))
+    if any(r["episode_time"] for r in rounds):
+        parts_of = {text: lambda r, p=phase: r["episode_time"].get(p, 0.0) for phase, text in PHASES.items()}  # type: ignore[misc]
+        add("Time of the episodes by phase", lambda axes: _stack(axes, rounds, parts_of, "%", 100))
     return pictures
 
 
@@ -66,6 +102,30 @@ def curve(pass_at_k: list[float]) -> str:
     return _svg(paint)
 
 
+def for_page(svg: str, title: str) -> str:
+    """The SVG in the colours of the page, with a name for readers that do not see it."""
+    for color, name in OF_THE_PAGE.items():
+        svg = svg.replace(color, f"var(--{name})")
+    svg = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", svg)  # the same in every picture
+    return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+
+
+def thinned(values: Sequence[float]) -> np.ndarray:
+    """At most MOST values: the means of as many runs of neighbours, float [n]."""
+    whole = np.asarray(values, float)
+    return np.array([part.mean() for part in np.array_split(whole, MOST)]) if len(whole) > MOST else whole
+
+
+def _of(key: str) -> Value:
+    return lambda r: r[key]
+
+
+def _each(rounds: list[Round], key: str) -> dict[str, Value]:
+    """For each name in this dict of any round, its value in a round."""
+    names = dict.fromkeys(name for r in rounds for name in r[key])
+    return {name: lambda r, name=name: r[key].get(name) for name in names}  # type: ignore[misc]
+
+
 def _svg(paint: Callable[[Axes], None]) -> str:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5.6, 3.0), layout="constrained")
@@ -76,11 +136,22 @@ def _svg(paint: Callable[[Axes], None]) -> str:
     return buffer.getvalue()[buffer.getvalue().index("<svg") :]
 
 
-def _learning(axes: Axes, rounds: list[dict[str, Any]], evaluations: dict[str, list[dict[str, Any]]]) -> None:
+def _by_round(axes: Axes, unit: str) -> None:
+    axes.set(xlabel="round", ylabel=unit)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _marks(points: Iterable[float]) -> str:
+    return "o-" if len(list(points)) <= MARKED else "-"
+
+
+def _learning(axes: Axes, rounds: list[Round], evaluations: dict[str, list[dict[str, Any]]]) -> None:
     if rounds:
-        axes.plot(
-            [r["round"] for r in rounds], [100 * r["reward"] for r in rounds], "o-", color=BLUE, label="training reward"
-        )
+        at = thinned([r["round"] for r in rounds])
+        lows, highs = (thinned([100 * r["reward_ci95"][side] for r in rounds]) for side in (0, 1))
+        axes.fill_between(at, lows, highs, color=BLUE, alpha=0.15, linewidth=0)
+        reward = thinned([100 * r["reward"] for r in rounds])
+        axes.plot(at, reward, _marks(at), color=BLUE, markersize=4, label="training reward, 95 % interval")
     for (name, figures), color in zip(evaluations.items(), cycle((ORANGE, GREEN, PINK, GREY)), strict=False):
         policies = [one["policy"] for one in figures]
         values = np.array([100 * one["mean_reward"] for one in figures])
@@ -88,9 +159,9 @@ def _learning(axes: Axes, rounds: list[dict[str, Any]], evaluations: dict[str, l
         label = f"{name} {figures[0]['measure']}, 95 % interval"
         error = (values - lows, highs - values)
         axes.errorbar(policies, values, yerr=error, fmt="s", color=color, capsize=4, label=label)
-    axes.set(xlabel="round", ylabel="%", ylim=(0, 100))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+    axes.set_ylim(0, 100)
+    _by_round(axes, "%")
+    axes.legend()
 
 
 def _levels(axes: Axes, evaluation: dict[str, Any]) -> None:
@@ -106,24 +177,33 @@ def _levels(axes: Axes, evaluation: dict[str, Any]) -> None:
             axes.bar(at + 0.4 * offset, height, 0.36, color=color, yerr=error, capsize=3, ecolor=INK, label=label)
         axes.set_xticks([at + 0.2 for at in range(len(levels))], ["all", *(f"level {k}" for k in list(levels)[1:])])
     axes.set(ylabel="%", ylim=(0, 100))
-    axes.legend(frameon=False)
+    axes.legend()
 
 
-def _series(axes: Axes, rounds: list[dict[str, Any]], key: str, unit: str, color: str) -> None:
-    known = [r for r in rounds if r[key] is not None]
-    axes.plot([r["round"] for r in known], [r[key] for r in known], "o-", color=color)
-    axes.set(xlabel="round", ylabel=unit)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+def _curves(axes: Axes, rounds: list[Round], values: dict[str, Value], unit: str, scale: float) -> None:
+    for (name, value), color, dash in zip(values.items(), cycle(COLORS), _dashes(), strict=False):
+        known = [(r["round"], scale * found) for r in rounds if (found := value(r)) is not None]
+        at, heights = (thinned(column) for column in zip(*known, strict=True))
+        axes.plot(at, heights, _marks(at), color=color, linestyle=dash, markersize=4, label=name)
     axes.set_ylim(bottom=0)
+    _by_round(axes, unit)
+    if len(values) > 1:
+        axes.legend()
 
 
-def _phases(axes: Axes, rounds: list[dict[str, Any]]) -> None:
-    bottom = [0.0] * len(rounds)
-    numbers = [r["round"] for r in rounds]
-    for phase, color in PHASES.items():
-        heights = [r["seconds"].get(phase, 0.0) for r in rounds]
-        axes.bar(numbers, heights, bottom=bottom, color=color, label=phase, width=0.7)
-        bottom = [b + h for b, h in zip(bottom, heights, strict=True)]
-    axes.set(xlabel="round (0: cold start)", ylabel="seconds")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+def _dashes() -> Iterable[str]:
+    return cycle(("-",) * len(COLORS) + ("--",) * len(COLORS))
+
+
+def _stack(axes: Axes, rounds: list[Round], values: dict[str, Value], unit: str, scale: float = 1.0) -> None:
+    """The values of each round above each other."""
+    at = thinned([r["round"] for r in rounds])
+    heights = {name: thinned([scale * (value(r) or 0.0) for r in rounds]) for name, value in values.items()}
+    edges = np.concatenate([[at[0] - 0.5], (at[1:] + at[:-1]) / 2, [at[-1] + 0.5]])
+    below = np.zeros(len(at))
+    for (name, height), color in zip(heights.items(), cycle((GREEN, BLUE, PINK, ORANGE, GREY)), strict=False):
+        axes.stairs(below + height, edges, baseline=below, fill=True, color=color, label=name)
+        below = below + height
+    axes.set_ylim(bottom=0)
+    _by_round(axes, unit)
+    axes.legend()

@@ -11,53 +11,106 @@ import numpy as np
 
 from aworld.config import Config, read_provenance, to_yaml
 from aworld.errors import InputError
-from aworld.evaluation import benchmark, plots, statistics
+from aworld.evaluation import benchmark, evaluation_page, plots, statistics
+from aworld.evaluation.about import last_written, made_of, own_settings, sandbox
 from aworld.evaluation.figures import tool_calls
-from aworld.evaluation.pages import publish_page
-from aworld.publish import publish_json
+from aworld.evaluation.pages import WITHIN, publish_page
+from aworld.evaluation.samples import samples
+from aworld.publish import MARK, publish_json
 from aworld.rundir import HELD_OUT, RunDir, numbered
 from aworld.trajectories import arrays, file, journal, record
-from aworld.trajectories.episode import Episode
+from aworld.trajectories.frames import TOKEN_BYTES
 
-SAMPLES = 3  # readable episodes of each kind
+TABLES = 10  # rounds to look for a table of measured tasks in; only the last few are kept
 METRICS = ("loss", "grad_norm", "clip_fraction", "entropy", "kl", "mismatch_mean", "mismatch_max")
 
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """A policy that has finished an evaluation: its figures, for report.json, and the mean reward of each task."""
+    """A policy that has finished an evaluation.
+
+    Attributes:
+        figures: for report.json.
+        means: the mean reward of each task.
+        text_bytes: the size of its episodes' texts.
+    """
 
     figures: dict[str, Any]
     means: dict[str, float]
+    text_bytes: int
 
 
 def report(config: Config, run: RunDir) -> dict[str, Any]:
     """Write both files into the run directory and return what is in report.json."""
-    evaluations = _evaluations(run)
+    evaluations, numbers = _evaluations(run), _rounds(run)
+    rounds = [found for number in numbers if (found := _round(run, number, list(config.tasks.mixture)))]
     figures = {
         "name": config.name,
         "seed": config.seed,
         "trained_on": f"{config.tasks.source}-{config.tasks.split}" if config.tasks.purpose == "train" else None,
         "evaluation": _before_and_after(evaluations.get(HELD_OUT, [])),
         "evaluations": {name: [one.figures for one in each] for name, each in evaluations.items()},
-        "rounds": [figures for number in _rounds(run) if (figures := _round(run, number))],
+        "rounds": rounds,
+        "curriculum": _curriculum(run, numbers),
         "sandbox": sandbox(run.root),
         "provenance": read_provenance(run.config),
     }
     publish_json(run.root / "report.json", figures)
+    compared = samples(run, [one["round"] for one in rounds])
     page = {
+        "heading": config.name,
+        "links": [],
+        "facts": _facts(config, run, figures),
+        "own": own_settings(config),
+        "settings": to_yaml(config),
+        "provenance": figures["provenance"],
+        "sandbox": figures["sandbox"],
         "figures": figures,
         "plots": plots.draw(figures),
-        "samples": _samples(run),
-        "configuration": to_yaml(config),
+        "pages": _evaluation_pages(run, evaluations),
+        "place": run.root,
+        "samples": compared,
     }
-    publish_page(run.root / "report.html", "report.html.j2", page)
+    episodes = {key: attempt for one in compared for key, attempt in one.episodes.items()}
+    publish_page(run.root / "report.html", "run.html.j2", page, episodes)
     return figures
 
 
-def sandbox(folder: Path) -> dict[str, Any]:
-    """The sandbox that tools ran in: its name and gaps. Empty before one started."""
-    return _json(folder / "sandbox.json")
+def _facts(config: Config, run: RunDir, figures: dict[str, Any]) -> dict[str, str]:
+    began = last_written(path for path in [run.tasks / MARK] if path.exists())
+    last = [run.trajectories(one["round"]) for one in figures["rounds"][-1:]]
+    return {
+        "model": made_of(config),
+        "algorithm": config.training.algorithm,
+        "tasks": ", ".join(config.tasks.mixture) or config.tasks.source,
+        "rounds": f"{max([one['round'] for one in figures['rounds']], default=0)} of {config.pipeline.rounds}",
+        "seed": str(config.seed),
+        "commit": figures["provenance"].get("commit", "unknown")[:12],
+        "sandbox": figures["sandbox"].get("name", "not started yet"),
+        "begun": f"{began} UTC" if began else "not recorded",
+        "last round": f"{when} UTC" if (when := last_written(last)) else "none is gathered yet",
+    }
+
+
+def _evaluation_pages(run: RunDir, evaluations: dict[str, list[_Evaluated]]) -> dict[tuple[str, int], str]:
+    """The link to the page of each evaluation, empty where there is none; by its name and the policy.
+
+    The page of a small evaluation is written if it is not there, or older than the end of the evaluation.
+    """
+    found = {}
+    for name, each in evaluations.items():
+        for one in each:
+            version = one.figures["policy"]
+            folder = run.evaluation(name, version)
+            page, end = folder / "report.html", folder / "timing.json"
+            if one.text_bytes <= WITHIN and not (page.exists() and _written(page) >= _written(end)):
+                evaluation_page.publish(run, name, version, is_report=True)
+            found[name, version] = f"evals/{name}/{folder.name}/{page.name}" if page.exists() else ""
+    return found
+
+
+def _written(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
 def _evaluations(run: RunDir) -> dict[str, list[_Evaluated]]:
@@ -78,11 +131,14 @@ def _evaluations(run: RunDir) -> dict[str, list[_Evaluated]]:
 
 
 def _evaluated(folder: Path, levels: dict[str, int], attempts: int) -> _Evaluated:
-    episodes = [each for each in journal.records(folder / "journals") if each.task_id in levels]
+    records = journal.records(folder / "journals")
+    episodes = [each for each in records if each.task_id in levels]
     figures = statistics.evaluation(episodes, levels, attempts)
     means = dict.fromkeys(levels, 0.0) | statistics.task_means(episodes, attempts)
     parts = {"reward_parts": record.rewards(episodes)["parts"]}
-    return _Evaluated({"policy": int(folder.name), **figures, **parts, "tools": tool_calls(episodes)}, means)
+    size = sum(path.stat().st_size for path in folder.glob("journals/*.journal"))
+    text = size - TOKEN_BYTES * sum(each.tokens for each in records)
+    return _Evaluated({"policy": int(folder.name), **figures, **parts, "tools": tool_calls(episodes)}, means, text)
 
 
 def _before_and_after(held_out: list[_Evaluated]) -> dict[str, Any]:
@@ -98,7 +154,7 @@ def _rounds(run: RunDir) -> list[int]:
     return [int(p.name) for p in numbered(run.root / "rounds") if (p / "trajectories.h5").exists()]
 
 
-def _round(run: RunDir, number: int) -> dict[str, Any] | None:
+def _round(run: RunDir, number: int, sources: list[str]) -> dict[str, Any] | None:
     folder = run.round(number)
     trajectories = file.open_(run.trajectories(number))
     table = trajectories.episodes
@@ -112,6 +168,7 @@ def _round(run: RunDir, number: int) -> dict[str, Any] | None:
     return {
         "round": number,
         "reward": float(table["reward"].mean()),
+        "reward_by_source": _by_source(table, sources),
         "length_mean": float(sampled.mean()),
         "length_max": int(sampled.max()),
         "turns": float(table["turns"].mean()),
@@ -130,11 +187,33 @@ def _round(run: RunDir, number: int) -> dict[str, Any] | None:
     }
 
 
-def _groups(table: np.ndarray) -> dict[str, int]:
-    """The number of groups, and of those whose episodes all have the same reward and so no advantage."""
+def _groups(table: np.ndarray) -> dict[str, Any]:
+    """The number of groups, of those whose episodes all have the same reward and so no advantage, and the interval of
+    the mean reward, by group."""
     tasks = table["task_id"]
     rewards = [table["reward"][tasks == task] for task in np.unique(tasks)]
-    return {"n_groups": len(rewards), "n_zero_variance": sum(bool(np.ptp(group) == 0) for group in rewards)}
+    return {
+        "n_groups": len(rewards),
+        "n_zero_variance": sum(bool(np.ptp(group) == 0) for group in rewards),
+        "reward_ci95": statistics.score(np.array([group.mean() for group in rewards], float))[1],
+    }
+
+
+def _by_source(table: np.ndarray, sources: list[str]) -> dict[str, float]:
+    """The mean reward of the tasks of each source of a mixture."""
+    of = np.array([name.partition(b"/")[0].decode() for name in table["task_id"]])
+    return {name: float(table["reward"][of == name].mean()) for name in sources if (of == name).any()}
+
+
+def _curriculum(run: RunDir, rounds: list[int]) -> dict[str, int]:
+    """What the newest table of measured tasks says: the number of tasks, and of those that were never or always solved.
+    Empty without a curriculum."""
+    for number in reversed(rounds[-TABLES:]):
+        if rows := _json(run.round(number) / "measured.json"):
+            means = [reward for _, _, reward, _ in rows.values()]
+            never, always = sum(mean <= 0 for mean in means), sum(mean >= 1 for mean in means)
+            return {"round": number, "n_tasks": len(rows), "n_never": never, "n_always": always}
+    return {}
 
 
 def _rate(tokens: float | None, seconds: float | None) -> float | None:
@@ -148,20 +227,6 @@ def _shares(table: np.ndarray) -> dict[str, float]:
     rest = spent["total"] - spent["generate"] - spent["tools"]  # below 0 where several agents are at work at once
     parts = {"wait": spent["wait"], "generate": spent["generate"], "tools": spent["tools"], "rest": max(rest, 0.0)}
     return {phase: value / whole for phase, value in parts.items()} if whole else {}
-
-
-def _samples(run: RunDir) -> list[tuple[str, list[Episode]]]:
-    """Some right and some wrong episodes of the first and the last evaluation."""
-    folders = numbered(run.evaluation(HELD_OUT, 0).parent)
-    groups = []
-    for title, folder in zip(("before", "after"), dict.fromkeys([*folders[:1], *folders[-1:]]), strict=False):
-        played = journal.by_identity(journal.listed_in(folder / "journals"))
-        played.sort(key=lambda candidates: (-candidates[0].record.level, candidates[0].record.identity))
-        for kind, reward in (("right", 1.0), ("wrong", 0.0)):
-            chosen = [candidates for candidates in played if candidates[0].record.reward == reward]
-            spread = chosen[:: max(1, len(chosen) // SAMPLES)][:SAMPLES]  # over the levels
-            groups.append((f"{title} training, {kind}", [*filter(None, map(journal.first_sound, spread))]))
-    return groups
 
 
 def _json(path: Path) -> dict[str, Any]:
