@@ -84,8 +84,8 @@ def draw(figures: dict[str, Any]) -> dict[str, str]:
         parts: dict[str, Value] = {name: lambda r, name=name: r["seconds"].get(name, 0.0) for name in names}  # type: ignore[misc]
         add("Time of the stages (round 0: cold start)", lambda axes: _stack(axes, figures["rounds"], parts, "seconds"))
     if any(r["episode_time"] for r in rounds):
-        parts_of = {text: lambda r, p=phase: r["episode_time"].get(p, 0.0) for phase, text in PHASES.items()}  # type: ignore[misc]
-        add("Time of the episodes by phase", lambda axes: _stack(axes, rounds, parts_of, "%", 100))
+        phases: dict[str, Value] = {text: lambda r, p=phase: r["episode_time"].get(p, 0.0) for phase, text in PHASES.items()}  # type: ignore[misc]
+        add("Time of the episodes by phase", lambda axes: _stack(axes, rounds, phases, "%", 100))
     return pictures
 
 
@@ -141,8 +141,13 @@ def _by_round(axes: Axes, unit: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _marks(points: Iterable[float]) -> str:
-    return "o-" if len(list(points)) <= MARKED else "-"
+def _legend(axes: Axes) -> None:
+    """Above the axes, where it hides no curve."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize=9, borderaxespad=0.2, handlelength=1.5)
+
+
+def _mark(points: np.ndarray) -> str:
+    return "o" if len(points) <= MARKED else ""
 
 
 def _learning(axes: Axes, rounds: list[Round], evaluations: dict[str, list[dict[str, Any]]]) -> None:
@@ -151,7 +156,7 @@ def _learning(axes: Axes, rounds: list[Round], evaluations: dict[str, list[dict[
         lows, highs = (thinned([100 * r["reward_ci95"][side] for r in rounds]) for side in (0, 1))
         axes.fill_between(at, lows, highs, color=BLUE, alpha=0.15, linewidth=0)
         reward = thinned([100 * r["reward"] for r in rounds])
-        axes.plot(at, reward, _marks(at), color=BLUE, markersize=4, label="training reward, 95 % interval")
+        axes.plot(at, reward, marker=_mark(at), color=BLUE, markersize=4, label="training reward, 95 % interval")
     for (name, figures), color in zip(evaluations.items(), cycle((ORANGE, GREEN, PINK, GREY)), strict=False):
         policies = [one["policy"] for one in figures]
         values = np.array([100 * one["mean_reward"] for one in figures])
@@ -161,7 +166,7 @@ def _learning(axes: Axes, rounds: list[Round], evaluations: dict[str, list[dict[
         axes.errorbar(policies, values, yerr=error, fmt="s", color=color, capsize=4, label=label)
     axes.set_ylim(0, 100)
     _by_round(axes, "%")
-    axes.legend()
+    _legend(axes)
 
 
 def _levels(axes: Axes, evaluation: dict[str, Any]) -> None:
@@ -177,18 +182,18 @@ def _levels(axes: Axes, evaluation: dict[str, Any]) -> None:
             axes.bar(at + 0.4 * offset, height, 0.36, color=color, yerr=error, capsize=3, ecolor=INK, label=label)
         axes.set_xticks([at + 0.2 for at in range(len(levels))], ["all", *(f"level {k}" for k in list(levels)[1:])])
     axes.set(ylabel="%", ylim=(0, 100))
-    axes.legend()
+    _legend(axes)
 
 
 def _curves(axes: Axes, rounds: list[Round], values: dict[str, Value], unit: str, scale: float) -> None:
     for (name, value), color, dash in zip(values.items(), cycle(COLORS), _dashes(), strict=False):
         known = [(r["round"], scale * found) for r in rounds if (found := value(r)) is not None]
         at, heights = (thinned(column) for column in zip(*known, strict=True))
-        axes.plot(at, heights, _marks(at), color=color, linestyle=dash, markersize=4, label=name)
+        axes.plot(at, heights, dash, marker=_mark(at), color=color, markersize=4, label=name)
     axes.set_ylim(bottom=0)
     _by_round(axes, unit)
     if len(values) > 1:
-        axes.legend()
+        _legend(axes)
 
 
 def _dashes() -> Iterable[str]:
@@ -206,4 +211,4 @@ def _stack(axes: Axes, rounds: list[Round], values: dict[str, Value], unit: str,
         below = below + height
     axes.set_ylim(bottom=0)
     _by_round(axes, unit)
-    axes.legend()
+    _legend(axes)

@@ -56,10 +56,11 @@ def report(config: Config, run: RunDir) -> dict[str, Any]:
         "provenance": read_provenance(run.config),
     }
     publish_json(run.root / "report.json", figures)
+    pages = _evaluation_pages(run, evaluations)
     compared = samples(run, [one["round"] for one in rounds])
     page = {
         "heading": config.name,
-        "links": [],
+        "links": [(config.name, ""), *_newest(pages)],
         "facts": _facts(config, run, figures),
         "own": own_settings(config),
         "settings": to_yaml(config),
@@ -67,7 +68,7 @@ def report(config: Config, run: RunDir) -> dict[str, Any]:
         "sandbox": figures["sandbox"],
         "figures": figures,
         "plots": plots.draw(figures),
-        "pages": _evaluation_pages(run, evaluations),
+        "pages": pages,
         "place": run.root,
         "samples": compared,
     }
@@ -107,6 +108,12 @@ def _evaluation_pages(run: RunDir, evaluations: dict[str, list[_Evaluated]]) -> 
                 evaluation_page.publish(run, name, version, is_report=True)
             found[name, version] = f"evals/{name}/{folder.name}/{page.name}" if page.exists() else ""
     return found
+
+
+def _newest(pages: dict[tuple[str, int], str]) -> list[tuple[str, str]]:
+    """The name and the link of the newest page of each evaluation."""
+    newest = {name: (f"{name}-{version}", link) for (name, version), link in pages.items() if link}
+    return list(newest.values())
 
 
 def _written(path: Path) -> int:

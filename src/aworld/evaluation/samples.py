@@ -36,17 +36,18 @@ class Comparison:
 
     Attributes:
         sides: the names of one or two.
-        pairs: what a pair shows, and an episode of each side; None: that side has none.
+        pairs: by what they show, an episode of each side; None: that side has none.
     """
 
     title: str
     sides: list[str]
-    pairs: list[tuple[str, list[Sample | None]]]
+    pairs: dict[str, list[list[Sample | None]]]
 
     @property
     def episodes(self) -> dict[str, Attempt]:
         """By the keys of the samples."""
-        return {sample.key: sample.attempt for _, both in self.pairs for sample in both if sample}
+        pairs = [pair for of_kind in self.pairs.values() for pair in of_kind]
+        return {sample.key: sample.attempt for pair in pairs for sample in pair if sample}
 
 
 def samples(run: RunDir, rounds: list[int]) -> list[Comparison]:
@@ -108,7 +109,7 @@ def _gains(before: list[Candidates], after: list[Candidates]) -> list[Row]:
         ("better after training", lambda pair: _gain(pair) > 0),
         ("worse after training", lambda pair: _gain(pair) < 0),
         ("without reward in both", lambda pair: _reward(pair[0]) == _reward(pair[1]) == 0),
-        ("as before", lambda pair: _gain(pair) == 0),
+        ("with the same reward in both", lambda pair: _gain(pair) == 0 < _reward(pair[0])),
     ]
     seen: set[str] = set()
     rows: list[Row] = []
@@ -142,11 +143,11 @@ def _gain(pair: tuple[Candidates, Candidates]) -> float:
 
 def _comparison(title: str, names: dict[str, str], rows: list[Row]) -> Comparison:
     """`names` are those of the sides, by how the names of their episodes begin."""
-    pairs = []
+    pairs: dict[str, list[list[Sample | None]]] = {}
     for kind, *both in rows:
         each = [_sample(prefix, one) for prefix, one in zip(names, both, strict=False)]
         if any(each):
-            pairs.append((kind, each))
+            pairs.setdefault(kind, []).append(each)
     return Comparison(title, list(names.values()), pairs)
 
 
