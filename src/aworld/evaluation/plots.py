@@ -81,10 +81,10 @@ def draw(figures: dict[str, Any]) -> dict[str, str]:
     curves("Shares of each round, %", "%", shares, 100)
     if figures["rounds"]:
         names = dict.fromkeys([*STAGES, *(name for r in figures["rounds"] for name in r["seconds"])])
-        parts: dict[str, Value] = {name: lambda r, name=name: r["seconds"].get(name, 0.0) for name in names}  # type: ignore[misc]
-        add("Time of the stages (round 0: cold start)", lambda axes: _stack(axes, figures["rounds"], parts, "seconds"))
+        stages = {name: _part("seconds", name) for name in names}
+        add("Time of the stages (round 0: cold start)", lambda axes: _stack(axes, figures["rounds"], stages, "seconds"))
     if any(r["episode_time"] for r in rounds):
-        phases: dict[str, Value] = {text: lambda r, p=phase: r["episode_time"].get(p, 0.0) for phase, text in PHASES.items()}  # type: ignore[misc]
+        phases = {text: _part("episode_time", phase) for phase, text in PHASES.items()}
         add("Time of the episodes by phase", lambda axes: _stack(axes, rounds, phases, "%", 100))
     return pictures
 
@@ -123,7 +123,11 @@ def _of(key: str) -> Value:
 def _each(rounds: list[Round], key: str) -> dict[str, Value]:
     """For each name in this dict of any round, its value in a round."""
     names = dict.fromkeys(name for r in rounds for name in r[key])
-    return {name: lambda r, name=name: r[key].get(name) for name in names}  # type: ignore[misc]
+    return {name: _part(key, name) for name in names}
+
+
+def _part(key: str, name: str) -> Value:
+    return lambda r: r[key].get(name)
 
 
 def _svg(paint: Callable[[Axes], None]) -> str:
