@@ -30,6 +30,7 @@ from aworld.trajectories.journal import Journal
 pytestmark = pytest.mark.tools
 CHROMIUM = os.environ.get("AWORLD_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 NAME = "gaia-validation"
+MADE_BY = {"commit": "0123456789abcdef"}
 HOSTILE = "</script></details><!--<script>document.title = 'taken'</script>\u2028 & <b>é " + "x" * 300
 LARGE = "a word of many. " * 100_000  # 1.6 MB
 
@@ -48,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     root = tmp_path_factory.mktemp("pages")
     config = configuration.load(["recipe=demo", f"runs={root}", "name=run", "tasks.train=4", "tasks.held_out=2"])
     run = RunDir.of(config)
-    publish_text(run.config, configuration.to_yaml(config, {"commit": "0123456789abcdef"}))
+    publish_text(run.config, configuration.to_yaml(config, MADE_BY))
     publish_json(run.root / "sandbox.json", {"name": "apptainer", "gaps": ["memory is <not> limited"]})
     for number in (1, 2):
         each = [replace(episode(n), round=number, task_id=f"train-{n}", question=HOSTILE) for n in range(2)]
@@ -71,7 +72,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
         ("large", [replace(one, turns=[Turn("assistant", LARGE)]) for one in played()]),
     ):
         words = [f"tasks={NAME}", f"tasks.path={root / 'GAIA'}", "evaluation.attempts=3"]
-        benchmark.begin(configuration.changed(config, words), run, name, 5)
+        benchmark.begin(configuration.changed(config, words), run, name, 5, provenance=lambda: MADE_BY)
         write(run.evaluation(name, 5), each)
     report(config, run)
     for name in (NAME, "large"):
@@ -148,8 +149,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def tab(browser: Browser) -> Iterator[Page]:
     """A tab in which no script may fail, and nothing is asked of a network."""
-    tab, wrong = browser.new_page(), []
-    tab.on("pageerror", wrong.append)
+    tab, wrong = browser.new_page(), list[object]()
+    tab.on("pageerror", lambda reason: wrong.append(reason))
     tab.on("request", lambda request: None if request.url.startswith("file:") else wrong.append(request.url))
     yield tab
     tab.close()
@@ -223,7 +224,7 @@ def test_a_runs_page_shows_episodes_side_by_side(run: RunDir, tab: Page) -> None
         left.locator("summary").click()
     assert left.locator("pre").count() == len(episode(0).turns)  # unpacked once
     tab.goto(f"{(run.root / 'report.html').as_uri()}#2/train-1/1")
-    assert tab.locator("[id='2/train-1/1'] pre").first.is_visible()
+    tab.locator("[id='2/train-1/1'] pre").first.wait_for()
     assert "taken" not in tab.title()
 
 

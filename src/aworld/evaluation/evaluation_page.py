@@ -24,7 +24,7 @@ class Cell:
 
     Attributes:
         outcome: right | wrong | unscored, where the gold answer is withheld | missing.
-        tools: the names of those that returned errors to it.
+        tools: the names of those that returned errors to it, a line each.
         told: its figures in one line.
     """
 
@@ -67,7 +67,7 @@ def publish(run: RunDir, name: str, version: int, is_report: bool = False) -> tu
         "rows": rows,
         "levels": [(level, level) for level in sorted({task.level for task in played.tasks})],
         "statuses": [(status, status) for status in sorted({cell.status for row in rows for cell in row["cells"]})],
-        "tools": [(tool, tool) for tool, counts in found["tools"].items() if counts["errors"]],
+        "tools": [(_short(tool, ANSWER),) * 2 for tool, counts in found["tools"].items() if counts["errors"]],
     }
     episodes = {_key(attempt): attempt for task in played.tasks for attempt in of_task[task.task_id]}
     publish_page(folder / "report.html", "evaluation.html.j2", values, episodes)
@@ -134,7 +134,7 @@ def _cell(task: Task, attempt: Attempt) -> Cell:
         f"calls of tools {calls}, errors {errors}",
         *([_short(a.error, ERROR)] if a.error else []),
     ]
-    failing = " ".join(name for name, (_, count) in a.tools.items() if count)
+    failing = "\n".join(_short(name, ANSWER) for name, (_, count) in a.tools.items() if count)
     return Cell(a.attempt, _key(a), outcome, a.status, failing, f"{sign} {worth}{said}", " · ".join(told))
 
 

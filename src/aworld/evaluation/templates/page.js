@@ -74,7 +74,6 @@ function follow() {  // the episode that the address names
 function filter() {  // an attempt is shown if it has all that is chosen, a task if one of its attempts is
   const { outcome, level, status, tool, words } = Object.fromEntries(new FormData(find("filters")));
   const wanted = words.trim().toLowerCase();
-  const has = (list, word) => !word || list.split(" ").includes(word);
   let attempts = 0, tasks = 0;
   const rows = document.querySelectorAll(".tasks tbody tr");
   for (const row of rows) {
@@ -82,11 +81,13 @@ function filter() {  // an attempt is shown if it has all that is chosen, a task
     let count = 0;
     for (const chip of row.querySelectorAll(".chip")) {
       const { outcome: found, status: ended, tools } = chip.dataset;
-      chip.hidden = !(has(found, outcome) && has(ended, status) && (!tool || (tool === "*" ? tools : has(tools, tool)))
+      const failed = (tools ?? "").split("\n");
+      chip.hidden = !((!outcome || outcome === found) && (!status || status === ended)
+        && (!tool || (tool === "*" ? Boolean(tools) : failed.includes(tool)))
         && (named || `${chip.textContent} ${chip.title}`.toLowerCase().includes(wanted)));
       count += !chip.hidden;
     }
-    row.hidden = !count || !(!level || row.dataset.level === level);
+    row.hidden = !count || Boolean(level && row.dataset.level !== level);
     if (!row.hidden) { tasks += 1; attempts += count; }
   }
   find("shown").textContent = `${tasks} of ${rows.length} tasks, ${attempts} attempts`;
