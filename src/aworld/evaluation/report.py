@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from aworld.config import Config, read_provenance, to_yaml
+from aworld.config import Config, read_provenance
 from aworld.errors import InputError
-from aworld.evaluation import benchmark, evaluation_page, plots, statistics
-from aworld.evaluation.about import last_written, made_of, own_settings, sandbox
+from aworld.evaluation import benchmark, run_page, statistics
+from aworld.evaluation.about import sandbox
 from aworld.evaluation.figures import tool_calls
-from aworld.evaluation.pages import WITHIN, publish_page
-from aworld.evaluation.samples import samples
-from aworld.publish import MARK, publish_json
+from aworld.evaluation.pages import WITHIN
+from aworld.publish import publish_json
 from aworld.rundir import HELD_OUT, RunDir, numbered
 from aworld.trajectories import arrays, file, journal, record
 from aworld.trajectories.frames import TOKEN_BYTES
@@ -32,12 +31,12 @@ class _Evaluated:
     Attributes:
         figures: for report.json.
         means: the mean reward of each task.
-        text_bytes: the size of its episodes' texts.
+        is_small: whether a page holds the texts of its episodes.
     """
 
     figures: dict[str, Any]
     means: dict[str, float]
-    text_bytes: int
+    is_small: bool
 
 
 def report(config: Config, run: RunDir) -> dict[str, Any]:
@@ -56,68 +55,9 @@ def report(config: Config, run: RunDir) -> dict[str, Any]:
         "provenance": read_provenance(run.config),
     }
     publish_json(run.root / "report.json", figures)
-    pages = _evaluation_pages(run, evaluations)
-    compared = samples(run, [one["round"] for one in rounds])
-    page = {
-        "heading": config.name,
-        "links": [(config.name, ""), *_newest(pages)],
-        "facts": _facts(config, run, figures),
-        "own": own_settings(config),
-        "settings": to_yaml(config),
-        "provenance": figures["provenance"],
-        "sandbox": figures["sandbox"],
-        "figures": figures,
-        "plots": plots.draw(figures),
-        "pages": pages,
-        "place": run.root,
-        "samples": compared,
-    }
-    episodes = {key: attempt for one in compared for key, attempt in one.episodes.items()}
-    publish_page(run.root / "report.html", "run.html.j2", page, episodes)
+    small = [(name, one.figures["policy"]) for name, each in evaluations.items() for one in each if one.is_small]
+    run_page.publish(config, run, figures, small)
     return figures
-
-
-def _facts(config: Config, run: RunDir, figures: dict[str, Any]) -> dict[str, str]:
-    began = last_written(path for path in [run.tasks / MARK] if path.exists())
-    last = [run.trajectories(one["round"]) for one in figures["rounds"][-1:]]
-    return {
-        "model": made_of(config),
-        "algorithm": config.training.algorithm,
-        "tasks": ", ".join(config.tasks.mixture) or config.tasks.source,
-        "rounds": f"{max([one['round'] for one in figures['rounds']], default=0)} of {config.pipeline.rounds}",
-        "seed": str(config.seed),
-        "commit": figures["provenance"].get("commit", "unknown")[:12],
-        "sandbox": figures["sandbox"].get("name", "not started yet"),
-        "begun": f"{began} UTC" if began else "not recorded",
-        "last round": f"{when} UTC" if (when := last_written(last)) else "none is gathered yet",
-    }
-
-
-def _evaluation_pages(run: RunDir, evaluations: dict[str, list[_Evaluated]]) -> dict[tuple[str, int], str]:
-    """The link to the page of each evaluation, empty where there is none; by its name and the policy.
-
-    The page of a small evaluation is written if it is not there, or older than the end of the evaluation.
-    """
-    found = {}
-    for name, each in evaluations.items():
-        for one in each:
-            version = one.figures["policy"]
-            folder = run.evaluation(name, version)
-            page, end = folder / "report.html", folder / "timing.json"
-            if one.text_bytes <= WITHIN and not (page.exists() and _written(page) >= _written(end)):
-                evaluation_page.publish(run, name, version, is_report=True)
-            found[name, version] = f"evals/{name}/{folder.name}/{page.name}" if page.exists() else ""
-    return found
-
-
-def _newest(pages: dict[tuple[str, int], str]) -> list[tuple[str, str]]:
-    """The name and the link of the newest page of each evaluation."""
-    newest = {name: (f"{name}-{version}", link) for (name, version), link in pages.items() if link}
-    return list(newest.values())
-
-
-def _written(path: Path) -> int:
-    return path.stat().st_mtime_ns
 
 
 def _evaluations(run: RunDir) -> dict[str, list[_Evaluated]]:
@@ -145,7 +85,8 @@ def _evaluated(folder: Path, levels: dict[str, int], attempts: int) -> _Evaluate
     parts = {"reward_parts": record.rewards(episodes)["parts"]}
     size = sum(path.stat().st_size for path in folder.glob("journals/*.journal"))
     text = size - TOKEN_BYTES * sum(each.tokens for each in records)
-    return _Evaluated({"policy": int(folder.name), **figures, **parts, "tools": tool_calls(episodes)}, means, text)
+    named = {"policy": int(folder.name), **figures, **parts, "tools": tool_calls(episodes)}
+    return _Evaluated(named, means, is_small=text <= WITHIN)
 
 
 def _before_and_after(held_out: list[_Evaluated]) -> dict[str, Any]:
