@@ -1,5 +1,7 @@
 """What the pages of long runs and large evaluations weigh."""
 
+import html
+import re
 import tracemalloc
 from dataclasses import replace
 
@@ -48,6 +50,14 @@ def test_the_pictures_of_a_long_run_are_no_larger_than_those_of_a_short_one() ->
     assert list(short) == list(long) and len(long) == 9
     assert sum(map(len, long.values())) < 1.2 * sum(map(len, short.values())) < 0.6 * MB
     assert not any(color in svg for svg in long.values() for color in plots.OF_THE_PAGE)
+
+
+def test_parts_of_a_reward_have_their_names_whatever_these_are() -> None:
+    names = ["$\\frac{", "_hidden", "</svg><script>", "a $5 bill"]
+    rounds = [a_round(n) | {"reward_parts": dict.fromkeys(names, 0.5)} for n in (1, 2)]
+    svg = plots.draw({"rounds": rounds, "evaluation": {}, "evaluations": {}})["Parts of the reward"]
+    written = [html.unescape(text).strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
+    assert set(names) <= set(written) and "<script" not in svg
 
 
 def test_a_thinned_curve_keeps_its_mean() -> None:

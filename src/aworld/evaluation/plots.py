@@ -117,6 +117,12 @@ def thinned(values: Sequence[float]) -> np.ndarray:
     return np.array([part.mean() for part in np.array_split(whole, MOST)]) if len(whole) > MOST else whole
 
 
+def _as_written(name: str) -> str:
+    """The label that shows a name of the user's: matplotlib reads $ as mathematics, and hides what begins with _."""
+    text = name.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
 def _of(key: str) -> Value:
     return lambda r: r[key]
 
@@ -194,7 +200,7 @@ def _curves(axes: Axes, rounds: list[Round], values: dict[str, Value], unit: str
     for (name, value), color, dash in zip(values.items(), cycle(COLORS), _dashes(), strict=False):
         known = [(r["round"], scale * found) for r in rounds if (found := value(r)) is not None]
         at, heights = (thinned(column) for column in zip(*known, strict=True))
-        axes.plot(at, heights, dash, marker=_mark(at), color=color, markersize=4, label=name)
+        axes.plot(at, heights, dash, marker=_mark(at), color=color, markersize=4, label=_as_written(name))
     axes.set_ylim(bottom=0)
     _by_round(axes, unit)
     if len(values) > 1:
