@@ -79,13 +79,15 @@ def _key(attempt: Attempt) -> str:
 
 
 def _links(run: RunDir, name: str, version: int, is_report: bool) -> list[tuple[str, str]]:
-    """The name and target of each link to another page that is there, and of this page without a target."""
+    """The name and target of each link to another page that is there: of the run, and of the first policy, the last one
+    and those beside this one. This page has no target."""
     found = [("the run", "../../../report.html")] if is_report or (run.root / "report.html").exists() else []
-    for folder in numbered(run.evaluation(name, 0).parent):
-        if int(folder.name) == version:
-            found.append((f"{name}-{version}", ""))
-        elif (folder / "report.html").exists():
-            found.append((f"{name}-{int(folder.name)}", f"../{folder.name}/report.html"))
+    own = run.evaluation(name, version)
+    folders = [f for f in numbered(own.parent) if f == own or (f / "report.html").exists()]
+    at = folders.index(own)
+    for folder in dict.fromkeys([*folders[:1], *folders[max(at - 1, 0) : at + 2], *folders[-1:]]):
+        target = "" if folder == own else f"../{folder.name}/report.html"
+        found.append((f"{name}-{int(folder.name)}", target))
     return found
 
 
