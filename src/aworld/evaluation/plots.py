@@ -202,6 +202,7 @@ def _curves(axes: Axes, rounds: list[Round], values: dict[str, Value], unit: str
         at, heights = (thinned(column) for column in zip(*known, strict=True))
         axes.plot(at, heights, dash, marker=_mark(at), color=color, markersize=4, label=_as_written(name))
     axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter("{x:.6g}")  # small numbers whole, without a power above the axis
     _by_round(axes, unit)
     if len(values) > 1:
         _legend(axes)
