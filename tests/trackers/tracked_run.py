@@ -62,5 +62,6 @@ def _episode(round_: int, task: str, attempt: int, reward: float, level: int = 1
 
 def written(run: RunDir, name: str) -> int:
     """The number of entries that the tracker's state has as written."""
-    found: int = json.loads((run.root / "trackers" / f"{name}.json").read_text())["written"]
+    path = run.root / "trackers" / f"{name}.json"
+    found: int = json.loads(path.read_text())["written"] if path.exists() else 0
     return found

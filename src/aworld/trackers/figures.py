@@ -13,10 +13,14 @@ from aworld.planning.shapes import summed_flops
 from aworld.rundir import RunDir
 from aworld.trajectories import journal
 
-TRAINING = ("loss", "grad_norm", "entropy", "kl", "mismatch_mean", "mismatch_max", "clip_fraction", "ratio")
-TRAINING += ("reference_kl", "masked_fraction", "steps", "repeats")
-SHOWN = ("seed", "rollout.", "training.", "model.name", "model.path", "tasks.source", "pipeline.rounds")
-SHOWN += ("pipeline.max_lag",)  # beginnings of settings that decide the figures, and hold no secrets
+TRAINING = (
+    *("loss", "grad_norm", "entropy", "kl", "mismatch_mean", "mismatch_max", "clip_fraction", "ratio"),
+    *("reference_kl", "masked_fraction", "steps", "repeats"),
+)
+SHOWN = (  # beginnings of settings that decide the figures, and hold no secrets
+    *("seed", "rollout.", "training.", "model.name", "model.path", "tasks.source"),
+    *("pipeline.rounds", "pipeline.max_lag"),
+)
 
 
 def settings(config: Config) -> dict[str, object]:
