@@ -31,7 +31,10 @@ def test_the_figures_of_rounds_and_evaluations_are_there(tmp_path: Path) -> None
     found = scalars(run)
     assert found["train/loss"] == [(0, 2.5), (1, 0.25)]
     assert found["reward/mean"] == [(0, 1.0), (1, 0.5)] and found["reward/exact"] == [(0, 0.75), (1, 0.75)]
-    assert found["groups/zero_variance"] == [(0, 1.0), (1, 0.0)] and found["tools/error_share"] == [(0, 0.25), (1, 0.25)]
+    assert found["groups/zero_variance"] == [(0, 1.0), (1, 0.0)] and found["tools/error_share"] == [
+        (0, 0.25),
+        (1, 0.25),
+    ]
     assert found["speed/rollout_tokens_per_second"] == [(0, 1.5), (1, 1.5)]  # 2 episodes of 3 tokens in 4 s
     assert found["speed/train_tokens_per_second"] == [(0, 3.0), (1, 3.0)]
     assert {f"seconds/{phase}" for phase in ("rollout", "load", "gather", "train", "wait_for_rollout")} < found.keys()

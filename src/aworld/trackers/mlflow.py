@@ -3,6 +3,8 @@
 import os
 from collections.abc import Sequence
 
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at the import
+
 from mlflow.entities import Metric, Param, Run
 from mlflow.tracking import MlflowClient
 

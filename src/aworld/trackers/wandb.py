@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read at the import
+
 import wandb
 
 from aworld.publish import begin_folder, finish_folder, sweep

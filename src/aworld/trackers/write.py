@@ -12,6 +12,7 @@ from pathlib import Path
 from aworld.config import Config
 from aworld.errors import AWorldError, InfrastructureError, guarded
 from aworld.locks import try_to_hold
+from aworld.processes import end_with
 from aworld.rundir import RunDir, open_run
 from aworld.trackers import figures, state
 from aworld.trackers.state import Item, State
@@ -79,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    end_with(lambda: guarded(main))  # packages may ask the internet at the end of Python, and wait
