@@ -82,7 +82,7 @@ lock-gpu: $(VENV)/.installed ## write the versions of a GPU site to requirements
 	@$(BIN)/python -m pip install -q "uv>=0.8,<1"
 	@cp requirements-cpu.lock requirements-gpu.lock # uv keeps the versions that fit
 	@$(BIN)/uv pip compile -q --python-version 3.11 --no-annotate --no-header --extra gpu --extra media \
-		--extra chess -o requirements-gpu.lock pyproject.toml >/dev/null
+		--extra chess --extra tensorboard --extra wandb -o requirements-gpu.lock pyproject.toml >/dev/null
 	@sed -i 's/^torch==/torch===/' requirements-gpu.lock # "==" would also allow 2.13.0+cpu
 
 clean: ## remove the demo's run directory (other runs and the environment stay)

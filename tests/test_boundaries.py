@@ -28,14 +28,15 @@ MAY_IMPORT = {
     "evaluation": BASE | {"tasks", "trajectories"},
     "export": BASE | {"tasks", "agents", "trajectories", "evaluation"},
     "planning": BASE | {"trajectories", "training"},  # of training only what it keeps on disk
-    "watch": BASE | {"tasks", "rollout", "trajectories", "evaluation"},
+    "trackers": BASE | {"trajectories", "evaluation", "planning"},
+    "watch": BASE | {"tasks", "rollout", "trajectories", "evaluation", "trackers"},
     "launch": BASE
     | {"tasks", "agents", "models", "environments", "rollout", "training", "trajectories", "evaluation"}
-    | {"watch", "planning", "policies"},  # to submit what is missing, and to show what is under way
+    | {"watch", "planning", "policies", "trackers"},  # to submit what is missing, and to show what is under way
     "doctor": BASE | {"tasks", "environments", "rollout", "launch"},
     "cli": BASE
     | {"doctor", "tasks", "environments", "trajectories", "rollout", "training", "evaluation", "watch", "launch"}
-    | {"planning", "policies", "export"},
+    | {"planning", "policies", "export", "trackers"},
     "__main__": {"cli"},
 }
 ENGINES = {"vllm": "inference", "megatron": "training", "mbridge": "training", "mpi4py": "trajectories"}

@@ -23,10 +23,14 @@ from aworld.launch.lifetime import note_end
 from aworld.launch.stage_commands import add_to as add_stages
 from aworld.policies.commands import add_to as add_policies
 from aworld.tasks.commands import add_to as add_prefetch
+from aworld.trackers.commands import add_to as add_tracking
 from aworld.training.commands import add_to as add_pruning
 from aworld.watch.commands import add_to as add_looks
 
-ROOMS = (add_launchers, add_launching, add_looks, add_evaluations, add_exports, add_policies, add_pruning)
+ROOMS = (
+    *(add_launchers, add_launching, add_looks, add_evaluations, add_exports, add_policies, add_pruning),
+    add_tracking,
+)
 SET_UP = (add_doctor, add_tasks, add_prefetch, add_corpus)
 FIRST = """aworld trains a tool-using agent in rounds, and keeps all of a run in its directory, such as runs/demo.
 

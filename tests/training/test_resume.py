@@ -106,7 +106,8 @@ def finish(run: RunDir, trained: RunDir) -> subprocess.CompletedProcess[str]:
     assert all(torch.equal(one[key], other[key]) for key in other)
     assert steps(run) == steps(trained)
     before, after = (json.loads((r.round(0) / "metrics.json").read_text()) for r in (trained, run))
-    assert {**before, "seconds": 0} == {**after, "seconds": 0}
+    of_a_process = {"seconds": 0, "computed": 0}
+    assert before | of_a_process == after | of_a_process
     return done
 
 

@@ -100,3 +100,5 @@ class Config:
     training: Training = setting(Training, changes="in a benchmark")
     evaluation: Evaluation = setting(Evaluation)
     pipeline: Pipeline = setting(Pipeline, changes="any time")
+    # where the figures are written as well: tensorboard, wandb, mlflow
+    trackers: list[str] = setting(list, changes="any time")

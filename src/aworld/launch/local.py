@@ -20,6 +20,7 @@ from aworld.rollout.units import is_closed
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
 from aworld.stages import EVALUATE, REPORT, TRAIN, Stage
+from aworld.trackers.beside import bring_up_to_date
 from aworld.watch.progress import Progress
 from aworld.watch.status import status
 
@@ -53,6 +54,7 @@ def pipeline(config: Config, console: Console) -> RunDir:
         console.print(f"One line per finished round and evaluation. What is under way: aworld status {run.root}")
         _keep_up(config, run, workloads, console)
     report(config, run)
+    bring_up_to_date(config.trackers, run)
     return run
 
 

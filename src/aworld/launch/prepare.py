@@ -36,6 +36,7 @@ from aworld.publish import MARK, append_json, is_complete, publish_folder, publi
 from aworld.rundir import HELD_OUT, RunDir, forget_removed
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSet
+from aworld.trackers import tracker
 
 VERSIONS = ("torch", "megatron-core", "mbridge", "transformers", "mpi4py", "h5py", "submitit", "mcp")
 
@@ -95,6 +96,7 @@ def check(config: Config) -> None:
     check_chat(config)
     evaluations.check(config)
     check_layout(config)
+    tracker.check(config.trackers)
 
 
 def _check_images(config: Config) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 
 from aworld.commands import Commands, console, of_run
@@ -14,6 +15,7 @@ from aworld.rundir import HELD_OUT, RunDir, open_run
 from aworld.stages import AWAIT, EVALUATE, GATHER, REPORT, ROLLOUT, SUBMIT, TRAIN, Stage
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSet
+from aworld.trackers.beside import LAST_SECONDS, bring_up_to_date, kept_up
 
 
 def add_to(commands: Commands) -> None:
@@ -56,11 +58,14 @@ def _rollout(arguments: argparse.Namespace) -> None:
         workloads = unfinished(run, schedule(config, run, source))
     else:
         workloads = [round_workload(config, run, source, number)]
-    _play(config, source, workloads, Stage.of(ROLLOUT, config, run, number), arguments.worker)
+    is_first = arguments.worker + task_number() == 0
+    with kept_up(config, run) if is_first else nullcontext():
+        _play(config, source, workloads, Stage.of(ROLLOUT, config, run, number), arguments.worker)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from aworld.evaluation import benchmark
+    from aworld.rollout.units import is_closed
     from aworld.rollout.workload import evaluation_workload
 
     name, version = arguments.tasks or HELD_OUT, arguments.policy
@@ -70,6 +75,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         config, run, source = _open(arguments)
     workloads = [evaluation_workload(config, run, source, version, name)]
     _play(config, source, workloads, Stage.of(EVALUATE, config, run, version, arguments.tasks or ""), arguments.worker)
+    if is_closed(workloads[0]):
+        bring_up_to_date(open_run(run.root)[0].trackers, run, LAST_SECONDS)
 
 
 def _await(arguments: argparse.Namespace) -> None:
@@ -138,7 +145,8 @@ def _train(arguments: argparse.Namespace) -> int:
     rank = Stage.of(TRAIN, config, run, arguments.round).task_of(task_number())
     begin(config, rank)
     # Where the file system shares no locks a second trainer may be at work: it publishes the same bits.
-    with sole_trainer(rank.lock, config.site.poll_seconds):
+    beside = nullcontext() if task_number() else kept_up(config, run)
+    with sole_trainer(rank.lock, config.site.poll_seconds), beside:
         from aworld.training.launch import launch  # importing torch takes seconds
 
         return launch(config, run, arguments.round)
@@ -152,3 +160,5 @@ def _report(arguments: argparse.Namespace) -> None:
         begin(config, Stage.of(REPORT, config, run))
     report(config, run)
     print(run.root / "report.html")
+    if in_own_job():  # the last job of a run
+        bring_up_to_date(config.trackers, run)

@@ -45,8 +45,14 @@ def forward_flops(a: Architecture, lengths: Iterable[int]) -> float:
     Of the s × s scores only the causal half is counted: 2 · s² · heads · head_dim a layer. A training step takes three
     times as many (Narayanan et al. 2021, arXiv 2104.04473, appendix).
     """
+    known = list(lengths)
+    return summed_flops(a, sum(known), sum(s * s for s in known))
+
+
+def summed_flops(a: Architecture, tokens: int, squares: int) -> float:
+    """As `forward_flops`, of contexts with so many tokens in all, and with this sum of their squared lengths."""
     attention = 2 * query_width(a) * a.num_hidden_layers
-    return float(sum(2 * matmul_parameters(a) * s + attention * s * s for s in lengths))
+    return float(2 * matmul_parameters(a) * tokens + attention * squares)
 
 
 def recomputed_flops(a: Architecture, lengths: Iterable[int], recompute: str) -> float:

@@ -34,6 +34,12 @@ class Step:
     advantages: np.ndarray
     weights: np.ndarray
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """The number of tokens of each context that the model computes, int64 [n]."""
+        cuts = [cut for of_rank in self.contexts for cut in of_rank]
+        return self.inputs.lengths[np.concatenate([np.zeros(0, np.int64), *cuts])]
+
 
 def advantages(
     trajectories: TrajectorySource, algorithm: Algorithm, stalled_share: float = Training.stalled_share

@@ -51,6 +51,7 @@ class Round:
         self.ends_soon = ends_soon
         self.saved = time.monotonic()
         self.warned = False
+        self.computed = {"tokens": 0, "squares": 0}  # of the contexts in the steps that this process made
 
     def run(self, metrics: Metrics) -> None:
         """Train the round.
@@ -70,7 +71,8 @@ class Round:
         metrics = self._steps(self._trained(trajectories), metrics)
         if is_rank_zero():  # before the checkpoint, after which the round is not done again
             seconds = {"wait": waited, "train": time.monotonic() - began}
-            outcome = summary(metrics, trajectories.episodes["reward"]) | {"seconds": seconds}
+            outcome = summary(metrics, trajectories.episodes["reward"])
+            outcome |= {"seconds": seconds, "computed": self.computed}
             if self.is_cold_start and metrics:
                 outcome["repeats"] = fmean(step["repeats"] for step in metrics[-STEPS_TO_STOP:])
             outcome |= groups.count(trajectories, self.config.training.stalled_share)
@@ -175,6 +177,8 @@ class Round:
             except Abandoned:
                 self._save_and_end(metrics, f"in step {at}, which was given up")
             metrics.append(made | {"lr": lr})
+            self.computed["tokens"] += int(step.lengths.sum())
+            self.computed["squares"] += int((step.lengths**2).sum())
             if writes:
                 self._warn_once()
                 append_json(log, {"step": at, "of": len(planned), **metrics[-1]})

@@ -16,6 +16,7 @@ from aworld.rollout.workload import Workload, is_planned, schedule
 from aworld.rundir import RunDir
 from aworld.stages import SUBMIT
 from aworld.tasks import make_source
+from aworld.trackers.state import failures
 from aworld.watch.jobs import Jobs, ask, jobs_table
 from aworld.watch.queue import Queued, elements_alive, submitted
 from aworld.watch.status import StageStatus, Tally, begun, estimated_end, never_played, status, tally
@@ -112,7 +113,7 @@ def look(
     lost = [line for name, one in tallies.items() for line in _not_scored(name, one)]
     holds = [f"Slurm holds job {each.submission.job} ({each.submission.stage}): {each.reason}" for each in held]
     waiting = submitted(run, alive, config.pipeline.rounds, follow)
-    notes = [*unreadable, *lost, *holds, *([waiting] if waiting else [])]
+    notes = [*unreadable, *lost, *failures(config.trackers, run), *holds, *([waiting] if waiting else [])]
     return Overview(run, code, stages, over, tallies, asked, notes, verdict)
 
 

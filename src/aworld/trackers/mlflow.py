@@ -1,0 +1,52 @@
+"""MLflow: a run on the server of MLFLOW_TRACKING_URI, or in files beside the run directory's own."""
+
+import os
+from collections.abc import Sequence
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at the import
+
+from mlflow.entities import Metric, Param, Run
+from mlflow.tracking import MlflowClient
+
+from aworld.trackers.tracker import About, Entry
+
+TAG = "aworld.key"  # of the MLflow run, by which each process finds it
+MOST_PARAMS = 100  # in one request
+LONGEST_PARAM = 500  # characters, which every kind of server takes
+
+
+class MLflow:
+    """One MLflow run. Metrics of rounds have the round as their step, those of evaluations the policy's version."""
+
+    def __init__(self, about: About):
+        self._about = about
+        if "MLFLOW_TRACKING_URI" in os.environ:
+            self._client = MlflowClient()
+        else:  # a database file would need locks, which many shared file systems lack
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+            self._client = MlflowClient(tracking_uri=about.folder.absolute().as_uri())
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        run = self._run()
+        for at, entry in enumerate(entries):
+            figures = dict(entry.figures)
+            if at == 0:  # an earlier process can have died in it; one that died later has noted the entries before
+                figures = {name: value for name, value in figures.items() if not self._has(run, name, entry.step)}
+            metrics = [Metric(name, value, entry.time * 1000, entry.step) for name, value in sorted(figures.items())]
+            self._client.log_batch(run.info.run_id, metrics=metrics)
+
+    def _has(self, run: Run, name: str, step: int) -> bool:
+        return any(metric.step == step for metric in self._client.get_metric_history(run.info.run_id, name))
+
+    def _run(self) -> Run:
+        about, client = self._about, self._client
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", about.name)
+        known = client.get_experiment_by_name(name)
+        experiment = known.experiment_id if known else client.create_experiment(name)
+        found = client.search_runs([experiment], f"tags.`{TAG}` = '{about.key}'")
+        run = found[0] if found else client.create_run(experiment, tags={TAG: about.key}, run_name=about.name)
+        params = [Param(key, str(value)[:LONGEST_PARAM]) for key, value in about.settings.items()]
+        left = [param for param in params if param.key not in run.data.params]
+        for begin in range(0, len(left), MOST_PARAMS):
+            client.log_batch(run.info.run_id, params=left[begin : begin + MOST_PARAMS])
+        return run
