@@ -1,6 +1,7 @@
 """Play one episode with one or several agents, and return its record."""
 
 import asyncio
+from math import inf
 
 from aworld import config as schema
 from aworld.agents.endpoint import EndpointModel
@@ -44,12 +45,13 @@ class Team:
         record = Record(self.config, seed)
         outcome, error = Outcome("no_answer", None, ""), ""
         status: Status
+        limit = min(self.config.episode_seconds, task.seconds or inf)
         try:
-            async with asyncio.timeout(self.config.episode_seconds):
+            async with asyncio.timeout(limit):
                 outcome = await self._play(task, environment, record)
                 status = outcome.status
         except TimeoutError:
-            status, error = "timeout", f"not finished within {self.config.episode_seconds:g} s"
+            status, error = "timeout", f"not finished within {limit:g} s"
         except InfrastructureError as failure:
             status, error = "infra_error", str(failure)
         return record.episode(task, outcome.answer, status, error, self.policy.sampling, round=round, attempt=attempt)

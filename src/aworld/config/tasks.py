@@ -18,6 +18,7 @@ class Source:
     held_out: int | float = number(200, at_least=0)  # of rows in a file also a share, such as 0.1
     path: str | None = setting(None, changes="in a benchmark")  # of a benchmark's local copy, or of rows
     held_out_path: str | None = setting(None, changes="in a benchmark")  # of rows; null: some of those in path
+    image: str = setting("", changes="in a benchmark")  # of task folders: a path, with {task} for the folder's name
     split: str = "validation"  # of a benchmark
     # of a benchmark's tasks. evaluate: they measure | train: the policy learns them, and they measure nothing any more
     purpose: str = choice("evaluate", "evaluate", "train")

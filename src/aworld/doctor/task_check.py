@@ -63,7 +63,7 @@ def check_tasks(config: Config, console: Console) -> int:
         if not splits:
             raise InputError(f"tasks.source={exact.source} has no tasks; mend tasks.path, or the module")
         faults = [fault for found in splits.values() for fault in faults_of(found, _is_withheld(config, found))]
-        answered = [task for found in splits.values() for task in found if task.answer is not None]
+        answered = [task for found in splits.values() for task in found if not task.is_withheld]
         faulty = {fault.task_id for fault in faults}
         everything = [task for found in splits.values() for task in found if task.task_id not in faulty]
         scored = everything if source.reads_files else answered
@@ -110,6 +110,7 @@ async def _scored(
     The reward runs as in a rollout: within its time limit, its programs in the sandbox.
     """
     from aworld.containers import staged_image
+    from aworld.doctor.container_check import container_faults
     from aworld.environments.pool import EnvironmentPool
     from aworld.environments.sandbox import choose
     from aworld.environments.scorer import Scorer
@@ -124,7 +125,9 @@ async def _scored(
         at_once = asyncio.Semaphore(AT_ONCE)
 
         async def faults(task: Task) -> list[Fault]:
-            found = await score_faults(task, worth)
+            limit = task.seconds or config.agent.episode_seconds
+            by_test = container_faults(task, task.container, programs, limit) if task.container else None
+            found = await (by_test or score_faults(task, worth))
             advance()
             return found
 
@@ -139,9 +142,10 @@ async def _scored(
         servers = [name for name in config.environment.servers if name != "search" or source.corpus]
         inside = replace(config.environment, slots=1, servers=servers, mcp={}, web=[])
         pool = await stack.enter_async_context(EnvironmentPool(inside, sandbox, source.corpus, scratch))
-        async with pool.episode() as environment:
+        container = next((task.container for task in asked if task.container), None)
+        async with pool.episode(container=container) as environment:
             tools = ", ".join(tool["function"]["name"] for tool in environment.tools)
-        return found, f"{sandbox.name} starts with {tools}"
+        return found, f"{container.image if container else sandbox.name} starts with {tools}"
 
 
 def _tokens(config: Config) -> Callable[[str], int] | None:

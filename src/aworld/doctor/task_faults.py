@@ -36,7 +36,7 @@ def faults_of(tasks: Iterable[Task], is_withheld: bool) -> Iterator[Fault]:
         seen.add(name)
         if not isinstance(task.question, str) or not task.question.strip():
             yield Fault(name, "the question is empty; write one, or leave the task out")
-        if task.answer is None and not is_withheld:
+        if task.is_withheld and not is_withheld:
             yield Fault(name, "there is no gold answer; add it, or leave the task out")
         elif task.answer is not None and not str(task.answer).strip():
             yield Fault(name, "the gold answer is empty; write it, or None where it is withheld")

@@ -5,127 +5,27 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from aworld import config as schema
-from aworld.agents.protocols import Environment, Observation
+from aworld.agents.protocols import Environment
+from aworld.environments import container as containers
 from aworld.environments import settings, watchdog
 from aworld.environments.outside import Server, servers_of
-from aworld.environments.program import Program, launch_of
-from aworld.environments.sandbox import Contents, Launch, Sandbox
-from aworld.environments.scratch import empty, keep, megabytes, move, stage
+from aworld.environments.sandbox import SCRATCH, Contents, Launch, Sandbox
+from aworld.environments.scratch import empty, megabytes, move, stage
+from aworld.environments.slot import Slot, SlotServer
 from aworld.environments.toolbox import McpToolbox
 from aworld.environments.web import WebTools, tools_of
 from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
 from aworld.nodelocal import own_folder, remove
+from aworld.tasks.task import Container
 
 OWN_LIMIT = 0.8  # of a call's time limit: tools end the programs they run by then, before the server would be killed
-
-
-@dataclass
-class SlotServer:
-    """A server of a slot, and how to start it again."""
-
-    launch: Launch
-    only: list[str] | None
-    toolbox: McpToolbox
-
-
-@dataclass(eq=False)
-class Slot:
-    """Warm servers and their scratch: an Environment.
-
-    Attributes:
-        program: the agent program of the episode, under the same limits.
-    """
-
-    servers: list[SlotServer]
-    config: schema.Environment
-    scratch: Path
-    sandbox: Sandbox
-    program: Program | None = None
-    web: WebTools | None = None  # of the episode that is played here
-    had_broken_server: bool = False
-    attachments_mb: int = 0  # of the episode that is played here: no file of its own making
-
-    def __post_init__(self) -> None:
-        self.tools = self.sandbox_tools = [tool for server in self.servers for tool in server.toolbox.tools]
-
-    @property
-    def broken(self) -> bool:
-        return any(server.toolbox.broken for server in self.servers)
-
-    @property
-    def independent(self) -> Collection[str]:
-        return self.web.names if self.web else ()
-
-    async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
-        """Call a tool. After a call that broke a server, the next one finds a new server on the same scratch."""
-        if self.web and name in self.web.names:
-            return await self._fitted(await self.web.call(name, arguments))
-        has = (server for server in self.servers if name in server.toolbox.names)
-        server = next(has, self.servers[0])
-        if server.toolbox.broken:
-            await server.toolbox.close()
-            server.toolbox = await McpToolbox.start(server.launch, self.config, server.only)
-        observation = await server.toolbox.call(name, arguments)
-        self.had_broken_server = self.had_broken_server or bool(server.toolbox.broken)
-        return await self._fitted(observation)
-
-    def excess(self) -> str:
-        """The limit that its servers together exceed, in words; empty where there is none."""
-        alive = [server.toolbox.pid for server in self.servers if not server.toolbox.broken]
-        alive += [self.program.pid] if self.program and self.program.is_alive else []
-        return watchdog.excess(alive, self.scratch, self.limits) if alive else ""
-
-    @property
-    def limits(self) -> schema.Environment:
-        """The episode's limits. `scratch_mb` is for the files it makes, so attachments are added."""
-        return replace(self.config, scratch_mb=self.config.scratch_mb + self.attachments_mb)
-
-    def stop(self, reason: str) -> None:
-        for server in self.servers:
-            server.toolbox.stop(reason)
-        if self.program:
-            self.program.stop(reason)
-
-    async def start_program(
-        self, sandbox: Sandbox, program: schema.AgentProgram, question: str, key: str, socket: Path
-    ) -> Program:
-        """Start the episode's agent program. It ends with `end_program`, at the latest with the episode.
-
-        Args:
-            key: of its session at the gateway, which listens on `socket`.
-
-        Raises:
-            InfrastructureError: its sandbox does not start.
-        """
-        launch = launch_of(sandbox, program, key, socket, self.scratch, self.limits)
-        self.program = await Program.start(launch, question)
-        return self.program
-
-    async def end_program(self) -> None:
-        if self.program:
-            await self.program.close()
-        self.program = None
-
-    async def close(self) -> None:
-        await asyncio.gather(*(server.toolbox.close() for server in self.servers))
-
-    async def _fitted(self, observation: Observation) -> Observation:
-        """The observation cut to `result_chars`; the whole text is kept in the scratch."""
-        limit = self.config.result_chars
-        if len(observation.text) <= limit:
-            return observation
-        whole = await asyncio.to_thread(keep, observation.text, self.scratch)
-        kept = f"; the whole of this result is in {whole}" if whole else ""
-        note = f"[cut: {limit} of {len(observation.text)} characters{kept}]"
-        return replace(observation, text=f"{observation.text[:limit]}\n{note}")
 
 
 class EnvironmentPool:
@@ -133,7 +33,8 @@ class EnvironmentPool:
 
     `reuse: reset` keeps an episode's server for the next one: the scratch is emptied and each call to `python` has an
     interpreter of its own anyway, but code that attacks the server could leave it changed; `never` starts a new
-    sandbox per episode. A server that broke is never used again.
+    sandbox per episode. A server that broke is never used again. The container of a task's own image is never warm, and
+    never used again.
 
     Args:
         corpus: JSONL file that the search server answers from.
@@ -154,6 +55,7 @@ class EnvironmentPool:
         self._root = scratch_root
         self._folder = ExitStack()
         self._warm: asyncio.Queue[Slot | Exception] = asyncio.Queue()
+        self._filled = False
         self._live: set[Slot] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._in_use = asyncio.Semaphore(config.slots)
@@ -169,8 +71,6 @@ class EnvironmentPool:
             self._folder.close()
             raise
         self._watching = asyncio.create_task(self._watch())
-        for _ in range(self._config.slots):
-            self._in_background(self._add())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -182,11 +82,15 @@ class EnvironmentPool:
         await asyncio.to_thread(self._folder.close)
 
     @asynccontextmanager
-    async def episode(self, files: tuple[Path, ...] = (), left: Path | None = None) -> AsyncIterator[Environment]:
+    async def episode(
+        self, files: tuple[Path, ...] = (), left: Path | None = None, container: Container | None = None
+    ) -> AsyncIterator[Environment]:
         """An environment with `files` in its scratch under their own names; waits for a free slot.
 
         Args:
-            left: an empty folder on the same disk; at the end the files of the scratch are moved there.
+            left: an empty folder on the same disk; at the end the files of the scratch are moved there, or those of the
+                container.
+            container: the tools run in it; None: in the sandbox.
 
         Raises:
             InfrastructureError: no environment could be started.
@@ -198,12 +102,7 @@ class EnvironmentPool:
         async with self._in_use:
             if self._watching.done():
                 self._watching.result()  # nobody is safe without it: its failure is the episode's
-            slot = await self._warm.get()
-            if isinstance(slot, Exception):
-                self._in_background(self._add())
-                raise slot
-            if self._config.reuse == "never":
-                self._in_background(self._add())  # ahead of need: it starts while this episode runs
+            slot = await (self._contained(container) if container else self._warm_slot())
             try:
                 slot.attachments_mb = await asyncio.to_thread(megabytes, files)
                 await asyncio.to_thread(stage, files, slot.scratch)
@@ -215,9 +114,11 @@ class EnvironmentPool:
                 await slot.end_program()
                 if slot.web:
                     await slot.web.close()
+                if container:
+                    await slot.close()  # nothing may write there any more
                 if left:
-                    await asyncio.to_thread(move, slot.scratch, left)
-                if self._config.reuse == "never":
+                    await asyncio.to_thread(move, slot.folder, left)
+                if container or self._config.reuse == "never":
                     self._in_background(self._discard(slot))
                 else:
                     self._in_background(self._recycle(slot))
@@ -236,6 +137,27 @@ class EnvironmentPool:
                 if slot.web:
                     await asyncio.to_thread(slot.web.watch)
 
+    async def _warm_slot(self) -> Slot:
+        """A slot that is warm. The first call starts all of them."""
+        if not self._filled:
+            self._filled = True
+            for _ in range(self._config.slots):
+                self._in_background(self._add())
+        slot = await self._warm.get()
+        if isinstance(slot, Exception):
+            self._in_background(self._add())
+            raise slot
+        if self._config.reuse == "never":
+            self._in_background(self._add())  # ahead of need: it starts while this episode runs
+        return slot
+
+    async def _contained(self, container: Container) -> Slot:
+        """A slot whose servers run in the container of a task."""
+        async with self._starting:
+            slot = await self._start(container)
+        self._live.add(slot)
+        return slot
+
     async def _add(self) -> None:
         """Start a slot. A failure is raised in the episode that would have used it."""
         async with self._starting:
@@ -247,29 +169,38 @@ class EnvironmentPool:
                 self._live.add(slot)
                 self._warm.put_nowait(slot)
 
-    async def _start(self) -> Slot:
+    async def _start(self, container: Container | None = None) -> Slot:
         try:
-            scratch = Path(tempfile.mkdtemp(prefix="slot-", dir=self._root))
+            folder = Path(tempfile.mkdtemp(prefix="slot-", dir=self._root))
+            scratch = containers.prepare(folder) if container else folder
         except OSError as reason:
             raise InfrastructureError(
                 f"no scratch for an environment: {reason}; free the disk, or use another"
             ) from None
         servers: list[SlotServer] = []
         try:
-            for launch, only in self._launches(scratch):
+            for launch, only in self._inside(container, folder) if container else self._launches(scratch):
                 servers.append(SlotServer(launch, only, await McpToolbox.start(launch, self._config, only)))
             _distinct([*(server.toolbox.tools for server in servers), *(tools for _, tools in self._outside)])
         except BaseException:
             await asyncio.gather(*(server.toolbox.close() for server in servers))
             raise
-        return Slot(servers, self._config, scratch, self._sandbox)
+        return Slot(servers, self._config, folder, scratch, self._sandbox, f"{SCRATCH}/" if container else "")
+
+    def _inside(self, container: Container, folder: Path) -> Iterator[tuple[Launch, list[str] | None]]:
+        """The server inside a task's container."""
+        argv = containers.server_of(self._config)
+        yield containers.launch(container, folder, argv, self._config, self._own_limits()), None
+
+    def _own_limits(self) -> dict[str, str]:
+        """Variables: the code's own limits come first, so that code that runs too long does not cost its server."""
+        limits = {"call": self._config.call_seconds} | self._config.tool_seconds
+        return {f"AWORLD_{tool.upper()}_SECONDS": f"{OWN_LIMIT * seconds:g}" for tool, seconds in limits.items()}
 
     def _launches(self, scratch: Path) -> Iterator[tuple[Launch, list[str] | None]]:
         """The servers inside the sandbox: ours as one process, the user's own."""
         argv = [self._sandbox.python, "-P", "-m", "aworld.tools", *self._config.servers]
-        # the code's own limit comes first, so that code that runs too long does not cost its server
-        limits = {"call": self._config.call_seconds} | self._config.tool_seconds
-        env = {f"AWORLD_{tool.upper()}_SECONDS": f"{OWN_LIMIT * seconds:g}" for tool, seconds in limits.items()}
+        env = self._own_limits()
         if self._corpus:
             env["AWORLD_CORPUS"] = str(self._corpus)
         seen = [self._corpus] if self._corpus else []
@@ -296,7 +227,7 @@ class EnvironmentPool:
     async def _discard(self, slot: Slot) -> None:
         await slot.close()
         self._live.discard(slot)
-        await asyncio.to_thread(remove, slot.scratch)
+        await asyncio.to_thread(remove, slot.folder)
 
 
 def _distinct(toolsets: list[list[dict[str, Any]]]) -> None:

@@ -24,7 +24,7 @@ def figures(played: Played[Attempt]) -> dict[str, Any]:
     `n_withheld` tasks have no gold answer. They are in no score; where all are such, there is none: `measure` is None.
     `last_turn` counts the answers that were given at a limit.
     """
-    withheld = {task.task_id for task in played.tasks if task.answer is None}
+    withheld = {task.task_id for task in played.tasks if task.is_withheld}
     return {
         **_scores(played, withheld),
         "n_asked": len(played.tasks),
@@ -111,7 +111,7 @@ def compare(one: Played[Record], other: Played[Record]) -> dict[str, Any]:
 def _means(played: Played[Record]) -> dict[str, float]:
     """The mean reward of each task whose gold answer is known."""
     means = statistics.task_means(played.episodes, played.attempts)
-    return {task.task_id: means.get(task.task_id, 0.0) for task in played.tasks if task.answer is not None}
+    return {task.task_id: means.get(task.task_id, 0.0) for task in played.tasks if not task.is_withheld}
 
 
 def _pass_at_k(right: list[int], attempts: int) -> list[float]:

@@ -42,7 +42,7 @@ def _evaluations(run: RunDir) -> dict[str, list[Evaluated]]:
     for name in [HELD_OUT, *sorted(path.parent.name for path in (run.root / "evals").glob("*/config.yaml"))]:
         try:
             config, _, source = benchmark.read(run, name)
-            levels = {task.task_id: task.level for task in source.tasks("held_out") if task.answer is not None}
+            levels = {task.task_id: task.level for task in source.tasks("held_out") if not task.is_withheld}
         except InputError as reason:
             print(f"warning: {name} is left out: {reason}", file=sys.stderr)
             continue

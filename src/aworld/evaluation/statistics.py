@@ -99,7 +99,7 @@ def measure(episodes: Iterable[Outcome]) -> str:
 
 def headline(tasks: list[Task], episodes: Sequence[Outcome], attempts: int) -> str:
     """The mean reward by its name in one phrase; without gold answers, how many attempts have an answer."""
-    if not (scored := {task.task_id for task in tasks if task.answer is not None}):
+    if not (scored := {task.task_id for task in tasks if not task.is_withheld}):
         answered = sum(episode.has_answer for episode in episodes)
         return f"{answered} of {len(tasks) * attempts} attempts answered; no gold answers are here"
     counted = [episode for episode in episodes if episode.task_id in scored]

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from aworld.agents.session import PROGRAM, Session
 from aworld.agents.team import question_text
 from aworld.agents.tokens import PolicyModel
 from aworld.containers import staged_image
-from aworld.environments.pool import Slot
 from aworld.environments.program import Ended
 from aworld.environments.sandbox import ApptainerSandbox
+from aworld.environments.slot import Slot
 from aworld.errors import InfrastructureError
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Context, Episode, Status
@@ -45,11 +46,12 @@ class ProgramTeam:
         session = Session(self.config, self.model, environment, record)
         answer, error = None, ""
         status: Status
+        limit = min(self.config.episode_seconds, task.seconds or inf)
         try:
-            async with asyncio.timeout(self.config.episode_seconds):
+            async with asyncio.timeout(limit):
                 answer, status, error = await self._play(question_text(task), environment, session)
         except TimeoutError:
-            status, error = "timeout", f"not finished within {self.config.episode_seconds:g} s"
+            status, error = "timeout", f"not finished within {limit:g} s"
         except InfrastructureError as failure:
             status, error = "infra_error", str(failure)
         finally:

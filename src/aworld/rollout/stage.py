@@ -209,7 +209,7 @@ def check_contained(config: Config, sandbox: Sandbox, workloads: list[Workload])
     sources = (config.tasks, *config.tasks.mixture.values())
     paths = [path for source in sources for path in (source.path, source.held_out_path) if path]
     paths += [str(RunDir.of(config).tasks) for source in sources if is_own(source)]
-    if paths and any(task.answer is not None for workload in workloads for task in workload.tasks):
+    if paths and any(not task.is_withheld for workload in workloads for task in workload.tasks):
         raise InputError(
             f"no sandbox works here, so the policy's code could read the answers in {paths[0]}; "
             "install bubblewrap or Apptainer, or allow it with site.sandbox=subprocess"

@@ -112,7 +112,7 @@ class Worker:
                 await asyncio.sleep(min(PAUSE * 2.0 ** (retries - left - 1), LONGEST_PAUSE))
             began = time.monotonic()
             try:
-                async with self._pool.episode(task.files, files) as environment:
+                async with self._pool.episode(task.files, files, task.container) as environment:
                     waited = time.monotonic() - began
                     episode = await self._player.play(task, attempt, seed, environment)
             except InfrastructureError:  # no environment could be started, or the player is gone

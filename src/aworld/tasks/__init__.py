@@ -22,7 +22,7 @@ from aworld.publish import is_complete, mark_complete
 from aworld.tasks import jsonl, rewards, rows
 from aworld.tasks.mixture import BETWEEN, MixedTasks
 from aworld.tasks.rewards import Reward
-from aworld.tasks.task import Given, Played, Task, TaskSet, TaskSource
+from aworld.tasks.task import EpisodeSource, Given, Played, Task, TaskSet, TaskSource
 
 HELPERS = (
     "task",
@@ -59,12 +59,12 @@ def make_source(config: schema.Source, folder: Path, copies: Path | None = None)
             mark_complete(folder)
         return MixedTasks(parts)
     if is_own(config):
-        made: TaskSource = _own(config, folder, copies)
-        return _Made(config.source, made, rewards.make(config, made.score, copies))
+        made: TaskSource | EpisodeSource = _own(config, folder, copies)
+        return _Made(config.source, made, rewards.make(config, made, copies))
     module = _module(config)
     with _read_by(str(module.__file__)):
         made = module.source(config, folder)
-        return _Made(str(module.__file__), made, rewards.make(config, made.score, copies))
+        return _Made(str(module.__file__), made, rewards.make(config, made, copies))
 
 
 class _Made:
@@ -73,7 +73,7 @@ class _Made:
     A failure to read its tasks is an InputError: files move, and a module may not check.
     """
 
-    def __init__(self, name: str, source: TaskSource, reward: Reward):
+    def __init__(self, name: str, source: TaskSource | EpisodeSource, reward: Reward):
         self._name, self._source, self._reward = name, source, reward
         self.corpus, self.reads_files = source.corpus, reward.reads_files
 
@@ -103,7 +103,7 @@ def is_own(config: schema.Source) -> bool:
     return plugins.is_file(config.source) or config.source in plugins.entry_points(GROUP)
 
 
-def _own(config: schema.Source, folder: Path, copies: Path | None) -> TaskSource:
+def _own(config: schema.Source, folder: Path, copies: Path | None) -> TaskSource | EpisodeSource:
     """The user's own source. Rows are written into `folder`, and read from there ever after."""
     if is_complete(folder) and all((folder / f"{split}.jsonl").is_file() for split in jsonl.SPLITS):
         return jsonl.RowTasks(folder)
@@ -112,7 +112,7 @@ def _own(config: schema.Source, folder: Path, copies: Path | None) -> TaskSource
     with _read_by(config.source):
         made = make(config, folder)
         if not isinstance(made, Mapping):
-            own: TaskSource = made
+            own: TaskSource | EpisodeSource = made
             return own
         if unknown := [str(split) for split in made if split not in jsonl.SPLITS]:
             raise InputError(f"tasks.source={config.source}: there is no split {unknown[0]}; give train and held_out")
@@ -199,7 +199,7 @@ def edited(config: schema.Source, folder: Path) -> list[str]:
     """A line for each file of rows that changed since it was copied into `folder`."""
     if isinstance(config, schema.Tasks) and config.mixture:
         return [line for name, part in config.mixture.items() for line in edited(part, folder / name)]
-    return jsonl.edited(folder) if config.source == "jsonl" else []
+    return jsonl.edited(folder) if config.source in ("jsonl", "harbor") else []
 
 
 def weights(config: schema.Tasks) -> dict[str, float]:

@@ -42,7 +42,7 @@ def source(config: schema.Source, folder: Path) -> RowTasks:
     def fill(where: Path) -> None:
         write(read(config), where)
         named = [Path(path) for path in (config.path, config.held_out_path) if path]
-        (where / FILES).write_text(json.dumps({str(path): _state(path) for path in named}))
+        (where / FILES).write_text(json.dumps({str(path): state(path) for path in named}))
 
     publish_folder(folder, fill)
     return RowTasks(folder)
@@ -55,11 +55,11 @@ def edited(folder: Path) -> list[str]:
         f"{path} changed since the run began, which goes on with its copy in {folder}; to use it as it is now, begin "
         "another run with name=…"
         for path, state in copied.items()
-        if _state(Path(path)) != state
+        if state(Path(path)) != state
     ]
 
 
-def _state(path: Path) -> list[list[int]]:
+def state(path: Path) -> list[list[int]]:
     """Of a file, or of all files in a folder: the size in bytes and the time of the last change, in ns."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     states = [file.stat() for file in files if file.is_file()]
@@ -91,7 +91,7 @@ def read(config: schema.Source) -> dict[str, list[Task]]:
         if other and train and not config.held_out_path:
             found["held_out"] = _tasks(other)
         elif not config.held_out_path:
-            found = _parted(found["train"], config)
+            found = parted(found["train"], config)
         if missing := [task.task_id for task in found["train"] if task.answer is None and not is_file(config.reward)]:
             raise InputError(
                 f"{config.path}: {len(missing)} tasks have no answer to learn from, the first of them {missing[0]!r}; "
@@ -112,13 +112,13 @@ def _first(splits: dict[str, Path], names: tuple[str, ...]) -> Path | None:
     return next((splits[name] for name in names if name in splits), None)
 
 
-def _parted(tasks: list[Task], config: schema.Source) -> dict[str, list[Task]]:
+def parted(tasks: list[Task], config: schema.Source) -> dict[str, list[Task]]:
     """The tasks in two: those held out are the first by a hash of the seed and their ids, wherever they are."""
     wanted = config.held_out
     count = max(1, round(wanted * len(tasks))) if 0 < wanted < 1 else int(wanted)
     if count >= len(tasks) or count != wanted >= 1:
         raise InputError(
-            f"tasks.held_out={wanted:g} of {len(tasks)} rows in {config.path} leaves none to train on, or is no whole "
+            f"tasks.held_out={wanted:g} of {len(tasks)} tasks in {config.path} leaves none to train on, or is no whole "
             "number; give fewer, or a share such as 0.1"
         )
     chosen = sorted(tasks, key=lambda task: hashlib.sha256(f"{config.seed}/{task.task_id}".encode()).digest())[:count]
@@ -144,5 +144,5 @@ def check_unseen(found: dict[str, list[Task]]) -> None:
             )
 
 
-def _asked(task: Task) -> tuple[str, tuple[Path, ...]]:
-    return task.question.strip(), task.files
+def _asked(task: Task) -> tuple[str, tuple[Path, ...], Path | None]:
+    return task.question.strip(), task.files, task.container.image if task.container else None

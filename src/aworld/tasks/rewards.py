@@ -13,12 +13,13 @@ from aworld import plugins
 from aworld.errors import InputError
 from aworld.tasks.judge import Judge
 from aworld.tasks.scoring import gaia_correct
-from aworld.tasks.task import Given, Played, Program, Task
+from aworld.tasks.task import EpisodeSource, Given, Played, Program, Task, TaskSource
 
 MATH = Path(__file__).with_name("math_score.py")
 OWN = Path(__file__).with_name("own_reward.py")
 GROUP = "aworld.rewards"
 TOLERANCE = 1e-6  # between numbers, relative
+TASK = ("task_id", "question", "answer", "level", "source", "metadata")  # that a reward of the user's own sees
 NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:(?<=\d)\.\d*|\.\d+|(?<=\d))(?:[eE][-+]?\d+)?")
 
 
@@ -55,7 +56,7 @@ class OwnReward:
         asked = {
             "episode": {name: getattr(episode, name) for name in seen}
             | {"turns": [asdict(turn) for turn in episode.turns], "tokens": sum(episode.mask)},
-            "task": asdict(task) | {"files": [file.name for file in task.files]},
+            "task": {name: getattr(task, name) for name in TASK} | {"files": [file.name for file in task.files]},
         }
         return Program(
             OWN,
@@ -128,10 +129,22 @@ BY_NAME: dict[str, Callable[[str, Task], Given]] = {
 NAMES = sorted([*BY_NAME, "judge"])
 
 
-def make(config: schema.Source, score: Callable[[str | None, Task], Given], copies: Path | None) -> Reward:
-    """The reward that `config.reward` names; without one the source's own scorer."""
+class EpisodeReward:
+    """The worth of an episode by the source's own `reward`."""
+
+    reads_files = True
+
+    def __init__(self, source: EpisodeSource):
+        self._source = source
+
+    def __call__(self, episode: Played, task: Task, folder: Path | None) -> Given:
+        return self._source.reward(episode, task, folder)
+
+
+def make(config: schema.Source, source: TaskSource | EpisodeSource, copies: Path | None) -> Reward:
+    """The reward that `config.reward` names; without one the source's own."""
     if not config.reward:
-        return AnswerReward(score)
+        return EpisodeReward(source) if isinstance(source, EpisodeSource) else AnswerReward(source.score)
     if plugins.is_file(config.reward):
         path, _, name = plugins.absolute(config.reward).rpartition(":")
         return OwnReward(plugins.copy_of(Path(path), copies) or Path(path), name, config.score_seconds)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from aworld.errors import InfrastructureError, InputError
 
@@ -15,6 +15,30 @@ LFS_POINTER = b"version https://git-lfs"
 
 class Undecided(InfrastructureError):  # noqa: N818
     """This answer could not be scored; others may be."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the agent of a task works in, and what tests its work.
+
+    Attributes:
+        image: of Apptainer: a file, or a folder.
+        workdir: the working folder inside.
+        env: variables of all that runs inside.
+        tests: a folder that is seen at /tests once the agent has ended. Its test.sh writes the reward to
+            /logs/verifier/reward.txt, or a JSON object of numbers to reward.json.
+        test_env: variables of the test.
+        test_seconds: limit of the test.
+        solution: a folder with solve.sh, after which the test has to give 1; None: there is none.
+    """
+
+    image: Path
+    workdir: str
+    tests: Path
+    env: dict[str, str] = field(default_factory=dict)
+    test_env: dict[str, str] = field(default_factory=dict)
+    test_seconds: float = 600.0
+    solution: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -29,6 +53,8 @@ class Task:
         files: attachments on disk, staged into the sandbox under their own names.
         source: name of the source the task comes from.
         metadata: whatever else the source knows; never shown to the agent.
+        container: of the task's own; None: the agent works in the site's sandbox.
+        seconds: limit of an episode, below that of the agent; None: it has none of its own.
     """
 
     task_id: str
@@ -38,6 +64,13 @@ class Task:
     files: tuple[Path, ...] = ()
     source: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    container: Container | None = None
+    seconds: float | None = None
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether nothing here decides about an answer: the gold answer is kept elsewhere, and there is no test."""
+        return self.answer is None and self.container is None
 
 
 def check_fetched(path: Path) -> None:
@@ -90,7 +123,19 @@ class Program:
     has_to_score: bool = False
 
 
-Given = float | dict[str, float] | Program  # by a scorer
+@dataclass(frozen=True)
+class Test:
+    """The test of a task's container, on what an episode left in it.
+
+    Attributes:
+        folder: with the episode's files; it is used up.
+    """
+
+    container: Container
+    folder: Path
+
+
+Given = float | dict[str, float] | Program | Test  # by a scorer
 
 
 class TaskSource(Protocol):
@@ -113,6 +158,17 @@ class TaskSource(Protocol):
             InfrastructureError: no answer can be scored, because the judge is away.
         """
         ...
+
+
+@runtime_checkable
+class EpisodeSource(Protocol):
+    """A source whose reward needs more than the answer: `reward`, as a TaskSet's, in the place of `score`."""
+
+    corpus: Path | None
+
+    def tasks(self, split: str) -> Iterable[Task]: ...
+
+    def reward(self, episode: "Played", task: Task, folder: Path | None) -> "Given": ...
 
 
 class Played(Protocol):

@@ -154,7 +154,7 @@ def tally(workload: Workload, outcome: Outcome | None = None) -> Tally:
     """The episodes so far. `outcome`: of the workload, where it is known."""
     found = outcome or look(workload)
     is_scored = bool(found.episodes) and (
-        workload.phase.is_trained_on or any(task.answer is not None for task in workload.tasks)
+        workload.phase.is_trained_on or not all(task.is_withheld for task in workload.tasks)
     )
     total = found.units * found.attempts
     return Tally(found.episodes, total, found.failed, found.reward if is_scored else None, found.not_scored)
