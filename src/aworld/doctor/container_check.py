@@ -3,7 +3,7 @@
 from aworld.doctor.task_faults import Fault
 from aworld.environments.container import prepare
 from aworld.environments.scorer import Scorer
-from aworld.tasks.task import Container, Task, Test
+from aworld.tasks.task import Container, Task, Verification
 
 
 async def container_faults(task: Task, container: Container, scorer: Scorer, seconds: float) -> list[Fault]:
@@ -20,7 +20,7 @@ async def container_faults(task: Task, container: Container, scorer: Scorer, sec
     if container.solution:
         folder = scorer.folder()
         solved = await scorer.solve(container, folder, seconds)
-        found = await scorer.test(Test(container, folder))
+        found = await scorer.verify(Verification(container, folder))
         if found.worth.reward != 1.0:
             faults.append(
                 f"the solution is worth {found.worth.reward:g}, but has to be worth 1 (solve.sh: {solved or 'silent'}; "
@@ -28,7 +28,7 @@ async def container_faults(task: Task, container: Container, scorer: Scorer, sec
             )
     folder = scorer.folder()
     prepare(folder)
-    found = await scorer.test(Test(container, folder))
+    found = await scorer.verify(Verification(container, folder))
     if found.worth.reward != 0.0:
         faults.append(
             f"doing nothing is worth {found.worth.reward:g}, but has to be worth 0 (test.sh: "

@@ -18,10 +18,10 @@ from aworld.environments.reaper import descendants, kill
 from aworld.environments.sandbox import Contents, Sandbox
 from aworld.environments.score_server import HEAD, LONGEST_REPLY, framed
 from aworld.environments.scratch import empty
-from aworld.environments.tested import Tested, solve, tested
+from aworld.environments.verify import Verdict, solve, verify
 from aworld.errors import InfrastructureError
 from aworld.nodelocal import own_folder
-from aworld.tasks.task import Container, Program, Test, Undecided, Worth, worth_of
+from aworld.tasks.task import Container, Program, Undecided, Verification, Worth, worth_of
 
 SERVER = Path(__file__).with_name("score_server.py")
 START_SECONDS = 600.0  # to import a library from a slow file system
@@ -74,15 +74,15 @@ class Scorer:
         folder.mkdir()
         return folder
 
-    async def run(self, program: Program | Test) -> Worth:
+    async def run(self, program: Program | Verification) -> Worth:
         """The program's worth. It is 0 where the program fails, hangs, exceeds a limit or gives none.
 
         Raises:
             Undecided: that happened, and the program has to score.
             InfrastructureError: the program cannot be started.
         """
-        if isinstance(program, Test):
-            return (await self.test(program)).worth
+        if isinstance(program, Verification):
+            return (await self.verify(program)).worth
         seconds = program.seconds or self._limits.call_seconds
         try:
             request = framed({"seconds": seconds, "request": program.request})
@@ -111,13 +111,13 @@ class Scorer:
                 raise
             return Worth(0.0)
 
-    async def test(self, test: Test) -> Tested:
-        """The outcome of a test in a task's container, as `tested`."""
+    async def verify(self, asked: Verification) -> Verdict:
+        """The outcome of a test in a task's container, as `verify`."""
         async with self._turns:
-            return await tested(test, self._limits)
+            return await verify(asked, self._limits)
 
     async def solve(self, container: Container, folder: Path, seconds: float) -> str:
-        """Run the solution of a task's container in a new `folder`, as `solve` in `tested.py`."""
+        """Run the solution of a task's container in a new `folder`, as `solve` in `verify.py`."""
         async with self._turns:
             return await solve(container, folder, self._limits, seconds)
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from aworld.errors import AWorldError
-from aworld.tasks.task import Given, Program, Task, Test, Undecided, Worth, worth_of
+from aworld.tasks.task import Given, Program, Task, Undecided, Verification, Worth, worth_of
 from aworld.trajectories.episode import Episode, Turn
 
 AT_ONCE = 16  # episodes, where a judge takes its time
@@ -16,8 +16,8 @@ Reward = Callable[[Episode, Task, Path | None], Given]
 
 
 class Scoring:
-    """Scores an episode by the tasks' reward, within a time limit. A Program or a Test that it returns goes to `run`,
-    which has a sandbox.
+    """Scores an episode by the tasks' reward, within a time limit. A Program or a Verification that it returns goes to
+    `run`, which has a sandbox.
 
     Attributes:
         folder: makes a new folder for the files that an episode leaves; None: the reward does not read them.
@@ -27,7 +27,7 @@ class Scoring:
         self,
         reward: Reward,
         seconds: float,
-        run: Callable[[Program | Test], Awaitable[Worth]],
+        run: Callable[[Program | Verification], Awaitable[Worth]],
         folder: Callable[[], Path] | None = None,
     ):
         self._reward, self._seconds, self._run, self.folder = reward, seconds, run, folder
@@ -53,7 +53,7 @@ class Scoring:
                 raise
             except Exception as error:  # of a user's own scorer, for one
                 raise Undecided(f"{scorer} failed: {error!r}") from error
-        return await self._run(given) if isinstance(given, Program | Test) else worth_of(given, scorer)
+        return await self._run(given) if isinstance(given, Program | Verification) else worth_of(given, scorer)
 
 
 def answered(task: Task, answer: str) -> Episode:

@@ -18,7 +18,7 @@ from aworld.errors import InputError
 from aworld.publish import publish_folder
 from aworld.tasks import jsonl
 from aworld.tasks.rows import BadRows
-from aworld.tasks.task import Container, Given, Played, Task, Test
+from aworld.tasks.task import Container, Given, Played, Task, Verification
 
 USES = ("path", "held_out_path", "seed", "held_out", "image")  # of the settings below `tasks`
 SETTINGS, INSTRUCTION, TEST, SOLUTION = "task.toml", "instruction.md", "tests/test.sh", "solution/solve.sh"
@@ -47,7 +47,7 @@ class TaskFolders:
     def reward(self, episode: Played, task: Task, folder: Path | None) -> Given:
         """The test, on what the episode left; an episode needs no answer."""
         assert task.container and folder
-        return Test(task.container, folder)
+        return Verification(task.container, folder)
 
     def _task(self, row: dict[str, Any]) -> Task:
         said = row.pop("container")

@@ -54,8 +54,8 @@ def edited(folder: Path) -> list[str]:
     return [
         f"{path} changed since the run began, which goes on with its copy in {folder}; to use it as it is now, begin "
         "another run with name=…"
-        for path, state in copied.items()
-        if state(Path(path)) != state
+        for path, then in copied.items()
+        if state(Path(path)) != then
     ]
 
 

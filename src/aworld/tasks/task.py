@@ -124,7 +124,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Test:
+class Verification:
     """The test of a task's container, on what an episode left in it.
 
     Attributes:
@@ -135,7 +135,7 @@ class Test:
     folder: Path
 
 
-Given = float | dict[str, float] | Program | Test  # by a scorer
+Given = float | dict[str, float] | Program | Verification  # by a scorer
 
 
 class TaskSource(Protocol):

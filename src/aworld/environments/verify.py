@@ -17,7 +17,7 @@ from aworld.environments.container import LAYER, launch, prepare
 from aworld.environments.program import Program
 from aworld.errors import InfrastructureError
 from aworld.nodelocal import remove
-from aworld.tasks.task import Container, Test, Undecided, Worth, worth_of
+from aworld.tasks.task import Container, Undecided, Verification, Worth, worth_of
 
 LONGEST_REWARD = 1 << 16  # bytes
 PROBE_SECONDS = 120.0
@@ -25,7 +25,7 @@ REWARD = "reward"
 
 
 @dataclass(frozen=True)
-class Tested:
+class Verdict:
     """The outcome of a test.
 
     Attributes:
@@ -36,14 +36,14 @@ class Tested:
     said: str
 
 
-async def tested(test: Test, limits: schema.Environment) -> Tested:
+async def verify(asked: Verification, limits: schema.Environment) -> Verdict:
     """What the test gives. It is 0 where the test fails, hangs, exceeds a limit or gives none: the agent may have
     brought that about.
 
     Raises:
         InfrastructureError: no container of this image starts here, whatever the agent did.
     """
-    container, folder = test.container, test.folder
+    container, folder = asked.container, asked.folder
     log, tests = folder / "verifier", folder / "tests"
     log.mkdir()
     shutil.copytree(container.tests, tests, symlinks=True)  # the script may write beside itself
@@ -54,11 +54,11 @@ async def tested(test: Test, limits: schema.Environment) -> Tested:
     given = _reward(log)
     if given is None:
         await _probe(container, folder, limits)
-        return Tested(Worth(0.0), f"it gave no reward: {said}")
+        return Verdict(Worth(0.0), f"it gave no reward: {said}")
     try:
-        return Tested(worth_of(given, "test.sh"), said)
+        return Verdict(worth_of(given, "test.sh"), said)
     except Undecided as reason:
-        return Tested(Worth(0.0), f"{reason}; {said}")
+        return Verdict(Worth(0.0), f"{reason}; {said}")
 
 
 async def solve(container: Container, folder: Path, limits: schema.Environment, seconds: float) -> str:
