@@ -124,10 +124,14 @@ def test_a_test_is_limited_and_may_say_more_than_one_number(images: Path, tmp_pa
 
 
 def test_limits_hold_and_an_episode_goes_on_where_it_was(container: Container, tmp_path: Path) -> None:
-    fill = "echo 7 > sum.txt; while :; do head -c 4M /dev/zero > $((n++)).big; sleep 0.05; done"
-    said, after, outcome = played(container, tmp_path, fill, "rm *.big; cat sum.txt")
-    assert isinstance(said, str) and "its files used more than 16 MB" in said
-    assert after == "7" and worth(outcome) == 1.0
+    forks = "echo 7 > sum.txt; for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do sleep 19 & done; wait"
+    fill = "while :; do n=$((n + 1)); head -c 4M /dev/zero > $n.big; sleep 0.05; done"
+    config = replace(CONFIG, processes=16)
+    many, after, much, outcome = played(container, tmp_path, forks, "cat sum.txt", fill, config=config)
+    assert isinstance(many, str) and "it had more than 16 processes" in many
+    assert after == "7"
+    assert isinstance(much, str) and "its files used more than 16 MB" in much
+    assert worth(outcome) == 1.0
 
 
 def test_long_results_are_kept_where_the_terminal_finds_them(container: Container, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ HELPERS = (
     "judge",
     "prefetch",
     "gym_score",
+    "inspect_score",
     "math_score",
     "own_reward",
     "rewards",
