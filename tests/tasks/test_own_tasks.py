@@ -72,8 +72,8 @@ def test_a_run_keeps_the_rows_that_it_began_with_and_says_so(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"held_out": 3}, "tasks.held_out=3 of 3 rows in .* leaves none to train on"),
-        ({"held_out": 1.5}, "tasks.held_out=1.5 of 3 rows in .* or is no whole number"),
+        ({"held_out": 3}, "tasks.held_out=3 of 3 tasks in .* leaves none to train on"),
+        ({"held_out": 1.5}, "tasks.held_out=1.5 of 3 tasks in .* or is no whole number"),
         ({"held_out_path": "same.jsonl"}, "the held-out task 'c' asks the same as 'c', which is trained on"),
         ({"path": None}, "tasks.path=null: name your rows"),
         ({"path": "empty.jsonl"}, "empty.jsonl holds no task; write a row for each"),

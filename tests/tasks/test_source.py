@@ -32,7 +32,7 @@ pytestmark = pytest.mark.unit
         (["tasks=xbench-deepsearch", "tasks.path=x.csv", "tasks.datasets=[a]"], "tasks.source=xbench does not use it"),
         (
             ["tasks.source=gaja"],
-            r"no task source 'gaja' \(tasks.source\); valid: gaia, gym, jsonl, mixture, synthetic",
+            r"no task source 'gaja' \(tasks.source\); valid: gaia, gym, harbor, inspect, jsonl, mixture, synthetic",
         ),
     ],
 )
