@@ -19,6 +19,7 @@ class Source:
     path: str | None = setting(None, changes="in a benchmark")  # of a benchmark's local copy, or of rows
     held_out_path: str | None = setting(None, changes="in a benchmark")  # of rows; null: some of those in path
     image: str = setting("", changes="in a benchmark")  # of task folders: a path, with {task} for the folder's name
+    python: str = setting("", changes="in a benchmark")  # that has the package of the tasks, where it is another one
     split: str = "validation"  # of a benchmark
     # of a benchmark's tasks. evaluate: they measure | train: the policy learns them, and they measure nothing any more
     purpose: str = choice("evaluate", "evaluate", "train")

@@ -29,7 +29,7 @@ GRACE_SECONDS = 5.0  # beyond a call's limit, which the server itself keeps
 AT_ONCE = 4  # servers that score
 LONGEST_ERROR = 300  # characters
 
-Key = tuple[Path, tuple[str, ...]]
+Key = tuple[str, Path, tuple[str, ...]]
 
 
 @dataclass(eq=False)
@@ -139,7 +139,7 @@ class Scorer:
 
     async def _taken(self, program: Program) -> Server:
         """A server of the program that is idle, or a new one. Idle servers of other programs make room for it."""
-        key = (program.file, program.arguments)
+        key = (program.python, program.file, program.arguments)
         found = next((server for server in self._idle if server.key == key), None)
         if found:
             self._idle.remove(found)
@@ -153,9 +153,8 @@ class Scorer:
         self._started += 1
         scratch = self._root / f"{file.stem}-{self._started}"
         scratch.mkdir()
-        packages = [Path(path) for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-        env = {"PYTHONPATH": os.pathsep.join(map(str, packages))}  # an image's own Python has not what scores
-        argv = [self._sandbox.python, "-P", str(SERVER), str(file), *program.arguments]
+        packages, env = await _packages(program.python)
+        argv = [program.python or self._sandbox.python, "-P", str(SERVER), str(file), *program.arguments]
         seen = [SERVER, file, *program.reads, *packages]
         launch = self._sandbox.launch(argv, Contents(scratch, self._limits, seen, env))
         said = self._root / f"{scratch.name}.stderr"
@@ -181,6 +180,21 @@ class Scorer:
             name = Path(program.arguments[0]).name if program.arguments else file.name
             raise InfrastructureError(f"{name} does not score in {self._sandbox.name}: {last[-300:]}") from None
         return server
+
+
+async def _packages(python: str) -> tuple[list[Path], dict[str, str]]:
+    """The folders that a scoring program sees, and its variables."""
+    if not python:
+        packages = [Path(path) for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+        return packages, {
+            "PYTHONPATH": os.pathsep.join(map(str, packages))
+        }  # an image's own Python has not what scores
+    asking = await asyncio.create_subprocess_exec(
+        python, "-c", "import sys; print(sys.prefix, sys.base_prefix, sep='\n')", stdout=PIPE
+    )
+    said, _ = await asking.communicate()
+    folders = {Path(line) for line in said.decode().splitlines()}
+    return sorted(folder for folder in folders if folder != Path("/usr")), {"PYTHONPATH": "", "AWORLD_LIBRARIES": ""}
 
 
 def _name(program: Program) -> str:

@@ -36,6 +36,7 @@ HELPERS = (
     "own_reward",
     "rewards",
     "rows",
+    "verifiers_score",
 )
 LONGEST_ID = 128  # bytes in UTF-8, in the table of a trajectory file
 MIXTURE = "mixture"

@@ -112,6 +112,7 @@ class Program:
         seconds: limit of one call; None: `environment.call_seconds`.
         folder: is moved to `files` in its working folder, and gone afterwards.
         has_to_score: a call that fails or takes longer raises Undecided; otherwise it is worth 0.
+        python: of a virtual environment whose packages the file needs; empty: that of the worker.
     """
 
     file: Path
@@ -121,6 +122,7 @@ class Program:
     seconds: float | None = None
     folder: Path | None = None
     has_to_score: bool = False
+    python: str = ""
 
 
 @dataclass(frozen=True)
