@@ -189,9 +189,8 @@ async def _packages(python: str) -> tuple[list[Path], dict[str, str]]:
         return packages, {
             "PYTHONPATH": os.pathsep.join(map(str, packages))
         }  # an image's own Python has not what scores
-    asking = await asyncio.create_subprocess_exec(
-        python, "-c", "import sys; print(sys.prefix, sys.base_prefix, sep='\n')", stdout=PIPE
-    )
+    program = "import sys; print(sys.prefix); print(sys.base_prefix)"
+    asking = await asyncio.create_subprocess_exec(python, "-c", program, stdout=PIPE)
     said, _ = await asking.communicate()
     folders = {Path(line) for line in said.decode().splitlines()}
     return sorted(folder for folder in folders if folder != Path("/usr")), {"PYTHONPATH": "", "AWORLD_LIBRARIES": ""}

@@ -80,7 +80,8 @@ def _tasks(name: str, python: str) -> list[Task]:
 
 def _loaded(name: str, python: str) -> list[dict[str, Any]]:
     try:
-        done = subprocess.run([python, str(SCORER), name], capture_output=True, text=True, timeout=SECONDS, check=False)
+        command = [python, "-P", str(SCORER), name]  # -P: else modules of this folder would stand for packages
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         if done.returncode == 0:
             return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1][-300:]
