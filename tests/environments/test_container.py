@@ -120,7 +120,7 @@ def test_a_test_is_limited_and_may_say_more_than_one_number(images: Path, tmp_pa
     (outcome,) = played(replace(slow, test_seconds=2.0), tmp_path)
     assert isinstance(outcome, Verdict) and outcome.said == "it gave no reward: it ran longer than 2 s"
     assert time.monotonic() - began < 20
-    assert not [process for process in psutil.process_iter(["cmdline"]) if "3617" in process.info["cmdline"]]
+    assert not [process for process in psutil.process_iter(["cmdline"]) if "3617" in (process.info["cmdline"] or [])]
 
 
 def test_limits_hold_and_an_episode_goes_on_where_it_was(container: Container, tmp_path: Path) -> None:

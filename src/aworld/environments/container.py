@@ -15,11 +15,11 @@ from pathlib import Path
 from aworld import config as schema
 from aworld.containers import no_apptainer
 from aworld.environments.sandbox import REAPED, SCRATCH, SYSTEM_PATH, TOOLS, Launch
+from aworld.environments.settings import IN_ANY_IMAGE, check_for_images
 from aworld.errors import InputError
 from aworld.tasks.task import Container
 
 LAYER, SCRATCH_FOLDER = "layer", "scratch"  # in the folder of an episode
-SERVERS = ("terminal", "files")  # those that need Python's own modules alone
 PREFIX, LIBRARIES, OURS = "/aworld/prefix", "/aworld/lib{}", "/aworld/ours"  # inside
 INSIDE = Path(__file__).with_name("inside.py")
 SERVE = f"import sys; sys.path.append({OURS!r}); from aworld.tools.__main__ import serve; serve(sys.argv[1:])"
@@ -38,18 +38,14 @@ def prepare(folder: Path) -> Path:
     return folder / SCRATCH_FOLDER
 
 
-def server_of(config: schema.Environment, where: str = "environment.servers") -> list[str]:
+def server_of(config: schema.Environment) -> list[str]:
     """The command of the tool server inside.
 
     Raises:
-        InputError: none of the servers that run in any image is asked for, or one of the user's own is.
+        InputError: as `settings.check_for_images`.
     """
-    servers = [name for name in SERVERS if name in config.servers]
-    if "terminal" not in servers:
-        raise InputError(f"the tasks bring images, where agents work by a terminal; set '{where}=[terminal,files]'")
-    if any(server.command and not server.outside for server in config.mcp.values()):
-        raise InputError("environment.mcp: no server of yours runs in the images of tasks; set outside=true, or a url")
-    return [*_python().command, "-c", SERVE, *servers]
+    check_for_images(config)
+    return [*_python().command, "-c", SERVE, *(name for name in IN_ANY_IMAGE if name in config.servers)]
 
 
 def launch(

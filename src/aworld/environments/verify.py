@@ -46,9 +46,9 @@ async def verify(asked: Verification, limits: schema.Environment) -> Verdict:
     container, folder = asked.container, asked.folder
     log, tests = folder / "verifier", folder / "tests"
     log.mkdir()
-    shutil.copytree(container.tests, tests, symlinks=True)  # the script may write beside itself
+    await asyncio.to_thread(shutil.copytree, container.tests, tests, True)  # the script may write beside itself
     for place in ("tests", "logs"):  # no mount follows a link of the agent's, and no reward of its own counts
-        _clear(folder / LAYER / "upper" / place)
+        await asyncio.to_thread(_clear, folder / LAYER / "upper" / place)
     binds = {log: "/logs/verifier", tests: "/tests"}
     said = await _run(container, folder, "/tests/test.sh", limits, container.test_seconds, container.test_env, binds)
     given = _reward(log)

@@ -209,6 +209,7 @@ def check_tasks(config: Config, source: TaskSet) -> None:
             f"rest; lower rollout.tasks_per_round={rollout.tasks_per_round} or set it to 0"
         )
     tasks.check_ids(train)
+    settings.check_images(config.environment, train)
     if trains(config) and HELD_OUT not in config.pipeline.evaluation_overrides:
         settings.check(config.environment, source.corpus)
     else:
@@ -262,6 +263,7 @@ def check_held_out(config: Config, source: TaskSet) -> None:
             "'pipeline.evaluations=[gaia-test tasks.path=FOLDER]', or none: pipeline.evaluations=[]"
         )
     tasks.check_ids(held_out)
+    settings.check_images(config.environment, held_out)
     settings.check(config.environment, source.corpus)
 
 
