@@ -25,8 +25,8 @@ def test_what_is_wrong_with_scripts_is_named_with_their_last_words(
     assert said[-4:] == [
         f"sandbox: {image} starts with terminal, read_file",
         "fault bad: the solution is worth 0, but has to be worth 1 (solve.sh: no idea; test.sh: it gave no reward: "
-        "exit status 127: /tests/test.sh: line 1: uvx: command not found); mend them, or put into the image what they would "
-        "download",
+        "exit status 127: /tests/test.sh: line 1: uvx: command not found); mend them, or put into the image what they "
+        "would download",
         "fault easy: doing nothing is worth 1, but has to be worth 0 (test.sh: fine); mend the test",
         "3 tasks, 2 faults",
     ]
