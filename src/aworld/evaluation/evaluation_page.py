@@ -110,7 +110,7 @@ def _facts(found: dict[str, Any]) -> dict[str, str]:
 def _row(task: Task, attempts: list[Attempt], asked: int) -> dict[str, Any]:
     """A row of the table: the `task`, the beginning of its `question`, its `score` and its `cells`."""
     by_number = {attempt.attempt: attempt for attempt in attempts}
-    if task.answer is None:
+    if task.is_withheld:
         done = sum(attempt.answer is not None for attempt in attempts)
     else:
         done = sum(attempt.reward >= 1 for attempt in attempts)
@@ -120,7 +120,7 @@ def _row(task: Task, attempts: list[Attempt], asked: int) -> dict[str, Any]:
 
 def _cell(task: Task, attempt: Attempt) -> Cell:
     a = attempt
-    outcome = "unscored" if task.answer is None else "right" if a.reward >= 1 else "wrong"
+    outcome = "unscored" if task.is_withheld else "right" if a.reward >= 1 else "wrong"
     sign = {"unscored": "·", "right": "✓", "wrong": "✗"}[outcome]
     said = a.status.replace("_", " ") if a.answer is None else _short(a.answer, ANSWER)
     worth = f"{a.reward:.2g} " if 0 < a.reward < 1 else ""

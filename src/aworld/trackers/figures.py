@@ -75,7 +75,7 @@ def of_evaluation(run: RunDir, name: str, version: int) -> dict[str, float]:
     """
     config, _, source = benchmark.read(run, name)
     folder, tasks = run.evaluation(name, version), list(source.tasks("held_out"))
-    levels = {task.task_id: task.level for task in tasks if task.answer is not None}
+    levels = {task.task_id: task.level for task in tasks if not task.is_withheld}
     attempts = config.evaluation.attempts
     if not levels:
         answered = sum(each.has_answer for each in journal.records(folder / "journals"))
