@@ -1,7 +1,7 @@
 """Chats with a model behind an OpenAI-compatible endpoint: a teacher, a rival, a stronger colleague.
 
-Its tokens are never trained on: the endpoint renders the conversation itself, and at most tells its own turns' tokens. What
-a teacher says gets the tokens of the policy's own format: `teacher.py`.
+Its tokens are never trained on: the endpoint renders the conversation itself, and at most tells its own turns' tokens.
+What a teacher says gets the tokens of the policy's own format: `teacher.py`.
 """
 
 import json
@@ -13,7 +13,8 @@ from http import HTTPStatus
 from typing import Any
 
 from aworld import config as schema
-from aworld.agents.chat import check_answer_form, read_turn
+from aworld.agents.answers import check_answer_form
+from aworld.agents.chat import read_turn
 from aworld.agents.openai_chat import as_sent
 from aworld.agents.protocols import AssistantMessage
 from aworld.agents.reply import Reply, read

@@ -38,6 +38,11 @@ class ColdStart:
         return bool(self.tasks or self.conversations)
 
     @property
+    def shown(self) -> int:
+        """Number of the tasks that it shows: the first ones to train on."""
+        return 0 if self.conversations else self.tasks
+
+    @property
     def has_teacher(self) -> bool:
         return bool(self.teacher.model or self.teacher.path)
 
@@ -49,7 +54,9 @@ class ColdStart:
     @property
     def needs_shard(self) -> bool:
         """Whether a vLLM plays them: that of the policy, or of a teacher in a folder."""
-        return not self.conversations and (bool(self.teacher.path) or (self.player == "policy" and not self.has_teacher))
+        return not self.conversations and (
+            bool(self.teacher.path) or (self.player == "policy" and not self.has_teacher)
+        )
 
 
 @dataclass
