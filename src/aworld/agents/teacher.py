@@ -1,7 +1,7 @@
 """A teacher plays in the place of the policy, and its turns get the tokens that the policy would have sampled.
 
 The teacher has a chat of its own, in its own format: messages at an endpoint, or tokens of its own on a shard. The
-policy's chat runs beside it. Both get the same questions and results. Each turn of the teacher, its thought included, is
+policy's chat runs beside it. Both get the same questions and results. Each turn of the teacher, with its thought, is
 written into the policy's chat as the policy's template writes it. The agent acts on the turn as it is read from there.
 """
 
