@@ -81,7 +81,7 @@ def test_a_teacher_plays_and_the_policy_learns_from_its_right_episodes(tmp_path:
     assert stage(run, "gather", "--round", "0").returncode == 0
     assert (done := warm.aworld("train", str(run.root), "--round", "0")).returncode == 0, done.stderr
     (step,) = [json.loads(line) for line in (run.round(0) / "steps.jsonl").read_text().splitlines()]
-    assert step["tokens_trained"] == sum(sum(episode.mask) for episode in right)
+    assert step["tokens"] == sum(sum(episode.mask) for episode in right)
     assert is_complete(run.policy(0))
     weights = [(folder / "model.safetensors").read_bytes() for folder in (run.base, run.policy(0))]
     assert weights[0] != weights[1]
