@@ -54,6 +54,11 @@ class RunDir:
         return self.root / "tasks"
 
     @property
+    def conversations(self) -> Path:
+        """A copy of the conversations that the cold start learns from."""
+        return self.root / "conversations"
+
+    @property
     def own(self) -> Path:
         """Copies of the user's own files that the run loads, such as an algorithm."""
         return self.root / plugins.FOLDER

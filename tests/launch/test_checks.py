@@ -72,7 +72,7 @@ def dry(config: Config) -> str:
             f"{PROGRAM}=[sh] agent.program.folders=[/]",
             "folders: /: the policy could read the answers of the tasks in /",
         ),
-        (f"{PROGRAM}=[sh]", "training.cold_start.tasks=2: the expert plays no agent.program; set it to 0"),
+        (f"{PROGRAM}=[sh]", "training.cold_start.tasks=2: the tasks' expert plays no agent.program; name a teacher"),
         ("agent.program.folders=[/tmp]", "agent.program has no command"),
         ("agent.max_tokens=512", "agent.max_tokens=512 does not fit beside a prompt in the 512 tokens"),
         ("agent.temperature=0", "tokens cut from the distribution have no ratio to train on"),

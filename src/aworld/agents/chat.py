@@ -8,6 +8,7 @@ Only the template's own text and that of this module becomes special or added to
 result, its description or a colleague stays plain text, whatever it says.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,9 @@ from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast  # AutoTokenizer imports for four seconds
 
+from aworld.agents.answers import ANSWER_FORMS, check_answer_form
 from aworld.agents.protocols import AssistantMessage, ToolCall
-from aworld.agents.turns import END_OF_THOUGHT, THINK, parts, split_thought
+from aworld.agents.turns import CALL, END_OF_CALL, END_OF_THOUGHT, THINK, parts, split_thought
 from aworld.errors import InputError
 
 END_OF_TURN = "<|im_end|>"
@@ -26,11 +28,7 @@ END_OF_TEXT = "<|endoftext|>"  # ends a turn as well: Qwen3's generation config 
 TURN = "<|im_start|>assistant\n"
 RESULT = "\n<|im_start|>user\n<tool_response>\n{}\n</tool_response>" + END_OF_TURN + "\n"
 MARK = "\ufdd0"  # breaks a special token's text within a prompt; Unicode keeps this character for internal use
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_FINAL = re.compile(r"(?:FINAL ANSWER|Final [Aa]nswer|^[ *`#>]*(?:[Tt]he )?final answer)[ *`]*[:：]", re.MULTILINE)
-_TEMPLATE = re.compile(r"\[([^\[\]]*)\]")
 _THINKING = {"enable_thinking": True}
-_BOXED, _TEXT = r"\boxed{", re.compile(r"\\(?:text|mathrm|mathbf){([^{}]*)}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class ParsedTurn:
 
     Attributes:
         content: the text without thought and calls.
+        thought: that it begins with.
         error: what is wrong with the first malformed call; None: all are well-formed.
         wrong: the text of that call.
     """
@@ -49,13 +48,14 @@ class ParsedTurn:
     answer: str | None
     error: str | None
     wrong: str = ""
+    thought: str = ""
 
     def message(self, ended: bool, tokens: int) -> AssistantMessage:
         """The message for the agent loop. A good call beats an answer, an answer beats a malformed call."""
         wrong = [ToolCall("", {"": self.wrong}, self.error)] if self.error is not None else []
         answer = self.answer if not self.calls else None
         calls = (*self.calls, *wrong) if answer is None else ()
-        return AssistantMessage(self.text, self.content, calls, answer, ended, tokens)
+        return AssistantMessage(self.text, self.content, calls, answer, ended, tokens, thought=self.thought)
 
 
 class ChatFormat:
@@ -88,22 +88,31 @@ class ChatFormat:
         self.end_of_turn: int = self._added[END_OF_TURN]
         self.ends = tuple(self._added[end] for end in (END_OF_TURN, END_OF_TEXT) if end in self._added)
         self.turn_opening = self._format(f"\n{beginning}")
-        self._opens_thought = END_OF_THOUGHT not in beginning.rpartition(THINK)[2] and THINK in beginning
+        has_thought = THINK in beginning
+        self._opens_thought = has_thought and END_OF_THOUGHT not in beginning.rpartition(THINK)[2]
+        self._may_think = self._opens_thought or not has_thought  # else the template closes the thought at once
 
     def prompt(self, system: str, question: str, tools: list[dict[str, Any]]) -> list[int]:
         """The tokens up to the policy's first turn."""
         return self.prompt_of([{"role": "system", "content": system}, {"role": "user", "content": question}], tools)
 
     def prompt_of(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> list[int]:
-        """As `prompt`, of any messages.
+        """As `prompt`, of any messages. Raises InputError as `prompt_text`."""
+        return self.encode(self.prompt_text(messages, tools))
+
+    def prompt_text(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
+        """The text up to the policy's first turn, for `encode`.
 
         Raises:
-            InputError: the template refuses them.
+            InputError: the template refuses the messages.
         """
         try:
-            text = self._render(self._marked(messages), tools=self._marked(tools), add_generation_prompt=True)
+            return self._render(self._marked(messages), tools=self._marked(tools), add_generation_prompt=True)
         except (TemplateError, TypeError) as reason:
             raise InputError(f"the model's chat template refuses the messages: {reason}") from None
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text of the template. Where MARK breaks a special token, it stays plain text."""
         ids, at = [], 0
         for found in self._special.finditer(text):
             ids += [*self._plain(text[at : found.start()].replace(MARK, "")), self._added[found[0]]]
@@ -130,6 +139,41 @@ class ChatFormat:
         """A whole turn of an assistant who writes `text`, without a thought of its own."""
         closed = f"\n{END_OF_THOUGHT}\n\n{text}" if self._opens_thought else text
         return [*self._format(closed), self.end_of_turn]
+
+    def turn(self, message: AssistantMessage) -> list[int]:
+        """The tokens of `turn_text`, with the end-of-turn token unless the turn was cut."""
+        ids = self.encode(self.turn_text(message))
+        return [*ids, self.end_of_turn] if message.ended else ids
+
+    def turn_text(self, message: AssistantMessage) -> str:
+        """What the policy writes where it takes the turn of another model, as its template has it; for `encode`.
+
+        Where the template itself closes the thought, the thought is left out.
+
+        Raises:
+            ValueError: the policy cannot say this: it would be read as another message.
+        """
+        if wrong := next((call.error for call in message.calls if call.error), ""):
+            raise ValueError(wrong)
+        thought, content = message.thought.strip() if self._may_think else "", message.content.strip()
+        calls = [json.dumps({"name": c.name, "arguments": c.arguments}, ensure_ascii=False) for c in message.calls]
+        blocks = [f"{CALL}\n{self._marked(call)}\n{END_OF_CALL}" for call in calls]
+        words = "\n".join(filter(None, [self._marked(content), *blocks]))
+        text = self._thought(self._marked(thought), not message.ended and not words) + words
+        read = parts(text.replace(MARK, ""), self._opens_thought)
+        said = self.split_thought(text.replace(MARK, ""))[0]
+        if read.error or (said, read.words, read.calls) != (thought, content, message.calls):
+            raise ValueError("its text would be read as another message")
+        return text
+
+    def _thought(self, thought: str, is_cut: bool) -> str:
+        """The text of a turn up to the end of its thought."""
+        opened = "" if self._opens_thought else f"{THINK}\n"
+        if is_cut and thought:
+            return opened + thought
+        if not thought and not self._opens_thought:
+            return self._no_thought if self._may_think else ""
+        return f"{opened}{thought}\n{END_OF_THOUGHT}\n\n"
 
     def split_thought(self, text: str) -> tuple[str, str]:
         """The thought that a turn of this text begins with, and the rest."""
@@ -170,6 +214,9 @@ class ChatFormat:
         except (TemplateError, TypeError, ValueError) as error:
             raise InputError(f"the chat template of {folder} cannot be used: {' '.join(str(error).split())}") from None
         beginning = asked.removeprefix(told)
+        thoughtless = self._render([talk[0], {"role": "assistant", "content": "a"}], add_generation_prompt=False)
+        before = thoughtless.rpartition(TURN)[2].rpartition(f"a{END_OF_TURN}")[0]
+        self._no_thought = before if before.startswith(THINK) else ""  # how a turn without a thought begins
         is_hermes = parts(told).calls == (ToolCall("f", {"x": "1"}),) and told.endswith(RESULT.format("r"))
         if not is_hermes or not beginning.startswith(TURN):
             raise InputError(
@@ -214,58 +261,5 @@ def _without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:
 def read_turn(text: str, answer_form: str, is_thinking: bool = False) -> ParsedTurn:
     """Read a turn's text. `is_thinking`: its thought was opened before it began."""
     found = parts(text, is_thinking)
-    return ParsedTurn(text, found.words, found.calls, ANSWER_FORMS[answer_form](found.words), found.error, found.wrong)
-
-
-def check_answer_form(name: str) -> None:
-    """
-    Raises:
-        InputError: no such form.
-    """
-    if name not in ANSWER_FORMS:
-        raise InputError(f"agent.answer_form={name}: no such form; valid: {', '.join(ANSWER_FORMS)}")
-
-
-def _tagged(words: str) -> str | None:
-    answers = _TAG.findall(words)
-    return _bare(answers[-1].strip()) if answers else _boxed(words)
-
-
-def _final(words: str) -> str | None:
-    """The first text after the last FINAL ANSWER:, on its line or below. Emphasis is removed, and so are the brackets
-    around it that GAIA's prompt suggests."""
-    for part in reversed(_FINAL.split(words)[1:]):
-        lines = (line.strip("*` \t\r") for line in part.splitlines())
-        if answer := next(filter(None, lines), ""):
-            whole = _TEMPLATE.fullmatch(answer)
-            return whole[1].strip("*` ") if whole else _bare(answer)
-    return _boxed(words)
-
-
-ANSWER_FORMS = {"tag": _tagged, "final": _final}
-
-
-def _boxed(words: str) -> str | None:
-    r"""What the last \boxed{…} holds."""
-    begin = words.rfind(_BOXED)
-    box = _box(words[begin:]) if begin >= 0 else None
-    return box and box[0]
-
-
-def _bare(answer: str) -> str:
-    r"""An answer that is one \boxed{…}, maybe within $…$, without it."""
-    inner = answer.strip("$ .")
-    box = _box(inner) if inner.startswith(_BOXED) else None
-    return box[0] if box and not box[1] else answer
-
-
-def _box(text: str) -> tuple[str, str] | None:
-    r"""What the \boxed{…} at the beginning holds, with the braces in it, and what follows it; None: it has no end."""
-    depth = 1
-    for at in range(len(_BOXED), len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if not depth:
-            inner = text[len(_BOXED) : at].strip()
-            mere = _TEXT.fullmatch(inner)
-            return mere[1].strip() if mere else inner, text[at + 1 :]
-    return None
+    answer, (thought, _) = ANSWER_FORMS[answer_form](found.words), split_thought(text, is_thinking)
+    return ParsedTurn(text, found.words, found.calls, answer, found.error, found.wrong, thought)

@@ -1,6 +1,7 @@
 """Chats with a model behind an OpenAI-compatible endpoint: a teacher, a rival, a stronger colleague.
 
-What it says is never trained on: the endpoint renders the conversation itself, and at most tells its own turns' tokens.
+Its tokens are never trained on: the endpoint renders the conversation itself, and at most tells its own turns' tokens.
+What a teacher says gets the tokens of the policy's own format: `teacher.py`.
 """
 
 import json
@@ -12,7 +13,9 @@ from http import HTTPStatus
 from typing import Any
 
 from aworld import config as schema
-from aworld.agents.chat import check_answer_form, read_turn
+from aworld.agents.answers import check_answer_form
+from aworld.agents.chat import read_turn
+from aworld.agents.openai_chat import as_sent
 from aworld.agents.protocols import AssistantMessage
 from aworld.agents.reply import Reply, read
 from aworld.endpoints import client_of
@@ -57,7 +60,12 @@ class EndpointModel:
         return {"model": self.endpoint.model, "temperature": self.config.temperature, "top_p": self.config.top_p}
 
     def begin(self, system: str, question: str, tools: list[dict[str, Any]]) -> "MessageChat":
-        return MessageChat(self, system, question, tools)
+        said = [{"role": "system", "content": system}] if system else []
+        return self.chat([*said, {"role": "user", "content": question}], tools)
+
+    def chat(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> "MessageChat":
+        """A chat that goes on from these messages, which are as `openai_chat.as_read` gives them."""
+        return MessageChat(self, as_sent(messages), tools)
 
     async def is_there(self) -> bool:
         """Whether the endpoint answers a word, or is only busy.
@@ -136,18 +144,16 @@ class MessageChat:
     """One conversation with an endpoint: a Chat."""
 
     model: EndpointModel
-    system: str
-    question: str
+    messages: list[dict[str, Any]]
     tools: list[dict[str, Any]]
     token_ids: list[int] = field(default_factory=list)  # sampled, where the engine gives them
     policy_version: int = -1
 
     def __post_init__(self) -> None:
-        system = [{"role": "system", "content": self.system}] if self.system else []
-        self._messages: list[dict[str, Any]] = [*system, {"role": "user", "content": self.question}]
+        self._messages = list(self.messages)
         self._aside: int | None = None
         self._used, self._counted = 0, 0  # tokens of so many messages, by the endpoint's own count
-        self.opening = f"{self.system}\n\n{self.question}"
+        self.opening = "\n\n".join(message["content"] or "" for message in self.messages)
 
     @property
     def mask(self) -> list[int]:
@@ -184,17 +190,14 @@ class MessageChat:
         try:
             reply = await self.model.complete(body)
         except Refused as refusal:  # asked again it would be refused again: there the model ends
-            self.model.refused(is_later, self.question, refusal)
+            self.model.refused(is_later, self.messages[-1]["content"], refusal)
             return AssistantMessage(f"[{refusal}]", "", (), None, not refusal.is_too_long, 0, is_error=True)
         self.model.taken(is_later)
         self.token_ids += reply.token_ids
         self._messages.append(reply.message)
         self._used = reply.total
         self._counted = len(self._messages) if reply.total else 0
-        read = replace(read_turn(reply.text, c.answer_form), text=reply.shown)
-        if reply.calls:  # else those that its server has left in the text count
-            read = replace(read, calls=reply.calls, error=None)
-        return read.message(reply.ended, reply.tokens)
+        return message_of(reply, c.answer_form)
 
     def add_tool_results(self, results: list[str]) -> None:
         calls = self._messages[-1].get("tool_calls")
@@ -213,13 +216,25 @@ class MessageChat:
         self._messages.append({"role": "user", "content": text})
 
     def shortened(self, note: str) -> "MessageChat | None":
-        shorter = MessageChat(self.model, self.system, f"{self.question}\n\n{note}", self.tools)
+        *before, question = self.messages
+        noted = question | {"content": f"{question['content']}\n\n{note}"}
+        shorter = MessageChat(self.model, [*before, noted], self.tools)
         told = self._messages[: self._aside]
         turns = [at for at, message in enumerate(told) if message["role"] == "assistant"]
         fits = self.model.endpoint.context // 2 * CHARS_PER_TOKEN
         kept = [at for at in turns if len(json.dumps(told[at:])) <= fits]
         if kept[:1] == turns[:1]:
             return None
-        shorter.question = self.question  # the next note takes the place of this one
+        shorter.messages = self.messages  # the next note takes the place of this one
         shorter._messages += told[kept[0] :] if kept else []
         return shorter
+
+
+def message_of(reply: Reply, answer_form: str) -> AssistantMessage:
+    """The message for the agent loop."""
+    read = read_turn(reply.text, answer_form)
+    thoughts = filter(None, (reply.thought, read.thought))
+    read = replace(read, text=reply.shown, thought="\n".join(thoughts))
+    if reply.calls:  # else those that its server has left in the text count
+        read = replace(read, calls=reply.calls, error=None)
+    return read.message(reply.ended, reply.tokens)

@@ -85,6 +85,22 @@ def as_read(given: Any) -> dict[str, Any]:
     return message
 
 
+def as_sent(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages of `as_read` as a client sends them: each call has an id, which its result names."""
+    sent: list[dict[str, Any]] = []
+    waiting: list[str] = []
+    for at, message in enumerate(messages):
+        if calls := message.get("tool_calls"):
+            waiting = [f"call-{at}-{number}" for number in range(len(calls))]
+            functions = [call["function"] | {"arguments": _text(call["function"]["arguments"])} for call in calls]
+            pairs = zip(waiting, functions, strict=True)
+            message = message | {"tool_calls": [{"id": one, "type": "function", "function": f} for one, f in pairs]}
+        elif message["role"] == "tool":
+            message = message | {"tool_call_id": waiting.pop(0) if waiting else f"call-{at}"}
+        sent.append(message)
+    return sent
+
+
 def said(message: dict[str, Any]) -> Said:
     """A message as `read` gives it, without what clients change."""
     functions = [call["function"] for call in message.get("tool_calls", ())]
@@ -175,6 +191,10 @@ def _call(given: Any) -> dict[str, Any]:
         with suppress(ValueError, RecursionError):  # the template takes text as well
             arguments = json.loads(arguments)
     return {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
+
+
+def _text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
 def _tool(given: Any) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class AssistantMessage:
         ended: whether the model ended the turn itself; else it was cut at the limit.
         tokens: number of sampled tokens.
         is_error: whether the model made no turn; `text` holds the reason.
+        thought: that it began with, where it is told.
     """
 
     text: str
@@ -67,6 +68,7 @@ class AssistantMessage:
     ended: bool
     tokens: int
     is_error: bool = False
+    thought: str = ""
 
 
 class Chat(Protocol):

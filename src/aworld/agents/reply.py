@@ -18,6 +18,7 @@ T = TypeVar("T")
 class Reply:
     """
     Attributes:
+        thought: where the endpoint gives it beside the text.
         message: as it goes back into the conversation; with calls its thoughts go back as well, which some APIs require
             and without which a model would not know why it called.
         shown: what a person reads of it: its thoughts, where the endpoint gives them, its words, its calls.
@@ -30,6 +31,7 @@ class Reply:
     message: dict[str, Any]
     text: str
     calls: tuple[ToolCall, ...]
+    thought: str
     shown: str
     ended: bool
     token_ids: list[int]
@@ -60,6 +62,7 @@ def read(body: Any) -> Reply:
         {"role": "assistant", "content": text, **kept, **({"tool_calls": sent} if sent else {})},
         text,
         calls,
+        "".join(thoughts[:1]),
         shown,
         choice.get("finish_reason") != "length",
         token_ids,

@@ -11,7 +11,7 @@ from aworld.agents import openai_chat
 from aworld.agents.openai_chat import Request, Said
 from aworld.agents.protocols import Environment, Observation, ToolCall
 from aworld.agents.record import OpenedContext, Record
-from aworld.agents.tokens import PolicyModel, TokenChat
+from aworld.agents.tokens import TokenChat, TokenModel
 from aworld.agents.work import turn_seed
 from aworld.errors import InfrastructureError, InputError
 from aworld.trajectories.episode import Status, Turn
@@ -73,7 +73,7 @@ class Session:
     """
 
     config: schema.Agent
-    model: PolicyModel
+    model: TokenModel
     environment: Environment
     record: Record
     contexts: list[Context] = field(default_factory=list)
@@ -166,6 +166,9 @@ class Session:
             prompt = self.model.context - context.chat.room
             seed = turn_seed(self.record.seed, (context.number,), context.turns)
             message = await self.record.generate(context.chat, limit, seed, context.number)
+            if message.is_error:  # a teacher has no turn that the policy could learn; it would have none again
+                self.end("no_answer" if message.ended else "max_tokens", message.text)
+                raise Refused("no_turn", message.text)
         finally:
             context.is_busy = False
         context.turns += 1
@@ -177,7 +180,7 @@ class Session:
 
     async def _begin(self, request: Request) -> Context:
         """A new context, where its prompt leaves room for a turn."""
-        chat = await asyncio.to_thread(TokenChat, self.model, request.messages, request.tools)
+        chat = await asyncio.to_thread(self.model.chat, request.messages, request.tools)
         self._check_limits()  # others may have had turns meanwhile
         self._left(chat)
         number = self.record.open_context(OpenedContext(PROGRAM, chat, (len(self.contexts),), None))

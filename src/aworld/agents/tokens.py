@@ -1,11 +1,25 @@
 """Token-exact chats with the policy: tokens are only ever appended."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from aworld import config as schema
 from aworld.agents.chat import ChatFormat
-from aworld.agents.protocols import AssistantMessage, Policy, Sampling
+from aworld.agents.protocols import AssistantMessage, ChatModel, Policy, Sampling
+
+
+class TokenModel(ChatModel, Protocol):
+    """A ChatModel whose chats are the policy's own tokens. `context` is the number of tokens that one can hold."""
+
+    @property
+    def format(self) -> ChatFormat: ...
+
+    @property
+    def context(self) -> int: ...
+
+    def chat(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> "TokenChat":
+        """A chat that goes on from these messages. Raises InputError where the template refuses them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,18 +38,21 @@ class PolicyModel:
         return {key: value for key, value in how.items() if key != "seed"}
 
     def begin(self, system: str, question: str, tools: list[dict[str, Any]]) -> "TokenChat":
-        return TokenChat(self, [{"role": "system", "content": system}, {"role": "user", "content": question}], tools)
+        return self.chat([{"role": "system", "content": system}, {"role": "user", "content": question}], tools)
+
+    def chat(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> "TokenChat":
+        return PolicyChat(self, messages, tools)
 
 
 @dataclass
 class TokenChat:
-    """A Chat with the policy: one context. The template renders `messages` and `tools` once, as its prompt.
+    """A Chat in the policy's tokens: one context. The template renders `messages` and `tools` once, as its prompt.
 
     Raises:
         InputError: the template refuses them.
     """
 
-    model: PolicyModel
+    model: TokenModel
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]]
     token_ids: list[int] = field(default_factory=list)
@@ -61,19 +78,23 @@ class TokenChat:
         return self.model.context
 
     async def generate(self, max_tokens: int, seed: int) -> AssistantMessage:
-        c = self.model.config
-        sampling = Sampling(c.temperature, c.top_p, c.top_k, max_tokens, seed)
+        raise NotImplementedError("whoever takes the turns has a class of its own")
+
+    def open_turn(self) -> list[int]:
+        """All tokens up to the first one of the next turn."""
         if not self._is_opened:
             self._append(self._format.turn_opening)
             self._is_opened = True
-        completion = await self.model.policy.generate(self.token_ids, sampling)
+        return self.token_ids
+
+    def add_turn(self, token_ids: list[int], logprobs: list[float], ended: bool) -> AssistantMessage:
+        """Append a turn of the policy, or of another model in its place, and read it."""
+        self.open_turn()
         self._turns.append(len(self.token_ids))
-        self._append(completion.token_ids, completion.logprobs)
-        self.policy_version = completion.policy_version
+        self._append(token_ids, logprobs)
         # a turn that ends with <|endoftext|> still needs the end-of-turn token
-        self._is_closed = completion.token_ids[-1:] == [self._format.end_of_turn]
-        parsed = self._format.parse(completion.token_ids)
-        return parsed.message(completion.finish_reason == "stop", len(completion.token_ids))
+        self._is_closed = token_ids[-1:] == [self._format.end_of_turn]
+        return self._format.parse(token_ids).message(ended, len(token_ids))
 
     def add_tool_results(self, results: list[str]) -> None:
         self._append_message(self._format.tool_results(results, self._is_closed))
@@ -86,7 +107,7 @@ class TokenChat:
     def shortened(self, note: str) -> "TokenChat | None":
         *before, question = self.messages
         noted = question | {"content": f"{question['content']}\n\n{note}"}
-        shorter = TokenChat(self.model, [*before, noted], self.tools)
+        shorter = self.model.chat([*before, noted], self.tools)
         fits = self.model.context // 2 - len(shorter.token_ids)
         told = self.token_ids[: self._aside]
         kept = [at for at in self._turns if 0 < len(told) - at <= fits]
@@ -111,3 +132,17 @@ class TokenChat:
         self.token_ids += token_ids
         self.mask += [int(logprobs is not None)] * len(token_ids)
         self.logprobs += logprobs if logprobs is not None else [0.0] * len(token_ids)
+
+
+@dataclass
+class PolicyChat(TokenChat):
+    """A TokenChat whose turns the policy samples."""
+
+    model: PolicyModel
+
+    async def generate(self, max_tokens: int, seed: int) -> AssistantMessage:
+        c = self.model.config
+        sampling = Sampling(c.temperature, c.top_p, c.top_k, max_tokens, seed)
+        completion = await self.model.policy.generate(self.open_turn(), sampling)
+        self.policy_version = completion.policy_version
+        return self.add_turn(completion.token_ids, completion.logprobs, completion.finish_reason == "stop")

@@ -13,7 +13,7 @@ from aworld.config.places import CONFIGS
 from aworld.config.schema import Config, Evaluation, Keep, Pipeline, Rollout
 from aworld.config.site import Images, Resources, Site
 from aworld.config.tasks import Part, Source, Tasks
-from aworld.config.training import ColdStart, Training
+from aworld.config.training import ColdStart, Teacher, Training
 
 __all__ = [
     "CONFIGS",
@@ -40,6 +40,7 @@ __all__ = [
     "Site",
     "Source",
     "Tasks",
+    "Teacher",
     "Training",
     "Yarn",
     "changed",

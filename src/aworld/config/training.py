@@ -3,20 +3,60 @@
 from dataclasses import dataclass
 from typing import Any
 
+from aworld.config.endpoint import Endpoint
 from aworld.config.fields import choice, number, setting
 
 
 @dataclass
+class Teacher(Endpoint):
+    """A stronger model: behind an endpoint, or in a folder that the workers' own vLLM serves; without either, none."""
+
+    path: str = ""  # its HF folder; model.shard and model.dtype hold for its shards too
+
+
+@dataclass
 class ColdStart:
-    """Round 0: supervised training on episodes that a scripted expert solved. `tasks=0` leaves it out."""
+    """Round 0: supervised training on right episodes, or on conversations. Without tasks and conversations, none."""
 
     tasks: int = number(0, at_least=0)
+    # who plays them where there is no teacher: the scripted expert of the tasks | the policy itself
+    player: str = choice("expert", "expert", "policy")
+    teacher: Teacher = setting(Teacher)
+    attempts: int = number(1, at_least=1)  # per task; every right one is learned from
+    # rows {"messages": […], "tools": […]} to learn from, in the place of tasks: a file or a folder, as of tasks.path
+    conversations: str = ""
     epochs: int = number(1, at_least=1)
     batch_size: int = number(64, at_least=1)  # episodes per optimizer step
     lr: float = number(1e-3, above=0)
     warmup_steps: int = number(0, at_least=0)  # over which the learning rate rises linearly
-    # the training ends once the policy repeats an expert's whole episode with this probability
+    # the training ends once the policy repeats a whole episode with this probability, token by token
     stop_at: float = number(1.0, above=0)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a cold start at all."""
+        return bool(self.tasks or self.conversations)
+
+    @property
+    def shown(self) -> int:
+        """Number of the tasks that it shows: the first ones to train on."""
+        return 0 if self.conversations else self.tasks
+
+    @property
+    def has_teacher(self) -> bool:
+        return bool(self.teacher.model or self.teacher.path)
+
+    @property
+    def has_expert(self) -> bool:
+        """Whether the tasks' scripted expert plays them."""
+        return bool(self.tasks) and self.player == "expert" and not self.has_teacher and not self.conversations
+
+    @property
+    def needs_shard(self) -> bool:
+        """Whether a vLLM plays them: that of the policy, or of a teacher in a folder."""
+        return not self.conversations and (
+            bool(self.teacher.path) or (self.player == "policy" and not self.has_teacher)
+        )
 
 
 @dataclass

@@ -12,6 +12,7 @@ from aworld.config import AgentProgram, Config, Endpoint, Source, Tasks, bounds
 from aworld.endpoints import check_address
 from aworld.environments import settings
 from aworld.errors import InputError
+from aworld.launch import cold_start
 from aworld.models import support
 from aworld.planning import fit
 from aworld.publish import is_complete
@@ -23,7 +24,7 @@ from aworld.training import algorithms, schedule
 
 def trains(config: Config) -> bool:
     """Whether the run trains at all, rather than hold a policy to be evaluated."""
-    return bool(config.pipeline.rounds or config.training.cold_start.tasks)
+    return bool(config.pipeline.rounds or config.training.cold_start.is_on)
 
 
 def check_playing(config: Config, copies: Path | None = None) -> None:
@@ -87,14 +88,7 @@ def check_training(config: Config) -> None:
             f"agent.temperature={agent.temperature:g}, agent.top_p={agent.top_p:g}, agent.top_k={agent.top_k}: tokens "
             "cut from the distribution have no ratio to train on; set agent.temperature=1 agent.top_p=1 agent.top_k=-1"
         )
-    if training.cold_start.tasks and agent.program.command:
-        raise InputError(
-            f"training.cold_start.tasks={training.cold_start.tasks}: the expert plays no agent.program; set it to 0, "
-            "and start from a model that knows the program's prompts and tools, such as model.path=RUN/policies/0000 "
-            "of a run whose agents have the same"
-        )
-    if training.cold_start.tasks and agent.members:
-        raise InputError("agent.members: the cold start's expert plays alone; set training.cold_start.tasks=0")
+    cold_start.check(config)
     algorithm = algorithms.make(training, RunDir.of(config).own)
     schedule.check(training, config.pipeline.rounds)
     if config.pipeline.rounds and config.rollout.group_size < 2 and algorithm.compares_attempts:
@@ -183,21 +177,23 @@ def check_tasks(config: Config, source: TaskSet) -> None:
     train = list(source.tasks("train")) if trains(config) else []
     if config.tasks.mixture:  # each part has compared its own
         jsonl.check_unseen({"train": train, "held_out": list(source.tasks("held_out"))})
-    if trains(config) and not train:
+    cold = config.training.cold_start
+    if (config.pipeline.rounds or cold.tasks) and not train:
         insists = "; or say tasks.purpose=train: then they measure nothing any more, and only another split is reported"
         raise InputError(
             f"tasks.source={config.tasks.source} has no training tasks; train on others, such as tasks=reasoning-gym, "
             "and evaluate on these: aworld launch evaluate RUN --policy N tasks=NAME"
             f"{insists if 'purpose' in tasks.uses(config.tasks) else ''}"
         )
-    shown = train[: config.training.cold_start.tasks]
+    shown = train[: cold.shown]
     is_played = RunDir.of(config).trajectories(0).exists()  # the expert's, or those of another program
-    if not is_played and any("plan" not in task.metadata for task in shown):
+    if cold.has_expert and not is_played and any("plan" not in task.metadata for task in shown):
         raise InputError(
-            f"training.cold_start.tasks={config.training.cold_start.tasks}, but the tasks of "
-            f"tasks.source={config.tasks.source} bring no plan for an expert; set training.cold_start.tasks=0"
+            f"training.cold_start.tasks={cold.tasks}, but the tasks of tasks.source={config.tasks.source} bring no "
+            "plan for an expert; name a teacher that plays them, training.cold_start.teacher.model=… and .base_url=…, "
+            "or set training.cold_start.tasks=0"
         )
-    unseen, rollout = train[config.training.cold_start.tasks :] or train, config.rollout
+    unseen, rollout = train[cold.shown :] or train, config.rollout
     if config.pipeline.rounds and rollout.oversample > 1 and len(unseen) <= rollout.tasks_per_round:
         raise InputError(
             f"rollout.oversample={rollout.oversample:g}: there are only {len(unseen)} tasks to train on, none to play "

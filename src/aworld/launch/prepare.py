@@ -18,7 +18,7 @@ from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
 from aworld.evaluation.benchmark import reopen
 from aworld.imports import without_collecting
-from aworld.launch import evaluations, where
+from aworld.launch import cold_start, evaluations, where
 from aworld.launch.checks import (
     check_chat,
     check_layout,
@@ -32,7 +32,7 @@ from aworld.launch.plan import mode
 from aworld.locks import hold
 from aworld.models.hf import CONFIG
 from aworld.models.positions import set_yarn
-from aworld.publish import MARK, append_json, is_complete, publish_folder, publish_text
+from aworld.publish import MARK, append_json, discard, is_complete, publish_folder, publish_text
 from aworld.rundir import HELD_OUT, RunDir, forget_removed
 from aworld.tasks import make_source
 from aworld.tasks.task import TaskSet
@@ -49,6 +49,7 @@ def prepare(config: Config) -> tuple[RunDir, TaskSet]:
     """
     check(config)
     where.make_absolute(config)
+    cold_start.greet(config)
     run = RunDir.of(config)
     with hold(run.lock("prepare"), config.site.poll_seconds):  # another launcher of the same run may be at it
         return run, _prepare(config, run)
@@ -73,7 +74,9 @@ def _prepare(config: Config, run: RunDir) -> TaskSet:
         publish_folder(run.base, lambda folder: _make_base(config, source, folder))
     else:
         publish_folder(run.base, lambda folder: _link_base(config.model, folder))
-    if not config.training.cold_start.tasks:
+    if config.training.cold_start.conversations:
+        _keep_conversations(config, run)
+    if not config.training.cold_start.is_on:
         publish_folder(run.policy(0), lambda folder: _link(run.base, folder))
     evaluations.begin(config, run, provenance)
     return source
@@ -113,6 +116,16 @@ def _check_images(config: Config) -> None:
                 f"site.images.{name}={path} is not there (looked in {Path.cwd()}); build it with aworld "
                 f"containers build {name} --output {path}, or give its full path"
             )
+
+
+def _keep_conversations(config: Config, run: RunDir) -> None:
+    from aworld.agents.chat import ChatFormat  # importing transformers takes a second
+    from aworld.rollout import transcripts
+
+    if not _began(run):
+        discard(run.conversations)  # the file may have changed
+    chat = ChatFormat(run.base, config.agent.answer_form, config.agent.enable_thinking)
+    transcripts.keep(config, chat, run.conversations)
 
 
 def _make_base(config: Config, source: TaskSet, folder: Path) -> None:
@@ -178,7 +191,7 @@ def _began(run: RunDir) -> bool:
 
 def _discard(run: RunDir) -> None:
     """Remove what `prepare` makes anew."""
-    for folder in (run.tasks, run.base, run.policy(0).parent, run.own):
+    for folder in (run.tasks, run.base, run.policy(0).parent, run.own, run.conversations):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -136,7 +136,7 @@ def _gather(arguments: argparse.Namespace) -> None:
             f"round {arguments.round} is not played to its end: {len(left)} of {len(played)} tasks are left "
             f"({names}{', …' if len(left) > 3 else ''}); go on with: aworld resume {run.root}"
         )
-    episodes = len(played) * workload.attempts
+    episodes = sum(len(unit.attempts) for unit in played)
     (run_as_rank if in_job() else run_gather)(config, run, arguments.round, episodes)
 
 

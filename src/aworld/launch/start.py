@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from aworld.config import Config, load, places, to_yaml
 from aworld.environments.sandbox import choose
 from aworld.errors import InputError, guarded
-from aworld.launch import dag, evaluations, local, preview
+from aworld.launch import cold_start, dag, evaluations, local, preview
 from aworld.launch.checks import check_tasks, opened, trains
 from aworld.launch.estimate import estimate
 from aworld.launch.executor import command
@@ -70,6 +71,9 @@ def dry_run(config: Config, console: Console) -> None:
     """
     _check_trains(config)
     check(config)
+    cold_start.greet(config)
+    if config.training.cold_start.conversations:
+        _check_conversations(config)
     run = RunDir.of(config)
     with opened(config, run.tasks) as source:
         check_tasks(config, source)
@@ -101,6 +105,16 @@ def dry_run(config: Config, console: Console) -> None:
     console.print(f"wrote {folder / 'run.yaml'} and {len(written)} batch scripts beside it", highlight=False)
     for said in preview.check(config, stages, folder):
         console.print(said, highlight=False, soft_wrap=True)
+
+
+def _check_conversations(config: Config) -> None:
+    from aworld.agents.chat import ChatFormat  # importing transformers takes a second
+    from aworld.rollout import transcripts
+
+    path, agent = config.model.path, config.agent
+    chat = ChatFormat(Path(path), agent.answer_form, agent.enable_thinking) if path else None  # else it is not made yet
+    for _ in transcripts.checked(config, chat):
+        pass
 
 
 def _check_trains(config: Config) -> None:

@@ -65,6 +65,8 @@ def make_absolute(config: Config) -> None:
         (config.model, ("path",)),
         *((source, ("path", "held_out_path")) for source in (config.tasks, *config.tasks.mixture.values())),
         (config.environment, ("corpus", "web_cache")),
+        (config.training.cold_start, ("conversations",)),
+        (config.training.cold_start.teacher, ("path",)),
         (config.agent.program, ("image",)),
     ):
         for key in keys:

@@ -98,7 +98,7 @@ def cost(
         episodes, lengths=episodes.lengths[: config.rollout.tasks_per_round * config.rollout.group_size]
     )
     played, gathered, trained, outcome = _phases(config, episodes, trained_on, hardware, measured, preemption)
-    starts = config.training.cold_start.tasks > 0
+    starts = config.training.cold_start.is_on
 
     def line(name: str, phase: Phase | None, resources: Resources, tokens: int, times: int, jobs: int) -> Line:
         seconds = phase.seconds(is_batch) if phase else None

@@ -95,13 +95,13 @@ def played_tasks(config: Config) -> int:
 
 def _first(config: Config) -> set[int]:
     """Policy 0, where the cold start makes it; else it holds links to the model that the run begins with."""
-    return {0} if config.training.cold_start.tasks else set()
+    return {0} if config.training.cold_start.is_on else set()
 
 
 def _is_whole(config: Config, version: int) -> bool:
     """Whether a policy is written whole. Float32 changes in almost every value, and the first has no last values."""
     every = config.training.full_policy_every
-    has_base = version > 1 or (version == 1 and bool(config.training.cold_start.tasks))
+    has_base = version > 1 or (version == 1 and config.training.cold_start.is_on)
     return config.model.dtype != "bfloat16" or version % every == 0 or not has_base
 
 

@@ -1,4 +1,5 @@
-"""Who plays an attempt: the policy with our agents, a user's program or player; the expert, or an endpoint's model."""
+"""Who plays an attempt: the policy with our agents, a user's program or player; the expert, a teacher, or an endpoint's
+model."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,15 +12,16 @@ from aworld.agents.endpoint import EndpointModel
 from aworld.agents.gateway import Gateway
 from aworld.agents.protocols import Environment
 from aworld.agents.scripted import ScriptedPolicy
+from aworld.agents.teacher import TeacherModel
 from aworld.agents.team import Team
-from aworld.agents.tokens import PolicyModel
-from aworld.config import Config
+from aworld.agents.tokens import PolicyModel, TokenModel
+from aworld.config import Agent, Config
 from aworld.errors import InfrastructureError, InputError
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
 from aworld.phase import Phase
 from aworld.rollout.program import ProgramTeam
-from aworld.rollout.serving import Serving
+from aworld.rollout.serving import NO_POLICY, Serving
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode
@@ -38,18 +40,27 @@ class Player(Protocol):
 
 
 class PolicyPlayer:
-    """The policy that a shard serves.
+    """The policy that a shard serves, or its teacher.
 
     Args:
         gateway: through which the program of `agent.program` asks the policy; None: our own agents do.
+        learner: the format of the policy, where the shard serves its teacher.
     """
 
-    def __init__(self, config: Config, workload: Workload, shard: VllmShard, gateway: Gateway | None = None):
+    def __init__(
+        self,
+        config: Config,
+        workload: Workload,
+        shard: VllmShard,
+        gateway: Gateway | None = None,
+        learner: ChatFormat | None = None,
+    ):
         agent = replace(config.agent, temperature=workload.temperature)
-        chat = ChatFormat(shard.policy, agent.answer_form, agent.enable_thinking)
+        chat = ChatFormat(shard.policy, agent.answer_form, agent.enable_thinking or learner is not None)
         self._shard, self._round = shard, workload.round
-        model = PolicyModel(VllmPolicy(shard, chat.ends), chat, agent, shard.context)
-        self._team = ProgramTeam(agent, model, gateway, config.site.scratch) if gateway else Team(agent, model)
+        policy = PolicyModel(VllmPolicy(shard, chat.ends), chat, agent, shard.context)
+        model = TeacherModel(policy, learner, shard.context) if learner else policy
+        self._team = _team(config, agent, model, gateway)
 
     async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
         starts = await self._shard.ready()
@@ -73,18 +84,41 @@ class ExpertPlayer:
 
 
 class EndpointPlayer:
-    """A model behind an endpoint, in the place of the policy."""
+    """A model behind an endpoint, in the place of the policy that is evaluated."""
 
     def __init__(self, config: Config, workload: Workload):
         agent = replace(config.agent, temperature=workload.temperature)
         self._model, self._round = EndpointModel(config.evaluation.endpoint, agent), workload.round
-        self._team = Team(agent, self._model)
+        self._team: Team | ProgramTeam = Team(agent, self._model)
 
     async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
         episode = await self._team.run(task, environment, round=self._round, attempt=attempt, seed=seed)
         if episode.status == "infra_error" and not await self._model.is_there():  # so would be each later episode
             raise InfrastructureError(episode.error)
         return replace(episode, policy_version=self._round)
+
+
+class TeacherPlayer(EndpointPlayer):
+    """A teacher behind an endpoint. Its turns get the tokens that the policy would sample.
+
+    Args:
+        chat: the format of the policy.
+        gateway: as a PolicyPlayer's.
+    """
+
+    def __init__(self, config: Config, workload: Workload, chat: ChatFormat, gateway: Gateway | None = None):
+        agent = replace(config.agent, temperature=workload.temperature)
+        teacher = EndpointModel(config.training.cold_start.teacher, agent, is_policy=False)
+        self._model, self._round = teacher, workload.round
+        model = TeacherModel(teacher, chat, config.model.shard.max_model_len)
+        self._team = _team(config, agent, model, gateway)
+
+    async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+        return replace(await super().play(task, attempt, seed, environment), policy_version=NO_POLICY)
+
+
+def _team(config: Config, agent: Agent, model: TokenModel, gateway: Gateway | None) -> Team | ProgramTeam:
+    return ProgramTeam(agent, model, gateway, config.site.scratch) if gateway else Team(agent, model)
 
 
 def own_player(config: Config, copies: Path) -> Callable[[Config, Workload, VllmShard], Player]:
@@ -112,16 +146,23 @@ def own_player(config: Config, copies: Path) -> Callable[[Config, Workload, Vllm
 
 
 async def player(config: Config, workload: Workload, serving: Serving) -> Player:
-    """The player of a workload. The policy's is the only one that needs vLLM, and may wait for its start.
+    """The player of a workload. Those of the policy and of a teacher in a folder wait for the start of a vLLM.
 
     Raises:
         InputError: as `own_player`.
         InfrastructureError: as `Serving.shard`.
     """
+    cold = config.training.cold_start
     match workload.phase:
-        case Phase.COLD_START:
-            chat = ChatFormat(serving.run.base, enable_thinking=config.agent.enable_thinking)
-            return ExpertPlayer(config, workload, chat)
+        case Phase.COLD_START if cold.has_expert or cold.has_teacher:
+            form = "tag" if cold.has_expert else config.agent.answer_form  # the plans' own
+            chat = ChatFormat(serving.run.base, form, config.agent.enable_thinking)
+            if cold.has_expert:
+                return ExpertPlayer(config, workload, chat)
+            gateway = await serving.gateway() if config.agent.program.command else None
+            if cold.teacher.model:
+                return TeacherPlayer(config, workload, chat, gateway)
+            return PolicyPlayer(config, workload, await serving.teacher(Path(cold.teacher.path)), gateway, chat)
         case Phase.EVALUATION if config.evaluation.endpoint.model:
             return EndpointPlayer(config, workload)
         case _:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from aworld import config as schema
-from aworld.agents.chat import ANSWER_FORMS
+from aworld.agents.answers import ANSWER_FORMS
 from aworld.agents.gateway import Gateway
 from aworld.agents.protocols import Environment
 from aworld.agents.record import Record
 from aworld.agents.session import PROGRAM, Session
 from aworld.agents.team import question_text
-from aworld.agents.tokens import PolicyModel
+from aworld.agents.tokens import TokenModel
 from aworld.containers import staged_image
 from aworld.environments.program import Ended
 from aworld.environments.sandbox import ApptainerSandbox
@@ -30,7 +30,7 @@ class ProgramTeam:
         scratch: folder of this node for a copy of its image; "": none is made.
     """
 
-    def __init__(self, config: schema.Agent, model: PolicyModel, gateway: Gateway, scratch: str = ""):
+    def __init__(self, config: schema.Agent, model: TokenModel, gateway: Gateway, scratch: str = ""):
         self.config, self.model, self.gateway = config, model, gateway
         image = staged_image(config.program.image, scratch)
         self._sandbox = ApptainerSandbox(str(Path(image).absolute())) if image else None

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aworld.agents.chat import ChatFormat
 from aworld.config import Config
 from aworld.containers import staged_image
 from aworld.environments.pool import EnvironmentPool
@@ -31,6 +32,7 @@ from aworld.rollout.curriculum import Choice
 from aworld.rollout.players import Player, player
 from aworld.rollout.scoring import Scoring
 from aworld.rollout.serving import Serving
+from aworld.rollout.transcripts import transcribe
 from aworld.rollout.units import claims_of, is_closed, is_played, reopen_lost, standing, units
 from aworld.rollout.worker import RENEWALS, Worker, while_held
 from aworld.rollout.workload import Workload
@@ -130,7 +132,12 @@ async def rollout(
         async def share(workload: Workload) -> None:
             nonlocal pool
             claims = claims_of(workload, owner, config.rollout.lease_seconds)
-            if claims.has_free(units(workload)):  # else no vLLM starts
+            if claims.has_free(units(workload)) and workload.conversations:
+                began = time.time()
+                chat = ChatFormat(run.base, config.agent.answer_form, config.agent.enable_thinking)
+                await transcribe(config, workload, chat, owner, ends_soon)
+                note(workload, began, 0.0)
+            elif claims.has_free(units(workload)):  # else no vLLM starts
                 if pool is None:
                     pool = EnvironmentPool(config.environment, sandbox, source.corpus, scratch)
                     await stack.enter_async_context(pool)
@@ -139,9 +146,13 @@ async def rollout(
                 plays = await _unless_told(ends_soon, player(config, workload, serving))
                 loaded = time.time() - began
                 await Worker(config, workload, plays, pool, score, owner, ends_soon).run()
-                timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
-                append_json(workload.folder / "timing.jsonl", timing)
+                await serving.end_teacher()
+                note(workload, began, loaded)
             await close(config, run, workload, worker)
+
+        def note(workload: Workload, began: float, loaded: float) -> None:
+            timing = {"worker": worker.number, "began": began, "load_seconds": loaded, "ended": time.time()}
+            append_json(workload.folder / "timing.jsonl", timing)
 
         async def look_back() -> None:
             begun[:] = [workload for workload in begun if not is_closed(workload)]
@@ -225,7 +236,7 @@ async def close(config: Config, run: RunDir, workload: Workload, worker: WorkerI
     if is_closed(workload) or not seen.is_played or closing.claim([CLOSING]) is None:
         return
     if workload.phase.is_trained_on:
-        episodes = len(seen.units) * workload.attempts
+        episodes = sum(len(unit.attempts) for unit in seen.units)
         gathering = asyncio.to_thread(run_gather, config, run, workload.round, episodes)
         is_ours = await while_held(closing, CLOSING, config.rollout.lease_seconds / RENEWALS, gathering)
     else:

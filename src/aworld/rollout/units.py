@@ -49,10 +49,9 @@ def units(workload: Workload) -> list[Unit]:
     def order(task: Task) -> tuple[float, int, str]:
         return -tasks.get(task.task_id, levels.get(task.level, inf)), -task.level, task.task_id
 
-    attempts = tuple(range(workload.attempts))
     count = len(workload.tasks) if workload.enough is None else workload.enough
     first, later = workload.tasks[:count], workload.tasks[count:]
-    return [Unit(task.task_id, attempts) for task in (*sorted(first, key=order), *later)]
+    return [Unit(task.task_id, workload.attempts_at(task)) for task in (*sorted(first, key=order), *later)]
 
 
 def claims_of(workload: Workload, owner: str = "", lease_seconds: float = 0.0) -> Claims:

@@ -4,6 +4,7 @@ import random
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 from math import ceil
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.phase import Phase
+from aworld.publish import is_complete
+from aworld.rollout import blocks
+from aworld.rollout.blocks import PER_BLOCK, Block
 from aworld.rollout.curriculum import Choice
 from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks import weights as parts_weights
@@ -29,11 +33,12 @@ class Workload:
         round: the number that its episodes carry; of an evaluation, the version of the evaluated policy.
         tasks: in the order of their choice. A Choice of a later round is known once earlier rounds are gathered.
         attempts: per task. A task with all its attempts is one unit of work, so that they share a prefix cache.
-        policies: versions of the policy that may play it; empty where a scripted expert plays.
+        policies: versions of the policy that may play it; empty in the cold start.
         earlier: trajectories of the last rounds before it, the newest first. They tell how long its tasks may take.
         enough: number of groups with spread that end it: later tasks are played only in the place of earlier ones
             without. None: every task is played.
         benchmark: the name of the benchmark that it evaluates on; empty: the run's own tasks.
+        conversations: the folder of those that are written down in the place of episodes; its tasks are blocks of them.
     """
 
     phase: Phase
@@ -47,6 +52,11 @@ class Workload:
     earlier: tuple[Path, ...] = ()
     enough: int | None = None
     benchmark: str = ""
+    conversations: Path | None = None
+
+    def attempts_at(self, task: Task) -> tuple[int, ...]:
+        """The attempts at a task; of a block of conversations its rows."""
+        return tuple(range(task.metadata["rows"] if self.conversations else self.attempts))
 
     def plays_again(self, episode: Outcome) -> bool:
         """Whether an episode is played again once its unit is free: an infrastructure failure spoils a figure.
@@ -59,12 +69,12 @@ def schedule(config: Config, run: RunDir, source: TaskSet) -> list[Workload]:
 
     The evaluation of a policy comes after the last round that may be played without that policy.
     """
-    if not (config.pipeline.rounds or config.training.cold_start.tasks):
+    if not (config.pipeline.rounds or config.training.cold_start.is_on):
         return []
     train = list(source.tasks("train"))
     chosen = islice(_chosen(config, run, train), config.pipeline.rounds)
     rounds = [_round(config, run, tasks, number) for number, tasks in enumerate(chosen, 1)]
-    cold_start = [_cold_start(config, run, train)] if config.training.cold_start.tasks else []
+    cold_start = [_cold_start(config, run, train)] if config.training.cold_start.is_on else []
     versions = config.pipeline.evaluated if HELD_OUT in config.pipeline.evaluation_overrides else []
     evaluations = {each.round: each for each in evaluation_workloads(config, run, source, versions)}
     first, last = ([evaluations.pop(version)] if evaluations else [] for version in (0, config.pipeline.rounds))
@@ -78,7 +88,7 @@ def schedule(config: Config, run: RunDir, source: TaskSet) -> list[Workload]:
 
 def is_planned(config: Config, workload: Workload) -> bool:
     """Whether an evaluation on a benchmark is part of the run, rather than one that a person asked for."""
-    trains = bool(config.pipeline.rounds or config.training.cold_start.tasks)
+    trains = bool(config.pipeline.rounds or config.training.cold_start.is_on)
     return (
         trains
         and workload.benchmark in config.pipeline.evaluation_overrides
@@ -127,8 +137,13 @@ def _last_rounds(run: RunDir, newest: int) -> tuple[Path, ...]:
 
 
 def _cold_start(config: Config, run: RunDir, train: list[Task]) -> Workload:
-    tasks = train[: config.training.cold_start.tasks]
-    return Workload(Phase.COLD_START, "cold start", run.round(0), 0, tasks, 1, 0.0, range(0))
+    cold, folder = config.training.cold_start, run.conversations
+    play = partial(Workload, Phase.COLD_START, "cold start", run.round(0), 0)
+    if cold.conversations:
+        found = blocks.tasks(folder) if is_complete(folder) else [Block(0, 1, 0).task]  # not cut yet: a dry run
+        return play(found, PER_BLOCK, 0.0, range(0), conversations=folder)
+    temperature = 0.0 if cold.has_expert else config.agent.temperature
+    return play(train[: cold.tasks], cold.attempts, temperature, range(0))
 
 
 def _round(config: Config, run: RunDir, tasks: Sequence[Task], number: int) -> Workload:
@@ -152,10 +167,10 @@ def _chosen(config: Config, run: RunDir, train: list[Task]) -> Iterator[Sequence
 
     Of a mixture, each part has its share.
 
-    A round samples tasks that the expert has not shown, where there are any. With `rollout.oversample` the tasks behind
-    the first `rollout.tasks_per_round` are there to be played in the place of others.
+    A round samples tasks that the cold start has not shown, where there are any. With `rollout.oversample` the tasks
+    behind the first `rollout.tasks_per_round` are there to be played in the place of others.
     """
-    tasks = train[config.training.cold_start.tasks :] or train
+    tasks = train[config.training.cold_start.shown :] or train
     number = min(len(tasks), ceil(config.rollout.tasks_per_round * config.rollout.oversample))
     parts = {"": (tasks, number)}
     if weights := parts_weights(config.tasks):

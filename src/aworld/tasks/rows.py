@@ -122,29 +122,35 @@ def from_line(line: str) -> Task:
 
 
 def _of_lines(path: Path) -> Iterator[Row]:
-    try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); convert it") from None
-    for number, line in enumerate(text.split("\n"), 1):  # at "\n" alone: JSON leaves U+2028 inside of strings
-        if not line.strip():
-            continue
-        try:
-            yield Row(f"{path} line {number}", json.loads(line))
-        except ValueError as error:
-            yield Row(f"{path} line {number}", error)
+    begin = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):  # at "\n" alone: JSON leaves U+2028 inside of strings
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                at = begin + error.start
+                raise InputError(f"{path} is not UTF-8 ({error.reason} at byte {at}); convert it") from None
+            begin += len(line)
+            if not text.strip():
+                continue
+            try:
+                yield Row(f"{path} line {number}", json.loads(text))
+            except ValueError as error:
+                yield Row(f"{path} line {number}", error)
 
 
 def _of_parquet(path: Path) -> Iterator[Row]:
     from pyarrow import ArrowException, parquet  # takes its time
 
+    number = 0
     try:
-        file = parquet.ParquetFile(path)
-        batches = (batch.to_pylist() for batch in file.iter_batches())
-        rows = [row for batch in batches for row in batch]
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield Row(f"{path} row {number}", row)
     except (ArrowException, OSError) as error:
         raise InputError(f"{path} is no parquet file ({error}); mend the path, or make it anew") from None
-    return (Row(f"{path} row {number}", row) for number, row in enumerate(rows, 1))
 
 
 def _of_dataset(path: Path) -> Iterator[Row]:

@@ -157,7 +157,8 @@ class Round:
                 f"round {number}: no episode has an advantage, nothing to learn; the policy stays as it is", flush=True
             )
         rank, split, device = parallel_state.get_data_parallel_rank(), Split.here(), cpu.device()
-        temperature = 1.0 if self.is_cold_start else config.agent.temperature  # nobody sampled the expert's tokens
+        # nobody sampled the tokens of an expert or a teacher
+        temperature = 1.0 if self.is_cold_start else config.agent.temperature
         left = planned[len(metrics) :]
         try:
             reference = self._reference(trajectories, left, temperature) if algorithm.needs_reference and left else None
@@ -194,7 +195,7 @@ class Round:
     def _reference(self, trajectories: TrajectorySource, steps: list[batching.Step], temperature: float) -> np.ndarray:
         """The log-probabilities of what the steps train, by the policy that reinforcement learning began with: [N]."""
         run = self.run_dir
-        path = run.policy(0) if self.config.training.cold_start.tasks else run.base
+        path = run.policy(0) if self.config.training.cold_start.is_on else run.base
         contexts = np.unique(np.concatenate([cut for step in steps for cuts in step.contexts for cut in cuts]))
         return self.trainer.reference_logprobs(path, trajectories, temperature, contexts, self.ends_soon)
 

@@ -79,7 +79,7 @@ def train(config: Config, run: RunDir, round_: int | None, ends_soon: Callable[[
 def _newest(config: Config, run: RunDir, last: int) -> Position:
     """The latest position that training can go on from; Position(0, 0) is the very beginning."""
     at = checkpoint.newest(run.checkpoints, last) or Position(0, 0)
-    if at >= Position(0) or not config.training.cold_start.tasks:
+    if at >= Position(0) or not config.training.cold_start.is_on:
         return max(at, Position(0))
     return Position(0) if _has_sound_policy(run, 0) else at
 
@@ -122,7 +122,7 @@ def _resume(config: Config, run: RunDir, at: Position) -> tuple[Trainer, Metrics
     if at == Position(0, 0):
         return make(run.base, lr=training.cold_start.lr), []
     if at == Position(0):
-        path = run.policy(0) if training.cold_start.tasks else run.base
+        path = run.policy(0) if training.cold_start.is_on else run.base
         return make(path, lr=training.lr), []
     lr = training.cold_start.lr if Phase.of(at.round) is Phase.COLD_START else training.lr
     trainer = make(run.base, lr=lr, has_weights=False)  # the checkpoint has them

@@ -97,14 +97,17 @@ class Progress:
         )
 
     def _cold_start(self, metrics: dict) -> str:
-        stop_at = self.config.training.cold_start.stop_at
-        repeats = metrics.get("repeats", 0.0)
-        reached = "reached" if repeats >= stop_at else "not reached: raise training.cold_start.tasks or .epochs"
-        return (
-            f"the expert's reward {metrics.get('reward', 0):.3f}  "
-            f"training {metrics.get('seconds', {}).get('train', 0):.1f} s in {metrics.get('steps', 0)} steps  "
-            f"the policy repeats its episodes with chance {repeats:.3f}; stop_at {stop_at:g} {reached}"
-        )
+        cold, repeats = self.config.training.cold_start, metrics.get("repeats", 0.0)
+        who = "expert" if cold.has_expert else "teacher" if cold.has_teacher else "policy"
+        reward = f"the {who}'s reward {metrics.get('reward', 0):.3f}  "
+        if cold.conversations:
+            reward = f"{metrics.get('reward', 0):.1%} of the conversations fit the context  "
+        found = f"training {metrics.get('seconds', {}).get('train', 0):.1f} s in {metrics.get('steps', 0)} steps  "
+        chance = f"the policy repeats its episodes with chance {repeats:.3f}"
+        if cold.stop_at >= 1:
+            return reward + found + chance
+        reached = "reached" if repeats >= cold.stop_at else "not reached: raise training.cold_start.tasks or .epochs"
+        return f"{reward}{found}{chance}; stop_at {cold.stop_at:g} {reached}"
 
 
 def _json(workload: Workload, name: str) -> dict:

@@ -1,0 +1,113 @@
+"""Checks of the cold start: who plays it, and whether a teacher is there."""
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from aworld.config import ColdStart, Config, Teacher
+from aworld.endpoints import check_address
+from aworld.errors import InputError
+from aworld.models.hf import CONFIG
+from aworld.models.positions import positions
+from aworld.publish import is_complete
+from aworld.rundir import RunDir
+
+GREETING_SECONDS = 30.0  # for a word of a teacher behind an endpoint
+HERE = "training.cold_start"
+
+
+def check(config: Config) -> None:
+    """Check the settings of the cold start.
+
+    Raises:
+        InputError: two settings exclude each other, an expert cannot play so, or a teacher cannot be asked or served.
+    """
+    cold, agent = config.training.cold_start, config.agent
+    _check_who(cold)
+    if cold.has_expert:
+        if agent.program.command or agent.members:
+            which = "plays no agent.program" if agent.program.command else "plays alone, without agent.members"
+            raise InputError(
+                f"{HERE}.tasks={cold.tasks}: the tasks' expert {which}; name a teacher, {HERE}.teacher.model=… and "
+                f".base_url=…, or set {HERE}.tasks=0 and start from a model that knows these prompts and tools, such "
+                "as model.path=RUN/policies/0000 of a run whose agents have the same"
+            )
+        if cold.attempts > 1:
+            raise InputError(f"{HERE}.attempts={cold.attempts}: an expert plays each task in one way; set it to 1")
+    if cold.teacher.model:
+        check_address(cold.teacher)
+    elif cold.teacher.base_url:
+        raise InputError(
+            f"{HERE}.teacher.base_url={cold.teacher.base_url}, but no model is named; set {HERE}.teacher.model"
+        )
+    if cold.teacher.path:
+        _check_folder(config, cold.teacher)
+
+
+def greet(config: Config) -> None:
+    """Ask the teacher for a word, unless the cold start is over. Warns on stderr where it does not answer from here.
+
+    Raises:
+        InputError: its key is missing, or it refuses whatever it is asked.
+    """
+    teacher, site = config.training.cold_start.teacher, config.site
+    if not teacher.model or is_complete(RunDir.of(config).policy(0)):
+        return
+    is_elsewhere = bool(site.setup) or teacher.key_variable in site.environment
+    if teacher.key_variable and teacher.key_variable not in os.environ and is_elsewhere:  # the jobs have the key
+        return
+    from aworld.agents.endpoint import EndpointModel  # importing transformers takes a second
+
+    soon = replace(teacher, seconds=min(teacher.seconds, GREETING_SECONDS))
+    if not asyncio.run(EndpointModel(soon, config.agent, is_policy=False).is_there()):
+        print(
+            f"warning: the teacher {teacher.model} at {teacher.base_url} does not answer from this machine; the nodes "
+            "of site.rollout have to reach it",
+            file=sys.stderr,
+        )
+
+
+def _check_who(cold: ColdStart) -> None:
+    named = {
+        f"{HERE}.teacher.model": cold.teacher.model,
+        f"{HERE}.teacher.path": cold.teacher.path,
+        f"{HERE}.player": cold.player if cold.player != "expert" else "",
+        f"{HERE}.conversations": cold.conversations,
+    }
+    given = [f"{name}={value}" for name, value in named.items() if value]
+    if len(given) > 1:
+        raise InputError(f"{given[0]} and {given[1]}: a cold start has one of them; leave the other out")
+    if cold.conversations and cold.tasks:
+        raise InputError(f"{given[0]} takes the place of tasks; set {HERE}.tasks=0")
+    if given and not cold.conversations and not cold.tasks:
+        raise InputError(f"{given[0]}, but {HERE}.tasks=0: there is nothing to play; set how many tasks it plays")
+
+
+def _check_folder(config: Config, teacher: Teacher) -> None:
+    """Check that our own shards can serve the teacher, and that its turns can be read."""
+    from aworld.agents.chat import ChatFormat  # importing transformers takes a second
+
+    folder, shard = Path(teacher.path), config.model.shard
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{HERE}.teacher.path={folder} is no HF folder: it holds no {CONFIG}; give its full path")
+    values = json.loads((folder / CONFIG).read_text())
+    longest, heads = positions(values), values.get("num_attention_heads", 0)
+    if longest is not None and shard.max_model_len > longest:
+        raise InputError(
+            f"{HERE}.teacher.path: model.shard.max_model_len={shard.max_model_len} is beyond the {longest} positions "
+            f"of {folder / CONFIG}; lower it, or take another teacher"
+        )
+    if heads % shard.tensor_parallel_size:
+        raise InputError(
+            f"{HERE}.teacher.path: model.shard.tensor_parallel_size={shard.tensor_parallel_size} does not divide the "
+            f"{heads} attention heads of {folder / CONFIG}; change it, or serve the teacher yourself as an endpoint"
+        )
+    try:
+        ChatFormat(folder, config.agent.answer_form)
+    except InputError as reason:
+        raise InputError(
+            f"{HERE}.teacher.path: {reason}; or serve it yourself, and name it by {HERE}.teacher.model and .base_url"
+        ) from None

@@ -1,0 +1,57 @@
+"""A run's copy of the conversations that it learns from, cut into blocks of rows: each is a unit of work."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aworld.tasks.task import Task
+
+ROWS, BLOCKS = "rows.jsonl", "blocks.json"  # in the folder of the copy
+PER_BLOCK = 64
+
+
+@dataclass
+class Block:
+    """Some rows.
+
+    Attributes:
+        first: number of the first one, from 0.
+        rows: how many there are.
+        offset: of the first one in the file, in bytes.
+    """
+
+    first: int
+    rows: int
+    offset: int
+
+    @property
+    def task(self) -> Task:
+        """The block in the place of a task, whose attempts are its rows."""
+        words = f"rows {self.first + 1} to {self.first + self.rows}"
+        return Task(f"conversations-{self.first:07d}", words, None, 1, source="conversations", metadata=vars(self))
+
+
+def write(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write the rows, and where the blocks begin."""
+    blocks: list[Block] = []
+    with open(folder / ROWS, "wb") as file:
+        for number, values in enumerate(rows):
+            if number % PER_BLOCK == 0:
+                blocks.append(Block(number, 0, file.tell()))
+            file.write(json.dumps(values).encode() + b"\n")
+            blocks[-1].rows += 1
+    (folder / BLOCKS).write_text(json.dumps([vars(block) for block in blocks]))
+
+
+def tasks(folder: Path) -> list[Task]:
+    """The blocks in the place of tasks."""
+    return [Block(**values).task for values in json.loads((folder / BLOCKS).read_text())]
+
+
+def read(folder: Path, task: Task) -> list[dict[str, Any]]:
+    """The rows of one block. Reads these alone."""
+    with open(folder / ROWS, "rb") as file:
+        file.seek(task.metadata["offset"])
+        return [json.loads(file.readline()) for _ in range(task.metadata["rows"])]
