@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import qwen3_tokenizer
 import warm
+import wheel
 from minutes import TIERS, Minutes, tier
 
 from aworld import config as configuration
@@ -143,6 +144,15 @@ def environment_image() -> Path:
         return environment_image_of.environment_image()
     except InputError as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture
+def user(once: Callable[..., Path], tmp_path: Path) -> wheel.User:
+    """Somebody with the wheel, in an empty folder."""
+    for name in ("home", "place"):
+        (tmp_path / name).mkdir()
+    python = once("wheel", wheel.install) / "venv" / "bin" / "python"
+    return wheel.User(python, tmp_path / "home", tmp_path / "place")
 
 
 @pytest.fixture(scope="session")
