@@ -42,15 +42,17 @@ evaluation: {{attempts: 2}}
 trackers: [tensorboard]
 """
 LAPTOP = """
+name: laptop
 sandbox: apptainer
 images: {{environment: {image}}}
 rollout: {{elements: 1}}
 evaluate: {{elements: 1}}
 gather: {{tasks_per_node: 1}}
-train: {{tasks_per_node: 1}}
+train: {{tasks_per_node: 2}}
 poll_seconds: 0.2
 """
 CLUSTER = """
+name: cluster
 executor: slurm
 mpi: pmi2
 images: {{environment: {image}}}
@@ -124,4 +126,4 @@ def test_own_parts_learn_on_a_laptop_and_then_on_slurm(cluster: Cluster, own: Us
     assert report["difference"]["ci95"][0] > 0, report
     figures = EventAccumulator(str(run.dir.root / "trackers" / "tensorboard"))
     figures.Reload()
-    assert [event.step for event in figures.Scalars("reward")] == [0, 1, 2, 3, 4, 5]
+    assert [event.step for event in figures.Scalars("reward/mean")] == [0, 1, 2, 3, 4, 5]
