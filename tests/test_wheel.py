@@ -40,4 +40,5 @@ def test_a_cold_start_with_a_site_and_an_algorithm_of_ones_own(user: User) -> No
     assert "finished before: cold start" in user.aworld("launch", "train", str(run.root), "--round", "0")
     user.aworld("sbatch", "scripts", "site=example")
     shipped = (ROOT / "sbatch" / "train.sbatch").read_text()
-    assert (user.place / "scripts" / "train.sbatch").read_text() == shipped.replace(".venv/bin/python", str(user.python))
+    written = (user.place / "scripts" / "train.sbatch").read_text()
+    assert written == shipped.replace(".venv/bin/python", str(user.python))
