@@ -110,10 +110,10 @@ def _be(
         _wait_for_a_tracer()
     for number, path in enumerate(said, 1):
         os.dup2(os.open(path, os.O_WRONLY), number)
+    sys.argv = [str(program), *words]
+    setproctitle(" ".join(sys.argv))  # as long as it finds the environment where Linux put it
     os.environ.clear()
     os.environ.update(variables)
-    sys.argv = [str(program), *words]
-    setproctitle(" ".join(sys.argv))
     sys.path.insert(0, str(program.parent))
     runpy.run_path(str(program), run_name="__main__")
 

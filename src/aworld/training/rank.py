@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aworld import config as configuration
 from aworld.errors import guarded
-from aworld.imports import enter_without_running, without_collecting
+from aworld.imports import enter_without_running, without_collecting, without_listing_packages
 from aworld.processes import Notice, die_with_parent, die_with_starter, end_with
 from aworld.rundir import RunDir
 
@@ -40,7 +40,7 @@ def load() -> Callable[..., None]:
 
     cpu.spare_the_compiler()
     enter_without_running("mbridge", "models")  # thirteen model families; the trainer uses one
-    with without_collecting():
+    with without_collecting(), without_listing_packages():
         from aworld.training.stage import train
 
     return train
