@@ -48,11 +48,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)  # after -m has left some out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files come in the order of their least demanding tests, unit tests last, so that the workers end together."""
-    places: dict[Path, int] = {}
+    """Files come in the order of their least demanding tests, unit tests last, so that the workers end together.
+
+    Among those of one tier the files with the longest time limits come first: they take longest.
+    """
+    places: dict[Path, tuple[int, float]] = {}
     for item in items:
         item.user_properties.append(("tier", tier(item)))
-        places[item.path] = max(places.get(item.path, 0), TIERS.index(tier(item)))
+        limit = item.get_closest_marker("timeout")
+        place, longest = places.get(item.path, (0, 0.0))
+        places[item.path] = max(place, TIERS.index(tier(item))), min(longest, -limit.args[0] if limit else 0.0)
     items.sort(key=lambda item: places[item.path])
 
 

@@ -1,10 +1,11 @@
 import gc
 import sys
+from importlib import metadata
 from importlib.util import find_spec
 
 import pytest
 
-from aworld.imports import enter_without_running, without, without_collecting
+from aworld.imports import enter_without_running, without, without_collecting, without_listing_packages
 
 pytestmark = pytest.mark.unit
 
@@ -48,3 +49,15 @@ def test_a_module_is_missing_meanwhile_and_not_afterwards(tmp_path, monkeypatch)
     import needless_filters
 
     assert sys.modules.pop("needless_filters") is needless_filters
+
+
+def test_a_distribution_is_found_by_the_name_of_its_package_and_else_as_ever():
+    whole = metadata.packages_distributions
+    everything = whole()
+    with without_listing_packages():
+        found = metadata.packages_distributions()
+        assert found is not everything and not found  # nothing is read before it is asked for
+        for package in ("torch", "tokenizers", "PIL", "yaml", "mpi4py"):  # two distributions have other names
+            assert found.get(package, []) == everything[package]
+        assert found.get("no_such_package", []) == []
+    assert metadata.packages_distributions is whole

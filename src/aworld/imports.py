@@ -1,12 +1,14 @@
 """Faster imports of large libraries: with many ranks on a node they take most of the time of a start."""
 
 import gc
+import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 @contextmanager
@@ -30,6 +32,28 @@ def without(*modules: str) -> Iterator[None]:
     finally:
         for name in absent:
             del sys.modules[name]
+
+
+@contextmanager
+def without_listing_packages() -> Iterator[None]:
+    """Within it, a package's distribution is found by the package's name, as long as the two have one name.
+
+    The import of transformers lists the files of all installed packages. It asks for two of them.
+    """
+    whole = importlib.metadata.packages_distributions
+
+    class ByName(dict[str, list[str]]):
+        def get(self, package: str, default: Any = None) -> Any:
+            try:
+                return [importlib.metadata.distribution(package).name]
+            except importlib.metadata.PackageNotFoundError:
+                return whole().get(package, default)
+
+    importlib.metadata.packages_distributions = ByName
+    try:
+        yield
+    finally:
+        importlib.metadata.packages_distributions = whole
 
 
 def enter_without_running(package: str, folder: str) -> None:

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(1800)]
 
 
 def start(trial: Trial) -> subprocess.Popen[str]:
-    return subprocess.Popen(trial.words("rollout"), stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(trial.command("rollout"), stderr=subprocess.PIPE, text=True)
 
 
 def test_two_copies_share_the_work(after: Callable[[str], Trial], undisturbed: Trial) -> None:
@@ -58,7 +58,7 @@ def test_two_copies_where_the_file_system_has_no_locks(after: Callable[[str], Tr
 
     def start_until(copies: int) -> subprocess.Popen[bytes]:
         """Start one more, and wait until so many have a journal."""
-        copy = subprocess.Popen([*words, *trial.words("rollout")], start_new_session=True)
+        copy = subprocess.Popen([*words, *trial.command("rollout")], start_new_session=True)
         while len(list(trial.journal.parent.glob("worker-0.*.journal"))) < copies:
             assert copy.poll() is None
             time.sleep(0.005)

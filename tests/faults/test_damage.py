@@ -91,7 +91,7 @@ def test_a_damaged_policy_is_refused_by_a_rollout_and_made_anew_by_training(
     trial = after("train")
     damage(trial.run.policy(0) / "model.safetensors")
     if damage is flip:  # one that is cut does not even count as there
-        words = [*trial.words("rollout")[:-1], "1"]
+        words = [*trial.command("rollout")[:-1], "1"]
         refused = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
         assert refused.returncode == 4
         assert f"{trial.run.policy(0)} is damaged (model.safetensors) and not used; remove the folder" in refused.stderr

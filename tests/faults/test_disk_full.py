@@ -44,7 +44,7 @@ def test_a_stage_whose_disk_is_full_says_so_and_goes_on_later(
     stage: str, before: str, free: int, after: Callable[[str], Trial], undisturbed: Trial
 ) -> None:
     trial = after(before)
-    words = [*MOUNT, sys.executable, str(PROGRAM), str(trial.run.root), str(free), *trial.words(stage)]
+    words = [*MOUNT, sys.executable, str(PROGRAM), str(trial.run.root), str(free), *trial.command(stage)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     full, again = json.loads(done.stdout)

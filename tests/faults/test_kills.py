@@ -47,7 +47,7 @@ def test_a_worker_killed_while_it_makes_a_claim(call: str, after: Fresh, undistu
     trial = after("prepare")
     first = next(line for line in claims(undisturbed) if line.endswith(".1.claim"))
     path = trial.run.round(0) / "claims" / first
-    done = strace.run(trial.words("rollout"), f"{call}:signal=SIGKILL:when=1", "-P", str(path))
+    done = strace.run_aworld(trial.words("rollout"), f"{call}:signal=SIGKILL:when=1", "-P", str(path))
     assert done.returncode == -9
     assert path.exists() is (call == "write")
     time.sleep(LEASE + 1)  # a claim that names no owner is free after its lease
@@ -73,7 +73,8 @@ def test_training_killed_at_each_rename(after: Fresh, undisturbed: Trial, monkey
     monkeypatch.setenv(OURS, str(trial.run.root))
     # Each thread counts for itself: the one that publishes the policy renames its folder, and then the mark. On a fresh
     # node the very first rename is that of the folder for compiled code.
-    ends = strace.kill_again_and_again(trial.words("train"), "/^rename", trial.run.root, "-f", counts=[1, 1, 2])
+    words, folder = trial.words("train"), trial.run.root
+    ends = strace.kill_again_and_again(words, "/^rename", folder, "-f", counts=[1, 1, 2], forks=False)
     assert {"rounds/#/.metrics.json.tmp", "policies/#/.COMPLETE.tmp"} <= set(ends)
     trial.assert_trained_like(undisturbed)
     assert not started_with(str(trial.run.root))
@@ -82,7 +83,7 @@ def test_training_killed_at_each_rename(after: Fresh, undisturbed: Trial, monkey
 def test_training_killed_between_a_policy_and_its_mark(after: Fresh, undisturbed: Trial) -> None:
     trial = after("gather")
     policies = trial.run.policy(0).parent
-    killed = strace.run(trial.words("train"), "fsync:signal=SIGKILL:when=1", "-f", "-P", str(policies))
+    killed = strace.run_aworld(trial.words("train"), "fsync:signal=SIGKILL:when=1", "-f", "-P", str(policies))
     assert killed.returncode != 0
     assert trial.run.policy(0).is_dir() and not is_complete(trial.run.policy(0))
     trial.finish("train")
@@ -92,7 +93,9 @@ def test_training_killed_between_a_policy_and_its_mark(after: Fresh, undisturbed
 def test_training_killed_between_a_checkpoint_and_its_mark(after: Fresh, undisturbed: Trial) -> None:
     """A checkpoint without a mark is none."""
     trial = after("gather")
-    killed = strace.run(trial.words("train"), "fsync:signal=SIGKILL:when=1", "-f", "-P", str(trial.run.checkpoints))
+    killed = strace.run_aworld(
+        trial.words("train"), "fsync:signal=SIGKILL:when=1", "-f", "-P", str(trial.run.checkpoints)
+    )
     assert killed.returncode != 0
     (torn,) = trial.run.checkpoints.glob("round-*")
     assert not is_complete(torn)

@@ -35,11 +35,15 @@ class Trial:
     def journal(self) -> Path:
         return self.run.round(0) / "journals" / "worker-0.journal"
 
-    def words(self, stage: str, *more: str) -> list[str]:
-        return [sys.executable, "-m", "aworld", stage, str(self.run.root), "--round", "0", *more]
+    def words(self, stage: str) -> list[str]:
+        """The words of `aworld` that do a stage."""
+        return [stage, str(self.run.root), "--round", "0"]
+
+    def command(self, stage: str) -> list[str]:
+        return [sys.executable, "-m", "aworld", *self.words(stage)]
 
     def aworld(self, stage: str) -> CompletedProcess[str]:
-        return aworld(*self.words(stage)[3:])
+        return aworld(*self.words(stage))
 
     def finish(self, *stages: str) -> None:
         for stage in stages:

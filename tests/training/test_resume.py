@@ -6,16 +6,16 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+import warm
 from safetensors.torch import load_file
 from warm import aworld
 
@@ -56,17 +56,17 @@ def again(trained: RunDir, tmp_path: Path) -> Iterator[RunDir]:
 
 
 def processes_of(run: RunDir) -> list[psutil.Process]:
-    return [p for p in psutil.process_iter(["cmdline"]) if str(run.root) in (p.info["cmdline"] or [])]
+    return [p for p in psutil.process_iter(["cmdline"]) if str(run.root) in " ".join(p.info["cmdline"] or [])]
 
 
-def begin(run: RunDir) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "aworld", "train", str(run.root), "--round", "0"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
-    )
+def begin(run: RunDir) -> BaseProcess:
+    return warm.begin("train", str(run.root), "--round", "0")
+
+
+def code(trainer: BaseProcess) -> int | None:
+    """Its exit code, once it has ended."""
+    trainer.join(240)
+    return trainer.exitcode
 
 
 def steps(run: RunDir) -> list[dict]:
@@ -79,9 +79,9 @@ def saved(run: RunDir) -> list[Path]:
     return sorted(path for path in run.checkpoints.glob("round-0000-step-*") if is_complete(path))
 
 
-def wait_for_steps(run: RunDir, count: int, trainer: subprocess.Popen[bytes]) -> None:
+def wait_for_steps(run: RunDir, count: int, trainer: BaseProcess) -> None:
     while len(steps(run)) < count:
-        assert trainer.poll() is None, "the trainer ended too soon"
+        assert trainer.exitcode is None, "the trainer ended too soon"
         time.sleep(0.02)
 
 
@@ -124,13 +124,12 @@ def test_each_signal_saves_the_step_and_the_training_goes_on(again: RunDir, trai
         save_seconds(again, 0.0 if whom == "all" else 600.0)
         trainer = begin(again)
         wait_for_steps(again, made + 5, trainer)
-        ranks = [p for p in processes_of(again) if "aworld.training.rank" in p.cmdline()]
         parent = psutil.Process(trainer.pid)
-        started = parent.children(recursive=True)
+        ranks, started = parent.children(), parent.children(recursive=True)
         for process in {"parent": [parent], "one rank": ranks[-1:], "all": [*started, parent]}[whom]:
             with suppress(psutil.NoSuchProcess):  # a writer that is done
                 process.send_signal(number)
-        assert trainer.wait(240) == 75, (number, whom)
+        assert code(trainer) == 75, (number, whom)
         made = len(steps(again))
         assert is_complete(again.checkpoints / f"round-0000-step-{made:06d}"), (number, whom)
         assert steps(again) == steps(trained)[:made]
@@ -144,11 +143,11 @@ def test_a_kill_costs_the_steps_since_the_last_save_and_a_damaged_checkpoint_is_
     save_seconds(again, 0.0)
     trainer = begin(again)
     while len(saved(again)) < 3:
-        assert trainer.poll() is None, "the trainer ended too soon"
+        assert trainer.exitcode is None, "the trainer ended too soon"
         time.sleep(0.02)
     for process in processes_of(again):
         process.kill()
-    trainer.wait()
+    trainer.join()
     there = saved(again)
     assert len(there) in (3, 4)  # the last few are kept; the oldest is removed once the newest is there
     killed_at, saved_at = len(steps(again)), int(there[-1].name.rpartition("-")[2])
@@ -157,7 +156,7 @@ def test_a_kill_costs_the_steps_since_the_last_save_and_a_damaged_checkpoint_is_
     trainer = begin(again)
     wait_for_steps(again, killed_at + 4, trainer)
     trainer.terminate()
-    assert trainer.wait(240) == 75
+    assert code(trainer) == 75
     assert steps(again) == steps(trained)[: len(steps(again))]
     _, torn, flipped = saved(again)
     shard = max(flipped.iterdir(), key=lambda path: path.stat().st_size)
@@ -175,7 +174,7 @@ def test_training_goes_on_in_another_layout(again: RunDir, trained: RunDir) -> N
     trainer = begin(again)
     wait_for_steps(again, 5, trainer)
     trainer.terminate()
-    assert trainer.wait(240) == 75
+    assert code(trainer) == 75
     made = len(steps(again))
     configure(
         again,

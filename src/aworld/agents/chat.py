@@ -16,12 +16,15 @@ from typing import Any
 
 from jinja2 import TemplateError
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast  # AutoTokenizer imports for four seconds
 
 from aworld.agents.answers import ANSWER_FORMS, check_answer_form
 from aworld.agents.protocols import AssistantMessage, ToolCall
 from aworld.agents.turns import CALL, END_OF_CALL, END_OF_THOUGHT, THINK, parts, split_thought
 from aworld.errors import InputError
+from aworld.imports import without_listing_packages
+
+with without_listing_packages():
+    from transformers import PreTrainedTokenizerFast  # AutoTokenizer imports for four seconds
 
 END_OF_TURN = "<|im_end|>"
 END_OF_TEXT = "<|endoftext|>"  # ends a turn as well: Qwen3's generation config has both, a base model writes this one

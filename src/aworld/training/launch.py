@@ -1,4 +1,4 @@
-"""Start the ranks of the trainer: on this node as torchrun does, or, under srun, one in each task."""
+"""Start the ranks of the trainer: all of them on this node, or, under srun, one in each task."""
 
 import json
 import os
@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import uuid
+import threading
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 
@@ -15,17 +15,21 @@ import psutil
 
 from aworld import caches
 from aworld.config import Config
-from aworld.containers import container_binds, container_command, staged_image
+from aworld.containers import GPU_DRIVER, container_binds, container_command, staged_image
 from aworld.errors import InfrastructureError, Interrupted
 from aworld.policies.folder import bases, damaged
-from aworld.ports import EPHEMERAL, for_rendezvous, is_free
-from aworld.processes import STARTER, Notice, die_with_parent
+from aworld.ports import EPHEMERAL, for_rendezvous, is_free, own_block
+from aworld.processes import STARTER, Notice, die_with_parent, end_with
 from aworld.publish import is_complete
 from aworld.rundir import RunDir
+
+GRACE = 30.0  # seconds for the other ranks to end once one has failed
 
 
 def launch(config: Config, run: RunDir, round_: int | None) -> int:
     """Run `python -m aworld.training.rank` in the site's ranks.
+
+    Where there is neither a GPU nor an image, they are forks of this process, and what they import is imported once.
 
     USR1, USR2 and TERM are passed on to the ranks, which save and end. So is Ctrl-C, as TERM; the ranks themselves
     ignore it.
@@ -55,7 +59,14 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
     cache = caches.key("train", image, programs, model.dtype, model.recompute, *parts)
     local, archive = caches.folder_of(cache, config.site.scratch), run.caches / f"{cache}.tar"
     os.environ |= caches.warm(local, archive) if local else {}
-    code = _run_one(command) if is_rank(config) else _run_all(config, command)
+    if is_rank(config):
+        code = _run_one(command)
+    elif image or GPU_DRIVER.exists():  # a fork cannot use a GPU that its parent has looked at
+        code = _run_all(config.site.train.tasks, lambda: None, lambda: os.execvp(command[0], command))
+    else:
+        from aworld.training import rank  # importing torch takes seconds
+
+        code = _run_all(config.site.train.tasks, rank.load, lambda: rank.be(run, round_))
     if local and code in (0, Interrupted.exit_code) and os.environ.get("SLURM_PROCID", "0") == "0":
         caches.keep(local, archive)
     return code
@@ -112,36 +123,52 @@ def _first_host() -> str:
     return first
 
 
-def _run_all(config: Config, command: list[str]) -> int:
-    # Importing torch takes seconds. A launcher that starts one rank under srun does not need it.
-    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    with tempfile.TemporaryDirectory() as logs:  # stays empty; without it torch would leave a folder behind
-        settings = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=config.site.train.tasks,
-            run_id=uuid.uuid4().hex,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            max_restarts=0,
-            logs_specs=DefaultLogsSpecs(log_dir=logs),
-            signals_to_handle="SIGTERM",
-        )
-        notice = Notice(lambda: _pass_on(psutil.Process().children(recursive=True), notice))
-        try:
-            elastic_launch(settings, command[0])(*command[1:])
-        except ChildFailedError as error:
-            _, failure = error.get_first_failure()
-            return failure.exitcode
-        except SignalException:  # torch has passed it on and waited
-            return Interrupted.exit_code
-        return 0
+def _run_all(tasks: int, load: Callable[[], object], be_rank: Callable[[], int | None]) -> int:
+    """Fork the ranks once `load` has imported for them; each ends with what `be_rank` returns."""
+    notice = Notice(lambda: _pass_on(psutil.Process().children(recursive=True), notice))  # first, as above
+    load()
+    with own_block() as port:
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(tasks)}
+        places = [{"RANK": str(number), "LOCAL_RANK": str(number)} for number in range(tasks)]
+        ranks = [psutil.Process(_fork(meeting | place, be_rank)) for place in places]
+        if notice.soon:  # it came before there were ranks to hear it
+            _pass_on(ranks, notice)
+        code = _wait(ranks)
+    return Interrupted.exit_code if code and notice.now else code
 
 
-def _pass_on(processes: list[psutil.Process], notice: Notice) -> None:
+def _fork(variables: dict[str, str], be_rank: Callable[[], int | None]) -> int:
+    """The process id of a new rank, which sees these variables."""
+    sys.stdout.flush()  # else both would write what is still held back
+    pid = os.fork()
+    if not pid:
+        die_with_parent()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # this process's handlers are not the rank's
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as `python -u` does it
+        os.environ.update(variables)
+        end_with(be_rank)
+    return pid
+
+
+def _wait(ranks: list[psutil.Process]) -> int:
+    """The exit code of the first rank that failed, 0 if none did. The others are told to end then, and soon killed."""
+    code, alive = 0, {rank.pid: rank for rank in ranks}
+    end = threading.Timer(GRACE, _send, (ranks, signal.SIGKILL))
+    while alive:
+        pid, status = os.wait()
+        if alive.pop(pid, None) and not code and (code := os.waitstatus_to_exitcode(status)):
+            _send(alive.values(), signal.SIGTERM)
+            end.start()
+    end.cancel()
+    return code
+
+
+def _pass_on(processes: Iterable[psutil.Process], notice: Notice) -> None:
+    _send(processes, signal.SIGTERM if notice.now else signal.SIGUSR1)
+
+
+def _send(processes: Iterable[psutil.Process], number: int) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGTERM if notice.now else signal.SIGUSR1)
+            process.send_signal(number)
