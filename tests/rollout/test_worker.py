@@ -110,7 +110,7 @@ def play(
         config.environment = World(servers=["python"], slots=2, reuse="reset")
         config.rollout = Rollout(**{"lease_seconds": 60, "infra_retries": 2, **settings})  # type: ignore[arg-type]
         async with EnvironmentPool(config.environment, sandbox or choose("auto", ""), None, scratch) as pool:
-            scoring = Scoring(AnswerReward(score), 60.0, no_program)
+            scoring = Scoring(AnswerReward(score), lambda task: 60.0, no_program)
             await Worker(config, workload, player, pool, scoring, owner).run()
 
     asyncio.run(story())
@@ -417,7 +417,7 @@ def test_an_own_reward_reads_what_an_episode_left_and_costs_the_one_it_fails_at(
             EnvironmentPool(config.environment, sandbox, None, tmp_path) as pool,
             Scorer(sandbox, config.environment, tmp_path) as programs,
         ):
-            scoring = Scoring(OwnReward(file, "score", 20.0), 60.0, programs.run, programs.folder)
+            scoring = Scoring(OwnReward(file, "score", 20.0), lambda task: 60.0, programs.run, programs.folder)
             await Worker(config, workload, Writer(), pool, scoring, "worker-0").run()
             assert not list(tmp_path.glob("aworld-scoring-*/episode-*"))
 
