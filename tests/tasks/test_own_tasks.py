@@ -160,6 +160,21 @@ def test_a_source_in_a_file_that_fails_is_one_line(text: str, said: str, tmp_pat
         tasks.make_source(Tasks(source=f"{tmp_path}/mine.py:make"), tmp_path / "tasks")
 
 
+def test_the_size_of_an_evaluation_is_the_number_of_its_rows(tmp_path: Path) -> None:
+    train, test = str(rows(tmp_path / "a.jsonl", "abcdefghij")), str(rows(tmp_path / "b.jsonl", "xyz"))
+    for config in (
+        Tasks(source="jsonl", path=train, held_out_path=test),
+        Tasks(source="jsonl", path=train, held_out=0.34),
+        Tasks(source="jsonl", path=train, held_out=2),
+        Tasks(source="jsonl", path=train, held_out=0.01),
+        Tasks(source="jsonl", path=str(DATASET)),
+    ):
+        found = list(tasks.make_source(config, tmp_path / f"{config.held_out}-{config.path == train}").tasks("held_out"))
+        assert tasks.size(config) == len(found) > 0
+    with pytest.raises(InputError, match="absent.jsonl is not there"):
+        tasks.size(Tasks(source="jsonl", held_out_path=str(tmp_path / "absent.jsonl")))
+
+
 def mixture(tmp_path: Path) -> Tasks:
     first, second = rows(tmp_path / "a.jsonl", "abc"), rows(tmp_path / "b.jsonl", "ade", "Where is {}?")
     parts = {
