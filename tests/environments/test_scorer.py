@@ -170,7 +170,8 @@ RUNS = """
 import sys
 def score(episode, task):
     ran = episode.run([sys.executable, "-c", task.metadata["code"]], seconds=task.metadata["seconds"], stdin="6*7")
-    return {"reward": 0.25, "status": -1000 if ran.exit_status is None else ran.exit_status, "right": ran.stdout == "42"}
+    status = -1000 if ran.exit_status is None else ran.exit_status
+    return {"reward": 0.25, "status": status, "right": ran.stdout == "42"}
 """
 FORGES = """
 import json, os

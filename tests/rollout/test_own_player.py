@@ -58,7 +58,11 @@ def test_its_episode_is_taken(tmp_path: Path) -> None:
         ("pass", "task.questions", "{file} line 12: AttributeError: 'Task' object has no attribute 'questions'; mend"),
         ("pass", "episode = None", "play returned a NoneType for task 't'; return an Episode"),
         ("pass", "episode = replace(episode, round=2)", "play returned the episode (2, 't', 1) (round, task_id, att"),
-        ("pass", "episode = replace(episode, attempt=0)", "the episode (3, 't', 0) (round, task_id, attempt) where (3, "),
+        (
+            "pass",
+            "episode = replace(episode, attempt=0)",
+            "the episode (3, 't', 0) (round, task_id, attempt) where (3, ",
+        ),
         ("pass", "episode = replace(episode, task_id='u')", "where (3, 't', 1) was asked for; keep these of the task"),
     ],
 )

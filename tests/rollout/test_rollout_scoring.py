@@ -43,7 +43,9 @@ def test_a_scorer_that_hangs_keeps_nobody_waiting_and_not_the_process_either() -
         return await asyncio.gather(*(scoring(episode, TASK) for _ in range(AT_ONCE + 1)), return_exceptions=True)
 
     for outcome in asyncio.run(story()):
-        assert isinstance(outcome, Undecided) and "the scorer of mine took longer than score_seconds=0.3" in str(outcome)
+        assert isinstance(outcome, Undecided) and "the scorer of mine took longer than score_seconds=0.3" in str(
+            outcome
+        )
     assert time.monotonic() - began < 20
 
 

@@ -169,9 +169,11 @@ def test_the_size_of_an_evaluation_is_the_number_of_its_rows(tmp_path: Path) -> 
         Tasks(source="jsonl", path=train, held_out=0.01),
         Tasks(source="jsonl", path=str(DATASET)),
     ):
-        found = list(tasks.make_source(config, tmp_path / f"{config.held_out}-{config.path == train}").tasks("held_out"))
+        found = list(
+            tasks.make_source(config, tmp_path / f"{config.held_out}-{config.path == train}").tasks("held_out")
+        )
         assert tasks.size(config) == len(found) > 0
-    with pytest.raises(InputError, match="absent.jsonl is not there"):
+    with pytest.raises(InputError, match=r"absent\.jsonl is not there"):
         tasks.size(Tasks(source="jsonl", held_out_path=str(tmp_path / "absent.jsonl")))
 
 

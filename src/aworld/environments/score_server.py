@@ -2,9 +2,9 @@
 
 FILE holds `score(request) -> float | dict` and is imported once, with the arguments in `sys.argv`. Each request is
 scored in a fork of its own: what an answer changes or starts there is gone with the fork, at its time limit at the
-latest. A message on stdin and stdout is a length of 4 bytes and JSON. A request is {"seconds": limit, "key": hex digits,
-"request": …}. A reply begins with the bytes of the key, and is {"worth": what `score` returned} or {"error": what it raised, "line": where}; {} where the fork was killed or
-took too long. A first reply says that FILE is imported.
+latest. A message on stdin and stdout is a length of 4 bytes and JSON. A request is {"seconds": limit, "key": hex,
+"request": …}. A reply begins with the bytes of the key; then it is {"worth": what `score` returned} or {"error": what
+it raised, "line": where}; {} where the fork was killed or took too long. A first message says that FILE is imported.
 
 The kernel keeps other processes of this user from the memory and the open files of the server and its forks. A program
 that `score` runs may find stdout open in a process of the sandbox itself, but does not know the key: so it cannot forge

@@ -24,7 +24,7 @@ def keep(program: AgentProgram, own: Path) -> list[str]:
     if new := {path: found for path, found in there.items() if path not in before}:
         publish_json(own / FILE, before | new)
     return [
-        f"agent.program: {path} changed since the run began, and the run keeps no copy: its further episodes are played "
+        f"agent.program: {path} changed since the run began, and the run keeps no copy: further episodes are played "
         "by the program as it is now; to keep them apart, begin another run with name=…"
         for path, found in there.items()
         if before.get(path, found) != found

@@ -6,7 +6,7 @@ from typing import Any
 from aworld import plugins
 from aworld.agents.protocols import Environment
 from aworld.config import Config
-from aworld.errors import AWorldError, InputError
+from aworld.errors import InputError
 from aworld.inference.shard import VllmShard
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task
@@ -20,7 +20,9 @@ class OwnPlayer:
         InputError: it cannot be made.
     """
 
-    def __init__(self, make: Callable[[Config, Workload, VllmShard], Any], config: Config, workload: Workload, shard: VllmShard):
+    def __init__(
+        self, make: Callable[[Config, Workload, VllmShard], Any], config: Config, workload: Workload, shard: VllmShard
+    ):
         self._name, self._round = config.agent.player, workload.round
         with plugins.named_failure(f"agent.player={self._name}", self._name):
             self._player = make(config, workload, shard)
