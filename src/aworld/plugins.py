@@ -8,14 +8,15 @@ import json
 import sys
 import traceback
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from aworld.config.walk import every_setting
-from aworld.errors import InputError
+from aworld.errors import AWorldError, InputError
 from aworld.publish import publish_json, publishing
 
 FOLDER = "own"  # of the copies, in the folder of a run or of a benchmark
@@ -155,6 +156,20 @@ def _module(path: Path, copy: Path, where: str) -> ModuleType:
             f"{where}: {path}{_line(error, path)}: {type(error).__name__}: {error}; mend the file"
         ) from error
     return module
+
+
+@contextmanager
+def named_failure(where: str, name: str) -> Iterator[None]:
+    """Make one line of what the part of this name raises: an InputError that says where. Those of aworld pass."""
+    try:
+        yield
+    except AWorldError:
+        raise
+    except Exception as error:
+        path = _split(name)[0] if is_file(name) else Path(name)
+        raise InputError(
+            f"{where}: {path}{_line(error, path)}: {type(error).__name__}: {error}; mend the file"
+        ) from error
 
 
 def _line(error: BaseException, path: Path) -> str:

@@ -258,6 +258,26 @@ def test_requests_at_the_same_time_have_contexts_of_their_own(through, chat):
     check_exact(episode, policy)
 
 
+def test_requests_at_the_same_time_stay_within_the_tokens_of_the_episode(through, chat):
+    class Talks:
+        async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Completion:
+            await asyncio.sleep(0.02)
+            ids = (chat.assistant("Yes.") * 9)[: sampling.max_tokens]
+            return Completion(ids, [-0.5] * len(ids), "length", 7)
+
+    policy = Recording(Talks())  # type: ignore[arg-type]
+
+    async def story(door: Door) -> None:
+        asked = (door.ask({"role": "user", "content": f"Is {n} odd?"}) for n in range(6))
+        given = await asyncio.gather(*asked, return_exceptions=True)
+        refused = [each for each in given if isinstance(each, Exception)]
+        assert len(refused) == 3 and all("the episode's 20 tokens are used up" in str(each) for each in refused)
+
+    episode = through(policy, story, replace(CONFIG, max_turns=10, max_tokens=20, turn_tokens=8))
+    assert sum(episode.mask) == 20
+    assert [sampling.max_tokens for _, sampling in policy.asked] == [8, 8, 4]
+
+
 def test_the_limits_hold_and_say_so(through, chat, script):
     async def story(door: Door) -> None:
         await door.ask(*ASKED)

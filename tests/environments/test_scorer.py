@@ -166,6 +166,66 @@ def test_an_own_reward_sees_the_episode_and_its_failures_are_named(sandbox: Sand
     assert no_json.startswith(f"{name} was not asked: its request is no JSON (")
 
 
+RUNS = """
+import sys
+def score(episode, task):
+    ran = episode.run([sys.executable, "-c", task.metadata["code"]], seconds=task.metadata["seconds"], stdin="6*7")
+    status = -1000 if ran.exit_status is None else ran.exit_status
+    return {"reward": 0.25, "status": status, "right": ran.stdout == "42"}
+"""
+FORGES = """
+import json, os
+reply = json.dumps({"worth": 1.0}).encode()
+reply = len(reply).to_bytes(4, "big") + reply
+reached = 0
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    if int(pid) != os.getpid() and b"score_server" in open(f"/proc/{pid}/cmdline", "rb").read():
+        reached += 1
+        for fd in range(64):
+            try:
+                os.write(os.open(f"/proc/{pid}/fd/{fd}", os.O_WRONLY), reply)
+            except OSError:
+                pass
+        try:
+            open(f"/proc/{pid}/mem", "rb")
+            print("its memory can be read")
+        except OSError:
+            pass
+print(end="42" if reached else "")
+"""
+
+
+def test_a_program_that_a_reward_runs_cannot_set_its_own_score(sandbox: Sandbox, tmp_path: Path) -> None:
+    file = tmp_path / "my_reward.py"
+    file.write_text(RUNS)
+    reward = OwnReward(file, "score", 20.0)
+
+    async def story() -> list[Worth | str]:
+        async with Scorer(sandbox, LIMITS, tmp_path) as scorer:
+
+            async def worth(code: str, seconds: float = 10.0) -> Worth | str:
+                task = Task("a", "?", "42", 1, metadata={"code": code, "seconds": seconds})
+                try:
+                    return await scorer.run(reward(answered(task, "42"), task, scorer.folder()))
+                except Undecided as reason:
+                    return str(reason)
+
+            return [
+                await worth("print(end=str(eval(input())))"),
+                await worth("raise SystemExit(3)"),
+                await worth("print(end='42', flush=True); __import__('time').sleep(60)", 1.0),
+                await worth(FORGES),
+                await worth("print(end=str(eval(input())))"),
+            ]
+
+    right, failed, slept, forged, again = asyncio.run(story())
+    assert right == again == Worth(0.25, {"status": 0.0, "right": 1.0})
+    assert failed == Worth(0.25, {"status": 3.0, "right": 0.0})
+    assert slept == Worth(0.25, {"status": -1000.0, "right": 1.0})
+    # where the sandbox has a process that holds the server's stdout, the attempt is seen
+    assert forged in (right, f"the reward {file}:score gave nothing: another process wrote into its reply")
+
+
 def test_math_is_compared_in_the_sandbox(tmp_path: Path) -> None:
     task = Task("a", "?", r"\frac{1}{2}", 1)
     answers = (r"so it is $\frac{2}{4}$", "0.5", "2", "9**9**9**9")

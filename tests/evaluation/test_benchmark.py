@@ -189,6 +189,30 @@ def test_data_that_was_moved_away_hides_its_benchmark_alone(run: RunDir, gaia: P
     assert workloads == [] and said.startswith(f"{NAME} is left out: ")
 
 
+def test_rows_and_rewards_that_are_edited_are_taken_anew_until_the_first_episode(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, reward = tmp_path / "rows.jsonl", tmp_path / "mine.py"
+    run, name = RunDir(tmp_path / "run"), "mine"
+    words = ["tasks=jsonl", f"tasks.held_out_path={rows}", f"tasks.reward={reward}:score"]
+
+    def begun(question: str, code: str) -> tuple[str, str]:
+        rows.write_text(json.dumps({"id": "a", "question": question, "answer": "4"}) + "\n")
+        reward.write_text(code)
+        benchmark.begin(configuration.changed(configuration.load(["recipe=demo"]), words), run, name, 0)
+        (task,) = benchmark.read(run, name)[2].tasks("held_out")
+        return task.question, (run.benchmark(name).parent / "own" / "mine.py").read_text()
+
+    assert begun("one?", "def score(e, t): return 1") == ("one?", "def score(e, t): return 1")
+    assert begun("another?", "def score(e, t): return 0") == ("another?", "def score(e, t): return 0")
+    assert "note:" not in capsys.readouterr().err
+    with Journal(run.evaluation(name, 0) / "journals" / "worker-0.journal") as log:
+        log.append(replace(episode("a", 0), task_id="a", attempt=0))
+    assert begun("third?", "def score(e, t): return 2") == ("another?", "def score(e, t): return 0")
+    said = capsys.readouterr().err
+    assert f"note: {rows} changed since" in said and f"note: {reward} was edited since the run began" in said
+
+
 def test_more_attempts_may_be_asked_for_later(run: RunDir, gaia: Path) -> None:
     from aworld.watch.status import on_benchmark
 

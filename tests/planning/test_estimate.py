@@ -221,7 +221,13 @@ def test_dynamic_sampling_plays_more_than_it_trains_on() -> None:
 
 
 def test_benchmarks_count_with_their_own_size() -> None:
-    names = ["held-out", "gaia-validation tasks.path=/x evaluation.attempts=4", "gaia-test", "xbench-deepsearch"]
+    more = "agent.enable_thinking=false"  # its checkpoint is not there, and not asked
+    names = [
+        "held-out",
+        "gaia-validation tasks.path=/x evaluation.attempts=4",
+        "gaia-test",
+        f"xbench-deepsearch {more}",
+    ]
     named = f"pipeline.evaluations=[{', '.join(names)}]"
     config = configuration.load([*QWEN, named, "evaluation.attempts=2", "tasks.held_out=70", "pipeline.rounds=20"])
     found = {each.name: (each.tasks, each.attempts, each.times) for each in evaluated(config)}

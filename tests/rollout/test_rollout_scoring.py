@@ -23,7 +23,7 @@ def scored(score: Any, seconds: float = 30.0) -> Worth:
     def reward(episode: Episode, task: Task, files: Path | None) -> Any:
         return score(episode.answer, task)
 
-    return asyncio.run(Scoring(reward, seconds, run)(answered(TASK, "42"), TASK))
+    return asyncio.run(Scoring(reward, lambda task: seconds, run)(answered(TASK, "42"), TASK))
 
 
 def test_a_reward_is_what_the_scorer_or_its_program_says() -> None:
@@ -38,12 +38,14 @@ def test_a_scorer_that_hangs_keeps_nobody_waiting_and_not_the_process_either() -
     began = time.monotonic()
 
     async def story() -> list[Worth | BaseException]:
-        scoring = Scoring(lambda *_: time.sleep(3600) or 1.0, 0.3, run=None)  # type: ignore[arg-type]
+        scoring = Scoring(lambda *_: time.sleep(3600) or 1.0, lambda task: 0.3, run=None)  # type: ignore[arg-type]
         episode = answered(TASK, "x")
         return await asyncio.gather(*(scoring(episode, TASK) for _ in range(AT_ONCE + 1)), return_exceptions=True)
 
     for outcome in asyncio.run(story()):
-        assert isinstance(outcome, Undecided) and "tasks.score_seconds=0.3" in str(outcome)
+        assert isinstance(outcome, Undecided) and "the scorer of mine took longer than score_seconds=0.3" in str(
+            outcome
+        )
     assert time.monotonic() - began < 20
 
 

@@ -110,7 +110,7 @@ def play(
         config.environment = World(servers=["python"], slots=2, reuse="reset")
         config.rollout = Rollout(**{"lease_seconds": 60, "infra_retries": 2, **settings})  # type: ignore[arg-type]
         async with EnvironmentPool(config.environment, sandbox or choose("auto", ""), None, scratch) as pool:
-            scoring = Scoring(AnswerReward(score), 60.0, no_program)
+            scoring = Scoring(AnswerReward(score), lambda task: 60.0, no_program)
             await Worker(config, workload, player, pool, scoring, owner).run()
 
     asyncio.run(story())
@@ -417,7 +417,7 @@ def test_an_own_reward_reads_what_an_episode_left_and_costs_the_one_it_fails_at(
             EnvironmentPool(config.environment, sandbox, None, tmp_path) as pool,
             Scorer(sandbox, config.environment, tmp_path) as programs,
         ):
-            scoring = Scoring(OwnReward(file, "score", 20.0), 60.0, programs.run, programs.folder)
+            scoring = Scoring(OwnReward(file, "score", 20.0), lambda task: 60.0, programs.run, programs.folder)
             await Worker(config, workload, Writer(), pool, scoring, "worker-0").run()
             assert not list(tmp_path.glob("aworld-scoring-*/episode-*"))
 
@@ -431,3 +431,30 @@ def test_an_own_reward_reads_what_an_episode_left_and_costs_the_one_it_fails_at(
     ] * 2
     outcome = look(workload)
     assert outcome.failed == 2 and outcome.not_scored == {error.removeprefix("not scored: "): 2}
+
+
+def test_a_slow_reward_holds_up_the_play_rather_than_let_files_pile_up(tmp_path: Path) -> None:
+    workload = evaluation(tmp_path / "e", TASKS[:1], attempts=24, phase=Phase.ROUND)
+    kept: list[int] = []
+
+    def folder() -> Path:
+        made = tmp_path / "left" / str(len(kept))
+        made.mkdir(parents=True)
+        kept.append(len(list(made.parent.iterdir())))
+        return made
+
+    async def slow(program: Program) -> Worth:
+        await asyncio.sleep(0.5)
+        return Worth(1.0)
+
+    async def story() -> None:
+        config = configuration.load(["recipe=demo", "seed=0"])
+        config.environment = World(servers=["python"], slots=2, reuse="reset")
+        async with EnvironmentPool(config.environment, choose("auto", ""), None, tmp_path) as pool:
+            reward = AnswerReward(lambda answer, task: Program(tmp_path, {}))
+            scoring = Scoring(reward, lambda task: 60.0, slow, folder)
+            await Worker(config, workload, Script(), pool, scoring, "worker-0").run()
+
+    asyncio.run(story())
+    assert len(kept) == 24 and max(kept) == 8
+    assert not list((tmp_path / "left").iterdir())

@@ -160,6 +160,23 @@ def test_a_source_in_a_file_that_fails_is_one_line(text: str, said: str, tmp_pat
         tasks.make_source(Tasks(source=f"{tmp_path}/mine.py:make"), tmp_path / "tasks")
 
 
+def test_the_size_of_an_evaluation_is_the_number_of_its_rows(tmp_path: Path) -> None:
+    train, test = str(rows(tmp_path / "a.jsonl", "abcdefghij")), str(rows(tmp_path / "b.jsonl", "xyz"))
+    for config in (
+        Tasks(source="jsonl", path=train, held_out_path=test),
+        Tasks(source="jsonl", path=train, held_out=0.34),
+        Tasks(source="jsonl", path=train, held_out=2),
+        Tasks(source="jsonl", path=train, held_out=0.01),
+        Tasks(source="jsonl", path=str(DATASET)),
+    ):
+        found = list(
+            tasks.make_source(config, tmp_path / f"{config.held_out}-{config.path == train}").tasks("held_out")
+        )
+        assert tasks.size(config) == len(found) > 0
+    with pytest.raises(InputError, match=r"absent\.jsonl is not there"):
+        tasks.size(Tasks(source="jsonl", held_out_path=str(tmp_path / "absent.jsonl")))
+
+
 def mixture(tmp_path: Path) -> Tasks:
     first, second = rows(tmp_path / "a.jsonl", "abc"), rows(tmp_path / "b.jsonl", "ade", "Where is {}?")
     parts = {
@@ -178,6 +195,33 @@ def test_a_mixture_has_all_parts_under_names_of_their_own(tmp_path: Path) -> Non
     of_part = {task.source: task for task in found}
     found = {name: worth(source, f"it is {task.answer}", task) for name, task in of_part.items()}
     assert found == {"one": 0.0, "two": 1.0}  # each by its own reward
+
+
+def test_the_first_tasks_of_a_mixture_have_the_shares_of_its_weights(tmp_path: Path) -> None:
+    config = mixture(tmp_path)
+    for name, part in config.mixture.items():
+        rows(Path(str(part.path)), "abcdefghijklmnopqrstuvwxyz"[: 13 if name == "one" else 26], f"{name} {{}}?")
+    train = [task.source for task in tasks.make_source(config, tmp_path / "tasks").tasks("train")]
+    for count in (3, 9, 18):  # such as those of a cold start; one has 12, two has 25
+        assert train[:count].count("one") == 2 * count // 3
+    assert train[18:] == ["two"] * 19
+    assert (train.count("one"), train.count("two")) == (12, 25)
+
+
+def test_a_part_has_its_own_time_to_score_and_its_faults_its_own_name(tmp_path: Path) -> None:
+    config = mixture(tmp_path)
+    config.mixture["two"].score_seconds = 7.0
+    source = tasks.make_source(config, tmp_path / "tasks")
+    assert {task.source: tasks.score_seconds(config, task) for task in source.tasks("train")} == {"one": 900, "two": 7}
+    config.score_seconds = 7.0
+    with pytest.raises(InputError, match=r"tasks.score_seconds=7.0: tasks.source=mixture does not use it, only mix"):
+        tasks.check(config)
+    config.mixture["two"].held_out = 3
+    with pytest.raises(InputError, match=r"^tasks\.mixture\.two\.held_out=3 of 3 rows in \S+/b.jsonl leaves none"):
+        tasks.make_source(config, tmp_path / "others")
+    config.mixture["two"].path = None
+    with pytest.raises(InputError, match=r"^tasks\.mixture\.two\.path=null: name your rows"):
+        tasks.make_source(config, tmp_path / "more")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """One episode of an agent program: its requests become contexts of exact tokens, within the episode's limits."""
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -84,6 +84,8 @@ class Session:
         self.ended: asyncio.Future[tuple[Status, str]] = asyncio.get_running_loop().create_future()
         self._work: set[asyncio.Task[Any]] = set()
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._reserved = 0  # tokens, for turns that are being sampled
+        self._released = asyncio.Condition()
         self._waiting = self._refusals = self._calls = 0
         self._latest = 0  # number of the context that had the latest turn
         self._results: set[str] = set()  # of the environment's tools, since that turn
@@ -162,10 +164,12 @@ class Session:
         context.is_busy = True
         try:
             self._append(context, request)
-            limit = min(self._left(context.chat), request.max_tokens or self.config.turn_tokens)
             prompt = self.model.context - context.chat.room
             seed = turn_seed(self.record.seed, (context.number,), context.turns)
-            message = await self.record.generate(context.chat, limit, seed, context.number)
+            self._check_room(context.chat)
+            wanted = min(self.config.turn_tokens, context.chat.room, request.max_tokens or self.config.turn_tokens)
+            async with self._reserving(wanted) as limit:
+                message = await self.record.generate(context.chat, limit, seed, context.number)
             if message.is_error:  # a teacher has no turn that the policy could learn; it would have none again
                 self.end("no_answer" if message.ended else "max_tokens", message.text)
                 raise Refused("no_turn", message.text)
@@ -182,7 +186,7 @@ class Session:
         """A new context, where its prompt leaves room for a turn."""
         chat = await asyncio.to_thread(self.model.chat, request.messages, request.tools)
         self._check_limits()  # others may have had turns meanwhile
-        self._left(chat)
+        self._check_room(chat)
         number = self.record.open_context(OpenedContext(PROGRAM, chat, (len(self.contexts),), None))
         context = Context(chat, number, list(request.said))
         self.contexts.append(context)
@@ -215,8 +219,7 @@ class Session:
         if record.sampled >= c.max_tokens:
             raise Refused("max_tokens", f"the episode's {c.max_tokens} tokens are used up; answer now", "max_tokens")
 
-    def _left(self, chat: TokenChat) -> int:
-        """The token limit of the next turn."""
+    def _check_room(self, chat: TokenChat) -> None:
         if chat.room < 1:
             raise Refused(
                 "context_length_exceeded",
@@ -224,7 +227,29 @@ class Session:
                 f"{self.model.context}; send fewer",
                 "max_tokens",
             )
-        return min(self.config.turn_tokens, self.config.max_tokens - self.record.sampled, chat.room)
+
+    @asynccontextmanager
+    async def _reserving(self, wanted: int) -> AsyncIterator[int]:
+        """The token limit of a turn, at most `wanted`: reserved, so that turns at the same time keep `max_tokens`.
+
+        Waits while the others hold a part of what is wanted.
+        """
+        async with self._released:
+            await self._released.wait_for(lambda: not self._reserved or wanted <= self._left)
+            self._check_limits()  # others may have had turns meanwhile
+            limit = min(wanted, self._left)
+            self._reserved += limit
+        try:
+            yield limit
+        finally:
+            async with self._released:
+                self._reserved -= limit
+                self._released.notify_all()
+
+    @property
+    def _left(self) -> int:
+        """The tokens of the episode that are neither sampled nor reserved."""
+        return self.config.max_tokens - self.record.sampled - self._reserved
 
     def _refused(self) -> None:
         self._refusals += 1

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ async def _scored(
     async with AsyncExitStack() as stack:
         scratch = Path(config.site.scratch or tempfile.gettempdir())
         programs = await stack.enter_async_context(Scorer(sandbox, config.environment, scratch))
-        score = Scoring(source.reward, config.tasks.score_seconds, programs.run)
+        score = Scoring(source.reward, partial(tasks.score_seconds, config.tasks), programs.run)
         at_once = asyncio.Semaphore(AT_ONCE)
 
         async def faults(task: Task) -> list[Fault]:

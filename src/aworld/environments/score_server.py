@@ -2,9 +2,13 @@
 
 FILE holds `score(request) -> float | dict` and is imported once, with the arguments in `sys.argv`. Each request is
 scored in a fork of its own: what an answer changes or starts there is gone with the fork, at its time limit at the
-latest. A message on stdin and stdout is a length of 4 bytes and JSON. A request is {"seconds": limit, "request": …}. A
-reply is {"worth": what `score` returned} or {"error": what it raised, "line": where}; {} where the fork was killed or
-took too long. A first reply says that FILE is imported.
+latest. A message on stdin and stdout is a length of 4 bytes and JSON. A request is {"seconds": limit, "key": hex,
+"request": …}. A reply begins with the bytes of the key; then it is {"worth": what `score` returned} or {"error": what
+it raised, "line": where}; {} where the fork was killed or took too long. A first message says that FILE is imported.
+
+The kernel keeps other processes of this user from the memory and the open files of the server and its forks. A program
+that `score` runs may find stdout open in a process of the sandbox itself, but does not know the key: so it cannot forge
+the reply. Code in the fork itself can.
 """
 
 import ctypes
@@ -20,7 +24,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36  # linux/prctl.h
 HEAD = 4  # bytes of a message's length
 LONGEST_REPLY = 1 << 16  # bytes; a longer one is none
 
@@ -38,7 +42,8 @@ def serve(score: Score, requests: int, replies: int) -> None:
     with open(requests, "rb") as pieces:
         while size := pieces.read(HEAD):
             asked = json.loads(pieces.read(int.from_bytes(size, "big")))
-            write(replies, scored(score, asked["request"], asked["seconds"], (requests, replies)))
+            reply = scored(score, asked["request"], asked["seconds"], (requests, replies))
+            write(replies, bytes.fromhex(asked["key"]) + reply)
 
 
 def scored(score: Score, request: Any, seconds: float, closed: tuple[int, ...]) -> bytes:
@@ -107,7 +112,9 @@ def _children() -> list[int]:
 
 
 if __name__ == "__main__":
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # forks inherit it; a program that one executes is dumpable again
     requests, replies, nothing = os.dup(0), os.dup(1), os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1):  # an answer that prints is not a reply
         os.dup2(nothing, stream)

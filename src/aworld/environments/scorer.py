@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import os
+import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -25,6 +26,7 @@ from aworld.tasks.task import Container, Program, Undecided, Verification, Worth
 
 SERVER = Path(__file__).with_name("score_server.py")
 START_SECONDS = 600.0  # to import a library from a slow file system
+KEY_BYTES = 16  # of a request, which its reply repeats
 GRACE_SECONDS = 5.0  # beyond a call's limit, which the server itself keeps
 AT_ONCE = 4  # servers that score
 LONGEST_ERROR = 300  # characters
@@ -83,9 +85,9 @@ class Scorer:
         """
         if isinstance(program, Verification):
             return (await self.verify(program)).worth
-        seconds = program.seconds or self._limits.call_seconds
+        seconds, key = program.seconds or self._limits.call_seconds, secrets.token_bytes(KEY_BYTES)
         try:
-            request = framed({"seconds": seconds, "request": program.request})
+            request = framed({"seconds": seconds, "key": key.hex(), "request": program.request})
         except (TypeError, ValueError) as error:  # of a task's metadata
             raise Undecided(f"{_name(program)} was not asked: its request is no JSON ({error})") from None
         async with self._turns:
@@ -96,7 +98,7 @@ class Scorer:
                     program.folder.rename(server.scratch / "files")
                     size = await asyncio.to_thread(watchdog.size, server.scratch)
                     limits = replace(limits, scratch_mb=limits.scratch_mb + math.ceil(size / (1 << 20)))
-                reply, reason = await self._asked(server, request, seconds, limits)
+                reply, reason = await self._asked(server, request, key, seconds, limits)
                 is_sound = bool(reply)
             finally:
                 if is_sound:
@@ -122,16 +124,18 @@ class Scorer:
             return await solve(container, folder, self._limits, seconds)
 
     async def _asked(
-        self, server: Server, request: bytes, seconds: float, limits: schema.Environment
+        self, server: Server, request: bytes, key: bytes, seconds: float, limits: schema.Environment
     ) -> tuple[bytes, str]:
         """The server's reply, and why there is none."""
-        reply = asyncio.create_task(_ask(server.process, request))
+        reply = asyncio.create_task(_ask(server.process, request, key))
         watch = asyncio.create_task(_excess(server, limits))
         try:
             limit = seconds + GRACE_SECONDS
             await asyncio.wait({reply, watch}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if reply.done() and not reply.exception():
                 return reply.result(), f"it did not return within {seconds:g} s, or ended its process"
+            if reply.done() and isinstance(reply.exception(), _Forged):
+                return b"", "another process wrote into its reply"
             return b"", watch.result() if watch.done() else "it ended its process"
         finally:
             reply.cancel()
@@ -239,10 +243,21 @@ async def _end(server: Server) -> None:
     await process.wait()
 
 
-async def _ask(process: Process, request: bytes) -> bytes:
-    assert process.stdin
+class _Forged(Exception):  # noqa: N818
+    """A reply that is not the server's."""
+
+
+async def _ask(process: Process, request: bytes, key: bytes) -> bytes:
+    """The reply, which has to begin with the key of the request.
+
+    Raises:
+        _Forged: it does not.
+    """
+    assert process.stdin and process.stdout
     process.stdin.write(request)
     await process.stdin.drain()
+    if await process.stdout.readexactly(len(key)) != key:
+        raise _Forged
     return await _message(process)
 
 

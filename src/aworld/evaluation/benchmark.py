@@ -14,7 +14,7 @@ from aworld.errors import InputError
 from aworld.evaluation.attempt import Attempt, attempts_in
 from aworld.publish import publish_text
 from aworld.rundir import HELD_OUT, RunDir, finished, note_finished, numbered
-from aworld.tasks import make_source
+from aworld.tasks import edited, make_source
 from aworld.tasks.task import Task, TaskSet
 from aworld.trajectories import journal
 from aworld.trajectories.record import Record
@@ -70,10 +70,15 @@ def begin(
             shutil.rmtree(path.parent / "tasks", ignore_errors=True)
     else:
         kept, changes = {"tasks": tasks, **provenance()}, {}
-    own_files = plugins.keep(plugins.named(config.tasks), path.parent / plugins.FOLDER)
-    for line in [*own_files, *plugins.keep({"agent.player": config.agent.player}, run.own)]:
+    own, rows = path.parent / plugins.FOLDER, path.parent / "tasks"
+    changed = [*plugins.keep(plugins.named(config.tasks), own), *edited(config.tasks, rows)]
+    if changed and not is_played(run, name):
+        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(rows, ignore_errors=True)
+        changed = plugins.keep(plugins.named(config.tasks), own)
+    for line in [*changed, *plugins.keep({"agent.player": config.agent.player}, run.own)]:
         print(f"note: {line}", file=sys.stderr)
-    check(make_source(config.tasks, path.parent / "tasks"))
+    check(make_source(config.tasks, rows))
     if any(change.when == "upwards" for change in changes.values()):
         reopen(run, name)
     run.evaluation(name, version).mkdir(parents=True, exist_ok=True)

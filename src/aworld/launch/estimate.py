@@ -76,7 +76,7 @@ def estimate(
 
 def evaluated(config: Config) -> list[Evaluated]:
     """The evaluations that a run plans, and their sizes. No tasks are opened."""
-    planned = {HELD_OUT: config, **evaluations.configurations(config, RunDir.of(config))}
+    planned = {HELD_OUT: config, **evaluations.configurations(config, RunDir.of(config), has_model=False)}
     times = len(config.pipeline.evaluated)
     return [
         Evaluated(name, tasks.size(planned[name].tasks), planned[name].evaluation.attempts, times)

@@ -52,11 +52,14 @@ def check(config: Config) -> None:
                 )
 
 
-def configurations(config: Config, run: RunDir) -> dict[str, Config]:
+def configurations(config: Config, run: RunDir, has_model: bool = True) -> dict[str, Config]:
     """The configuration of each planned benchmark, by its name, checked but for its tasks.
 
     More attempts that were asked for by hand stay. Where the file of its tasks is gone, or not seen from this node, the
     run's own copy in the benchmark's folder counts.
+
+    Args:
+        has_model: whether `config.model` is the run's; a plan leaves out the path of its checkpoint.
 
     Raises:
         InputError: it cannot be played, or the run trains on its tasks.
@@ -75,7 +78,7 @@ def configurations(config: Config, run: RunDir) -> dict[str, Config]:
             where.make_absolute(own)
             check_unseen(config.tasks, own.tasks)
             check_evaluation(own, run.benchmark(name).parent / plugins.FOLDER)
-            if own.agent != config.agent:
+            if own.agent != config.agent and has_model:
                 check_chat(own)
         except InputError as reason:
             raise InputError(f"pipeline.evaluations: {name}: {reason}") from None

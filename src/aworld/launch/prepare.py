@@ -18,7 +18,7 @@ from aworld.containers import no_apptainer, sha256
 from aworld.errors import InputError
 from aworld.evaluation.benchmark import reopen
 from aworld.imports import without, without_collecting
-from aworld.launch import cold_start, evaluations, where
+from aworld.launch import cold_start, evaluations, program_files, where
 from aworld.launch.checks import (
     check_chat,
     check_layout,
@@ -62,10 +62,10 @@ def _prepare(config: Config, run: RunDir) -> TaskSet:
         where.make_absolute(before)
         _go_on(before, config, run)
     publish_text(run.config, configuration.to_yaml(config, provenance(config)))
-    edited = [*plugins.keep(plugins.named(config), run.own), *tasks.edited(config.tasks, run.tasks)]
+    edited = [*_keep(config, run), *tasks.edited(config.tasks, run.tasks)]
     if edited and not _began(run):
         _discard(run)
-        plugins.keep(plugins.named(config), run.own)
+        _keep(config, run)
     elif edited:
         print("\n".join(f"note: {line}" for line in edited), file=sys.stderr)
     source = make_source(config.tasks, run.tasks)
@@ -80,6 +80,11 @@ def _prepare(config: Config, run: RunDir) -> TaskSet:
         publish_folder(run.policy(0), lambda folder: _link(run.base, folder))
     evaluations.begin(config, run, provenance)
     return source
+
+
+def _keep(config: Config, run: RunDir) -> list[str]:
+    """Keep the user's own files. Returns a line for each that changed since."""
+    return [*plugins.keep(plugins.named(config), run.own), *program_files.keep(config.agent.program, run.own)]
 
 
 def check(config: Config) -> None:

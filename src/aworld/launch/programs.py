@@ -2,8 +2,10 @@
 
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 
+from aworld import config as schema
 from aworld.config import Config
 from aworld.containers import no_apptainer
 from aworld.environments.sandbox import PROBE_SECONDS, ApptainerSandbox, Contents, Sandbox, choose, probe
@@ -38,13 +40,8 @@ def check(config: Config) -> None:
         if no_apptainer() and config.site.setup:  # the nodes may load a module of it
             return
         _check_image(program.image)
-        sandbox: Sandbox = ApptainerSandbox(str(Path(program.image).absolute()))
-    else:
-        try:
-            sandbox = choose(config.site.sandbox, config.site.images.environment)
-        except InputError:
-            return  # its own check says so; the nodes may have what is missing here
-    _check_command(sandbox, config)
+    seen = tuple(Path(folder).absolute() for folder in program.folders)
+    _check_command(config.site.sandbox, config.site.images.environment, program.image, program.command[0], seen)
 
 
 def _check_keeps_answers(folder: Path, config: Config) -> None:
@@ -66,19 +63,33 @@ def _check_image(image: str) -> None:
         raise InputError(f"agent.program.image={image} is not there (looked in {Path.cwd()}); give its full path")
 
 
-def _check_command(sandbox: Sandbox, config: Config) -> None:
-    program = config.agent.program
+@cache  # each benchmark of a run asks the same; what raises is asked again
+def _check_command(kind: str, environment: str, image: str, command: str, seen: tuple[Path, ...]) -> None:
+    """Check that the sandbox finds the command.
+
+    Args:
+        kind, environment: `site.sandbox`, and the image of the tools.
+        image: of the program; empty: the sandbox of the tools.
+        seen: what the program sees.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        sandbox: Sandbox = ApptainerSandbox(str(Path(image).absolute())) if image else choose(kind, environment)
+    except InputError:
+        return  # its own check says so; the nodes may have what is missing here
     with tempfile.TemporaryDirectory() as scratch:
-        contents = Contents(Path(scratch), config.environment, [Path(folder).absolute() for folder in program.folders])
-        launch = sandbox.launch([sandbox.python, "-I", "-S", "-c", FINDS, program.command[0]], contents)
+        contents = Contents(Path(scratch), schema.Environment(), seen)
+        launch = sandbox.launch([sandbox.python, "-I", "-S", "-c", FINDS, command], contents)
         try:
             done = probe(launch)
         except subprocess.TimeoutExpired:
             raise InputError(f"agent.program: {sandbox.name} did not start within {PROBE_SECONDS} s") from None
     if done.returncode == 1 and not done.stderr.strip():
-        seen = "the image" if program.image else f"the sandbox ({sandbox.name})"
+        place = "the image" if image else f"the sandbox ({sandbox.name})"
         raise InputError(
-            f"agent.program.command: {program.command[0]} is not in {seen}; give its full path, and the folders that "
+            f"agent.program.command: {command} is not in {place}; give its full path, and the folders that "
             "it needs, its own Python's too, in agent.program.folders"
         )
     if done.returncode:

@@ -20,6 +20,7 @@ from aworld.errors import InfrastructureError, InputError
 from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
 from aworld.phase import Phase
+from aworld.rollout.own_player import OwnPlayer
 from aworld.rollout.program import ProgramTeam
 from aworld.rollout.serving import NO_POLICY, Serving
 from aworld.rollout.workload import Workload
@@ -168,6 +169,6 @@ async def player(config: Config, workload: Workload, serving: Serving) -> Player
         case _:
             shard = await serving.shard(workload.policies)
             if config.agent.player:
-                return own_player(config, serving.run.own)(config, workload, shard)
+                return OwnPlayer(own_player(config, serving.run.own), config, workload, shard)
             gateway = await serving.gateway() if config.agent.program.command else None
             return PolicyPlayer(config, workload, shard, gateway)

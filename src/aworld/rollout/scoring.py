@@ -19,6 +19,9 @@ class Scoring:
     """Scores an episode by the tasks' reward, within a time limit. A Program or a Verification that it returns goes to
     `run`, which has a sandbox.
 
+    Args:
+        seconds: the limit, by the task.
+
     Attributes:
         folder: makes a new folder for the files that an episode leaves; None: the reward does not read them.
     """
@@ -26,7 +29,7 @@ class Scoring:
     def __init__(
         self,
         reward: Reward,
-        seconds: float,
+        seconds: Callable[[Task], float],
         run: Callable[[Program | Verification], Awaitable[Worth]],
         folder: Callable[[], Path] | None = None,
     ):
@@ -43,12 +46,12 @@ class Scoring:
             Undecided: the scorer failed at this episode, took too long, or gave no such number.
             AWorldError: as the source's `score`.
         """
-        scorer = f"the scorer of {task.source or 'the task'}"
+        scorer, seconds = f"the scorer of {task.source or 'the task'}", self._seconds(task)
         async with self._turns:
             try:
-                given = await asyncio.wait_for(_in_thread(self._reward, episode, task, files), self._seconds)
+                given = await asyncio.wait_for(_in_thread(self._reward, episode, task, files), seconds)
             except TimeoutError:
-                raise Undecided(f"not scored within tasks.score_seconds={self._seconds:g}") from None
+                raise Undecided(f"{scorer} took longer than score_seconds={seconds:g}") from None
             except AWorldError:
                 raise
             except Exception as error:  # of a user's own scorer, for one

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from aworld.rollout.units import claims_of, is_closed, is_played, reopen_lost, s
 from aworld.rollout.worker import RENEWALS, Worker, while_held
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir, StallTimer
-from aworld.tasks import is_own
+from aworld.tasks import is_own, score_seconds
 from aworld.tasks.judge import Judge
 from aworld.tasks.task import TaskSet
 from aworld.trajectories.launch import run_gather
@@ -126,7 +127,7 @@ async def rollout(
         scratch = Path(config.site.scratch or tempfile.gettempdir())
         programs = await stack.enter_async_context(Scorer(sandbox, config.environment, scratch))
         folder = programs.folder if source.reads_files else None
-        score = Scoring(source.reward, config.tasks.score_seconds, programs.run, folder)
+        score = Scoring(source.reward, partial(score_seconds, config.tasks), programs.run, folder)
         begun: list[Workload] = []
 
         async def share(workload: Workload) -> None:

@@ -26,6 +26,7 @@ from aworld.trajectories.episode import NOT_SCORED, Episode, Outcome
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 RENEWALS = 4  # of a claim, per lease
+UNSCORED = 4  # episodes per slot that are played or wait for their reward; a slow reward holds further ones up
 
 Identity = tuple[int, str, int]
 
@@ -66,6 +67,7 @@ class Worker:
         self._claims = claims_of(workload, owner, config.rollout.lease_seconds)
         self._log: journal.Journal  # open while it runs
         self._capacity = asyncio.Semaphore(config.environment.slots)
+        self._unscored = asyncio.Semaphore(UNSCORED * config.environment.slots)
         self._finished = self._recorded()
 
     async def run(self) -> None:
@@ -93,7 +95,7 @@ class Worker:
         """A unit that can be started now; None: none is free, or the worker ends soon."""
         if self._ends_soon():
             return None
-        async with self._capacity:
+        async with self._unscored, self._capacity:
             return self._claims.claim(self._units)
 
     async def play(self, task: Task, attempt: int, files: Path | None = None) -> Episode:
@@ -162,14 +164,15 @@ class Worker:
                     group.create_task(self._play_attempt(self._tasks[unit.task_id], attempt))
 
     async def _play_attempt(self, task: Task, attempt: int) -> None:
-        files = self._score.folder() if self._score.folder else None
-        try:
-            async with self._capacity:
-                episode = await self.play(task, attempt, files)
-            self.record(await self.score(episode, task, files))
-        finally:
-            if files:
-                await asyncio.to_thread(remove, files)
+        async with self._unscored:
+            files = self._score.folder() if self._score.folder else None
+            try:
+                async with self._capacity:
+                    episode = await self.play(task, attempt, files)
+                self.record(await self.score(episode, task, files))
+            finally:
+                if files:
+                    await asyncio.to_thread(remove, files)
 
     def _recorded(self) -> dict[Identity, float | None]:
         """The episodes that are in a journal and are not played again, each with its worth."""

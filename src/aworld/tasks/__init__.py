@@ -20,7 +20,7 @@ from aworld import plugins
 from aworld.errors import AWorldError, InputError, disk_full, forbidden
 from aworld.publish import is_complete, mark_complete
 from aworld.tasks import jsonl, rewards, rows
-from aworld.tasks.mixture import BETWEEN, MixedTasks
+from aworld.tasks.mixture import BETWEEN, MixedTasks, in_part
 from aworld.tasks.rewards import Reward
 from aworld.tasks.task import EpisodeSource, Given, Played, Task, TaskSet, TaskSource
 
@@ -41,7 +41,7 @@ HELPERS = (
 LONGEST_ID = 128  # bytes in UTF-8, in the table of a trajectory file
 MIXTURE = "mixture"
 GROUP = "aworld.tasks"  # of entry points
-COMMON = ("source", "score_seconds")  # settings that every source has
+COMMON = ("source", "score_seconds")  # settings that every source has; of a mixture, each part
 
 
 def make_source(config: schema.Source, folder: Path, copies: Path | None = None) -> TaskSet:
@@ -56,10 +56,13 @@ def make_source(config: schema.Source, folder: Path, copies: Path | None = None)
     copies = folder.with_name(plugins.FOLDER) if copies is None else copies
     if config.source == MIXTURE:
         assert isinstance(config, schema.Tasks)
-        parts = {name: make_source(part, folder / name, copies) for name, part in config.mixture.items()}
+        parts: dict[str, TaskSet] = {}
+        for name, part in config.mixture.items():
+            with in_part(name):
+                parts[name] = make_source(part, folder / name, copies)
         if folder.is_dir() and not is_complete(folder):
             mark_complete(folder)
-        return MixedTasks(parts)
+        return MixedTasks(parts, weights(config))
     if is_own(config):
         made: TaskSource | EpisodeSource = _own(config, folder, copies)
         return _Made(config.source, made, rewards.make(config, made, copies))
@@ -175,7 +178,8 @@ def check(config: schema.Source, copies: Path | None = None, where: str = "tasks
     for one in fields(config):
         default = one.default if one.default_factory is MISSING else one.default_factory()
         value = getattr(config, one.name)
-        if one.name not in (*COMMON, "weight", *used) and value != default:
+        common = COMMON[:1] if config.source == MIXTURE else COMMON
+        if one.name not in (*common, "weight", *used) and value != default:
             raise InputError(
                 f"{where}.{one.name}={value}: {where}.source={config.source} does not use it, only {', '.join(used)}; "
                 "leave it out, or choose other tasks with tasks=NAME"
@@ -207,6 +211,11 @@ def edited(config: schema.Source, folder: Path) -> list[str]:
 def weights(config: schema.Tasks) -> dict[str, float]:
     """The weight of each part of a mixture, by its name; empty: there are no parts."""
     return {name: part.weight for name, part in config.mixture.items()}
+
+
+def score_seconds(config: schema.Tasks, task: Task) -> float:
+    """The time limit of scoring an episode of this task: that of its part, in a mixture."""
+    return (config.mixture[task.source] if config.mixture else config).score_seconds
 
 
 def check_ids(tasks: Iterable[Task]) -> None:

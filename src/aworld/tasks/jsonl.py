@@ -48,6 +48,26 @@ def source(config: schema.Source, folder: Path) -> RowTasks:
     return RowTasks(folder)
 
 
+def size(config: schema.Source) -> int:
+    """How many rows are held out. They are counted, and not checked.
+
+    Raises:
+        InputError: a file that has to be counted cannot be read.
+    """
+    if config.held_out_path:
+        return _count(Path(config.held_out_path))
+    path = Path(config.path or "")
+    train, other = (_first(rows.splits_of(path), names) for names in (TRAIN, HELD_OUT))
+    if train and other:
+        return _count(other)
+    share = config.held_out
+    return int(share) if share >= 1 or not share else max(1, round(share * _count(train or path)))
+
+
+def _count(path: Path) -> int:
+    return sum(1 for _ in rows.read(path))
+
+
 def edited(folder: Path) -> list[str]:
     """A line for each file that changed since it was copied into `folder`."""
     copied = json.loads((folder / FILES).read_text()) if (folder / FILES).is_file() else {}

@@ -4,11 +4,32 @@ It runs in a sandbox without a network and without the rest of aworld. NAME in F
 and returns a number from 0 to 1, or a dict with such a number as `reward`; the dict's other numbers are recorded.
 """
 
+import os
 import runpy
+import signal
+import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+MOST_OUTPUT = 1 << 20  # bytes of stdout, and of stderr, that are read
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A program that ran.
+
+    Attributes:
+        exit_status: 0 where it succeeded; below 0: the signal that ended it; None: it took too long.
+        stdout, stderr: at most 1 MiB of each.
+    """
+
+    exit_status: int | None
+    stdout: str
+    stderr: str
 
 
 @dataclass(frozen=True)
@@ -69,6 +90,27 @@ class Episode:
         """The files in `folder`."""
         return sorted(path for path in self.folder.rglob("*") if path.is_file())
 
+    def run(self, command: Sequence[str], seconds: float = 60.0, stdin: str = "") -> Ran:
+        """Run a program that the policy wrote: in `folder`, and in a process that cannot reach the score.
+
+        Code that runs in the process of the score, by exec or import, can set the score.
+        """
+        place = self.folder.parent
+        (place / "stdin").write_text(stdin)
+        with open(place / "stdin") as given, open(place / "stdout", "wb") as out, open(place / "stderr", "wb") as err:
+            program = subprocess.Popen(
+                command, cwd=self.folder, stdin=given, stdout=out, stderr=err, start_new_session=True
+            )
+        status = None
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                status = program.wait(seconds)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
+        return Ran(status, *(_head(place / name) for name in ("stdout", "stderr")))
+
 
 @dataclass(frozen=True)
 class Task:
@@ -87,6 +129,11 @@ class Task:
     files: list[str]
     source: str
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def _head(path: Path) -> str:
+    with open(path, "rb") as file:
+        return file.read(MOST_OUTPUT).decode(errors="replace")
 
 
 def score(request: dict[str, Any]) -> Any:
