@@ -13,7 +13,6 @@ ROOT = Path(__file__).parents[1]
 
 SITE = """
 name: mine
-sandbox: subprocess  # this environment shares packages with another one, which a sandbox does not see
 rollout: {elements: 1}
 evaluate: {elements: 1}
 gather: {tasks_per_node: 1}

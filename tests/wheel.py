@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ COMPILED = shutil.ignore_patterns("__pycache__")
 
 
 def install(folder: Path) -> None:
-    """Build the wheel, and install it into the environment `venv`. The other packages are those of this environment."""
+    """Build the wheel, and install it into the environment `venv`, whose other packages are links to those here."""
     for part in (*PARTS, *(path.name for path in ROOT.glob("*.lock"))):
         source = ROOT / part
         if source.is_dir():
@@ -24,13 +23,18 @@ def install(folder: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, folder / "clone"]
     subprocess.run([*pip, *build], check=True)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     (wheel,) = folder.glob("*.whl")
     made = folder / "venv" / "bin" / "python"
+    shutil.copytree(sys.prefix, folder / "venv", symlinks=True, copy_function=_link)
     subprocess.run([*pip, "--python", made, "install", "--no-deps", "--no-index", wheel], check=True)
     shutil.rmtree(folder / "clone")
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder / "venv")}))
-    (site / "shared.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+
+
+def _link(source: str, to: str) -> None:
+    try:
+        os.link(source, to)
+    except OSError:  # another file system
+        shutil.copy2(source, to)
 
 
 @dataclass(frozen=True)
@@ -47,18 +51,11 @@ class User:
     home: Path
     place: Path
 
-    @property
-    def environment(self) -> dict[str, str]:
-        paths = [str(self.python.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
-        found = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        found |= {"XDG_CONFIG_HOME": str(self.home), "PATH": os.pathsep.join(paths)}
-        return found | {"LD_LIBRARY_PATH": f"{sys.prefix}/lib"}  # where this environment has its MPI
-
     def aworld(self, *words: str) -> str:
         """What `aworld …` prints, once it has succeeded."""
+        variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        variables |= {"XDG_CONFIG_HOME": str(self.home), "PATH": f"{self.python.parent}:{os.environ['PATH']}"}
         command = [self.python.with_name("aworld"), *words]
-        done = subprocess.run(
-            command, cwd=self.place, env=self.environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=self.place, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout

@@ -28,7 +28,7 @@ RECIPE = """
 defaults: {{model: tiny, tasks: jsonl, agent: demo}}
 tasks: {{path: {place}/train.jsonl, held_out_path: {place}/test.jsonl, reward: "{place}/reward.py:score"}}
 environment: {{servers: [python], reuse: reset, slots: 16, result_chars: 200}}
-agent: {{program: {{command: [python3, {place}/agent.py], folders: [{place}/agent.py]}}}}
+agent: {{program: {{command: [{python}, {place}/agent.py], folders: [{place}/agent.py]}}}}
 model: {{architecture: {{hidden_size: 64, intermediate_size: 128, num_hidden_layers: 2}}}}
 rollout: {{tasks_per_round: 24, group_size: 8, lease_seconds: 15}}
 training:
@@ -43,8 +43,6 @@ trackers: [tensorboard]
 """
 LAPTOP = """
 name: laptop
-sandbox: apptainer
-images: {{environment: {image}}}
 rollout: {{elements: 1}}
 evaluate: {{elements: 1}}
 gather: {{tasks_per_node: 1}}
@@ -55,7 +53,6 @@ CLUSTER = """
 name: cluster
 executor: slurm
 mpi: pmi2
-images: {{environment: {image}}}
 scratch: /tmp
 signal_seconds: 20
 rollout: {{partition: low, elements: 2, mem_gb: 4, minutes: 60}}
@@ -90,7 +87,7 @@ def teach(path: str, headers: Mapping[str, str], body: bytes) -> Reply:
 
 
 @pytest.fixture
-def own(user: User, environment_image: Path) -> User:
+def own(user: User) -> User:
     """The user, with files of the user's own and nothing else."""
     for path in OWN.glob("*.py"):
         shutil.copy(path, user.place)
@@ -100,7 +97,7 @@ def own(user: User, environment_image: Path) -> User:
     for kind, name, text in (("recipe", "sums", RECIPE), ("site", "laptop", LAPTOP), ("site", "cluster", CLUSTER)):
         path = user.home / "aworld" / kind / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.format(place=user.place, image=environment_image))
+        path.write_text(text.format(place=user.place, python=user.python))
     return user
 
 
@@ -109,7 +106,7 @@ def test_own_parts_learn_on_a_laptop_and_then_on_slurm(cluster: Cluster, own: Us
         taught = [f"training.cold_start.teacher={{model: strong, base_url: {address}/v1}}"]
         words = ["recipe=sums", "site=laptop", "name=life", *taught]
         assert "no faults" in own.aworld("tasks", "check", *words)
-        own.aworld("pipeline", *words, "pipeline.rounds=1")
+        own.aworld("pipeline", *words, "pipeline.rounds=0")
     run = Run(RunDir(own.place / "runs" / "life"))
     shown = list(journal.collect(run.dir.round(0) / "journals"))
     assert len(shown) == 256 and all(episode.reward == 1 and episode.reward_parts["used"] for episode in shown)

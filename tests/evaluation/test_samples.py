@@ -50,6 +50,9 @@ def test_held_out_tasks_are_paired_by_what_became_of_them(tmp_path: Path) -> Non
     write(run.evaluation("held-out", 0), 0, {"up": 0.0, "more": 0.5, "down": 1.0, "no": 0.0, "yes": 1.0, "old": 0.0})
     write(run.evaluation("held-out", 4), 4, dict.fromkeys("x", 0.0))
     write(run.evaluation("held-out", 8), 8, {"up": 1.0, "more": 0.75, "down": 0.0, "no": 0.0, "yes": 1.0})
+    for version in (0, 4, 8):
+        (run.evaluation("held-out", version) / "timing.json").touch()
+    write(run.evaluation("held-out", 12), 12, {"up": 0.0})  # under way
     (found,) = samples(run, [])
     assert found.sides == ["Policy 0", "Policy 8"]
     assert shown(found) == {
@@ -64,6 +67,7 @@ def test_a_run_that_has_begun_has_one_side_or_none(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     assert samples(run, []) == []
     write(run.evaluation("held-out", 0), 0, {"a": 1.0})
+    (run.evaluation("held-out", 0) / "timing.json").touch()
     write(run.round(0), 0, {"expert": 1.0})
     training, held_out = samples(run, [0])
     assert (training.sides, held_out.sides) == (["The cold start"], ["Policy 0"])

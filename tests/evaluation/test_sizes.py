@@ -60,6 +60,11 @@ def test_parts_of_a_reward_have_their_names_whatever_these_are() -> None:
     assert set(names) <= set(written) and "<script" not in svg
 
 
+def test_places_are_rounded_and_labels_are_not() -> None:
+    svg = plots.for_page('<svg><path d="M1.23456 2"/><text x="3.45678">0.0005</text></svg>', "Mismatch")
+    assert 'd="M1.23 2"' in svg and 'x="3.45"' in svg and ">0.0005<" in svg
+
+
 def test_a_thinned_curve_keeps_its_mean() -> None:
     found = plots.thinned(list(range(1000)))
     assert len(found) == plots.MOST and found.mean() == pytest.approx(499.5)

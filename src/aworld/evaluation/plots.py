@@ -107,7 +107,8 @@ def for_page(svg: str, title: str) -> str:
     for color, name in OF_THE_PAGE.items():
         svg = svg.replace(color, f"var(--{name})")
     svg = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", svg)  # the same in every picture
-    svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is enough
+    # a hundredth of a point is enough for places; labels stand between the tags
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
 
 

@@ -62,7 +62,8 @@ def samples(run: RunDir, rounds: list[int]) -> list[Comparison]:
     names = {str(number): f"Round {number}" if number else "The cold start" for number in played}
     sides = [_listed(run.round(number) / "journals") for number in played]
     found = [_comparison("Training", names, _extremes(sides))]
-    evaluated = _ends([int(folder.name) for folder in numbered(run.evaluation(HELD_OUT, 0).parent)])
+    folders = numbered(run.evaluation(HELD_OUT, 0).parent)
+    evaluated = _ends([int(folder.name) for folder in folders if (folder / "timing.json").exists()])
     names = {f"{HELD_OUT}-{version}": f"Policy {version}" for version in evaluated}
     sides = [_listed(run.evaluation(HELD_OUT, version) / "journals") for version in evaluated]
     found.append(_comparison("Held-out tasks", names, _gains(*sides) if len(sides) == 2 else _extremes(sides)))
