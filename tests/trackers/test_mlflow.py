@@ -52,9 +52,9 @@ def test_no_step_is_there_twice_after_a_kill_between_the_write_and_the_mark(tmp_
     assert bring_up_to_date(run) == "mlflow: 3 written\n"
     marks = state.path_of(run, "mlflow")
     values = json.loads(marks.read_text())
-    marks.write_text(json.dumps(values | {"written": 2}))  # as a kill leaves it
+    marks.write_text(json.dumps(values | {"written": 0}))  # as a kill between write and mark leaves it
     tracked_run.finish_round(run, 2)
-    assert bring_up_to_date(run) == "mlflow: 2 written\n"
+    assert bring_up_to_date(run) == "mlflow: 4 written\n"
     (found,) = json.loads(python("-c", READ, (run.root / "trackers" / "mlflow").as_uri()))
     assert found["name"] == "tracked" and found["params"]["training.algorithm"] == "grpo"
     metrics = found["metrics"]

@@ -20,7 +20,7 @@ from aworld.rollout.units import is_closed
 from aworld.rollout.workload import Workload, schedule
 from aworld.rundir import RunDir
 from aworld.stages import EVALUATE, REPORT, TRAIN, Stage
-from aworld.trackers.beside import bring_up_to_date
+from aworld.trackers.beside import WRITE_SECONDS, bring_up_to_date
 from aworld.watch.progress import Progress
 from aworld.watch.status import status
 
@@ -54,6 +54,8 @@ def pipeline(config: Config, console: Console) -> RunDir:
         console.print(f"One line per finished round and evaluation. What is under way: aworld status {run.root}")
         _keep_up(config, run, workloads, console)
     report(config, run)
+    if config.trackers:
+        console.print(f"Writing what {', '.join(config.trackers)} lacks: {WRITE_SECONDS / 60:g} minutes at most …")
     bring_up_to_date(config.trackers, run)
     return run
 

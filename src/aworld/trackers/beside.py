@@ -16,20 +16,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, NoReturn
 
 from aworld.config import Config
-from aworld.errors import guarded
-from aworld.locks import try_to_hold
+from aworld.errors import AWorldError, guarded
+from aworld.locks import hold
 from aworld.processes import die_with_parent
 from aworld.rundir import RunDir, open_run
 from aworld.trackers import state
 from aworld.trackers.tracker import FOLDER
 
-LOOK_SECONDS = 5.0  # between two looks at the run
+LOOK_SECONDS = 30.0  # between two looks at the run
 WRITE_SECONDS = 300.0  # that trackers may take; then they are ended
 LAST_SECONDS = 30.0  # that the end of an evaluation waits for them at most
 PAUSE_SECONDS = 600.0  # before a tracker that failed is tried again by itself
+PRIORITY = 10  # the niceness of all that works beside a stage
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,25 @@ def kept_up(config: Config, run: RunDir) -> Iterator[None]:
         process.wait()
 
 
-def bring_up_to_date(names: Sequence[str], run: RunDir, seconds: float = WRITE_SECONDS) -> dict[str, Outcome]:
+def bring_up_to_date(names: Sequence[str], run: RunDir, seconds: float = WRITE_SECONDS) -> None:
+    """Do as `write_missing` at the end of a stage. Whatever fails is a line on stderr: the stage has done its work."""
+    if names:
+        with _warned(run):
+            write_missing(names, run, seconds)
+
+
+@contextmanager
+def _warned(run: RunDir) -> Iterator[None]:
+    """Make a warning of any error, such as of a full disk."""
+    try:
+        yield
+    except Exception as error:  # of any kind: no tracker may end a stage, nor the process beside it
+        reason = f"{error}" if isinstance(error, AWorldError) else f"{type(error).__name__}: {error}"
+        mend = f"try again with: aworld track {run.root}"
+        print(f"warning: trackers are not up to date: {reason}; {mend}", file=sys.stderr)
+
+
+def write_missing(names: Sequence[str], run: RunDir, seconds: float = WRITE_SECONDS) -> dict[str, Outcome]:
     """Let each of these trackers write what it lacks, all at the same time. A line on stderr for each that fails.
 
     Args:
@@ -63,21 +82,28 @@ def bring_up_to_date(names: Sequence[str], run: RunDir, seconds: float = WRITE_S
     Returns:
         The outcome of each tracker that had something to do.
     """
+    newest = run.newest_policy()
     with ExitStack() as stack:
         started = {
             name: _Writer(run, name, stack.enter_context(TemporaryFile("w+")), stack.enter_context(TemporaryFile("w+")))
             for name in names
-            if state.is_behind(run, name)
+            if state.is_behind(run, name, newest)
         }
         give_up = time.monotonic() + seconds
-        return {name: writer.outcome(give_up, seconds) for name, writer in started.items()}
+        found = {name: writer.outcome(give_up, seconds) for name, writer in started.items()}
+    failed = {name: outcome.reason for name, outcome in found.items() if outcome.reason}
+    for name, reason in failed.items():
+        print(f"warning: {state.not_up_to_date(run, name, reason)}", file=sys.stderr)
+    for name, reason in failed.items():  # on a full disk this fails as well
+        state.note_failure(run, name, reason)
+    return found
 
 
 class _Writer:
     """A process that writes to one tracker. Its output goes to files: a process that it leaves behind may hold them."""
 
     def __init__(self, run: RunDir, name: str, output: IO[str], errors: IO[str]):
-        self._run, self._name, self._output, self._errors = run, name, output, errors
+        self._output, self._errors = output, errors
         program = [sys.executable, "-m", "aworld.trackers.write", str(run.root), name]
         self._process = subprocess.Popen(program, stdout=output, stderr=errors, preexec_fn=_apart)
 
@@ -99,29 +125,32 @@ class _Writer:
             reason = f"it took longer than {seconds:g} s"
         elif code := self._process.returncode:
             reason = lines[-1].removeprefix("error: ") if lines else f"it ended with exit code {code}"
-        state.note_failure(self._run, self._name, reason)
-        if reason:
-            print(f"warning: {state.not_up_to_date(self._run, self._name, reason)}", file=sys.stderr)
         return Outcome(self._output.read().strip(), reason)
 
 
 def _apart() -> None:
     """Signals of a job are for its stage alone: Slurm sends them to all processes, and so does a terminal."""
     die_with_parent()
-    os.nice(10)
+    os.nice(max(0, PRIORITY - os.nice(0)))  # once, though one such process starts another
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT))
 
 
 def watch(config: Config, run: RunDir) -> None:
-    """Look at the run again and again, and bring its trackers up to date, one such process at a time."""
-    next_try = dict.fromkeys(config.trackers, 0.0)
+    """Keep the run's trackers up to date, one such process at a time. Any error is a line on stderr, and a pause."""
     while True:
+        with _warned(run), hold(run.root / FOLDER / "beside.lock", LOOK_SECONDS):
+            _look_again_and_again(config.trackers, run)
+        time.sleep(PAUSE_SECONDS)
+
+
+def _look_again_and_again(names: Sequence[str], run: RunDir) -> NoReturn:
+    next_try = dict.fromkeys(names, 0.0)
+    while True:
+        due = [name for name, at in next_try.items() if time.monotonic() >= at]
+        for name, outcome in write_missing(due, run).items():
+            if outcome.reason:
+                next_try[name] = time.monotonic() + PAUSE_SECONDS
         time.sleep(LOOK_SECONDS)
-        with try_to_hold(run.root / FOLDER / "beside.lock") as is_ours:
-            due = [name for name, at in next_try.items() if is_ours and time.monotonic() >= at]
-            for name, outcome in bring_up_to_date(due, run).items():
-                if outcome.reason:
-                    next_try[name] = time.monotonic() + PAUSE_SECONDS
 
 
 def main() -> None:

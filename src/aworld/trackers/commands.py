@@ -7,7 +7,7 @@ from aworld.commands import Commands, of_run
 from aworld.errors import InfrastructureError, InputError
 from aworld.rundir import open_run
 from aworld.trackers import state, tracker
-from aworld.trackers.beside import bring_up_to_date
+from aworld.trackers.beside import write_missing
 
 
 def add_to(commands: Commands) -> None:
@@ -25,7 +25,7 @@ def _track(arguments: argparse.Namespace) -> int:
     tracker.check(names)
     for name in names if arguments.anew else ():
         state.forget(run, name)
-    found = bring_up_to_date(names, run)
+    found = write_missing(names, run)
     for name in names:
         if name not in found:
             print(f"{name}: nothing is left to write")

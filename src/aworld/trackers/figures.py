@@ -21,11 +21,16 @@ SHOWN = (  # beginnings of settings that decide the figures, and hold no secrets
     *("seed", "rollout.", "training.", "model.name", "model.path", "tasks.source"),
     *("pipeline.rounds", "pipeline.max_lag"),
 )
+HIDDEN = ("training.cold_start.teacher.", "training.cold_start.conversations")  # addresses, variables and paths
 
 
 def settings(config: Config) -> dict[str, object]:
     """The settings that a tracker shows beside the figures, by their full names."""
-    return {one.name: one.value for one in every_setting(config) if one.name.startswith(SHOWN)}
+    return {
+        one.name: one.value
+        for one in every_setting(config)
+        if one.name.startswith(SHOWN) and not one.name.startswith(HIDDEN)
+    }
 
 
 def of_round(config: Config, run: RunDir, number: int) -> dict[str, float]:

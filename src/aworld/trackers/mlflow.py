@@ -27,16 +27,15 @@ class MLflow:
             self._client = MlflowClient(tracking_uri=about.folder.absolute().as_uri())
 
     def write(self, entries: Sequence[Entry]) -> None:
-        run = self._run()
-        for at, entry in enumerate(entries):
-            figures = dict(entry.figures)
-            if at == 0:  # an earlier process can have died in it; one that died later has noted the entries before
-                figures = {name: value for name, value in figures.items() if not self._has(run, name, entry.step)}
-            metrics = [Metric(name, value, entry.time * 1000, entry.step) for name, value in sorted(figures.items())]
-            self._client.log_batch(run.info.run_id, metrics=metrics)
-
-    def _has(self, run: Run, name: str, step: int) -> bool:
-        return any(metric.step == step for metric in self._client.get_metric_history(run.info.run_id, name))
+        client, run_id = self._client, self._run().info.run_id
+        names = sorted({name for entry in entries for name in entry.figures})
+        # An earlier process can have died before it marked any of them, so each of their steps may be there already.
+        there = {name: {metric.step for metric in client.get_metric_history(run_id, name)} for name in names}
+        for entry in entries:
+            new = [(name, value) for name, value in sorted(entry.figures.items()) if entry.step not in there[name]]
+            if new:
+                metrics = [Metric(name, value, entry.time * 1000, entry.step) for name, value in new]
+                client.log_batch(run_id, metrics=metrics)
 
     def _run(self) -> Run:
         about, client = self._about, self._client

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aworld.errors import InfrastructureError
+from aworld.locks import try_to_hold
 from aworld.publish import publish_json
 from aworld.rundir import RunDir, numbered
 from aworld.trackers.tracker import FOLDER
@@ -50,15 +52,18 @@ class State:
     def left(self) -> list[Item]:
         return self.items[self.written :]
 
-    def add_new(self, run: RunDir) -> bool:
+    def add_new(self, run: RunDir, newest: int) -> bool:
         """Add what has finished since; returns whether there was any.
 
-        Looks for the newest policy, and into the folders of evaluations that are not on the list.
+        Looks into the folders of rounds and evaluations that are not on the list.
+
+        Args:
+            newest: the newest version of the policy; -1: there is none.
         """
         known = {(item.benchmark, item.number) for item in self.items}
         before = len(self.items)
         last = max((item.number for item in self.items if not item.benchmark), default=-1)
-        for number in range(last + 1, run.newest_policy() + 1):
+        for number in range(last + 1, newest + 1):
             self._add("", number, run.round(number) / "metrics.json")
         for folder in sorted((run.root / "evals").glob("*")):
             for version in numbered(folder):
@@ -77,13 +82,25 @@ def path_of(run: RunDir, name: str) -> Path:
     return run.root / FOLDER / f"{name}.json"
 
 
+def lock_of(run: RunDir, name: str) -> Path:
+    """The lock that a process holds while it writes to the tracker."""
+    return run.root / FOLDER / f"{name}.lock"
+
+
 def load(run: RunDir, name: str) -> State:
-    """The state of a tracker; a new one, where it has written nothing yet."""
+    """The state of a tracker; a new one, where it has written nothing yet.
+
+    Raises:
+        InfrastructureError: its file is damaged.
+    """
     path = path_of(run, name)
     if not path.is_file():
         return State()
-    values = json.loads(path.read_text())
-    return State(values["key"], values["written"], [Item(*row) for row in values["items"]])
+    try:
+        values = json.loads(path.read_text())
+        return State(values["key"], values["written"], [Item(*row) for row in values["items"]])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InfrastructureError(f"{path} is damaged (mend: aworld track {run.root} {name} --anew)") from error
 
 
 def save(run: RunDir, name: str, state: State) -> None:
@@ -92,10 +109,17 @@ def save(run: RunDir, name: str, state: State) -> None:
     publish_json(path_of(run, name), values | {"items": rows})
 
 
-def is_behind(run: RunDir, name: str) -> bool:
-    """Whether the tracker has something left to write."""
-    state = load(run, name)
-    return bool(state.add_new(run) or state.left)
+def is_behind(run: RunDir, name: str, newest: int) -> bool:
+    """Whether the tracker has something left to write, or its file is damaged: then its writer says so.
+
+    Args:
+        newest: as that of `State.add_new`.
+    """
+    try:
+        state = load(run, name)
+    except InfrastructureError:
+        return True
+    return bool(state.add_new(run, newest) or state.left)
 
 
 def note_failure(run: RunDir, name: str, reason: str) -> None:
@@ -108,10 +132,17 @@ def note_failure(run: RunDir, name: str, reason: str) -> None:
 
 
 def forget(run: RunDir, name: str) -> None:
-    """Remove all that a tracker has here, so that it begins anew, under another key."""
-    for path in (path_of(run, name), path_of(run, f"{name}.failed")):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(run.root / FOLDER / name, ignore_errors=True)
+    """Remove all that a tracker has here, so that it begins anew, under another key.
+
+    Raises:
+        InfrastructureError: another process is writing to it.
+    """
+    with try_to_hold(lock_of(run, name)) as is_ours:
+        if not is_ours:
+            raise InfrastructureError(f"tracker {name} is being written; try again in a minute")
+        for path in (path_of(run, name), path_of(run, f"{name}.failed")):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(run.root / FOLDER / name, ignore_errors=True)
 
 
 def failures(names: Iterable[str], run: RunDir) -> list[str]:

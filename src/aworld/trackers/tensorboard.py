@@ -9,7 +9,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from aworld.publish import fsync_dir
+from aworld.publish import fsync_dir, sweep
 from aworld.trackers.tracker import About, Entry
 
 VERSION = "brain.Event:2"  # of the file format, as each file's first event
@@ -22,6 +22,7 @@ class TensorBoard:
         self._folder = about.folder
 
     def write(self, entries: Sequence[Entry]) -> None:
+        sweep(self._folder)
         for entry in entries:
             part = f"evaluation-{entry.benchmark}" if entry.benchmark else "rounds"
             # TensorBoard takes each file with `tfevents` in its name, in the order of their names.
@@ -29,7 +30,9 @@ class TensorBoard:
 
     def _publish(self, path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / "new"
+        temporary = (
+            self._folder / f".new.tmp-{os.uname().nodename}-{os.getpid()}"
+        )  # a name that TensorBoard passes over
         with open(temporary, "wb") as f:
             f.write(content)
             f.flush()
