@@ -12,12 +12,12 @@ import pytest
 from task_folders import SOLUTION, TEST, small_image
 
 from aworld import config as schema
-from aworld.environments.pool import EnvironmentPool
+from aworld.environments.pool import EnvironmentPool, NotStarted
 from aworld.environments.sandbox import SubprocessSandbox
 from aworld.environments.scorer import Scorer
 from aworld.environments.verify import Verdict
-from aworld.errors import InfrastructureError, InputError
-from aworld.tasks.task import Container, Verification
+from aworld.errors import InputError
+from aworld.tasks.task import Container, Undecided, Verification
 
 pytestmark = pytest.mark.tools
 CONFIG = schema.Environment(servers=["terminal", "files"], slots=2, call_seconds=20.0, scratch_mb=16)
@@ -91,6 +91,7 @@ FORGE = "mkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt"
         f"{FORGE};mkdir /tests; echo '{FORGE}' > /tests/test.sh; setsid bash -c 'while sleep 0.1; do {FORGE}; done' &",
         "ln -s /app /tests; ln -s /app /logs; mkdir verifier; echo 1 > verifier/reward.txt; echo exit > /root/.bashrc",
         "rm -rf /bin /lib64 /usr",
+        "rm -rf /tests /logs; ln -s /episode /logs; mkdir /tests; chmod 0 /tests; chmod 555 /",
     ],
 )
 def test_the_agent_gives_itself_no_reward(trick: str, container: Container, tmp_path: Path) -> None:
@@ -107,6 +108,14 @@ def test_a_reward_that_is_a_link_is_none(images: Path, tmp_path: Path) -> None:
     (outcome,) = played(make(images / "small.sif", tmp_path, script), tmp_path)
     assert isinstance(outcome, Verdict) and worth(outcome) == 0.0 and outcome.said.startswith("it gave no reward")
     assert (tmp_path / "outside").read_text() == "1"
+
+
+@pytest.mark.parametrize(
+    "script", ["n=$(printf %060000d 0); echo ${n//0/[}", "echo 1$(printf %0400d 0)"], ids=["nested", "huge"]
+)
+def test_a_reward_that_cannot_be_read_is_none(script: str, images: Path, tmp_path: Path) -> None:
+    (outcome,) = played(make(images / "small.sif", tmp_path, f"{script} > /logs/verifier/reward.json"), tmp_path)
+    assert worth(outcome) == 0.0
 
 
 def test_a_test_is_limited_and_may_say_more_than_one_number(images: Path, tmp_path: Path) -> None:
@@ -144,16 +153,23 @@ def test_long_results_are_kept_where_the_terminal_finds_them(container: Containe
 def test_an_image_that_does_not_start_is_nobodys_failure(container: Container, tmp_path: Path) -> None:
     (tmp_path / "torn.sif").write_bytes(container.image.read_bytes()[: 1 << 16])
     torn = replace(container, image=tmp_path / "torn.sif")
-    with pytest.raises(InfrastructureError, match="an environment did not start"):
-        played(torn, tmp_path)
+
+    async def play() -> None:
+        async with EnvironmentPool(CONFIG, SubprocessSandbox(), None, tmp_path) as pool:
+            with pytest.raises(NotStarted, match=r"torn\.sif: an environment did not start"):
+                async with pool.episode(container=torn):
+                    pass
+            assert not list(tmp_path.glob("aworld-environments-*/slot-*"))
+
+    asyncio.run(play())
 
     async def score() -> None:
         async with Scorer(SubprocessSandbox(), CONFIG, tmp_path) as scorer:
             left = scorer.folder()
             (left / "layer").mkdir(), (left / "scratch").mkdir()
-            await scorer.verify(Verification(torn, left))
+            await scorer.run(Verification(torn, left))
 
-    with pytest.raises(InfrastructureError, match=r"torn\.sif does not start here"):
+    with pytest.raises(Undecided, match=r"torn\.sif does not start here"):
         asyncio.run(score())
 
 

@@ -16,6 +16,7 @@ from unplayed_run import WORDS, aworld, hold, unplayed_run
 from aworld import config as configuration
 from aworld.containers import sha256
 from aworld.errors import InputError
+from aworld.launch import where
 from aworld.launch.plan import discard_damaged, plan
 from aworld.launch.prepare import prepare, provenance
 from aworld.models.positions import positions
@@ -85,6 +86,28 @@ def test_the_models_of_a_run_have_the_yarn_that_is_set(tmp_path: Path) -> None:
         assert positions(json.loads((model / "config.json").read_text())) == 2048
         assert all(file.resolve().parent == folder for file in model.glob("model*"))
     assert (folder / "config.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "absolute"),
+    [
+        ("verifiers", "quiz-taskset", "quiz-taskset"),
+        ("inspect", "package/quiz", "package/quiz"),
+        ("inspect", "mine/quiz.py@quiz", "{here}/mine/quiz.py@quiz"),
+        ("jsonl", "rows.jsonl", "{here}/rows.jsonl"),
+    ],
+)
+def test_only_paths_of_tasks_are_made_absolute(
+    source: str, given: str, absolute: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [f"tasks.source={source}", f"tasks.path={given}", f"tasks.held_out_path={given}"]
+    config = configuration.load([*WORDS, *words, "tasks.python=venv/bin/python", "tasks.image=images/{task}.sif"])
+    where.make_absolute(config)
+    wanted = absolute.format(here=tmp_path)
+    assert (config.tasks.path, config.tasks.held_out_path) == (wanted, wanted)
+    assert config.tasks.python == f"{tmp_path}/venv/bin/python"
+    assert config.tasks.image == f"{tmp_path}/images/{{task}}.sif"
 
 
 PREPARE = """

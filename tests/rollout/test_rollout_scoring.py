@@ -55,6 +55,7 @@ def test_a_scorer_that_hangs_keeps_nobody_waiting_and_not_the_process_either() -
         (lambda answer, task: float("many"), "the scorer of mine failed: ValueError"),
         (lambda answer, task: 1.5, "gave 1.5, which is not from 0 to 1"),
         (lambda answer, task: float("nan"), "gave nan"),
+        (lambda answer, task: 10**400, "which is no finite number"),
         (lambda answer, task: "many", "gave 'many' as 'reward', which is no finite number"),
         (lambda answer, task: {"format": 1.0}, "gave a dict without 'reward', with format"),
         (lambda answer, task: {"reward": 1.0, "format": None}, "gave None as 'format'"),

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from aworld import openai_client
 from aworld.agents.protocols import Environment
 from aworld.config import Endpoint, Rollout
 from aworld.config import Environment as World
+from aworld.containers import no_apptainer
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
 from aworld.environments.scorer import Scorer
@@ -36,7 +37,7 @@ from aworld.rollout.worker import Worker
 from aworld.rollout.workload import Workload
 from aworld.tasks.judge import Judge
 from aworld.tasks.rewards import AnswerReward, OwnReward
-from aworld.tasks.task import Program, Task, Worth
+from aworld.tasks.task import Container, Program, Task, Worth
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
 
@@ -101,13 +102,14 @@ def play(
     score: Callable[[str | None, Task], float] = score,
     sandbox: Sandbox | None = None,
     owner: str = "worker-0",
+    servers: Sequence[str] = ("python",),
     **settings: float,
 ) -> None:
     """What a process of the array does."""
 
     async def story() -> None:
         config = configuration.load(["recipe=demo", "seed=0"])
-        config.environment = World(servers=["python"], slots=2, reuse="reset")
+        config.environment = World(servers=list(servers), slots=2, reuse="reset")
         config.rollout = Rollout(**{"lease_seconds": 60, "infra_retries": 2, **settings})  # type: ignore[arg-type]
         async with EnvironmentPool(config.environment, sandbox or choose("auto", ""), None, scratch) as pool:
             scoring = Scoring(AnswerReward(score), lambda task: 60.0, no_program)
@@ -236,6 +238,24 @@ def test_a_round_goes_on_without_what_failed(tmp_path: Path) -> None:
     player = Script()
     play(workload, player, tmp_path)
     assert not player.played
+
+
+def test_an_image_that_does_not_start_costs_its_task_alone_but_a_node_where_none_starts_ends_the_worker(
+    tmp_path: Path,
+) -> None:
+    if reason := no_apptainer():
+        pytest.skip(reason)
+    (tmp_path / "torn.sif").write_bytes(b"no image")
+    torn = Container(tmp_path / "torn.sif", "/", tmp_path)
+    workload = evaluation(tmp_path / "1", [replace(TASKS[0], container=torn), TASKS[1]])
+    play(workload, Script(), tmp_path, servers=["terminal"], infra_retries=0)
+    found = {e.task_id: e for e in written(workload)}
+    assert (found["a"].status, found["a"].reward, found["b"].status) == ("infra_error", 0.0, "answered")
+    assert "torn.sif: an environment did not start" in found["a"].error and units_left(workload) == []
+    nowhere = evaluation(tmp_path / "2", [replace(TASKS[0], task_id=name, container=torn) for name in "abcdef"])
+    with pytest.raises(InfrastructureError, match=r"torn\.sif: an environment did not start"):
+        play(nowhere, Script(), tmp_path, servers=["terminal"], infra_retries=0)
+    assert len(written(nowhere)) == 3
 
 
 def test_a_sandbox_that_starts_late_is_waited_for_and_one_that_never_does_ends_the_worker(tmp_path: Path) -> None:

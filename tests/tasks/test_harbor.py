@@ -121,6 +121,7 @@ def test_an_image_lies_beside_or_where_it_is_named(place: str, settings: str, pa
         ('steps = [{name = "one"}]', {}, "it has several steps, which are not played here"),
         ('[verifier]\nenvironment_mode = "separate"', {}, "its test wants a container of its own"),
         ('[verifier]\nenv = {KEY = "${MY_KEY}"}', {}, r"\[verifier\] env.KEY wants a variable of the host"),
+        ('environment = "x"', {}, "task.toml has a value of another kind than Harbor's"),
         ("[agent]\ntimeout_sec = -1", {}, r"\[agent\] timeout_sec is -1; write a number of seconds above 0"),
     ],
 )

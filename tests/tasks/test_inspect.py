@@ -35,6 +35,16 @@ def sums():
     samples[0].files = {"given.txt": "beside.txt", "said.txt": "some words"}
     return Task(dataset=samples, scorer=[match(numeric=True), close(within=4.0)])
 
+@scorer(metrics=[mean()])
+def reward():
+    async def score(state, target):
+        return Score(value=0.25)
+    return score
+
+@task
+def named():
+    return Task(dataset=[Sample(input="1+1?")], scorer=[match(numeric=True), reward()])
+
 @task
 def letters():
     system, user = ChatMessageSystem(content="Be brief."), ChatMessageUser(content="Which is even?")
@@ -91,6 +101,15 @@ def test_samples_are_tasks_and_the_scorers_decide(file: Path, tmp_path: Path) ->
     assert worth(source, None, first) == 0.0
     assert scored(worth(source, "2", first)) == {"reward": 1.0, "match": 1.0, "close": 1.0}
     assert scored(worth(source, "3", first)) == {"reward": 0.0, "match": 0.0, "close": 0.75}
+
+
+def test_the_first_scorer_decides_whatever_the_others_are_called_and_without_a_target(
+    file: Path, tmp_path: Path
+) -> None:
+    source = made(f"{file}@named", tmp_path / "run")
+    (task,) = source.tasks("train")
+    assert task.answer is None and not task.is_withheld
+    assert scored(worth(source, "2", task)) == {"match": 0.0, "reward": 0.0}
 
 
 def test_choices_are_letters(file: Path, tmp_path: Path) -> None:

@@ -141,6 +141,15 @@ def test_a_source_in_a_file_may_score_by_itself(tmp_path: Path) -> None:
     assert worth(source, "so to say", task) == {"reward": 0.5, "words": 3}
 
 
+def test_tasks_without_an_answer_are_withheld_unless_a_reward_decides_without(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"id": "a", "question": "?", "answer": null}\n')
+    (tmp_path / "r.py").write_text("def score(episode, task):\n    return 1.0\n")
+    for reward, withheld in (("", True), ("exact", True), (f"{tmp_path}/r.py:score", False)):
+        config = Tasks(source="jsonl", held_out_path=str(tmp_path / "q.jsonl"), reward=reward)
+        (task,) = tasks.make_source(config, tmp_path / "tasks").tasks("held_out")
+        assert task.is_withheld is withheld
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

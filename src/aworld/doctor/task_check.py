@@ -17,7 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from aworld import config as configuration
-from aworld import plugins, tasks
+from aworld import tasks
 from aworld.config import Config, Endpoint, Source, Tasks, bounds, places
 from aworld.doctor.task_faults import Fault, faults_of, score_faults
 from aworld.errors import InputError, printable
@@ -82,10 +82,8 @@ def check_tasks(config: Config, console: Console) -> int:
 
 
 def _is_withheld(config: Config, found: list[Task]) -> bool:
-    """Whether the gold answers of a whole split are withheld, as of a test split. Other splits should have them, unless
-    a reward of the user's own decides without."""
-    if plugins.is_file(config.tasks.reward):
-        return True
+    """Whether the gold answers of a whole split are withheld, as of a test split. Other splits should have them, where
+    the reward needs them."""
     has_names = "split" in tasks.uses(config.tasks)
     return all(task.answer is None for task in found) and (config.tasks.split == "test" or not has_names)
 
@@ -143,7 +141,8 @@ async def _scored(
         servers = [name for name in config.environment.servers if name != "search" or source.corpus]
         inside = replace(config.environment, slots=1, servers=servers, mcp={}, web=[])
         pool = await stack.enter_async_context(EnvironmentPool(inside, sandbox, source.corpus, scratch))
-        container = next((task.container for task in asked if task.container), None)
+        faulty = {fault.task_id for fault in found}
+        container = next((task.container for task in asked if task.container and task.task_id not in faulty), None)
         async with pool.episode(container=container) as environment:
             tools = ", ".join(tool["function"]["name"] for tool in environment.tools)
         return found, f"{container.image if container else sandbox.name} starts with {tools}"

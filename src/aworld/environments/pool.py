@@ -28,6 +28,10 @@ from aworld.tasks.task import Container
 OWN_LIMIT = 0.8  # of a call's time limit: tools end the programs they run by then, before the server would be killed
 
 
+class NotStarted(InfrastructureError):  # noqa: N818
+    """The container of a task did not start; those of other tasks may."""
+
+
 class EnvironmentPool:
     """`config.slots` warm environments; an async context manager, in and out in the same task.
 
@@ -94,6 +98,7 @@ class EnvironmentPool:
 
         Raises:
             InfrastructureError: no environment could be started.
+            NotStarted: that of the container could not.
             InputError: two files of one name, or a file that is not there.
         """
         names = [file.name for file in files]
@@ -154,7 +159,10 @@ class EnvironmentPool:
     async def _contained(self, container: Container) -> Slot:
         """A slot whose servers run in the container of a task."""
         async with self._starting:
-            slot = await self._start(container)
+            try:
+                slot = await self._start(container)
+            except InfrastructureError as reason:
+                raise NotStarted(f"{container.image}: {reason}") from None
         self._live.add(slot)
         return slot
 
@@ -184,6 +192,7 @@ class EnvironmentPool:
             _distinct([*(server.toolbox.tools for server in servers), *(tools for _, tools in self._outside)])
         except BaseException:
             await asyncio.gather(*(server.toolbox.close() for server in servers))
+            await asyncio.to_thread(remove, folder)
             raise
         return Slot(servers, self._config, folder, scratch, self._sandbox, f"{SCRATCH}/" if container else "")
 

@@ -84,7 +84,10 @@ class Scorer:
             InfrastructureError: the program cannot be started.
         """
         if isinstance(program, Verification):
-            return (await self.verify(program)).worth
+            try:
+                return (await self.verify(program)).worth
+            except InfrastructureError as failure:  # of this image; those of other tasks may start
+                raise Undecided(str(failure)) from None
         seconds, key = program.seconds or self._limits.call_seconds, secrets.token_bytes(KEY_BYTES)
         try:
             request = framed({"seconds": seconds, "key": key.hex(), "request": program.request})
@@ -101,17 +104,25 @@ class Scorer:
                 reply, reason = await self._asked(server, request, key, seconds, limits)
                 is_sound = bool(reply)
             finally:
-                if is_sound:
-                    self._idle.append(server)
-                else:  # the answer's code has harmed it, or nobody waits for its reply
-                    await _end(server)
-                await asyncio.to_thread(empty, server.scratch)  # nothing is left to the next answer
+                await self._give_back(server, is_sound)
         try:
             return _read(reply, program, reason)
         except Undecided:
             if program.has_to_score:
                 raise
             return Worth(0.0)
+
+    async def _give_back(self, server: Server, is_sound: bool) -> None:
+        """Offer a sound server to the next answer, once nothing is left to it; end another one."""
+        is_idle = False
+        try:
+            is_idle = is_sound and await asyncio.to_thread(empty, server.scratch)
+        finally:
+            if is_idle:
+                self._idle.append(server)
+            else:  # the answer's code has harmed it, or nobody waits for its reply
+                await _end(server)
+                await asyncio.to_thread(empty, server.scratch)
 
     async def verify(self, asked: Verification) -> Verdict:
         """The outcome of a test in a task's container, as `verify`."""
@@ -194,7 +205,13 @@ async def _packages(python: str) -> tuple[list[Path], dict[str, str]]:
             "PYTHONPATH": os.pathsep.join(map(str, packages))
         }  # an image's own Python has not what scores
     program = "import sys; print(sys.prefix); print(sys.base_prefix)"
-    asking = await asyncio.create_subprocess_exec(python, "-c", program, stdout=PIPE)
+    try:
+        asking = await asyncio.create_subprocess_exec(python, "-c", program, stdout=PIPE)
+    except OSError as error:
+        raise InfrastructureError(
+            f"tasks.python={python} does not start on node {os.uname().nodename} ({error.strerror}); put it where all "
+            "nodes see it"
+        ) from None
     said, _ = await asking.communicate()
     folders = {Path(line) for line in said.decode().splitlines()}
     return sorted(folder for folder in folders if folder != Path("/usr")), {"PYTHONPATH": "", "AWORLD_LIBRARIES": ""}
@@ -216,7 +233,7 @@ def _read(reply: bytes, program: Program, reason: str) -> Worth:
     name = _name(program)
     try:
         said: dict[str, Any] = json.loads(reply or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         said = {}
     if "error" in said:
         where = f" ({said['line']})" if said.get("line") else ""

@@ -56,6 +56,7 @@ def move(scratch: Path, folder: Path) -> None:
     What an earlier try left in the folder is removed.
     """
     empty(folder)
+    scratch.chmod(0o700)
     for entry in list(scratch.iterdir()):
         with suppress(OSError):
             if entry.is_dir() and not entry.is_symlink():
@@ -66,6 +67,7 @@ def move(scratch: Path, folder: Path) -> None:
 def empty(scratch: Path) -> bool:
     """Empty the scratch; False where something in it stays."""
     with suppress(OSError):
+        scratch.chmod(0o700)
         for entry in list(scratch.iterdir()):
             if entry.is_dir() and not entry.is_symlink():
                 entry.chmod(0o700)

@@ -47,8 +47,11 @@ async def verify(asked: Verification, limits: schema.Environment) -> Verdict:
     log, tests = folder / "verifier", folder / "tests"
     log.mkdir()
     await asyncio.to_thread(shutil.copytree, container.tests, tests, True)  # the script may write beside itself
+    upper = folder / LAYER / "upper"
+    if upper.is_dir() and not upper.is_symlink():
+        upper.chmod(0o755)  # it is the agent's /, which it may have made read-only
     for place in ("tests", "logs"):  # no mount follows a link of the agent's, and no reward of its own counts
-        await asyncio.to_thread(_clear, folder / LAYER / "upper" / place)
+        await asyncio.to_thread(_clear, upper / place)
     binds = {log: "/logs/verifier", tests: "/tests"}
     said = await _run(container, folder, "/tests/test.sh", limits, container.test_seconds, container.test_env, binds)
     given = _reward(log)
@@ -125,7 +128,7 @@ async def _probe(container: Container, folder: Path, limits: schema.Environment)
 def _reward(log: Path) -> Any:
     """The reward that a test wrote: of reward.json, else of reward.txt; None: there is none."""
     for name, read in ((f"{REWARD}.json", json.loads), (f"{REWARD}.txt", float)):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):  # nested without end
             opened = os.open(log / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # no link, and no pipe
             with open(opened, "rb") as file:
                 if stat.S_ISREG(os.fstat(opened).st_mode):
@@ -137,6 +140,7 @@ def _reward(log: Path) -> Any:
 
 def _clear(place: Path) -> None:
     if place.is_dir() and not place.is_symlink():
+        place.chmod(0o700)
         remove(place)
     else:
         place.unlink(missing_ok=True)

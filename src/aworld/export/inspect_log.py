@@ -63,8 +63,8 @@ class Part:
     about: dict[str, Any]
 
     def is_scored(self, task: Task) -> bool:
-        """Whether the task counts: without a gold answer an evaluation does not, as in its report."""
-        return self.is_round or task.answer is not None
+        """Whether the task counts: an evaluation leaves out those that nothing here decides about, as its report."""
+        return self.is_round or not task.is_withheld
 
 
 def export(output: Path, part: Part, reader: Reader | None, advance: Advance) -> str:

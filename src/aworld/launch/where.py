@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from aworld import plugins
-from aworld.config import Config, Resources, Site
+from aworld.config import Config, Resources, Site, Source
 from aworld.errors import InputError
 from aworld.rundir import RunDir
 from aworld.stages import KINDS
@@ -63,7 +63,7 @@ def make_absolute(config: Config) -> None:
     for part, keys in (
         (config.site.images, ("environment", "vllm", "megatron")),
         (config.model, ("path",)),
-        *((source, ("path", "held_out_path")) for source in (config.tasks, *config.tasks.mixture.values())),
+        *((source, _paths(source)) for source in (config.tasks, *config.tasks.mixture.values())),
         (config.environment, ("corpus", "web_cache")),
         (config.training.cold_start, ("conversations",)),
         (config.training.cold_start.teacher, ("path",)),
@@ -78,3 +78,13 @@ def make_absolute(config: Config) -> None:
         source.source, source.reward = plugins.absolute(source.source), plugins.absolute(source.reward)
     program = config.agent.program
     program.folders = [str(Path(folder).absolute()) for folder in program.folders]
+
+
+def _paths(source: Source) -> list[str]:
+    """The settings of a source that are paths, rather than names of packages."""
+    paths = ["path", "held_out_path"]
+    if source.source == "verifiers":
+        paths = []
+    elif source.source == "inspect":  # FILE.py@TASK, or PACKAGE/TASK
+        paths = [key for key in paths if (getattr(source, key) or "").partition("@")[0].endswith(".py")]
+    return [*paths, "image", "python"]

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aworld.agents.record import Record
 from aworld.config import Config
-from aworld.environments.pool import EnvironmentPool
+from aworld.environments.pool import EnvironmentPool, NotStarted
 from aworld.errors import AWorldError, InfrastructureError, Interrupted
 from aworld.nodelocal import remove
 from aworld.rollout.claims import Claims, Unit
@@ -22,10 +23,11 @@ from aworld.rollout.units import claims_of, units
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task, Undecided
 from aworld.trajectories import journal
-from aworld.trajectories.episode import NOT_SCORED, Episode, Outcome
+from aworld.trajectories.episode import NOT_SCORED, Context, Episode, Outcome
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a first failure, and at most; twice as long after each further one
 RENEWALS = 4  # of a claim, per lease
+MOST_UNSTARTED = 3  # tasks whose containers do not start, one after the other: then it is the node
 UNSCORED = 4  # episodes per slot that are played or wait for their reward; a slow reward holds further ones up
 
 Identity = tuple[int, str, int]
@@ -68,6 +70,7 @@ class Worker:
         self._log: journal.Journal  # open while it runs
         self._capacity = asyncio.Semaphore(config.environment.slots)
         self._unscored = asyncio.Semaphore(UNSCORED * config.environment.slots)
+        self._unstarted: set[str] = set()  # tasks whose containers did not start since another did
         self._finished = self._recorded()
 
     async def run(self) -> None:
@@ -105,7 +108,7 @@ class Worker:
             files: an empty folder for the files that the episode leaves.
 
         Raises:
-            InfrastructureError: no environment can be started, or the player is gone.
+            InfrastructureError: no environment can be started, also for other tasks, or the player is gone.
         """
         seed = episode_seed(self._config.seed, self._workload.round, task.task_id, attempt)
         retries = self._config.rollout.infra_retries
@@ -116,7 +119,12 @@ class Worker:
             try:
                 async with self._pool.episode(task.files, files, task.container) as environment:
                     waited = time.monotonic() - began
+                    if task.container:
+                        self._unstarted.clear()
                     episode = await self._player.play(task, attempt, seed, environment)
+            except NotStarted as failure:
+                if not left:
+                    return self._lost(task, attempt, seed, failure)
             except InfrastructureError:  # no environment could be started, or the player is gone
                 if not left:
                     raise
@@ -124,6 +132,19 @@ class Worker:
                 if episode.status != "infra_error" or not left:
                     return replace(episode, seconds=episode.seconds | {"wait": waited})
         raise AssertionError("the last try returns or raises")
+
+    def _lost(self, task: Task, attempt: int, seed: int, failure: NotStarted) -> Episode:
+        """An episode whose container did not start.
+
+        Raises:
+            NotStarted: so it was with the containers of several tasks, and none started since.
+        """
+        self._unstarted.add(task.task_id)
+        if len(self._unstarted) > MOST_UNSTARTED:
+            raise failure
+        empty, round_ = Record(self._config.agent, seed), self._workload.round
+        episode = empty.episode(task, None, "infra_error", str(failure), {}, round=round_, attempt=attempt)
+        return replace(episode, contexts=[Context("agent")])
 
     async def score(self, episode: Episode, task: Task, files: Path | None = None) -> Episode:
         """The episode with its reward: 0 where it was lost to the machine. One that cannot be scored is an

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +21,7 @@ from aworld.errors import AWorldError, InputError, disk_full, forbidden
 from aworld.publish import is_complete, mark_complete
 from aworld.tasks import jsonl, rewards, rows
 from aworld.tasks.mixture import BETWEEN, MixedTasks, in_part
-from aworld.tasks.rewards import Reward
+from aworld.tasks.rewards import AnswerReward, Reward
 from aworld.tasks.task import EpisodeSource, Given, Played, Task, TaskSet, TaskSource
 
 HELPERS = (
@@ -84,7 +84,10 @@ class _Made:
 
     def tasks(self, split: str) -> Iterable[Task]:
         with _read_by(self._name):
-            return list(self._source.tasks(split))
+            found = list(self._source.tasks(split))
+        if isinstance(self._reward, AnswerReward):
+            return found
+        return [replace(task, needs_gold=False) if task.answer is None else task for task in found]
 
     def reward(self, episode: Played, task: Task, folder: Path | None) -> Given:
         return self._reward(episode, task, folder)

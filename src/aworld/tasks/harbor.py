@@ -112,6 +112,8 @@ def _tasks(root: Path, config: schema.Source) -> list[Task]:
             tasks.append(_task(folder, config))
         except (Bad, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             bad.append(f"{folder}: {error}")
+        except (AttributeError, TypeError) as error:
+            bad.append(f"{folder}: {SETTINGS} has a value of another kind than Harbor's ({error}); mend it")
     if bad:
         raise BadRows(bad)
     return tasks

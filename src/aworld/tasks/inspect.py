@@ -127,7 +127,7 @@ def _tasks(name: str, samples: "Iterable[Sample]", folder: Path, beside: Path) -
         target = sample.target if isinstance(sample.target, str) else sample.target[0] if sample.target else ""
         shown = {"input": question, "target": sample.target, "choices": sample.choices, "metadata": sample.metadata}
         metadata = {"sample": json.loads(json.dumps(shown, default=str)), "of": folder.name}
-        tasks.append(Task(task_id, question, target or None, 1, files, "inspect", metadata))
+        tasks.append(Task(task_id, question, target or None, 1, files, "inspect", metadata, needs_gold=False))
     if bad:
         raise BadRows(bad)
     return tasks

@@ -33,7 +33,7 @@ def score(request: dict[str, Any]) -> dict[str, float]:
         return [await worth(scorer) for scorer in scorers]
 
     found = asyncio.run(all_of_them())
-    return {"reward": found[0], **dict(zip(names, found, strict=True))}
+    return dict(zip(names, found, strict=True)) | {"reward": found[0]}  # last: a scorer may have that name
 
 
 def _state(answer: str, sample: dict[str, Any]) -> TaskState:

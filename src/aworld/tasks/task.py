@@ -55,6 +55,7 @@ class Task:
         metadata: whatever else the source knows; never shown to the agent.
         container: of the task's own; None: the agent works in the site's sandbox.
         seconds: limit of an episode, below that of the agent; None: it has none of its own.
+        needs_gold: whether its reward decides by the gold answer.
     """
 
     task_id: str
@@ -66,11 +67,13 @@ class Task:
     metadata: dict[str, Any] = field(default_factory=dict)
     container: Container | None = None
     seconds: float | None = None
+    needs_gold: bool = True
 
     @property
     def is_withheld(self) -> bool:
-        """Whether nothing here decides about an answer: the gold answer is kept elsewhere, and there is no test."""
-        return self.answer is None and self.container is None
+        """Whether nothing here decides about an answer: the gold answer is kept elsewhere, and the reward
+        needs it."""
+        return self.answer is None and self.container is None and self.needs_gold
 
 
 def check_fetched(path: Path) -> None:
@@ -238,10 +241,17 @@ def worth_of(given: Any, scorer: str) -> Worth:
     if len(values) > MOST_PARTS:
         raise Undecided(f"{scorer} gave {len(values)} parts; {MOST_PARTS} is the most")
     for name, value in values.items():
-        if not isinstance(value, Real) or not math.isfinite(value):
+        if not _is_finite(value):
             raise Undecided(f"{scorer} gave {value!r:.100} as {name!r:.100}, which is no finite number")
     parts = {str(name): float(value) for name, value in values.items()}
     reward = parts.pop("reward")
     if not 0.0 <= reward <= 1.0:
         raise Undecided(f"{scorer} gave {reward!r}, which is not from 0 to 1")
     return Worth(reward, parts)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:  # an int above all floats
+        return False

@@ -7,6 +7,7 @@ contradict ours. Our agents play in the place of its harness. The rewards run in
 import json
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,8 @@ def _tasks(name: str, python: str) -> list[Task]:
         raise InputError(
             f"tasks.path={name}: {head['refused']}; only tasksets whose rewards read the answer are played here"
         )
-    return rows.tasks_of(
-        (rows.Row(f"{name} task {number}", _row(name, one)) for number, one in enumerate(data)), Path(), "verifiers"
-    )
+    given = (rows.Row(f"{name} task {number}", _row(name, one)) for number, one in enumerate(data))
+    return [replace(task, needs_gold=False) for task in rows.tasks_of(given, Path(), "verifiers")]
 
 
 def _loaded(name: str, python: str) -> list[dict[str, Any]]:

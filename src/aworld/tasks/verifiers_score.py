@@ -64,9 +64,9 @@ def score(request: dict[str, Any]) -> dict[str, float]:
     asyncio.run(task.score(trace))
     parts = {name: given.score for name, given in trace.rewards.items() if given is not None}
     return {
-        "reward": trace.reward,
         **{name: value for name, value in trace.metrics.items() if value is not None},
         **parts,
+        "reward": trace.reward,  # last: a part may have that name
     }
 
 
