@@ -109,7 +109,7 @@ def test_the_first_scorer_decides_whatever_the_others_are_called_and_without_a_t
     source = made(f"{file}@named", tmp_path / "run")
     (task,) = source.tasks("train")
     assert task.answer is None and not task.is_withheld
-    assert scored(worth(source, "2", task)) == {"match": 0.0, "reward": 0.0}
+    assert scored(worth(source, "2", task)) == {"match": 1.0, "reward": 1.0}
 
 
 def test_choices_are_letters(file: Path, tmp_path: Path) -> None:
