@@ -226,7 +226,7 @@ def test_a_part_has_its_own_time_to_score_and_its_faults_its_own_name(tmp_path: 
     with pytest.raises(InputError, match=r"tasks.score_seconds=7.0: tasks.source=mixture does not use it, only mix"):
         tasks.check(config)
     config.mixture["two"].held_out = 3
-    with pytest.raises(InputError, match=r"^tasks\.mixture\.two\.held_out=3 of 3 rows in \S+/b.jsonl leaves none"):
+    with pytest.raises(InputError, match=r"^tasks\.mixture\.two\.held_out=3 of 3 tasks in \S+/b.jsonl leaves none"):
         tasks.make_source(config, tmp_path / "others")
     config.mixture["two"].path = None
     with pytest.raises(InputError, match=r"^tasks\.mixture\.two\.path=null: name your rows"):
