@@ -41,13 +41,14 @@ from aworld.rollout.stage import WorkerInfo, close, rollout
 from aworld.rollout.units import units
 from aworld.rollout.workload import Workload, round_workload, schedule
 from aworld.rundir import RunDir, StallTimer, open_run
-from aworld.stages import ROLLOUT, TRAIN, Stage
+from aworld.stages import ROLLOUT, TRAIN, Stage, stage_name
 from aworld.tasks import make_source
 from aworld.training.position import positions
 from aworld.trajectories import arrays, file, journal
 from aworld.trajectories.arrays import Trajectories
 from aworld.trajectories.episode import Episode
 from aworld.trajectories.timing import publish_timing
+from aworld.watch.jobs import rows_of
 from aworld.watch.overview import show_status
 from aworld.watch.view import Watched
 
@@ -59,6 +60,8 @@ MARKER = "/part/"  # a path that is not there: where a part begins, in strace's 
 
 def make(folder: Path, behind: int, workers: int = 32, episodes: int = 2000, *words: str) -> RunDir:
     """A run with `behind` finished rounds, one half played, and ten more to come. Every fifth policy is evaluated.
+
+    A round has a job of rollouts, with two logs and a start for each worker.
 
     Args:
         workers: of a rollout; each has a journal in every round.
@@ -79,8 +82,11 @@ def make(folder: Path, behind: int, workers: int = 32, episodes: int = 2000, *wo
     for workload in workloads:
         if workload.phase.is_trained_on and workload.round <= behind:
             _gathered(run, workload, workers, table)
+            _job(run, workload.round, workers, time.time() - 86400)
         elif workload.round <= behind + workload.phase.is_trained_on:
             _played(workload, workers, finished=not workload.phase.is_trained_on)
+            if workload.phase.is_trained_on:
+                _job(run, workload.round, workers, time.time())
     for number in range(1, behind + 1):
         _complete(run.policy(number), ("config.json", "model.safetensors", "tokenizer.json"))
         if number > behind - CHECKPOINTS:
@@ -106,13 +112,28 @@ def _gathered(run: RunDir, workload: Workload, workers: int, table: Trajectories
             (folder / "claims" / (unit.key + suffix)).touch()
     for number in range(workers):
         (folder / "journals" / f"worker-{number}.journal").write_bytes(journal.HEADER)
-        append_json(run.starts / f"rollout-{workload.round:04d}-{number}.jsonl", {"job": "", "restart": 0})
     _timing(folder, workers)
     table.episodes["policy_version"] = workload.round - 1
     file.write(run.trajectories(workload.round), replace(table, round=workload.round))
     for step in range(1, 5):
         append_json(folder / "steps.jsonl", {"step": step, "of": 4, "loss": 0.01, "grad_norm": 1.0, "lr": 1e-6})
     publish_json(folder / "metrics.json", {"reward": 0.5, "steps": 4, "seconds": seconds, "groups": len(found)})
+
+
+def _job(run: RunDir, number: int, workers: int, ended: float) -> None:
+    """The row of a round's job of rollouts, as of one on Slurm, and the starts and logs of its workers."""
+    stage, job = stage_name(ROLLOUT, number), str(1000 + number)
+    name = f"{run.root.name}.{stage}"
+    row = {"stage": stage, "words": ["rollout"], "elements": [*range(workers)], "name": name, "time": ended - 300}
+    append_json(run.jobs, row | {"job": job})
+    run.logs.mkdir(exist_ok=True)
+    for worker in range(workers):
+        start = {"job": job, "restart": 0, "time": ended - 300, "node": f"n{worker}"}
+        append_json(run.starts / f"{stage}-{worker}.jsonl", start)
+        for suffix in ("out", "err"):
+            log = run.logs / f"{job}_{worker}_0_log.{suffix}"
+            log.write_text("a line of a log\n")
+            os.utime(log, (ended, ended))
 
 
 def _played(workload: Workload, workers: int, finished: bool) -> None:
@@ -159,11 +180,17 @@ def _status(run: RunDir) -> None:
 
 
 def _watch(run: RunDir) -> None:
-    """A second look at all that the pages show: whatever the first one keeps is there."""
-    watched = Watched(*open_run(run.root))
-    watched.look()
+    """A second look at all that the pages show: whatever the first one keeps is there. With the rows of the jobs that
+    Slurm would tell of."""
+    watched, stage = Watched(*open_run(run.root)), stage_name(ROLLOUT, _newest(run))
+
+    def look() -> None:
+        members = watched.look().members
+        assert rows_of(run, {stage: Counter(RUNNING=len(members))})
+
+    look()
     _mark("watch")
-    watched.look()
+    look()
 
 
 def _resume(run: RunDir) -> None:

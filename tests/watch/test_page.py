@@ -11,7 +11,7 @@ from rich.text import Text
 from aworld.publish import append_json, publish_text
 from aworld.rundir import RunDir
 from aworld.watch.curve import curve
-from aworld.watch.faults import LOGS, faults
+from aworld.watch.faults import LOGS, Faults
 from aworld.watch.lines import Part, fit, stacked
 from aworld.watch.slow import duration
 
@@ -92,10 +92,32 @@ def test_the_last_error_of_each_new_log_is_found(tmp_path: Path) -> None:
         os.utime(run.logs / name, (1e9 - age, 1e9 - age))
     for number in range(1, LOGS):
         publish_text(run.logs / f"{number}_0_log.out", "well\n")
-    found = [(fault.stage, fault.text) for fault in faults(run)]
+    faults = Faults(run)
+    found = [(fault.stage, fault.text) for fault in faults.look(set())]
     assert found == [
         ("gather-0767", "disk full"),
         ("gather-0766", "KeyError: 3"),
         ("gather-0765", "*** STEP 765.0 ON n1 CANCELLED AT 1 DUE TO PREEMPTION ***"),
     ]
-    assert faults(run)[0].path == run.logs / "767_0_log.out"
+    assert faults.look(set())[0].path == run.logs / "767_0_log.out"
+
+
+def test_a_log_of_a_job_that_left_the_queue_is_looked_at_once(tmp_path: Path) -> None:
+    run, faults = RunDir(tmp_path), Faults(RunDir(tmp_path))
+    for job, row in {"1": {"elements": [0]}, "2": {"elements": [0]}, "3": {}}.items():
+        append_json(run.jobs, {"stage": "train", "job": job} | row)
+
+    def write(text: str) -> set[str]:
+        for job in "123":
+            publish_text(run.logs / f"{job}_0_log.out", f"error: {text} of job {job}\n")
+            os.utime(run.logs / f"{job}_0_log.out", (1e9, 1e9))
+        return {fault.text for fault in faults.look({"2"})}
+
+    assert write("first") == {f"first of job {job}" for job in "123"}
+    assert write("another") == {"first of job 1", "another of job 2", "another of job 3"}
+    assert {fault.text for fault in faults.look({"1"})} >= {"another of job 1"}  # it was put back into the queue
+
+
+def test_a_curve_without_room_has_no_lines_and_lines_of_a_text_become_one() -> None:
+    assert curve([(1, 0.0), (10, 1.0)], {}, 10, 6, 5) == []
+    assert fit(Text("a\nb\tc", "red"), 20).plain == "a b c"

@@ -124,12 +124,14 @@ def test_no_text_is_read_unless_a_pattern_asks_for_it(run: RunDir, ask: Callable
 
 
 def test_a_round_without_journals_is_listed_from_its_trajectories(run: RunDir, ask: Callable[..., list[str]]) -> None:
+    assert any("turn by turn" in line for line in ask("--round", "1"))
     file.write(run.trajectories(1), arrays.from_episodes(1, sorted(EPISODES, key=lambda each: each.identity)))
     for path in (run.round(1) / "journals").iterdir():
         path.unlink()
     assert listed(ask("--round", "1", "--wrong", "--level", "2")) == names(
         [each for each in EPISODES if each.reward < 1 and each.level == 2]
     )
+    assert not any("turn by turn" in line for line in ask("--round", "1"))
     assert "has no journals" in "".join(ask("--round", "1", "--text", "x", code=2))
 
 

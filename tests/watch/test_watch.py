@@ -14,6 +14,7 @@ from unplayed_run import aworld, hold, unplayed_run
 
 from aworld import config as configuration
 from aworld import slurm
+from aworld.cli import main
 from aworld.errors import InfrastructureError
 from aworld.publish import append_json, publish_folder, publish_text
 from aworld.rundir import RunDir
@@ -21,6 +22,7 @@ from aworld.trajectories.episode import Episode
 from aworld.trajectories.journal import Journal
 from aworld.watch.overview import STOPPED, show_status
 from aworld.watch.queue import accounts, queue, submissions
+from aworld.watch.watching import watch
 
 pytestmark = pytest.mark.unit
 
@@ -39,6 +41,12 @@ def test_watch_ends_with_the_work(run: RunDir) -> None:
     assert "Slurm" not in done.stdout
 
 
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf"])
+def test_no_time_between_two_looks_is_one_line(run: RunDir, capsys: pytest.CaptureFixture[str], seconds: str) -> None:
+    assert main(["watch", str(run.root), "--every", seconds]) == 2
+    assert f"--every {seconds} is no time between two looks" in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_brackets_of_a_path_are_no_markup(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     moved = RunDir(run.root.rename(run.root.with_name("[red]run[a, b]")))
     assert show_status(configuration.read(moved.config), moved, Console(width=400)) == STOPPED
@@ -49,7 +57,7 @@ def test_status_names_what_a_reward_raised(run: RunDir, capsys: pytest.CaptureFi
     publish_text(run.trajectories(0), "")
     publish_folder(run.policy(0), lambda folder: (folder / "model.safetensors").write_bytes(b""))
     with Journal(run.round(0) / "journals" / "worker-0.journal") as log:
-        for attempt, error in enumerate(["KeyError: 'x' (r.py line 3)"] * 2 + ["it did not return"]):
+        for attempt, error in enumerate(["KeyError: 'x'\n(r.py line 3)"] * 2 + ["it did not return"]):
             lost = Episode(0, "a", attempt, 1, "?", [], [], [], [], "x", 0.0, "infra_error", {}, 0, 0)
             log.append(replace(lost, error=f"not scored: {error}"))
         log.append(Episode(0, "a", 3, 1, "?", [], [], [], [], None, 0.0, "infra_error", {}, 0, 0, error="vLLM hung"))
@@ -104,6 +112,21 @@ def test_a_squeue_that_prints_something_else_is_one_line(
         queue(run)
     program(tmp_path, "sacct", "echo maintenance; echo '1|'; echo '2|FAILED'")
     assert accounts(["1", "2"]) == {"2": "FAILED"}
+
+
+def test_in_a_pipe_a_slurm_that_does_not_answer_is_one_warning(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configuration.read(run.config)
+    config.site.executor, config.site.queue_seconds = "slurm", 1e-3
+    append_json(run.jobs, {"stage": "train-0001", "elements": [0], "name": "run.train-0001", "job": "1"})
+    answers = ["echo '1|N/A|RUNNING|None|run.train-0001'", *["echo down >&2; exit 1"] * 2, "true"]
+    cases = " ".join(f"{at}) {words};;" for at, words in enumerate(answers, 1))
+    program(tmp_path, "squeue", f"cd {tmp_path}; echo >> asked; case $(wc -l < asked) in {cases} esac")
+    program(tmp_path, "sacct", "true")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert watch(config, run, Console(), 0.01) == STOPPED
+    assert capsys.readouterr().err.splitlines() == ["warning: squeue failed: down; looking again"]
 
 
 def test_a_program_of_slurm_that_hangs_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import threading
 from pathlib import Path
 
 from rich.console import Console
@@ -82,6 +83,8 @@ def _status(arguments: argparse.Namespace) -> int:
 def _watch(arguments: argparse.Namespace) -> int:
     from aworld.watch.watching import watch
 
+    if arguments.every is not None and not 0 < arguments.every <= threading.TIMEOUT_MAX:
+        raise InputError(f"--every {arguments.every:g} is no time between two looks; say some seconds")
     config, run = open_run(Path(arguments.run_dir))
     return watch(config, run, console(), arguments.every)
 

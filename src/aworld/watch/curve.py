@@ -12,13 +12,14 @@ Points = Sequence[tuple[float, float]]
 
 
 def curve(line: Points, marks: Mapping[str, Points], last: float, width: int, height: int) -> list[Text]:
-    """A line through points and signs on top of it, with the largest and the smallest value beside it.
+    """A line through points and signs on top of it, with the largest and the smallest value beside it; none where
+    these take all the room.
 
     Args:
         line: in the order of x, which begins at 0.
         marks: points by their sign, such as ◆.
         last: the largest x.
-        width, height: in characters, at least 12 and 2.
+        width, height: in characters; at least 2 high.
     """
     values = [y for points in (line, *marks.values()) for _, y in points]
     low, high = min(values), max(values)
@@ -27,6 +28,8 @@ def curve(line: Points, marks: Mapping[str, Points], last: float, width: int, he
     labels = [f"{value:.2f}" for value in (high, low)]
     margin = max(map(len, labels)) + 2
     columns = width - margin
+    if columns < 1:
+        return []
     across, down = 2 * columns - 1, 4 * height - 1
 
     def place(x: float, y: float) -> tuple[int, int]:

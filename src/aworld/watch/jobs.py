@@ -2,14 +2,15 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rich.table import Table
 
 from aworld.errors import InfrastructureError
-from aworld.publish import read_jsonl
 from aworld.rundir import RunDir
+from aworld.watch.files import job_rows, names, starts
 from aworld.watch.queue import Queued, accounts, newest, queue, submissions
 from aworld.watch.table import SLIM, UNLIMITED
 
@@ -34,15 +35,37 @@ class Jobs:
         return found
 
 
-def jobs_table(run: RunDir, jobs: dict[str, Counter[str]]) -> Table:
-    """A row for each stage that has jobs, in the order of their submission."""
-    table = SLIM("stage", "job", "elements", "restarts")
-    submitted = submissions(run)
+@dataclass(frozen=True)
+class JobRow:
+    """A stage that has jobs.
+
+    Attributes:
+        job: the id of the last one.
+        elements: how many are in each state.
+        restarts: how often its tasks began again.
+    """
+
+    stage: str
+    job: str
+    elements: Counter[str]
+    restarts: int
+
+
+def rows_of(run: RunDir, jobs: dict[str, Counter[str]]) -> list[JobRow]:
+    """A row for each stage that has jobs, in the order of their submission. Reads the starts of each."""
+    if not jobs:
+        return []
+    submitted = submissions(run, job_rows(run))
     ids = {submission.stage: submission.job for submission in submitted}
     again = restarts(run, {submission.job: submission.stage for submission in submitted if submission.stage in jobs})
-    for stage, states in jobs.items():
-        elements = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
-        table.add_row(stage, ids[stage], elements, str(again[stage]))
+    return [JobRow(stage, ids[stage], states, again[stage]) for stage, states in jobs.items()]
+
+
+def jobs_table(rows: Iterable[JobRow]) -> Table:
+    table = SLIM("stage", "job", "elements", "restarts")
+    for row in rows:
+        elements = ", ".join(f"{count} {state.lower()}" for state, count in sorted(row.elements.items()))
+        table.add_row(row.stage, row.job, elements, str(row.restarts))
     return table
 
 
@@ -53,14 +76,16 @@ def restarts(run: RunDir, stages: dict[str, str]) -> Counter[str]:
         stages: by the ids of their jobs.
     """
     found: Counter[str] = Counter()
-    names = set(stages.values())
-    for path in run.starts.glob("*"):
-        if path.suffix == ".jsonl":
-            stage = path.stem if path.stem in names else path.stem.rpartition("-")[0]
-            if stage in names:
-                found[stage] += max(0, len(read_jsonl(path)) - 1)
-        elif path.suffix == ".tries" and (stage := stages.get(path.stem.partition("_")[0], "")):
-            found[stage] += path.read_text().count("\n") - 1
+    wanted = set(stages.values())
+    for name in names(run.starts):
+        stem, _, suffix = name.rpartition(".")
+        if suffix == "jsonl":
+            stage = stem if stem in wanted else stem.rpartition("-")[0]
+            if stage in wanted:
+                found[stage] += max(0, len(starts(run.starts / name)) - 1)
+        elif suffix == "tries" and (stage := stages.get(stem.partition("_")[0], "")):
+            with suppress(FileNotFoundError):  # a task began just now
+                found[stage] += (run.starts / name).read_text().count("\n") - 1
     return found
 
 

@@ -62,7 +62,10 @@ def spread(left: Text, right: Text, width: int) -> Text:
 
 
 def fit(line: Text, width: int) -> Text:
-    """The line, or its first whole words and an ellipsis where it is wider."""
+    """The line, or its first whole words and an ellipsis where it is wider. Several lines become one."""
+    if "\n" in line.plain or "\t" in line.plain:
+        line = Text(" ").join(line.split())
+        line.expand_tabs(1)
     if line.cell_len <= width:
         return line
     end = 0  # of the words that fit

@@ -44,7 +44,7 @@ def show_list(run: RunDir, name: str | None, wanted: Search, limit: int, console
     _line(f"{_spoken(place.name)}: {_count(shown, found, wanted)}", console)
     if name is None:
         _line(f"there are: {_summary(there)}", console)
-    if shown:
+    if shown and any((place.folder / "journals").glob("*.journal")):  # which alone hold the turns
         _line(f"turn by turn: aworld show {run.root} {_name(place, shown[0][0])}", console)
 
 

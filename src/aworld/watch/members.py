@@ -2,17 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 from aworld.config import Config
 from aworld.locks import is_held
 from aworld.phase import Phase
-from aworld.publish import read_jsonl
 from aworld.rollout.workload import Workload
 from aworld.rundir import RunDir
 from aworld.stages import EVALUATE, ROLLOUT, TRAIN, Stage, stage_name
+from aworld.watch.files import starts
 from aworld.watch.heads import Heads
 from aworld.watch.jobs import Jobs
 
@@ -42,7 +39,7 @@ class Member:
 def trainer(config: Config, run: RunDir, number: int, jobs: Jobs) -> Member | None:
     """The first rank of the training of this round, or of all rounds; None: it has no job and never began."""
     stages = (Stage.of(TRAIN, config, run, each) for each in (None, number))
-    return _member("trainer", (stage.task_of(0) for stage in stages), jobs)
+    return _member("trainer", (stage.task_of(0) for stage in stages), jobs, config)
 
 
 def workers(config: Config, run: RunDir, workload: Workload, heads: Heads, jobs: Jobs) -> list[Member]:
@@ -57,7 +54,7 @@ def workers(config: Config, run: RunDir, workload: Workload, heads: Heads, jobs:
     found: dict[str, Member] = {}
     for number in range(max(stage.resources.workers for stage in stages)):
         name = f"worker-{number}"
-        if member := _member(name, (stage.task_of(number) for stage in stages), jobs):
+        if member := _member(name, (stage.task_of(number) for stage in stages), jobs, config):
             found[name] = member
     for name in heads.episodes:  # also of a second copy, where Slurm lost sight of the first one
         found.setdefault(name, Member(name, ""))
@@ -67,21 +64,21 @@ def workers(config: Config, run: RunDir, workload: Workload, heads: Heads, jobs:
     ]
 
 
-def _member(name: str, tasks: Iterable[Stage], jobs: Jobs) -> Member | None:
+def _member(name: str, tasks: Iterable[Stage], jobs: Jobs, config: Config) -> Member | None:
     """The one of these tasks that began last; before any did, one that has a job; None: there is neither."""
     found: list[tuple[float, Member]] = []
     for task in tasks:
-        starts, state = _starts(task.run.starts / f"{task.name}.jsonl"), _state(task, jobs)
-        if starts:
-            last = starts[-1]
-            found.append((last["time"], Member(name, state or ENDED, last.get("node", ""), len(starts) - 1)))
+        began, state = starts(task.run.starts / f"{task.name}.jsonl"), _state(task, jobs, config)
+        if began:
+            last = began[-1]
+            found.append((last["time"], Member(name, state or ENDED, last.get("node", ""), len(began) - 1)))
         elif state:
             found.append((0.0, Member(name, state)))
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
-def _state(task: Stage, jobs: Jobs) -> str:
-    """Slurm's word for the task's element, else whether its lock is held; empty: nothing is known."""
+def _state(task: Stage, jobs: Jobs, config: Config) -> str:
+    """Slurm's word for the task's element, elsewhere whether its lock is held; empty: nothing is known."""
     stage = stage_name(task.kind, task.number, task.benchmark)
     element = (task.task or 0) // task.resources.tasks
     for each in jobs.queued:
@@ -89,18 +86,6 @@ def _state(task: Stage, jobs: Jobs) -> str:
             return f"waits ({each.reason})"
     if state := jobs.states.get((stage, element)):
         return state.lower()
+    if config.site.executor == "slurm":
+        return ""  # to try a lock is to hold it for a moment: a job that begins then would believe another has it
     return RUNNING if task.lock.exists() and is_held(task.lock) else ""
-
-
-def _starts(path: Path) -> list[dict[str, Any]]:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return []
-    return _read(path, status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=4096)
-def _read(path: Path, _: int, __: int) -> list[dict[str, Any]]:
-    """The starts in a file, which is read again once it has changed."""
-    return read_jsonl(path)

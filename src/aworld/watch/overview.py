@@ -17,7 +17,7 @@ from aworld.rundir import RunDir
 from aworld.stages import SUBMIT
 from aworld.tasks import make_source
 from aworld.trackers.state import failures
-from aworld.watch.jobs import Jobs, ask, jobs_table
+from aworld.watch.jobs import Jobs, ask, jobs_table, rows_of
 from aworld.watch.queue import Queued, elements_alive, submitted
 from aworld.watch.status import StageStatus, Tally, begun, estimated_end, never_played, status, tally
 from aworld.watch.table import UNLIMITED, stage_table
@@ -126,7 +126,7 @@ def picture(overview: Overview, console: Console, most: int = UNLIMITED) -> Grou
         Text(),
     ]
     if overview.jobs.states:
-        shown += [jobs_table(overview.run, overview.jobs.counts()), Text()]
+        shown += [jobs_table(rows_of(overview.run, overview.jobs.counts())), Text()]
     # As Text, since [ and ] in paths and in Slurm's messages are no markup.
     return Group(*shown, *(Text(printable(line)) for line in (*overview.notes, overview.verdict)))
 
@@ -136,7 +136,7 @@ def _not_scored(name: str, tally: Tally) -> Iterator[str]:
     if tally.not_scored:
         count, (error, most) = sum(tally.not_scored.values()), max(tally.not_scored.items(), key=lambda item: item[1])
         others = f" ({most} times, and other errors)" if most < count else ""
-        yield f"{name}: {count} episode{'' if count == 1 else 's'} not scored: {error}{others}"
+        yield f"{name}: {count} episode{'' if count == 1 else 's'} not scored: {' '.join(error.split())}{others}"
 
 
 def _all_wait(queued: list[Queued]) -> bool:

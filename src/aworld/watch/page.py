@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from functools import lru_cache
 
 from rich.console import Console, Group, RenderableType
 from rich.segment import Segment, Segments
@@ -27,16 +28,21 @@ def page(view: View, name: str, top: int, console: Console, note: str) -> tuple[
         note: what a person should know of the looks, such as why the last one failed.
     """
     width, height = console.size
-    room = height - AROUND
-    if name == "overview":
-        body: list[RenderableType] = [*_overview(view, width, room)]
-        top = 0
-    else:
-        lines = console.render_lines(_whole(view, name, console, width), console.options.update(width=width))
-        top = max(0, min(top, len(lines) - room))
-        body = [Segments([*line, Segment.line()]) for line in lines[top : top + room]]
+    room = max(0, height - AROUND)
+    lines = _lines(view, name, console, width, room)
+    top = max(0, min(top, len(lines) - room))
+    body = lines[top : top + room]
     body += [Text()] * (room - len(body))
-    return Group(*_head(view, width, note), *body[:room], _foot(name, width)), top
+    return Group(*_head(view, width, note), *body, _foot(name, width)), top
+
+
+@lru_cache(maxsize=1)
+def _lines(view: View, name: str, console: Console, width: int, room: int) -> list[RenderableType]:
+    """All lines of a page between head and foot. The head is drawn anew each second, these once for each look."""
+    if name == "overview":
+        return [*_overview(view, width, room)]
+    lines = console.render_lines(_whole(view, name, console, width), console.options.update(width=width))
+    return [Segments([*line, Segment.line()]) for line in lines]
 
 
 def _head(view: View, width: int, note: str) -> Lines:
@@ -68,8 +74,8 @@ def _whole(view: View, name: str, console: Console, width: int) -> RenderableTyp
     overview = view.overview
     if name == "stages":
         tables: list[RenderableType] = [stage_table(overview.stages, overview.tallies, console), Text()]
-        if overview.jobs.states:
-            tables += [jobs_table(overview.run, overview.jobs.counts()), Text()]
+        if view.jobs:
+            tables += [jobs_table(view.jobs), Text()]
         return Group(*tables, *(Text(printable(line)) for line in overview.notes))
     if name == "workers":
         counts = Counter(member.state for member in view.members)

@@ -11,6 +11,7 @@ from aworld.publish import read_jsonl
 from aworld.rundir import RunDir
 from aworld.slurm import ask, squeue
 from aworld.stages import AWAIT, TRAIN
+from aworld.watch.files import Rows
 
 SETTLED = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING")
 SETTLE_SECONDS, SETTLE_EVERY = 60.0, 5.0
@@ -40,9 +41,13 @@ class Queued:
         return self.state == "PENDING" and "held" in self.reason.lower()  # as in "launch failed requeued held"
 
 
-def submissions(run: RunDir) -> list[Submission]:
-    """Every submission of the run so far, the oldest first; of a copied folder, none of the original's."""
-    rows = [row for row in read_jsonl(run.jobs) if "elements" in row]
+def submissions(run: RunDir, rows: Rows | None = None) -> list[Submission]:
+    """Every submission of the run so far, the oldest first; of a copied folder, none of the original's.
+
+    Args:
+        rows: of `jobs.jsonl`; None: they are read.
+    """
+    rows = [row for row in (read_jsonl(run.jobs) if rows is None else rows) if "elements" in row]
     elsewhere = {place for place in {row["run"] for row in rows if "run" in row} if not _is_here(place, run)}
     keys = ("stage", "job", "elements", "name")
     return [Submission(**{key: row[key] for key in keys}) for row in rows if row.get("run") not in elsewhere]

@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from aworld.publish import read_jsonl
 from aworld.rundir import RunDir
 from aworld.stages import GATHER, ROLLOUT, TRAIN, Kind
 from aworld.trajectories.record import Record
+from aworld.watch.files import job_rows
 from aworld.watch.members import RUNNING, Member
 from aworld.watch.queue import Queued
 
@@ -72,7 +72,7 @@ def of_workers(members: Sequence[Member]) -> Iterator[str]:
 def of_queue(run: RunDir, queued: Sequence[Queued]) -> Iterator[str]:
     """The job that has waited longest for something else than another job."""
     waiting = {q.submission.job: q for q in queued if q.state == "PENDING" and "Dependency" not in q.reason}
-    rows = [row for row in read_jsonl(run.jobs) if row.get("job") in waiting and "time" in row] if waiting else []
+    rows = [row for row in job_rows(run) if row.get("job") in waiting and "time" in row] if waiting else []
     if rows:
         first = min(rows, key=lambda row: row["time"])
         one = waiting[first["job"]]

@@ -12,9 +12,9 @@ from aworld.rundir import HELD_OUT, RunDir
 from aworld.stages import EVALUATE, ROLLOUT, TRAIN, Kind
 from aworld.trajectories.record import Record
 from aworld.watch import slow
-from aworld.watch.faults import Fault, faults
+from aworld.watch.faults import Fault, Faults
 from aworld.watch.heads import Heads
-from aworld.watch.jobs import AskedSometimes
+from aworld.watch.jobs import AskedSometimes, JobRow, rows_of
 from aworld.watch.members import Member, trainer, workers
 from aworld.watch.overview import UNDER_WAY, Overview, look, slurm_asker, workloads_of
 from aworld.watch.status import StageStatus, Tally, tally
@@ -22,7 +22,7 @@ from aworld.watch.status import StageStatus, Tally, tally
 JOBS = 8  # stages with jobs that Slurm is asked of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is another one
 class View:
     """A run at one moment.
 
@@ -33,7 +33,8 @@ class View:
         played: the name of the workload that `members` play.
         phases: the seconds of each stage of the last finished round, and its number.
         slow: lines on what takes long.
-        read_at: seconds since 1970; `seconds`: that the look took.
+        jobs: a row for each stage that Slurm was asked of.
+        read_at: seconds since 1970.
     """
 
     overview: Overview
@@ -47,8 +48,8 @@ class View:
     phases: tuple[int, dict[Kind, float]]
     slow: list[str]
     faults: list[Fault]
+    jobs: list[JobRow]
     read_at: float
-    seconds: float
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Watched:
 
     def __post_init__(self) -> None:
         self.workloads, self.unreadable = workloads_of(self.config, self.run)
+        self.faults = Faults(self.run)
         self.jobs = AskedSometimes(slurm_asker(self.config, self.run, JOBS), self.config.site.queue_seconds)
 
     def look(self) -> View:
@@ -72,7 +74,6 @@ class Watched:
         Raises:
             InfrastructureError: Slurm does not answer the first question, or a journal is damaged.
         """
-        began = time.time()
         run, config = self.run, self.config
         overview = look(config, run, self.workloads, self.unreadable, self.jobs, self._count)
         under_way = {name: heads for name, heads in self._heads.items() if name not in overview.over}
@@ -104,9 +105,9 @@ class Watched:
             members=members,
             phases=(finished[-1] if finished else 0, phases),
             slow=notes,
-            faults=faults(run),
+            faults=self.faults.look({each.submission.job for each in overview.jobs.queued}),
+            jobs=rows_of(run, overview.jobs.counts()),
             read_at=time.time(),
-            seconds=time.time() - began,
         )
 
     def _count(self, workload: Workload) -> Tally:

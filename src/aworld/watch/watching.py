@@ -146,6 +146,7 @@ def _ended_by_signals() -> Iterator[None]:
 def _line_by_line(watched: Watched, every: float, console: Console) -> Overview:
     """Print a line for each stage that got on, until the run ends."""
     said: dict[tuple[str, str], str] = {}
+    complaint = ""
     view: View | None = None
     while view is None or view.overview.code == UNDER_WAY:
         if view:
@@ -157,6 +158,10 @@ def _line_by_line(watched: Watched, every: float, console: Console) -> Overview:
                 raise
             print(f"warning: {reason}; looking again in {every:g} s", file=sys.stderr, flush=True)
             continue
+        if complaint != watched.jobs.complaint:
+            complaint = watched.jobs.complaint
+            if complaint:
+                print(f"warning: {printable(complaint)}; looking again", file=sys.stderr, flush=True)
         for stage in view.overview.stages:
             key, text = (stage.kind.name, stage.workload), _state(stage)
             if said.get(key, "") != text:
