@@ -6,7 +6,6 @@ which its own evaluations use, does not.
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,6 +29,7 @@ from inspect_ai.log._log import EvalMetricDefinition, EvalScorer
 from inspect_ai.log._recorders.eval import EvalRecorder
 from inspect_ai.model import GenerateConfig, ModelUsage
 
+from aworld.bars import Advance
 from aworld.config import Config
 from aworld.evaluation import statistics
 from aworld.evaluation.attempt import Attempt
@@ -38,8 +38,6 @@ from aworld.export.conversation import Reader
 from aworld.export.inspect_sample import SCORER, Maker
 from aworld.publish import publishing
 from aworld.tasks.task import Task
-
-Advance = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Part:
 
     def is_scored(self, task: Task) -> bool:
         """Whether the task counts: without a gold answer an evaluation does not, as in its report."""
-        return self.is_round or task.answer is not None
+        return self.is_round or not task.is_withheld
 
 
 def export(output: Path, part: Part, reader: Reader | None, advance: Advance) -> str:
