@@ -69,7 +69,7 @@ class Session:
 
     Attributes:
         limit: the limit that refused the latest request, and the reason; None where none did.
-        ended: becomes the status and the reason, once the episode cannot go on; an InputError where no other can either.
+        ended: becomes the status and the reason, once the episode cannot go on; an InputError where no episode can.
     """
 
     config: schema.Agent

@@ -63,7 +63,7 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
     if is_rank(config):
         code = _run_one(command)
     elif image or GPU_DRIVER.exists():  # a fork cannot use a GPU that its parent has looked at
-        code = _run_all(config.site.train.tasks, lambda: None, lambda: _become(command))
+        code = _run_all(config.site.train.tasks, lambda: None, lambda: become(command))
     else:
         from aworld.training import rank  # importing torch takes seconds
 
@@ -156,7 +156,12 @@ def _fork(variables: dict[str, str], be_rank: Callable[[], int | None]) -> int:
     return pid
 
 
-def _become(command: list[str]) -> NoReturn:
+def become(command: list[str]) -> NoReturn:
+    """Go on as this program.
+
+    Raises:
+        SystemExit: it is not there, in one line.
+    """
     try:
         os.execvp(command[0], command)
     except OSError as reason:
