@@ -10,7 +10,7 @@ import aworld
 pytestmark = pytest.mark.unit
 
 SOURCE = Path(aworld.__file__).parent
-BASE = {"errors", "imports", "endpoints", "config", "rundir", "publish", "locks", "processes", "nodelocal"}
+BASE = {"bars", "errors", "imports", "endpoints", "config", "rundir", "publish", "locks", "processes", "nodelocal"}
 BASE |= {"commands", "containers", "phase", "openai_client", "slurm", "stages", "caches", "ports", "shipped", "plugins"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),

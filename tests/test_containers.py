@@ -12,7 +12,7 @@ import pytest
 
 from aworld import containers
 from aworld.config import Site
-from aworld.containers import container_binds, container_command, sha256, staged_image
+from aworld.containers import container_binds, container_command, linked_folders, sha256, staged_image
 from aworld.errors import InputError
 from aworld.rundir import RunDir
 
@@ -94,6 +94,7 @@ def test_the_model_that_a_run_links_to_is_among_its_folders(tmp_path: Path) -> N
     for file in model.iterdir():
         (run.base / file.name).symlink_to(file)
     assert container_binds(run) == [run.root, blobs, model]
+    assert linked_folders(model) == [blobs]  # as a teacher's folder
 
 
 @pytest.mark.cluster

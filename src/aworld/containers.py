@@ -96,8 +96,12 @@ def _bind(path: Path) -> list[str]:
 
 def container_binds(run: RunDir) -> list[Path]:
     """The folders that a program needs to work on a run: the run's own, and the model's that `base` links to."""
-    links = run.base.iterdir() if run.base.is_dir() else ()
-    return [run.root, *sorted({link.resolve().parent for link in links if link.is_symlink()})]
+    return [run.root, *(linked_folders(run.base) if run.base.is_dir() else ())]
+
+
+def linked_folders(folder: Path) -> list[Path]:
+    """The folders that the links in a folder lead to, such as `blobs` of Hugging Face's cache."""
+    return sorted({link.resolve().parent for link in folder.iterdir() if link.is_symlink()})
 
 
 def staged_image(image: str, scratch: str) -> str:

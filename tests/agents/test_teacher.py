@@ -24,6 +24,7 @@ from aworld.agents.teacher import TeacherModel
 from aworld.agents.team import Team
 from aworld.agents.tokens import PolicyModel
 from aworld.config import Agent, Endpoint, Member
+from aworld.errors import InfrastructureError, InputError
 from aworld.trajectories.episode import Episode
 
 pytestmark = pytest.mark.unit
@@ -229,6 +230,35 @@ def test_a_program_that_asks_the_gateway_is_taught(formats: dict[str, ChatFormat
     first, second = (asked["messages"] for asked in server.asked)
     assert first[1]["tool_calls"][0]["id"] == first[2]["tool_call_id"]
     assert second[4]["tool_calls"][0]["id"] == second[5]["tool_call_id"] == "x0"
+
+
+def test_a_refused_key_ends_the_run_of_a_program_too(formats: dict[str, ChatFormat], server: Server) -> None:
+    server.replies[:] = [(401, "no such key")] * 2
+
+    async def story() -> None:
+        session = Session(CONFIG, taught(server, formats["demo"]), Tools(), Record(CONFIG, 3))
+        with pytest.raises(InfrastructureError, match="refuses whatever it is asked, status 401"):
+            await session.complete({"messages": [{"role": "user", "content": "6*7?"}]})
+        with pytest.raises(InputError, match="refuses whatever it is asked, status 401: no such key; check"):
+            session.ended.result()
+
+    asyncio.run(story())
+
+
+def test_a_program_may_leave_parallel_calls_without_a_result(formats: dict[str, ChatFormat], server: Server) -> None:
+    server.replies[:] = [says(None, "6*7", "6+1"), says("<answer>42</answer>")]
+    asked: list[dict[str, Any]] = [{"role": "user", "content": "6*7?"}]
+
+    async def story() -> None:
+        session = Session(CONFIG, taught(server, formats["demo"]), Tools(), Record(CONFIG, 3))
+        _, reply = await session.complete({"messages": asked, "tools": Tools.tools})
+        said = reply["choices"][0]["message"]
+        results = [{"role": "tool", "tool_call_id": said["tool_calls"][0]["id"], "content": "42"}]
+        await session.complete({"messages": [*asked, said, *results], "tools": Tools.tools})
+
+    asyncio.run(story())
+    results = [message for message in server.asked[1]["messages"] if message["role"] == "tool"]
+    assert [(one["tool_call_id"], one["content"]) for one in results] == [("x0", "42"), ("x1", "[no result]")]
 
 
 def test_a_teacher_on_a_shard_has_a_format_of_its_own(formats: dict[str, ChatFormat]) -> None:

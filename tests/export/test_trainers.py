@@ -9,7 +9,10 @@ import pytest
 from exported_run import SYSTEM, TOOLS, play, run_with
 
 from aworld.cli import main
-from aworld.rundir import RunDir
+from aworld.export.conversation import Reader
+from aworld.export.prompts import prompts
+from aworld.publish import publish_text
+from aworld.rundir import RunDir, open_run
 from aworld.tasks import make_source
 
 pytestmark = pytest.mark.unit
@@ -111,6 +114,19 @@ def test_what_cannot_be_exported_is_refused_in_a_line(
     assert main(["export", str(run.root), *words, "--output", str(tmp_path / "out")]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_blocks_of_conversations_are_no_tasks(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    config, _ = open_run(run.root)
+    reader = Reader(run.base, enable_thinking=True)
+    expected = list(prompts(run, config, [1], reader, lambda: None))
+    config.training.cold_start.conversations = "/talks.jsonl"
+    assert list(prompts(run, config, [0, 1], reader, lambda: None)) == expected != []
+    talks = ["training.cold_start.tasks=0", "training.cold_start.conversations=/talks.jsonl"]
+    other, _, _ = run_with(tmp_path, run.base.resolve(), *talks)
+    publish_text(other.trajectories(0), "")
+    assert main(["export", str(other.root), "--to", "inspect", "--rounds", "0"]) == 2
+    assert "is of conversations, which no task has" in capsys.readouterr().err
 
 
 def test_a_benchmark_is_not_passed_on_by_default(qwen3: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -14,6 +14,7 @@ from aworld import config as configuration
 from aworld.errors import InputError
 from aworld.launch import cold_start
 from aworld.launch.start import dry_run
+from aworld.publish import publish_text
 from aworld.rundir import RunDir
 from aworld.stages import ROLLOUT, Stage
 
@@ -53,6 +54,31 @@ def test_a_folder_of_another_format_is_to_be_served_by_its_owner(tmp_path: Path)
     (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 64, "num_attention_heads": 4}))
     with pytest.raises(InputError, match="max_model_len=512 is beyond the 64 positions"):
         cold_start.check(config)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"teacher\.path: .*config\.json is no JSON .*; fetch it again"):
+        cold_start.check(config)
+
+
+def test_a_teacher_is_not_looked_for_once_all_is_played(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        gone = [TEACHER[0], f"{COLD}.teacher.base_url=http://127.0.0.1:{unused.getsockname()[1]}/v1"]
+        for words in ([f"{COLD}.teacher.path=/gone"], [*gone, f"{COLD}.teacher.key_variable=NO_SUCH_KEY"]):
+            config = configuration.load([*FEW, f"runs={tmp_path}", f"name={len(words)}", *words])
+            with pytest.raises(InputError):
+                cold_start.check(config)
+                cold_start.greet(config)
+            publish_text(RunDir.of(config).trajectories(0), "")
+            cold_start.check(config)
+            cold_start.greet(config)
+
+
+@pytest.mark.parametrize(("words", "named"), [(TEACHER, "model=big"), ([f"{COLD}.teacher.path=/x"], "path=/x")])
+def test_a_player_of_ones_own_does_not_play_for_a_teacher(words: list[str], named: str) -> None:
+    with pytest.raises(
+        InputError, match=rf"agent\.player=/me\.py and training\.cold_start\.teacher\.{named}: .*leave one"
+    ):
+        cold_start.check(configuration.load([*FEW, *words, "agent.player=/me.py"]))
 
 
 def test_a_teacher_is_greeted_before_anything_is_submitted(

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from aworld import config as configuration
 from aworld.agents.chat import ChatFormat
 from aworld.config import Config
-from aworld.errors import InputError
+from aworld.errors import InfrastructureError, InputError
 from aworld.rollout import blocks, transcripts
 from aworld.rollout.units import is_played, units
 from aworld.rollout.workload import Workload, round_workload
@@ -20,6 +20,7 @@ from aworld.rundir import RunDir
 from aworld.tasks.synthetic import SyntheticTasks
 from aworld.trajectories import journal
 from aworld.trajectories.episode import Episode
+from aworld.watch.status import tally
 
 pytestmark = pytest.mark.unit
 
@@ -128,11 +129,29 @@ def test_blocks_are_shared_and_what_is_written_is_not_written_again(
     assert sorted(episode.question for episode in everything) == sorted(f"row {n}" for n in range(130))
 
 
+def test_many_rows_are_few_blocks(tmp_path: Path) -> None:
+    blocks.write(tmp_path, ({"n": n} for n in range(130_000)))
+    tasks = blocks.tasks(tmp_path)
+    assert {task.metadata["rows"] for task in tasks} == {128, 130_000 % 128} and len(tasks) == 1016
+    for at in (0, 500, 1015):
+        assert [row["n"] for row in blocks.read(tmp_path, tasks[at])] == list(range(130_000))[128 * at : 128 * at + 128]
+
+
+def test_a_worker_does_not_play_what_stands_in_for_a_copy(
+    written_rows: Config, chat: ChatFormat, source: SyntheticTasks
+) -> None:
+    workload = round_workload(written_rows, RunDir.of(written_rows), source, 0)
+    with pytest.raises(InfrastructureError, match="conversations is not whole; launch the run again"):
+        asyncio.run(transcripts.transcribe(written_rows, workload, chat, "worker-0", lambda: False))
+    assert not (workload.folder / "claims").exists()
+
+
 def test_a_conversation_that_does_not_fit_is_left_out_and_says_so(
     written_rows: Config, chat: ChatFormat, source: SyntheticTasks
 ) -> None:
     long = {"messages": [SHORT["messages"][0], {"role": "assistant", "content": "word " * 600}]}
     _, workload = kept(written_rows, chat, source, [SHORT, long])
+    assert tally(workload).total == 2
     good, left = written(written_rows, workload, chat)
     assert good.reward == 1.0 and left.reward == 0.0 and left.token_ids == [] and left.status == "max_tokens"
     assert "do not fit model.shard.max_model_len=400: left out" in left.error
@@ -160,6 +179,7 @@ def test_rows_of_parquet_are_read(
         ({"messages": [{"role": "user", "content": "q"}]}, "no turn of the assistant"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, "the assistant begins"),
         ({"messages": [*SHORT["messages"], {"role": "system", "content": "s"}]}, "messages[2]: a system message"),
+        ({"messages": [*SHORT["messages"], SHORT["messages"][1]]}, "messages[2]: two turns of the assistant behind"),
         ({"messages": [{"role": "human", "content": "q"}]}, "no role 'human'"),
         ({"messages": [SHORT["messages"][0], {"role": "assistant", "content": "<tool_call>{"}]}, "turn 1"),
         (SHORT | {"tools": "[]"}, "tools: text and no list"),

@@ -155,6 +155,10 @@ def test_each_round_has_of_each_part_of_a_mixture_what_its_weight_says(tmp_path:
     assert {played[f"many/{n}"] for n in range(20)} == {6}  # 20 × 6 = 6 × 20: no task waits for ever
     first = Counter(chosen[0].source for chosen in rounds)
     assert len(first) == 3  # the parts are mixed, so that with oversample each has some of the first tasks
+    config.training.cold_start.tasks = 26  # all of many and few: of the whole only `one` would be left
+    found = schedule(config, RunDir(tmp_path), source)  # type: ignore[arg-type]
+    assert all(Counter(t.source for t in w.tasks) == counts[0] for w in found if w.phase is Phase.ROUND)
+    config.training.cold_start.tasks = 0
     config.tasks.mixture["few"].weight = 0.01
     with pytest.raises(InputError, match=r"tasks\.mixture\.few\.weight=0\.01 is no task of the 9 of a round; raise it"):
         list(schedule(config, RunDir(tmp_path), source))  # type: ignore[arg-type]

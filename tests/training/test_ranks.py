@@ -7,7 +7,7 @@ import pytest
 
 from aworld import config as configuration
 from aworld.ports import EPHEMERAL, for_rendezvous
-from aworld.training.launch import is_rank, rank_variables
+from aworld.training.launch import become, is_rank, rank_variables
 
 pytestmark = pytest.mark.unit
 
@@ -43,3 +43,8 @@ def test_the_rendezvous_of_the_users_own_work_is_not_the_jobs(monkeypatch: pytes
     found = rank_variables()
     assert found["MASTER_ADDR"] == "localhost"
     assert int(found["MASTER_PORT"]) == for_rendezvous(3, 2, EPHEMERAL.read_text())
+
+
+def test_a_program_that_is_gone_is_one_line() -> None:
+    with pytest.raises(SystemExit, match=r"/no/such/python cannot be run on node .*: No such file or directory"):
+        become(["/no/such/python", "-m", "aworld.training.rank"])

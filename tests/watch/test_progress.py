@@ -38,7 +38,7 @@ def test_each_line_says_what_was_learned(tmp_path: Path) -> None:
         finish(run, 2, reward=0.0, groups=4, groups_of_one_reward=4)
         progress.update()
     cold, first, second = out.getvalue().splitlines()
-    assert "the expert's reward 1.000" in cold and "chance 0.110; stop_at 0.25 not reached" in cold
+    assert "reward of the expert 1.000" in cold and "chance 0.110; stop_at 0.25 not reached" in cold
     assert "reward 0.500" in first and "nothing to learn" not in first
     assert "in all 4 groups every attempt has one reward: nothing to learn from" in second
     with Progress(console, config, run, workloads) as again:

@@ -1,7 +1,7 @@
 """A conversation that is there already, as the policy's own tokens: the assistant's turns are those to learn."""
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from aworld.agents import openai_chat, reply
@@ -57,6 +57,9 @@ def read(values: Any, answer_form: str, chat: ChatFormat | None = None) -> Conve
         raise ValueError("messages: the assistant begins; put the user's question before its turn")
     if "system" in roles[1:]:
         raise ValueError(f"messages[{roles.index('system', 1)}]: a system message comes first, or not at all")
+    for number, pair in enumerate(pairwise(roles), 1):
+        if pair == ("assistant", "assistant"):
+            raise ValueError(f"messages[{number}]: two turns of the assistant behind each other; join them")
     steps: list[Step] = []
     said = zip(request.messages[first:], values["messages"][first:], strict=True)
     for is_result, group in groupby(said, lambda each: each[0]["role"] == "tool"):

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from itertools import zip_longest
 from typing import Any
 
 from aworld import config as schema
@@ -23,6 +24,7 @@ from aworld.errors import InfrastructureError, InputError
 from aworld.openai_client import ONCE, BusyError, EndpointError, RefusedError, Retries
 
 RETRIES = Retries(4)
+NO_RESULT = "[no result]"  # an endpoint wants one for each call
 CHARS_PER_TOKEN = 3  # of what has been said since the endpoint last counted
 GREETING = [{"role": "user", "content": "Reply with the word ok."}]
 GREETING_TOKENS = 16
@@ -205,9 +207,10 @@ class MessageChat:
             responses = [f"<tool_response>\n{result}\n</tool_response>" for result in results]
             self._messages.append({"role": "user", "content": "\n".join(responses)})
             return
+        pairs = zip_longest([call["id"] for call in calls], results)  # a program may leave some out, or add some
         self._messages += [
-            {"role": "tool", "tool_call_id": call["id"], "content": result}
-            for call, result in zip(calls, results, strict=True)
+            {"role": "tool", "tool_call_id": one or f"call-{at}", "content": NO_RESULT if result is None else result}
+            for at, (one, result) in enumerate(pairs)
         ]
 
     def add_user(self, text: str, aside: bool = False) -> None:

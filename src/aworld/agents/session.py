@@ -69,7 +69,7 @@ class Session:
 
     Attributes:
         limit: the limit that refused the latest request, and the reason; None where none did.
-        ended: becomes the status and the reason, once the episode cannot go on.
+        ended: becomes the status and the reason, once the episode cannot go on; an InputError where no episode can.
     """
 
     config: schema.Agent
@@ -95,7 +95,8 @@ class Session:
 
         Raises:
             Refused: it gets no turn.
-            InfrastructureError: the policy is gone.
+            InfrastructureError: the policy is gone, or no teacher of it can be asked: then the episode ends with the
+                InputError of its endpoint.
         """
         try:
             if self._waiting >= WAITING:
@@ -105,7 +106,7 @@ class Session:
                 request = openai_chat.read(body)
                 async with self._turns:
                     return request, await self._turn(request)
-            except (ValueError, TypeError, RecursionError, InputError) as reason:
+            except (ValueError, TypeError, RecursionError) as reason:
                 raise Refused("invalid_request", str(reason)) from None
             finally:
                 self._waiting -= 1
@@ -116,6 +117,10 @@ class Session:
         except InfrastructureError as reason:
             self.end("infra_error", str(reason))
             raise
+        except InputError as reason:  # the user's setting is wrong: no episode can be played
+            if not self.ended.done():
+                self.ended.set_exception(reason)
+            raise InfrastructureError(str(reason)) from None
 
     async def call(self, name: str, arguments: dict[str, Any]) -> Observation:
         """The result of a call to one of the environment's tools."""
@@ -184,7 +189,10 @@ class Session:
 
     async def _begin(self, request: Request) -> Context:
         """A new context, where its prompt leaves room for a turn."""
-        chat = await asyncio.to_thread(self.model.chat, request.messages, request.tools)
+        try:
+            chat = await asyncio.to_thread(self.model.chat, request.messages, request.tools)
+        except InputError as reason:  # the template refuses the program's messages
+            raise ValueError(str(reason)) from None
         self._check_limits()  # others may have had turns meanwhile
         self._check_room(chat)
         number = self.record.open_context(OpenedContext(PROGRAM, chat, (len(self.contexts),), None))

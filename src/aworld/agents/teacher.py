@@ -11,7 +11,7 @@ from typing import Any
 from aworld.agents.chat import ChatFormat
 from aworld.agents.endpoint import EndpointModel
 from aworld.agents.protocols import AssistantMessage
-from aworld.agents.tokens import PolicyModel, TokenChat
+from aworld.agents.tokens import PolicyModel, TokenChat, opening
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TeacherModel:
         return self.teacher.sampling
 
     def begin(self, system: str, question: str, tools: list[dict[str, Any]]) -> TokenChat:
-        return self.chat([{"role": "system", "content": system}, {"role": "user", "content": question}], tools)
+        return self.chat(opening(system, question), tools)
 
     def chat(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> TokenChat:
         return TaughtChat(self, messages, tools)

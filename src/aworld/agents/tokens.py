@@ -22,6 +22,11 @@ class TokenModel(ChatModel, Protocol):
         ...
 
 
+def opening(system: str, question: str) -> list[dict[str, Any]]:
+    """The messages that a chat begins with."""
+    return [{"role": "system", "content": system}, {"role": "user", "content": question}]
+
+
 @dataclass(frozen=True)
 class PolicyModel:
     """The policy as a ChatModel. `context` is the number of tokens that it can hold."""
@@ -38,7 +43,7 @@ class PolicyModel:
         return {key: value for key, value in how.items() if key != "seed"}
 
     def begin(self, system: str, question: str, tools: list[dict[str, Any]]) -> "TokenChat":
-        return self.chat([{"role": "system", "content": system}, {"role": "user", "content": question}], tools)
+        return self.chat(opening(system, question), tools)
 
     def chat(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> "TokenChat":
         return PolicyChat(self, messages, tools)

@@ -102,3 +102,8 @@ class Config:
     pipeline: Pipeline = setting(Pipeline, changes="any time")
     # where the figures are written as well: tensorboard, wandb, mlflow
     trackers: list[str] = setting(list, changes="any time")
+
+    @property
+    def trains(self) -> bool:
+        """Whether the run trains at all, rather than hold a policy to be evaluated."""
+        return bool(self.pipeline.rounds or self.training.cold_start.is_on)

@@ -1,6 +1,7 @@
 """How the policy learns."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aworld.config.endpoint import Endpoint
@@ -50,6 +51,15 @@ class ColdStart:
     def has_expert(self) -> bool:
         """Whether the tasks' scripted expert plays them."""
         return bool(self.tasks) and self.player == "expert" and not self.has_teacher and not self.conversations
+
+    @property
+    def played_by(self) -> str:
+        """Who plays them, in words; of conversations, that nobody does."""
+        if self.conversations:
+            return "conversations"
+        if self.has_teacher:
+            return f"the teacher {self.teacher.model or Path(self.teacher.path).name}"
+        return f"the {self.player}"
 
     @property
     def needs_shard(self) -> bool:

@@ -21,6 +21,7 @@ def report(config: Config, run: RunDir) -> dict[str, Any]:
     figures = {
         "name": config.name,
         "seed": config.seed,
+        "cold_start": config.training.cold_start.played_by if config.training.cold_start.is_on else None,
         "trained_on": f"{config.tasks.source}-{config.tasks.split}" if config.tasks.purpose == "train" else None,
         "evaluation": _before_and_after(evaluations.get(HELD_OUT, [])),
         "evaluations": {name: [one.figures for one in each] for name, each in evaluations.items()},

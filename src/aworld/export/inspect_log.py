@@ -6,7 +6,6 @@ which its own evaluations use, does not.
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,6 +29,7 @@ from inspect_ai.log._log import EvalMetricDefinition, EvalScorer
 from inspect_ai.log._recorders.eval import EvalRecorder
 from inspect_ai.model import GenerateConfig, ModelUsage
 
+from aworld.bars import Advance
 from aworld.config import Config
 from aworld.evaluation import statistics
 from aworld.evaluation.attempt import Attempt
@@ -38,8 +38,6 @@ from aworld.export.conversation import Reader
 from aworld.export.inspect_sample import SCORER, Maker
 from aworld.publish import publishing
 from aworld.tasks.task import Task
-
-Advance = Callable[[], None]
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from aworld.bars import Advance
 from aworld.config import Config
 from aworld.export.conversation import Message, Reader
-from aworld.export.rows import Advance, contexts
+from aworld.export.rows import contexts
 from aworld.rundir import RunDir
 from aworld.tasks import make_source
 from aworld.tasks.task import Task
@@ -41,6 +42,8 @@ def prompts(run: RunDir, config: Config, rounds: list[int], reader: Reader, adva
         InputError: the tasks cannot be read.
         InfrastructureError: a file of trajectories is damaged.
     """
+    if config.training.cold_start.conversations:
+        rounds = [number for number in rounds if number]  # round 0 has blocks of rows, no tasks
     tasks = {task.task_id: task for task in make_source(config.tasks, run.tasks).tasks("train")}
     measured: dict[str, _Measured] = {}
     for number in rounds:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from aworld.bars import Advance
 from aworld.publish import publishing
 from aworld.rundir import RunDir
 from aworld.trajectories import file
@@ -18,7 +19,6 @@ from aworld.trajectories.arrays import TrajectorySource
 
 Row = dict[str, Any]
 ROWS = 64  # of a parquet file that are held and written at once
-Advance = Callable[[], None]  # tells that one more round is read
 
 
 @dataclass(frozen=True)

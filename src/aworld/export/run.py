@@ -2,21 +2,20 @@
 
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 
+from aworld.bars import bar
 from aworld.config import Config
 from aworld.errors import InputError
 from aworld.export import selection, sft, trl, verl
 from aworld.export.conversation import Reader
 from aworld.export.prompts import prompts
-from aworld.export.rows import Advance, sampled
+from aworld.export.rows import sampled
 from aworld.rundir import RunDir, open_run
 
 PASSES = {"sft": 1, "verl": 2, "trl": 3}  # over the rounds
@@ -67,7 +66,7 @@ def _to_trainer(config: Config, run: RunDir, wanted: Wanted, place: Path) -> lis
     if reader is None:
         raise InputError(f"{run.root} holds no policy and no base, whose tokenizer the tokens need; put one back")
     least = 0.0 if wanted.is_all else 1.0
-    with _bar(PASSES[wanted.to] * len(rounds), f"export to {wanted.to}") as advance:
+    with bar(PASSES[wanted.to] * len(rounds), f"export to {wanted.to}") as advance:
         of_episodes = partial(sampled, run, rounds, least, advance)
         match wanted.to:
             case "sft":
@@ -93,6 +92,11 @@ def _to_inspect(config: Config, run: RunDir, wanted: Wanted, place: Path) -> Ite
     parts: list[Callable[[], inspect_log.Part]] = []  # made one at a time: each lists its episodes
     if wanted.rounds is not None:
         found = selection.rounds(run, wanted.rounds)
+        if config.training.cold_start.conversations and not (found := [number for number in found if number]):
+            raise InputError(
+                f"--rounds {wanted.rounds}: the cold start of {run.root} is of conversations, which no task has; "
+                "choose other rounds, or --to sft"
+            )
         parts += [partial(inspect_parts.of_round, config, run, number) for number in found]
     if wanted.evaluations is not None or wanted.rounds is None:
         named = selection.evaluations(run, list(wanted.evaluations or ()))
@@ -100,7 +104,7 @@ def _to_inspect(config: Config, run: RunDir, wanted: Wanted, place: Path) -> Ite
     reader = _reader(config, run)
     for make in parts:
         part = make()
-        with _bar(len(part.played.tasks) * part.played.attempts, part.name) as advance:
+        with bar(len(part.played.tasks) * part.played.attempts, part.name) as advance:
             yield inspect_log.export(place, part, reader, advance)
 
 
@@ -110,11 +114,3 @@ def _reader(config: Config, run: RunDir) -> Reader | None:
     folders = [run.policy(newest), run.base] if newest >= 0 else [run.base]
     found = next((folder for folder in folders if (folder / "tokenizer.json").is_file()), None)
     return Reader(found, config.agent.enable_thinking) if found else None
-
-
-@contextmanager
-def _bar(steps: int, name: str) -> Iterator[Advance]:
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=steps)
-        yield lambda: progress.advance(task)

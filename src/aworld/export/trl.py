@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from aworld.bars import Advance
 from aworld.export.conversation import Message, Reader
 from aworld.export.prompts import Prompt
-from aworld.export.rows import Advance, Row, Sampled, contexts, write_parquet
+from aworld.export.rows import Row, Sampled, contexts, write_parquet
 from aworld.rundir import RunDir
 from aworld.trajectories import file
 

@@ -22,11 +22,6 @@ from aworld.tasks.task import TaskSet
 from aworld.training import algorithms, schedule
 
 
-def trains(config: Config) -> bool:
-    """Whether the run trains at all, rather than hold a policy to be evaluated."""
-    return bool(config.pipeline.rounds or config.training.cold_start.is_on)
-
-
 def check_playing(config: Config, copies: Path | None = None) -> None:
     """Check the settings of every episode, of training and of an evaluation.
 
@@ -161,8 +156,8 @@ def check_model(config: Config) -> None:
     model, base = config.model, RunDir.of(config).base
     if model.path is not None and not Path(model.path).is_dir() and is_complete(base):
         model = replace(model, path=str(base))  # a relative path, seen from another folder: the run has links to it
-    support.check(model, trains(config))
-    if trains(config):  # else the folder may hold another architecture than the configuration's
+    support.check(model, config.trains)
+    if config.trains:  # else the folder may hold another architecture than the configuration's
         fit.check(config)
     _check_length(config, config.model.shard.max_model_len)
 
@@ -174,7 +169,7 @@ def check_tasks(config: Config, source: TaskSet) -> None:
         InputError: there is nothing to train on, no task to play in the place of others, no expert to start from, an
             id cannot be stored, or search has no corpus.
     """
-    train = list(source.tasks("train")) if trains(config) else []
+    train = list(source.tasks("train")) if config.trains else []
     if config.tasks.mixture:  # each part has compared its own
         jsonl.check_unseen({"train": train, "held_out": list(source.tasks("held_out"))})
     cold = config.training.cold_start
@@ -186,8 +181,7 @@ def check_tasks(config: Config, source: TaskSet) -> None:
             f"{insists if 'purpose' in tasks.uses(config.tasks) else ''}"
         )
     shown = train[: cold.shown]
-    is_played = RunDir.of(config).trajectories(0).exists()  # the expert's, or those of another program
-    if cold.has_expert and not is_played and any("plan" not in task.metadata for task in shown):
+    if cold.has_expert and not cold_start.is_gathered(config) and any("plan" not in task.metadata for task in shown):
         raise InputError(
             f"training.cold_start.tasks={cold.tasks}, but the tasks of tasks.source={config.tasks.source} bring no "
             "plan for an expert; name a teacher that plays them, training.cold_start.teacher.model=… and .base_url=…, "
@@ -206,7 +200,7 @@ def check_tasks(config: Config, source: TaskSet) -> None:
         )
     tasks.check_ids(train)
     settings.check_images(config.environment, train)
-    if trains(config) and HELD_OUT not in config.pipeline.evaluation_overrides:
+    if config.trains and HELD_OUT not in config.pipeline.evaluation_overrides:
         settings.check(config.environment, source.corpus)
     else:
         check_held_out(config, source)

@@ -12,7 +12,6 @@ from aworld.endpoints import check_address
 from aworld.errors import InputError
 from aworld.models.hf import CONFIG
 from aworld.models.positions import positions
-from aworld.publish import is_complete
 from aworld.rundir import RunDir
 
 GREETING_SECONDS = 30.0  # for a word of a teacher behind an endpoint
@@ -27,6 +26,14 @@ def check(config: Config) -> None:
     """
     cold, agent = config.training.cold_start, config.agent
     _check_who(cold)
+    if agent.player and cold.has_teacher:
+        teacher = (
+            f"{HERE}.teacher.{'model' if cold.teacher.model else 'path'}={cold.teacher.model or cold.teacher.path}"
+        )
+        raise InputError(
+            f"agent.player={agent.player} and {teacher}: a teacher plays by our agents or agent.program, by no "
+            "player of yours; leave one of them out"
+        )
     if cold.has_expert:
         if agent.program.command or agent.members:
             which = "plays no agent.program" if agent.program.command else "plays alone, without agent.members"
@@ -43,18 +50,18 @@ def check(config: Config) -> None:
         raise InputError(
             f"{HERE}.teacher.base_url={cold.teacher.base_url}, but no model is named; set {HERE}.teacher.model"
         )
-    if cold.teacher.path:
+    if cold.teacher.path and not is_gathered(config):  # else nobody needs it any more
         _check_folder(config, cold.teacher)
 
 
 def greet(config: Config) -> None:
-    """Ask the teacher for a word, unless the cold start is over. Warns on stderr where it does not answer from here.
+    """Ask the teacher for a word, unless all is played. Warns on stderr where it does not answer from here.
 
     Raises:
         InputError: its key is missing, or it refuses whatever it is asked.
     """
     teacher, site = config.training.cold_start.teacher, config.site
-    if not teacher.model or is_complete(RunDir.of(config).policy(0)):
+    if not teacher.model or is_gathered(config):
         return
     is_elsewhere = bool(site.setup) or teacher.key_variable in site.environment
     if teacher.key_variable and teacher.key_variable not in os.environ and is_elsewhere:  # the jobs have the key
@@ -68,6 +75,11 @@ def greet(config: Config) -> None:
             "of site.rollout have to reach it",
             file=sys.stderr,
         )
+
+
+def is_gathered(config: Config) -> bool:
+    """Whether the episodes or conversations of the cold start are there to be trained on."""
+    return RunDir.of(config).trajectories(0).exists()
 
 
 def _check_who(cold: ColdStart) -> None:
@@ -93,7 +105,10 @@ def _check_folder(config: Config, teacher: Teacher) -> None:
     folder, shard = Path(teacher.path), config.model.shard
     if not (folder / CONFIG).is_file():
         raise InputError(f"{HERE}.teacher.path={folder} is no HF folder: it holds no {CONFIG}; give its full path")
-    values = json.loads((folder / CONFIG).read_text())
+    try:
+        values = json.loads((folder / CONFIG).read_text())
+    except ValueError as reason:
+        raise InputError(f"{HERE}.teacher.path: {folder / CONFIG} is no JSON ({reason}); fetch it again") from None
     longest, heads = positions(values), values.get("num_attention_heads", 0)
     if longest is not None and shard.max_model_len > longest:
         raise InputError(

@@ -12,7 +12,7 @@ from aworld.config.places import find, lookup, short
 from aworld.errors import InputError
 from aworld.evaluation import benchmark
 from aworld.launch import where
-from aworld.launch.checks import check_chat, check_evaluation, check_held_out, check_unseen, opened, trains
+from aworld.launch.checks import check_chat, check_evaluation, check_held_out, check_unseen, opened
 from aworld.rollout.workload import Workload, evaluation_workloads
 from aworld.rundir import HELD_OUT, RunDir, numbered
 
@@ -65,7 +65,7 @@ def configurations(config: Config, run: RunDir, has_model: bool = True) -> dict[
         InputError: it cannot be played, or the run trains on its tasks.
     """
     found = {}
-    for tasks, *overrides in map(shlex.split, config.pipeline.evaluations) if trains(config) else ():
+    for tasks, *overrides in map(shlex.split, config.pipeline.evaluations) if config.trains else ():
         name = short(tasks)
         if name == HELD_OUT:
             continue

@@ -26,7 +26,6 @@ from aworld.launch.checks import (
     check_playing,
     check_tasks,
     check_training,
-    trains,
 )
 from aworld.launch.plan import mode
 from aworld.locks import hold
@@ -98,7 +97,7 @@ def check(config: Config) -> None:
     where.check(config)
     where.check_signal(config.site)
     _check_images(config)
-    if trains(config):
+    if config.trains:
         check_training(config)
     check_model(config)
     check_chat(config)

@@ -10,7 +10,7 @@ from aworld.config import Config, load, places, to_yaml
 from aworld.environments.sandbox import choose
 from aworld.errors import InputError, guarded
 from aworld.launch import cold_start, dag, evaluations, local, preview
-from aworld.launch.checks import check_tasks, opened, trains
+from aworld.launch.checks import check_tasks, opened
 from aworld.launch.estimate import estimate
 from aworld.launch.executor import command
 from aworld.launch.plan import plan
@@ -72,7 +72,7 @@ def dry_run(config: Config, console: Console) -> None:
     _check_trains(config)
     check(config)
     cold_start.greet(config)
-    if config.training.cold_start.conversations:
+    if config.training.cold_start.conversations and not cold_start.is_gathered(config):
         _check_conversations(config)
     run = RunDir.of(config)
     with opened(config, run.tasks) as source:
@@ -118,5 +118,5 @@ def _check_conversations(config: Config) -> None:
 
 
 def _check_trains(config: Config) -> None:
-    if not trains(config):
+    if not config.trains:
         raise InputError("pipeline.rounds=0: nothing is trained; evaluate the policy with aworld launch evaluate")

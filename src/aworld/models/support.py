@@ -46,7 +46,8 @@ def _check_trained(folder: Folder, architecture: Architecture) -> None:
     if values.get("model_type") != "qwen3":
         raise InputError(
             f"{where}: the trainer knows the architecture qwen3 (dense), not {values.get('model_type')}; choose "
-            "another model.path, or train nothing (pipeline.rounds=0 training.cold_start.tasks=0)"
+            "another model.path, or train nothing (pipeline.rounds=0, training.cold_start.tasks=0, and no "
+            "training.cold_start.conversations)"
         )
     for name, fixed in FIXED.items():
         if values.get(name, fixed) != fixed:

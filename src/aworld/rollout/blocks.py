@@ -1,15 +1,17 @@
 """A run's copy of the conversations that it learns from, cut into blocks of rows: each is a unit of work."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from aworld.tasks.task import Task
 
 ROWS, BLOCKS = "rows.jsonl", "blocks.json"  # in the folder of the copy
-PER_BLOCK = 64
+PER_BLOCK = 64  # rows, at least
+MOST_BLOCKS = 2000  # each claim lists the claims of all
 
 
 @dataclass
@@ -34,7 +36,7 @@ class Block:
 
 
 def write(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write the rows, and where the blocks begin."""
+    """Write the rows, and where the blocks begin. Many rows are cut into larger blocks."""
     blocks: list[Block] = []
     with open(folder / ROWS, "wb") as file:
         for number, values in enumerate(rows):
@@ -42,7 +44,13 @@ def write(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
                 blocks.append(Block(number, 0, file.tell()))
             file.write(json.dumps(values).encode() + b"\n")
             blocks[-1].rows += 1
-    (folder / BLOCKS).write_text(json.dumps([vars(block) for block in blocks]))
+    size = max(1, ceil(len(blocks) / MOST_BLOCKS))
+    joined = [_joined(blocks[at : at + size]) for at in range(0, len(blocks), size)]
+    (folder / BLOCKS).write_text(json.dumps([vars(block) for block in joined]))
+
+
+def _joined(blocks: Sequence[Block]) -> Block:
+    return replace(blocks[0], rows=sum(block.rows for block in blocks))
 
 
 def tasks(folder: Path) -> list[Task]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aworld.agents.gateway import Gateway
 from aworld.config import Config
-from aworld.containers import container_binds
+from aworld.containers import container_binds, linked_folders
 from aworld.inference.shard import VllmShard
 from aworld.policies.node import on_this_node
 from aworld.publish import is_complete
@@ -81,7 +81,7 @@ class Serving:
     def _made(self, folder: Path, version: int, name: str) -> VllmShard:
         """A shard that is not started yet."""
         is_local = not folder.is_relative_to(self.run.root) and version != NO_POLICY
-        binds = [*container_binds(self.run), folder.parent]
+        binds = [*container_binds(self.run), folder.parent, folder.resolve().parent, *linked_folders(folder)]
         log = self.run.logs / f"vllm-{name}.log"
         return VllmShard(folder, version, self.config.model, log, self.config.site, binds, is_local, self.run.caches)
 

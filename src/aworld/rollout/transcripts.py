@@ -13,9 +13,10 @@ from aworld.agents import conversation
 from aworld.agents.chat import ChatFormat
 from aworld.agents.scripted import ScriptedPolicy
 from aworld.agents.tokens import PolicyModel
+from aworld.bars import bar
 from aworld.config import Config
-from aworld.errors import InputError, Interrupted
-from aworld.publish import publish_folder
+from aworld.errors import InfrastructureError, InputError, Interrupted
+from aworld.publish import is_complete, publish_folder
 from aworld.rollout import blocks
 from aworld.rollout.claims import Unit
 from aworld.rollout.units import claims_of, units
@@ -31,7 +32,7 @@ SHOWN = 20  # bad rows, at most, that an error lists
 
 
 def checked(config: Config, chat: ChatFormat | None) -> Iterator[dict[str, Any]]:
-    """The rows, each checked: also whether `chat` can write it, where it is given.
+    """The rows, each checked: also whether `chat` can write it, where it is given. A terminal shows how many so far.
 
     Raises:
         InputError: the file is not there, holds no rows, or some of them are no conversations: a line for each.
@@ -40,13 +41,15 @@ def checked(config: Config, chat: ChatFormat | None) -> Iterator[dict[str, Any]]
     bad: list[str] = []
     row = None
     try:
-        for row in rows.read(path):
-            try:
-                conversation.read(row.values, config.agent.answer_form, chat)
-            except (ValueError, TypeError, RecursionError) as reason:
-                bad.append(f"{row.where}: {reason}")
-            else:
-                yield row.values
+        with bar(None, "conversations") as advance:
+            for row in rows.read(path):
+                try:
+                    conversation.read(row.values, config.agent.answer_form, chat)
+                except (ValueError, TypeError, RecursionError) as reason:
+                    bad.append(f"{row.where}: {reason}")
+                else:
+                    yield row.values
+                advance()
     except InputError as reason:
         raise InputError(f"{SETTING}: {reason}") from None
     if row is None:
@@ -73,9 +76,12 @@ async def transcribe(
 
     Raises:
         Interrupted: it ends soon, and others are left.
+        InfrastructureError: the run's copy of them is not whole.
     """
     conversations = workload.conversations
     assert conversations
+    if not is_complete(conversations):
+        raise InfrastructureError(f"{conversations} is not whole; launch the run again, which copies the rows anew")
     claims, found = claims_of(workload, owner, config.rollout.lease_seconds), units(workload)
     model = PolicyModel(ScriptedPolicy(chat, []), chat, config.agent, config.model.shard.max_model_len)
     folder, tasks = workload.folder / "journals", {task.task_id: task for task in workload.tasks}

@@ -14,7 +14,7 @@ from aworld.errors import InputError
 from aworld.phase import Phase
 from aworld.publish import is_complete
 from aworld.rollout import blocks
-from aworld.rollout.blocks import PER_BLOCK, Block
+from aworld.rollout.blocks import Block
 from aworld.rollout.curriculum import Choice
 from aworld.rundir import HELD_OUT, RunDir
 from aworld.tasks import weights as parts_weights
@@ -32,7 +32,8 @@ class Workload:
         folder: of its claims and journals.
         round: the number that its episodes carry; of an evaluation, the version of the evaluated policy.
         tasks: in the order of their choice. A Choice of a later round is known once earlier rounds are gathered.
-        attempts: per task. A task with all its attempts is one unit of work, so that they share a prefix cache.
+        attempts: per task; of conversations the rows of the largest block. A task with all its attempts is one unit of
+            work, so that they share a prefix cache.
         policies: versions of the policy that may play it; empty in the cold start.
         earlier: trajectories of the last rounds before it, the newest first. They tell how long its tasks may take.
         enough: number of groups with spread that end it: later tasks are played only in the place of earlier ones
@@ -69,7 +70,7 @@ def schedule(config: Config, run: RunDir, source: TaskSet) -> list[Workload]:
 
     The evaluation of a policy comes after the last round that may be played without that policy.
     """
-    if not (config.pipeline.rounds or config.training.cold_start.is_on):
+    if not config.trains:
         return []
     train = list(source.tasks("train"))
     chosen = islice(_chosen(config, run, train), config.pipeline.rounds)
@@ -88,9 +89,8 @@ def schedule(config: Config, run: RunDir, source: TaskSet) -> list[Workload]:
 
 def is_planned(config: Config, workload: Workload) -> bool:
     """Whether an evaluation on a benchmark is part of the run, rather than one that a person asked for."""
-    trains = bool(config.pipeline.rounds or config.training.cold_start.is_on)
     return (
-        trains
+        config.trains
         and workload.benchmark in config.pipeline.evaluation_overrides
         and workload.round in config.pipeline.evaluated
     )
@@ -141,7 +141,8 @@ def _cold_start(config: Config, run: RunDir, train: list[Task]) -> Workload:
     play = partial(Workload, Phase.COLD_START, "cold start", run.round(0), 0)
     if cold.conversations:
         found = blocks.tasks(folder) if is_complete(folder) else [Block(0, 1, 0).task]  # not cut yet: a dry run
-        return play(found, PER_BLOCK, 0.0, range(0), conversations=folder)
+        longest = max(task.metadata["rows"] for task in found)
+        return play(found, longest, 0.0, range(0), conversations=folder)
     temperature = 0.0 if cold.has_expert else config.agent.temperature
     return play(train[: cold.tasks], cold.attempts, temperature, range(0))
 
@@ -167,28 +168,33 @@ def _chosen(config: Config, run: RunDir, train: list[Task]) -> Iterator[Sequence
 
     Of a mixture, each part has its share.
 
-    A round samples tasks that the cold start has not shown, where there are any. With `rollout.oversample` the tasks
-    behind the first `rollout.tasks_per_round` are there to be played in the place of others.
+    A round samples tasks that the cold start has not shown, where there are any, in all and of each part. With
+    `rollout.oversample` the tasks behind the first `rollout.tasks_per_round` are there to be played in the place of
+    others.
     """
     tasks = train[config.training.cold_start.shown :] or train
-    number = min(len(tasks), ceil(config.rollout.tasks_per_round * config.rollout.oversample))
+    wanted = ceil(config.rollout.tasks_per_round * config.rollout.oversample)
+    number = min(len(tasks), wanted)
     parts = {"": (tasks, number)}
     if weights := parts_weights(config.tasks):
-        of_part = {name: [task for task in tasks if task.source == name] for name in weights}
+        of_part = {name: _of_part(name, tasks) or _of_part(name, train) for name in weights}
+        number = min(sum(map(len, of_part.values())), wanted)
         counts = shares(weights, {name: len(some) for name, some in of_part.items()}, number)
-        if none := [name for name, wanted in counts.items() if of_part[name] and not wanted]:
+        if none := [name for name, share in counts.items() if of_part[name] and not share]:
             raise InputError(
                 f"tasks.mixture.{none[0]}.weight={weights[none[0]]:g} is no task of the {number} of a round; raise it, "
                 "or rollout.tasks_per_round"
             )
-        parts = {name: (of_part[name], wanted) for name, wanted in counts.items() if wanted}
+        parts = {name: (of_part[name], share) for name, share in counts.items() if share}
     if config.rollout.rest_passes:
         return (Choice(config, run, list(parts.values()), round_) for round_ in count(1))
     if not weights:
         return _passes(tasks, number, str(config.seed))
-    return _mixed(
-        [_passes(some, wanted, f"{config.seed}/{name}") for name, (some, wanted) in parts.items()], config.seed
-    )
+    return _mixed([_passes(some, share, f"{config.seed}/{name}") for name, (some, share) in parts.items()], config.seed)
+
+
+def _of_part(name: str, tasks: list[Task]) -> list[Task]:
+    return [task for task in tasks if task.source == name]
 
 
 def _mixed(passes: list[Iterator[list[Task]]], seed: int) -> Iterator[list[Task]]:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
+from typing import NoReturn
 
 import psutil
 
@@ -62,7 +63,7 @@ def launch(config: Config, run: RunDir, round_: int | None) -> int:
     if is_rank(config):
         code = _run_one(command)
     elif image or GPU_DRIVER.exists():  # a fork cannot use a GPU that its parent has looked at
-        code = _run_all(config.site.train.tasks, lambda: None, lambda: os.execvp(command[0], command))
+        code = _run_all(config.site.train.tasks, lambda: None, lambda: become(command))
     else:
         from aworld.training import rank  # importing torch takes seconds
 
@@ -138,7 +139,11 @@ def _run_all(tasks: int, load: Callable[[], object], be_rank: Callable[[], int |
 
 
 def _fork(variables: dict[str, str], be_rank: Callable[[], int | None]) -> int:
-    """The process id of a new rank, which sees these variables."""
+    """The process id of a new rank, which sees these variables.
+
+    It inherits the locks of this process on the training and on the ports. Where this process is killed, they are held
+    until Linux has ended the last rank too: no other trainer begins beside one that may still write.
+    """
     sys.stdout.flush()  # else both would write what is still held back
     pid = os.fork()
     if not pid:
@@ -149,6 +154,18 @@ def _fork(variables: dict[str, str], be_rank: Callable[[], int | None]) -> int:
         os.environ.update(variables)
         end_with(be_rank)
     return pid
+
+
+def become(command: list[str]) -> NoReturn:
+    """Go on as this program.
+
+    Raises:
+        SystemExit: it is not there, in one line.
+    """
+    try:
+        os.execvp(command[0], command)
+    except OSError as reason:
+        raise SystemExit(f"{command[0]} cannot be run on node {os.uname().nodename}: {reason.strerror}") from None
 
 
 def _wait(ranks: list[psutil.Process]) -> int:

@@ -1,4 +1,4 @@
-"""One rank of the trainer, under srun or torchrun: `python -m aworld.training.rank RUN [--round R]`."""
+"""One rank of the trainer, forked by `launch`, or under srun: `python -m aworld.training.rank RUN [--round R]`."""
 
 import argparse
 import signal

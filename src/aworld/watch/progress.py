@@ -98,8 +98,7 @@ class Progress:
 
     def _cold_start(self, metrics: dict) -> str:
         cold, repeats = self.config.training.cold_start, metrics.get("repeats", 0.0)
-        who = "expert" if cold.has_expert else "teacher" if cold.has_teacher else "policy"
-        reward = f"the {who}'s reward {metrics.get('reward', 0):.3f}  "
+        reward = f"reward of {cold.played_by} {metrics.get('reward', 0):.3f}  "
         if cold.conversations:
             reward = f"{metrics.get('reward', 0):.1%} of the conversations fit the context  "
         found = f"training {metrics.get('seconds', {}).get('train', 0):.1f} s in {metrics.get('steps', 0)} steps  "

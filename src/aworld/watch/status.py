@@ -157,6 +157,8 @@ def tally(workload: Workload, outcome: Outcome | None = None) -> Tally:
         workload.phase.is_trained_on or not all(task.is_withheld for task in workload.tasks)
     )
     total = found.units * found.attempts
+    if workload.conversations:
+        total = sum(len(workload.attempts_at(task)) for task in workload.tasks)
     return Tally(found.episodes, total, found.failed, found.reward if is_scored else None, found.not_scored)
 
 

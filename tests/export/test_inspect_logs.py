@@ -10,7 +10,9 @@ from inspect_ai.model import ChatMessageAssistant, ChatMessageTool
 
 from aworld.cli import main
 from aworld.evaluation import benchmark, figures
-from aworld.rundir import HELD_OUT, RunDir
+from aworld.export.inspect_log import Part
+from aworld.rundir import HELD_OUT, RunDir, open_run
+from aworld.tasks.task import Container, Task
 
 pytestmark = pytest.mark.unit
 
@@ -74,6 +76,13 @@ def test_a_sample_has_messages_usage_times_and_its_end(run: RunDir):
     spans = [(event.name, event.parent_id) for event in team.events if event.event == "span_begin"]
     assert spans == [("helper", None)]
     assert [m.role for m in team.messages] == ["system", "user", "assistant", "tool", "assistant"]
+
+
+def test_a_task_that_a_test_decides_is_scored_without_a_gold_answer(run: RunDir):
+    config, _ = open_run(run.root)
+    part = Part("x", "x", "m", config, run.root, benchmark.played(run, HELD_OUT, 0), False, {})
+    tested = Task("t", "?", None, 1, container=Container(Path("image.sif"), "/", Path("tests")))
+    assert part.is_scored(tested) and not part.is_scored(replace(tested, container=None))
 
 
 def test_a_round_becomes_a_log_as_well(run: RunDir, tmp_path: Path):
