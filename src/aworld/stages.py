@@ -70,10 +70,7 @@ class Stage:
         """The stage with the resources that the site has for its kind. A cold start without a vLLM holds no GPU."""
         resources = _resources(kind, config.site)
         if kind == ROLLOUT and number == 0 and not config.training.cold_start.needs_shard:
-            like = config.site.gather  # which needs no GPU either
-            resources = replace(
-                resources, gpus_per_node=0, partition=like.partition, qos=like.qos, constraint=like.constraint
-            )
+            resources = replace(resources, gpus_per_node=0)
         return cls(kind, run, resources, number, benchmark, max_restarts=config.pipeline.max_restarts)
 
     @property

@@ -105,21 +105,20 @@ def test_a_teacher_is_greeted_before_anything_is_submitted(
 
 
 @pytest.mark.parametrize(
-    ("words", "gpus", "partition"),
+    ("words", "gpus"),
     [
-        ([], 0, "cpu"),
-        (TEACHER, 0, "cpu"),
-        ([f"{COLD}.tasks=0", f"{COLD}.conversations=/x"], 0, "cpu"),
-        ([f"{COLD}.player=policy"], 8, "gpu"),
-        ([f"{COLD}.teacher.path=/x"], 8, "gpu"),
+        ([], 0),
+        (TEACHER, 0),
+        ([f"{COLD}.tasks=0", f"{COLD}.conversations=/x"], 0),
+        ([f"{COLD}.player=policy"], 8),
+        ([f"{COLD}.teacher.path=/x"], 8),
     ],
 )
-def test_a_cold_start_without_a_vllm_holds_no_gpu(words: list[str], gpus: int, partition: str) -> None:
-    site = ["site.rollout.gpus_per_node=8", "site.rollout.partition=gpu", "site.gather.partition=cpu"]
-    config = configuration.load([*FEW, *site, *words])
-    for number, expected in ((0, (gpus, partition)), (1, (8, "gpu")), (None, (8, "gpu"))):
+def test_a_cold_start_without_a_vllm_holds_no_gpu(words: list[str], gpus: int) -> None:
+    config = configuration.load([*FEW, "site.rollout.gpus_per_node=8", "site.rollout.partition=gpu", *words])
+    for number, expected in ((0, gpus), (1, 8), (None, 8)):
         resources = Stage.of(ROLLOUT, config, RunDir.of(config), number).resources
-        assert (resources.gpus_per_node, resources.partition) == expected
+        assert (resources.gpus_per_node, resources.partition) == (expected, "gpu")
 
 
 def test_a_dry_run_reads_the_conversations(tmp_path: Path) -> None:

@@ -158,8 +158,10 @@ def test_a_dry_run_writes_every_script(config: configuration.Config, tmp_path: P
     texts = [(folder / name).read_text() for name in rollouts]
     assert [options(text)["array"] for text in texts] == ["0-8%6", "0-7%5", "0-7%5"] * 2
     assert options(texts[3])["dependency"] == "afterok:train-0000" and "dependency" not in options(texts[0])
-    assert [shape(text) for text in texts[:3]] == [shape(text) for text in texts[3:]]  # one check for both
-    assert len({shape(text) for text in texts}) == 2
+    assert len({shape(text) for text in texts[3:]}) == 2  # two of three are checked as one
+    cold, later = options(texts[0]), options(texts[3])
+    assert "gpus-per-node" not in cold and later["gpus-per-node"] == "8"  # no vLLM plays the cold start
+    assert (cold["partition"], cold["cpus-per-task"]) == (later["partition"], later["cpus-per-task"])
     assert configuration.read(folder / "run.yaml").site.rollout.elements == 25
 
 

@@ -56,7 +56,7 @@ def write(folder: Path, config: Config, python: str) -> None:
 
 def plain(kind: Kind, config: Config, python: str = PYTHON) -> str:
     """The text of the batch script of a kind of stage, for any run."""
-    stage = Stage.of(kind, config, RunDir(Path("run")), 0)
+    stage = Stage.of(kind, config, RunDir(Path("run")), 1)  # not the cold start, which may need less
     (array,) = arrays(config.site, stage)
     output = "%x-%A_%a.out" if len(array.elements) > 1 else "%x-%j.out"
     memory = f"{stage.resources.mem_gb:g}G"
