@@ -451,5 +451,6 @@ def test_any_conversation_is_prompt_and_samples_with_the_mask_on_the_samples(ste
 
     episode = through(policy, story, replace(CONFIG, max_turns=6, max_tokens=10**6), context=10**6)
     begun = 1 + sum(way != "go on" for _, way, _, _ in steps[:-1])
-    assert len(episode.contexts) == begun
+    is_told_apart = len({turn for turn, *_ in steps}) == len(steps)  # else a request may go on from a reply like it
+    assert len(episode.contexts) == begun if is_told_apart else len(episode.contexts) <= begun
     check_exact(episode, policy)

@@ -27,7 +27,7 @@ OWN = Path(__file__).with_name("life")
 RECIPE = """
 defaults: {{model: tiny, tasks: jsonl, agent: demo}}
 tasks: {{path: {place}/train.jsonl, held_out_path: {place}/test.jsonl, reward: "{place}/reward.py:score"}}
-environment: {{servers: [python], reuse: reset, slots: 16, result_chars: 200}}
+environment: {{servers: [python], reuse: reset, slots: 4, result_chars: 200}}
 agent: {{program: {{command: [{python}, {place}/agent.py], folders: [{place}/agent.py]}}}}
 model: {{architecture: {{hidden_size: 64, intermediate_size: 128, num_hidden_layers: 2}}}}
 rollout: {{tasks_per_round: 24, group_size: 8, lease_seconds: 15}}

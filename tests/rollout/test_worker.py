@@ -301,18 +301,19 @@ def test_an_answer_that_cannot_be_scored_is_kept_and_the_others_go_on(tmp_path: 
 
 
 def test_slow_scorers_keep_nobody_waiting_but_their_own_episodes(tmp_path: Path) -> None:
-    """None of them comes to an end before all episodes are played, each of which needs threads of asyncio's."""
-    workload, player = evaluation(tmp_path / "e", attempts=20), Script()
+    """None of them ends before all episodes that may wait are played, each of which needs threads of asyncio's."""
+    number = 2 * worker.UNSCORED  # of two slots
+    workload, player = evaluation(tmp_path / "e", attempts=number // 2), Script()
 
     def slow(answer: str | None, task: Task) -> float:
         give_up = time.monotonic() + 60
-        while len(player.played) < 40 and time.monotonic() < give_up:
+        while len(player.played) < number and time.monotonic() < give_up:
             time.sleep(0.01)
-        return float(len(player.played) == 40)
+        return float(len(player.played) == number)
 
     play(workload, player, tmp_path, slow)
     records = written(workload)
-    assert [e.reward for e in records] == [1.0] * 40
+    assert [e.reward for e in records] == [1.0] * number
     assert max(e.seconds["wait"] for e in records) > 0.0 and {e.seconds["total"] for e in records} == {1.0}
 
 
