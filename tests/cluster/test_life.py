@@ -37,7 +37,7 @@ training:
   batch_size: 48
   micro_batch_tokens: 4096
   cold_start:
-    {{tasks: 256, epochs: 40, batch_size: 32, lr: 5.0e-3, warmup_steps: 20, stop_at: 0.12}}
+    {{tasks: 256, epochs: 40, batch_size: 32, lr: 5.0e-3, warmup_steps: 20, stop_at: 0.25}}
 evaluation: {{attempts: 2}}
 trackers: [tensorboard]
 """
