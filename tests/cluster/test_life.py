@@ -120,7 +120,8 @@ def test_own_parts_learn_on_a_laptop_and_then_on_slurm(cluster: Cluster, own: Us
     assert max(run.restarts("rollout"), run.restarts("train")) > 0  # it was preempted
 
     report = json.loads((run.dir.root / "report.json").read_text())["evaluation"]
-    assert report["difference"]["ci95"][0] > 0, report
+    # The model began with random weights, which answer none of the held-out questions.
+    assert report["after"]["ci95"][0] > 0.3 and report["difference"]["mean"] > 0, report
     figures = EventAccumulator(str(run.dir.root / "trackers" / "tensorboard"))
     figures.Reload()
     assert [event.step for event in figures.Scalars("reward/mean")] == [0, 1, 2, 3, 4, 5]
