@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from aworld import config as schema
-from aworld.environments.sandbox import REAPED, ApptainerSandbox, Contents, Sandbox, _reason, choose
+from aworld.environments.sandbox import REAPED, ApptainerSandbox, Contents, Launch, Sandbox, _reason, choose, probe
 from aworld.environments.toolbox import McpToolbox
 from aworld.errors import InfrastructureError, InputError
 
@@ -157,6 +157,12 @@ def test_apptainer_command_line() -> None:
     )
     assert launch.env["APPTAINERENV_A"] == "1,2"
     assert {key for key in launch.env if not key.startswith("APPTAINERENV_")} == {"PATH", "HOME"}
+
+
+def test_a_notice_of_slurm_does_not_make_a_sandbox_unusable(tmp_path: Path) -> None:
+    once = "[ -e came ] || { touch came; exit 140; }"  # as apptainer ends by USR2
+    assert probe(Launch(["sh", "-c", once], dict(os.environ), tmp_path)).returncode == 0
+    assert probe(Launch(["sh", "-c", "exit 140"], dict(os.environ), tmp_path)).returncode == 140
 
 
 def test_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

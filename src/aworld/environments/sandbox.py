@@ -7,6 +7,7 @@ watchdog limits the sum over all processes and files of a sandbox.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -234,20 +235,26 @@ def _fault(sandbox: Sandbox) -> str:
 
 
 def probe(launch: Launch) -> "subprocess.CompletedProcess[str]":
-    """Run a process to its end and keep what it writes.
+    """Run a process to its end and keep what it writes. One that Slurm's notice of a preemption has ended runs again.
 
     Raises:
         subprocess.TimeoutExpired: it takes longer than PROBE_SECONDS.
     """
-    return subprocess.run(
-        launch.argv,
-        env=launch.env,
-        cwd=launch.cwd,
-        capture_output=True,
-        text=True,
-        timeout=PROBE_SECONDS,
-        check=False,
-    )
+
+    def run() -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            launch.argv,
+            env=launch.env,
+            cwd=launch.cwd,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+
+    done = run()
+    # apptainer unblocks these signals, and is not deaf to them before its program begins
+    return run() if done.returncode in (128 + signal.SIGUSR1, 128 + signal.SIGUSR2) else done
 
 
 def _reason(name: str, last_line: str) -> str:
