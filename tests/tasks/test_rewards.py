@@ -84,7 +84,7 @@ def test_an_own_reward_gets_the_whole_episode_as_json(tmp_path: Path) -> None:
     asked = json.loads(json.dumps(program.request))
     assert asked["episode"]["tokens"] == 2 and asked["episode"]["status"] == "max_turns"
     assert asked["episode"]["turns"][1]["arguments"] == {"code": "2+3"}
-    own = {name: value for name, value in vars(task).items() if name not in ("container", "seconds")}
+    own = {name: value for name, value in vars(task).items() if name not in ("container", "seconds", "needs_gold")}
     assert asked["task"] == own | {"files": ["x.csv"]}
 
 
