@@ -121,7 +121,7 @@ def test_own_parts_learn_on_a_laptop_and_then_on_slurm(cluster: Cluster, own: Us
 
     report = json.loads((run.dir.root / "report.json").read_text())["evaluation"]
     # The model began with random weights, which answer none of the held-out questions.
-    assert report["after"]["ci95"][0] > 0.2, report
+    assert report["after"]["ci95"][0] > 0.1, report
     figures = EventAccumulator(str(run.dir.root / "trackers" / "tensorboard" / "rounds"))
     figures.Reload()
     assert [event.step for event in figures.Scalars("reward/mean")] == [0, 1, 2, 3]
