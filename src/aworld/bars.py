@@ -11,7 +11,7 @@ Advance = Callable[[], None]  # tells that one more step is done
 
 @contextmanager
 def bar(steps: int | None, name: str) -> Iterator[Advance]:
-    """A bar over so many steps; None: nobody knows how many."""
+    """A bar over `steps` steps; None: their number is not known."""
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

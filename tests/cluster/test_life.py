@@ -101,7 +101,7 @@ def own(user: User) -> User:
     return user
 
 
-def test_own_parts_learn_on_a_laptop_and_then_on_slurm(cluster: Cluster, own: User) -> None:
+def test_a_run_of_own_parts_begins_on_a_laptop_and_ends_on_slurm(cluster: Cluster, own: User) -> None:
     with serving(lambda path, headers: Reply(b"", status=405), teach) as address:
         taught = [f"training.cold_start.teacher={{model: strong, base_url: {address}/v1}}"]
         words = ["recipe=sums", "site=laptop", "name=life", *taught]

@@ -40,7 +40,7 @@ class TeacherModel:
 
 @dataclass
 class TaughtChat(TokenChat):
-    """A TokenChat whose turns a teacher takes. Log-probabilities are 0: nobody sampled these tokens."""
+    """A TokenChat whose turns a teacher takes. Log-probabilities are 0: the policy did not sample these tokens."""
 
     model: TeacherModel
 

@@ -54,7 +54,7 @@ class ColdStart:
 
     @property
     def played_by(self) -> str:
-        """Who plays them, in words; of conversations, that nobody does."""
+        """The name of the player, for people; `conversations` where no episode is played."""
         if self.conversations:
             return "conversations"
         if self.has_teacher:

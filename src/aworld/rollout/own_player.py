@@ -1,4 +1,4 @@
-"""The user's own player: what it raises or returns wrongly is one line that names it."""
+"""The user's own player. Its exceptions and wrong episodes become one line, which names its file."""
 
 from collections.abc import Callable
 from typing import Any
