@@ -1,5 +1,6 @@
 """Token-exact chats with the policy: tokens are only ever appended."""
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -50,7 +51,7 @@ class PolicyModel:
 
 
 @dataclass
-class TokenChat:
+class TokenChat(ABC):
     """A Chat in the policy's tokens: one context. The template renders `messages` and `tools` once, as its prompt.
 
     Raises:
@@ -82,8 +83,9 @@ class TokenChat:
     def context(self) -> int:
         return self.model.context
 
+    @abstractmethod
     async def generate(self, max_tokens: int, seed: int) -> AssistantMessage:
-        raise NotImplementedError("whoever takes the turns has a class of its own")
+        """The next turn, whose tokens are appended."""
 
     def open_turn(self) -> list[int]:
         """All tokens up to the first one of the next turn."""
