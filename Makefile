@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE # each of a thousand short processes would comp
 WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test test-fast test-rest test-all test-gpu test-packages minutes bench killer cluster cluster-stop cluster-packages tool-packages lint format lock lock-gpu clean
+.PHONY: help install demo test test-fast test-rest test-all test-gpu test-packages minutes bench bench-rivals baseline killer cluster cluster-stop cluster-packages tool-packages lint format lock lock-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,8 +46,14 @@ test-packages:
 test-gpu: $(if $(GPU_PYTHON),,$(VENV)/.installed) ## the tests for one NVIDIA GPU, by a Python with CUDA: GPU_PYTHON=/path/to/python
 	@$(or $(GPU_PYTHON),$(BIN)/python) -m pytest -m gpu -rs $(ARGS)
 
-bench: $(VENV)/.installed ## seconds of an episode, a tool server and a training step beside this machine kind's baseline: 2 minutes
+bench: $(VENV)/.installed test-packages ## measure against bounds and simple rivals, into docs/benchmarks.md: 30 minutes
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-rivals: $(VENV)/.installed test-packages ## the same beside other systems, each in an environment of its own
+	@$(BIN)/python benchmarks/bench.py --rivals $(ARGS)
+
+baseline: $(VENV)/.installed ## seconds of an episode, a tool server and a training step beside this machine kind's baseline: 2 minutes
+	@$(BIN)/python benchmarks/baseline.py $(ARGS)
 
 killer: $(VENV)/.installed ## whole runs on a private Slurm under a random killer: ARGS="--kills 200"
 	@$(BIN)/python benchmarks/faults.py $(ARGS)

@@ -1,89 +1,44 @@
 #!/usr/bin/env python
-"""Measure what must not get slower, beside what this kind of machine took before.
+"""Run the benchmarks one after the other, and write docs/benchmarks.md.
 
-    python benchmarks/bench.py            # two minutes; says what takes more than 5 % longer than its baseline
-    python benchmarks/bench.py --keep     # writes these figures to benchmarks/baselines/KIND.json
+    python benchmarks/bench.py                     # needs no package but ours
+    python benchmarks/bench.py --rivals            # installs other systems, each in an environment of its own
+    python benchmarks/bench.py experience engine   # these alone
 
-Run it on an idle machine. A baseline holds for one kind of machine: so many cores of one processor, and its GPU.
+Run it on an idle machine.
 """
 
 import argparse
-import json
-import os
-import platform
-import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+import results
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import episode_cost
-
-BASELINES = Path(__file__).parent / "baselines"
-TOLERATED = 0.05  # of a figure
-STEP = ("--shape", "tiny", "--layers", "4", "--tokens", "256", "--json")
-
-Figures = dict[str, float]
+HERE = Path(__file__).parent
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", action="store_true", help="make these figures the baseline of this kind of machine")
+    parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=f"of {', '.join(results.ORDER)} (default: all)")
+    parser.add_argument("--rivals", action="store_true", help="measure beside other systems")
     arguments = parser.parse_args()
-    path = BASELINES / f"{machine_kind()}.json"
-    kept: Figures = json.loads(path.read_text())["seconds"] if path.exists() else {}
-    found = measure()
-    console = Console()
-    console.print(table(found, kept))
-    for name in worse(found, kept):
-        console.print(f"[bold red]{name} takes {found[name] / kept[name] - 1:.0%} longer than its baseline[/]")
-    if not kept:
-        console.print(f"this kind of machine ({path.stem}) has no baseline; --keep makes one")
-    if arguments.keep:
-        BASELINES.mkdir(exist_ok=True)
-        path.write_text(
-            json.dumps({"measured": datetime.now(UTC).date().isoformat(), "seconds": found}, indent=1) + "\n"
-        )
-        console.print(f"kept in {path.relative_to(BASELINES.parents[1])}")
-
-
-def measure() -> Figures:
-    """CPU seconds of an episode and of a tool server's start; seconds of the trainer's step on a tiny model."""
-    found = episode_cost.measure()
-    step = [sys.executable, str(Path(__file__).with_name("mfu.py")), *STEP]
-    done = subprocess.run(step, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
-    return found | {"trainer_step": json.loads(done.stdout)["seconds"]}
-
-
-def machine_kind() -> str:
-    """A file name for this kind of machine, such as 2-intel-xeon-processor."""
-    described = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    name = f"{os.cpu_count()} {described[1] if described else platform.machine()}"
-    try:
-        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        gpus = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
-    except (OSError, subprocess.CalledProcessError):
-        gpus = []
-    return re.sub(r"(\(r\)|\(tm\)|[^a-z0-9])+", "-", " ".join([name, *gpus[:1]]).lower()).strip("-")
-
-
-def worse(found: Figures, kept: Figures) -> list[str]:
-    """The names of the figures that exceed their baseline by more than is tolerated."""
-    return [name for name, value in found.items() if name in kept and value > kept[name] * (1 + TOLERATED)]
-
-
-def table(found: Figures, kept: Figures) -> Table:
-    shown = Table("", "seconds", "baseline", "change")
-    for name, value in found.items():
-        before = kept.get(name)
-        change = f"{value / before - 1:+.0%}" if before else ""
-        shown.add_row(name, f"{value:.3f}", f"{before:.3f}" if before else "", change)
-    return shown
+    if unknown := [name for name in arguments.benchmarks if name not in results.ORDER]:
+        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(results.ORDER)}")
+    failed = []
+    for name in arguments.benchmarks or results.ORDER:
+        path = HERE / f"{name}.py"
+        if arguments.rivals and "--rivals" not in path.read_text():
+            continue
+        began = time.monotonic()
+        print(f"{name} …", flush=True)
+        done = subprocess.run([sys.executable, str(path), "--keep", *(["--rivals"] if arguments.rivals else [])])
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+        failed += [name] if done.returncode else []
+    results.PAGE.write_text(results.page())
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

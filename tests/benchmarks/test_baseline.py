@@ -11,7 +11,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from bench import machine_kind, table, worse
+from baseline import machine_kind, table, worse
 
 EPISODE_COST = Path(__file__).parents[2] / "benchmarks" / "episode_cost.py"
 

@@ -1,0 +1,190 @@
+#!/usr/bin/env python
+"""Keep what a benchmark measured, and make docs/benchmarks.md of all that is kept.
+
+    python benchmarks/results.py          # writes docs/benchmarks.md anew
+
+A benchmark calls `keep`. It prints the figures, and writes them to benchmarks/results/NAME.json with the machine, the
+versions and the command.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+ORDER = ("experience", "engine", "train_step", "gather", "hand_over", "save", "recovery", "evaluation", "launch")
+HEAD = """# Benchmarks
+
+Each figure is a ratio, or an amount, of runs that alternate: ours, its rival, its rival, ours. It is the median of the
+repeats, with the least and the greatest. `make bench` measures against bounds and simple rivals. `make bench-rivals`
+installs other systems in environments of their own and measures beside them. Both write this page.
+"""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of a benchmark's table.
+
+    Attributes:
+        name: says what is divided by what, or what is counted.
+        values: one for each repeat.
+        unit: of the values; none for a ratio.
+        at_least, at_most: the goal.
+    """
+
+    name: str
+    values: Sequence[float]
+    unit: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def value(self) -> float:
+        return median(self.values)
+
+    @property
+    def goal(self) -> str:
+        if self.at_least is not None:
+            return f"≥ {self.at_least:g}"
+        return f"≤ {self.at_most:g}" if self.at_most is not None else ""
+
+    @property
+    def is_met(self) -> bool:
+        return (self.at_least is None or self.value >= self.at_least) and (
+            self.at_most is None or self.value <= self.at_most
+        )
+
+    def cells(self) -> tuple[str, str, str, str, str]:
+        spread = f"{shown(min(self.values))} to {shown(max(self.values))}" if len(self.values) > 1 else ""
+        met = ("yes" if self.is_met else "no") if self.goal else ""
+        return self.name, f"{shown(self.value)} {self.unit}".strip(), spread, self.goal, met
+
+
+COLUMNS = ("", "median", "spread", "goal", "met")
+
+
+def ratios(ours: Iterable[float], rival: Iterable[float]) -> list[float]:
+    """Ours by the rival's, of each pair."""
+    return [own / other for own, other in zip(ours, rival, strict=True)]
+
+
+def alternate(repeats: int, **measured: Callable[[], float]) -> dict[str, list[float]]:
+    """Each measurement `repeats` times; every other time in the reverse order, so that no one is always first."""
+    found: dict[str, list[float]] = {name: [] for name in measured}
+    for at in range(repeats):
+        for name in list(measured)[:: -1 if at % 2 else 1]:
+            found[name].append(measured[name]())
+    return found
+
+
+def keep(
+    benchmark: str, title: str, says: Sequence[str], figures: Sequence[Figure], packages: Sequence[str] = ()
+) -> None:
+    """Print the figures and write them to results/BENCHMARK.json.
+
+    Args:
+        benchmark: one of `ORDER`, with `-rivals` where other packages were measured as well.
+        says: sentences on what was measured, and what the figures do not show.
+        packages: distributions whose versions count. One that is not in this environment is given as `name==version`.
+    """
+    console = Console()
+    console.print(table(title, figures))
+    for sentence in says:
+        console.print(sentence, soft_wrap=True, highlight=False)
+    RESULTS.mkdir(exist_ok=True)
+    kept = {
+        "title": title,
+        "says": list(says),
+        "command": shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+        "measured": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "load_before": round(os.getloadavg()[2], 2),  # of the last 15 minutes
+        "versions": [f"python=={platform.python_version()}", f"aworld=={commit()}", *map(version, packages)],
+        "figures": [asdict(figure) for figure in figures],
+    }
+    (RESULTS / f"{benchmark}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+
+
+def table(title: str, figures: Iterable[Figure]) -> Table:
+    found = Table(*COLUMNS, title=title)
+    for figure in figures:
+        found.add_row(*figure.cells())
+    return found
+
+
+def page(folder: Path = RESULTS) -> str:
+    """docs/benchmarks.md, of the files in the folder."""
+    parts = [HEAD]
+    for path in sorted(folder.glob("*.json"), key=place):
+        kept = json.loads(path.read_text())
+        rows = [Figure(**figure).cells() for figure in kept["figures"]]
+        lines = ["| " + " | ".join(row) + " |" for row in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
+        origin = f"{kept['measured']}, {kept['machine']}; {', '.join(kept['versions'])}"
+        parts.append(
+            "\n".join([f"## {kept['title']}", "", *lines, "", *kept["says"], "", f"`{kept['command']}`: {origin}.", ""])
+        )
+    return "\n".join(parts)
+
+
+def place(path: Path) -> tuple[int, str]:
+    name = path.stem.removesuffix("-rivals")
+    return ORDER.index(name) if name in ORDER else len(ORDER), path.stem
+
+
+def shown(value: float) -> str:
+    """With three digits, and no exponent."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - int(f"{abs(value):e}".rsplit("e", 1)[1]))
+    return f"{value:,.{digits}f}"
+
+
+def machine() -> str:
+    """Cores, processor, memory and GPU of this machine."""
+    memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
+    return ", ".join([f"{os.cpu_count()} cores of {processor()}", memory, *gpus()[:1]])
+
+
+def processor() -> str:
+    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def gpus() -> list[str]:
+    """The names of this machine's NVIDIA GPUs."""
+    try:
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return []
+
+
+def commit() -> str:
+    """Of the checkout that was measured, with a mark where it has changes."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def version(package: str) -> str:
+    return package if "==" in package else f"{package}=={importlib.metadata.version(package)}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    print(PAGE.relative_to(ROOT))
