@@ -2,6 +2,7 @@
 
 import json
 import socket
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def test_a_folder_of_another_format_is_to_be_served_by_its_owner(tmp_path: Path)
         cold_start.check(config)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"teacher\.path: .*config\.json is no JSON .*; fetch it again"):
+        cold_start.check(config)
+
+
+def test_a_teacher_that_does_not_fit_a_shard_is_refused(tmp_path: Path) -> None:
+    large = ["recipe=grpo", "site=example", f"{COLD}.tasks=2", f"{COLD}.teacher.path={tmp_path}"]
+    config = configuration.load([*large, "model.path=null"])
+    architecture = asdict(config.model.architecture) | {"num_hidden_layers": 640}
+    (tmp_path / "config.json").write_text(json.dumps(architecture))
+    message = r"teacher\.path=.*: model\.shard: .* weights 1\d\d\.\d, .*; or serve the teacher yourself as an endpoint"
+    with pytest.raises(InputError, match=message):
         cold_start.check(config)
 
 

@@ -1,8 +1,10 @@
 """`aworld plan` and the tables of a dry run, as a user meets them."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -12,11 +14,13 @@ from unplayed_run import unplayed_run
 
 from aworld import config as configuration
 from aworld.cli import main
+from aworld.launch import cold_start
 from aworld.launch.estimate import evaluated
-from aworld.planning.cost import assumed_episodes, cost
+from aworld.planning.cost import Line, assumed_episodes, cost
 from aworld.planning.disk import disk
 from aworld.planning.hardware import load
 from aworld.planning.measured import measured
+from aworld.planning.simulate import NEVER
 from aworld.policies.folder import Deltas, deltas_in
 from aworld.publish import append_json, publish_folder, publish_json
 from aworld.rundir import RunDir, open_run
@@ -241,6 +245,35 @@ def test_benchmarks_count_with_their_own_size() -> None:
     jobs = {line.name: line.jobs for line in resident.lines}
     assert jobs["evaluate gaia-test"] == 2 * 8 and jobs["evaluate held-out"] == 0  # workers of the run play it
     assert jobs["await"] == 2 and "submit" not in jobs
+
+
+@pytest.mark.parametrize("mode", ["batch", "resident"])
+def test_the_cold_start_counts_with_who_plays_it(tmp_path: Path, mode: str) -> None:
+    """A larger teacher takes longer than the policy; a mixture of experts is not counted; an endpoint holds no GPU."""
+    cold = ["training.cold_start.tasks=64", "training.cold_start.attempts=8", "training.cold_start.epochs=2"]
+    words = [*QWEN, *cold, f"pipeline.mode={mode}"]
+
+    def lines(*more: str) -> dict[str, Line]:
+        config = configuration.load([*words, *more])
+        episodes, hardware = assumed_episodes(config), load(config.site)
+        found = cost(config, mode == "batch", episodes, hardware, [], None, NEVER, cold_start.served(config))
+        return {line.name: line for line in found.lines}
+
+    def teacher(name: str, **values: int) -> str:
+        architecture = asdict(configuration.load(words).model.architecture)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(architecture | values))
+        return f"training.cold_start.teacher.path={tmp_path / name}"
+
+    own = lines("training.cold_start.player=policy")
+    assert own["cold start, played"].seconds == pytest.approx(own["rollout"].seconds)  # as many episodes as a round
+    assert own["cold start, trained"].tokens == 2 * own["train"].tokens
+    larger = lines(teacher("larger", num_hidden_layers=128))
+    assert larger["cold start, played"].seconds > 1.5 * own["cold start, played"].seconds
+    assert larger["rollout"] == own["rollout"]
+    assert lines(teacher("mixed", num_experts=128))["cold start, played"].seconds is None
+    asked = lines("training.cold_start.teacher.model=x", "training.cold_start.teacher.base_url=http://localhost/v1")
+    assert asked["cold start, played"].gpus == (0 if mode == "batch" else own["rollout"].gpus)
 
 
 def test_slots_that_stay_idle_are_named_with_their_mend(capsys: pytest.CaptureFixture[str]) -> None:

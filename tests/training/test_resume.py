@@ -7,11 +7,12 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import learned_run
 import psutil
 import pytest
 import torch
@@ -24,22 +25,10 @@ from aworld.rundir import RunDir
 
 pytestmark = [pytest.mark.engine, pytest.mark.deep, pytest.mark.timeout(1800)]
 
-WORDS = """
-    recipe=demo site=local name=base tasks.train=16 tasks.held_out=2 pipeline.rounds=1
-    model.architecture.hidden_size=64 model.architecture.intermediate_size=128 model.architecture.num_hidden_layers=2
-    training.cold_start.tasks=16 training.cold_start.epochs=100 training.cold_start.batch_size=8
-    training.cold_start.stop_at=0.4 training.cold_start.lr=5e-3 environment.slots=2
-""".split()
-
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """A run whose cold start was trained undisturbed, with tensor parallel size 2."""
-    run = RunDir(Path(aworld("prepare", *WORDS, f"runs={tmp_path_factory.mktemp('runs')}").stdout.strip()))
-    for words in (("rollout", "--round", "0"), ("gather", "--round", "0"), ("train", "--round", "0")):
-        done = aworld(words[0], str(run.root), *words[1:])
-        assert done.returncode == 0, done.stderr
-    return run
+def trained(once: Callable[..., Path]) -> RunDir:
+    return RunDir(once("learned", learned_run.make) / "run")
 
 
 @pytest.fixture

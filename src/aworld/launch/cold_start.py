@@ -4,14 +4,18 @@ import asyncio
 import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
-from aworld.config import ColdStart, Config, Teacher
+from omegaconf import MISSING
+
+from aworld.config import Architecture, ColdStart, Config, Teacher
 from aworld.endpoints import check_address
 from aworld.errors import InputError
 from aworld.models.hf import CONFIG
 from aworld.models.positions import positions
+from aworld.planning.fit import shard_refusal
+from aworld.planning.hardware import load
 from aworld.rundir import RunDir
 
 GREETING_SECONDS = 30.0  # for a word of a teacher behind an endpoint
@@ -98,6 +102,24 @@ def _check_who(cold: ColdStart) -> None:
         raise InputError(f"{given[0]}, but {HERE}.tasks=0: there is nothing to play; set how many tasks it plays")
 
 
+def served(config: Config) -> Config | None:
+    """The configuration with the model that plays the cold start on our shards.
+
+    None where no shard plays it, or the teacher is no dense model, whose memory and seconds a plan could count.
+    """
+    cold, model = config.training.cold_start, config.model
+    if not cold.tasks or not cold.needs_shard:
+        return None
+    if not cold.teacher.path:
+        return config
+    values = json.loads((Path(cold.teacher.path) / CONFIG).read_text())
+    known = {field.name: values[field.name] for field in fields(Architecture) if field.name in values}
+    is_dense = not any("experts" in name for name in values)
+    if not is_dense or any(field.default == MISSING and field.name not in known for field in fields(Architecture)):
+        return None
+    return replace(config, model=replace(model, architecture=Architecture(**known)))
+
+
 def _check_folder(config: Config, teacher: Teacher) -> None:
     """Check that our own shards can serve the teacher, and that its turns can be read."""
     from aworld.agents.chat import ChatFormat  # importing transformers takes a second
@@ -120,6 +142,9 @@ def _check_folder(config: Config, teacher: Teacher) -> None:
             f"{HERE}.teacher.path: model.shard.tensor_parallel_size={shard.tensor_parallel_size} does not divide the "
             f"{heads} attention heads of {folder / CONFIG}; change it, or serve the teacher yourself as an endpoint"
         )
+    hardware, counted = load(config.site), served(config)
+    if hardware and counted and (refused := shard_refusal(counted, hardware)):
+        raise InputError(f"{HERE}.teacher.path={folder}: {refused}; or serve the teacher yourself as an endpoint")
     try:
         ChatFormat(folder, config.agent.answer_form)
     except InputError as reason:

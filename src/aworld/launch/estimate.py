@@ -10,7 +10,7 @@ from aworld import config as configuration
 from aworld import tasks
 from aworld.config import Config
 from aworld.errors import InputError
-from aworld.launch import evaluations
+from aworld.launch import cold_start, evaluations
 from aworld.launch.checks import check_layout, check_model, check_playing, check_training
 from aworld.launch.plan import BATCH, mode
 from aworld.planning.cost import assumed_episodes, cost
@@ -70,7 +70,8 @@ def estimate(
     episodes = assumed_episodes(config, mean_tokens, tool_seconds)
     if found and mean_tokens is None:
         episodes = replace(found.episodes, tool_seconds=tool_seconds or found.episodes.tool_seconds)
-    total = cost(config, mode(config) == BATCH, episodes, hardware, evaluated(config), found, preemption)
+    shown_by = cold_start.served(config)
+    total = cost(config, mode(config) == BATCH, episodes, hardware, evaluated(config), found, preemption, shown_by)
     show(config, hardware, total, found, console)
 
 

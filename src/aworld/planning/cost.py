@@ -83,6 +83,7 @@ def cost(
     evaluations: Sequence[Evaluated],
     measured: Measured | None = None,
     preemption: Preemption = NEVER,
+    shown_by: Config | None = None,
 ) -> Cost:
     """The cost of the whole run.
 
@@ -91,33 +92,42 @@ def cost(
         episodes: that a round plays.
         evaluations: on the run's own tasks, and on each benchmark.
         measured: figures of a run, which go before those of the hardware.
+        shown_by: with the model that plays the cold start on the shards; None: no shard does, or it is not known.
     """
-    site, rounds = config.site, config.pipeline.rounds
+    site, rounds, cold = config.site, config.pipeline.rounds, config.training.cold_start
     # Dynamic sampling plays further tasks in the place of those with one reward; training leaves these out.
     trained_on = replace(
         episodes, lengths=episodes.lengths[: config.rollout.tasks_per_round * config.rollout.group_size]
     )
     played, gathered, trained, outcome = _phases(config, episodes, trained_on, hardware, measured, preemption)
-    starts = config.training.cold_start.is_on
 
     def line(name: str, phase: Phase | None, resources: Resources, tokens: int, times: int, jobs: int) -> Line:
         seconds = phase.seconds(is_batch) if phase else None
         gpus = resources.elements * resources.nodes * resources.gpus_per_node
         return Line(name, seconds, tokens, gpus, times, jobs)
 
-    numbered = rounds + starts if is_batch else 1
+    numbered = rounds if is_batch else 1
     lines = [
         line("rollout", played, site.rollout, episodes.tokens, rounds, numbered * site.rollout.elements),
         line("gather", gathered, site.gather, 0, rounds, numbered if is_batch else 0),
         line("train", trained, site.train, trained_on.tokens, rounds, numbered),
     ]
+    if cold.is_on:
+        shown = replace(episodes, lengths=_repeated(episodes.lengths, cold.shown * cold.attempts))
+        played, learned = _cold_start(config, shown, hardware, preemption, shown_by)
+        holds = site.rollout if cold.needs_shard or not is_batch else replace(site.rollout, gpus_per_node=0)
+        lines += [
+            line("cold start, played", played, holds, shown.tokens, 1, is_batch * site.rollout.elements),
+            line("cold start, gathered", None, site.gather, 0, 1, int(is_batch)),
+            line("cold start, trained", learned, site.train, shown.tokens * cold.epochs, 1, int(is_batch)),
+        ]
     sizes = [Episodes(_repeated(episodes.lengths, each.tasks * each.attempts)).tokens for each in evaluations]
     for evaluation, tokens in zip(evaluations, sizes, strict=True):
         share = tokens / max(episodes.tokens, 1) * site.rollout.workers / site.evaluate.workers
         again = Phase(played.work * share, played.files, played.start) if played else None
         jobs = evaluation.times * site.evaluate.elements if is_batch or evaluation.name != HELD_OUT else 0
         lines.append(line(f"evaluate {evaluation.name}", again, site.evaluate, tokens, evaluation.times, jobs))
-    lines += _one_core(config, is_batch, numbered, evaluations)
+    lines += _one_core(config, is_batch, numbered + cold.is_on if is_batch else 1, evaluations)
     seconds = _whole(config, lines)
     slots = site.rollout.workers * min(config.environment.slots, config.model.shard.max_num_seqs)
     goes_on = not is_batch and config.pipeline.max_lag > 0
@@ -171,13 +181,34 @@ def _phases(
     return played, gathered, trained, outcome
 
 
+def _cold_start(
+    config: Config, episodes: Episodes, hardware: Hardware | None, preemption: Preemption, shown_by: Config | None
+) -> tuple[Phase | None, Phase | None]:
+    """The episodes of the cold start, and the training on them. All are counted as right, which is the most."""
+    played = learned = None
+    if hardware and episodes.lengths:
+        if shown_by and config.site.rollout.gpus_per_node:
+            played, _ = rollout(shown_by, hardware, episodes, preemption)
+        if config.site.train.gpus_per_node:
+            cold = config.training.cold_start
+            training = replace(config.training, epochs=cold.epochs, batch_size=cold.batch_size)
+            learned = train(replace(config, training=training), hardware, episodes)
+    return played, learned
+
+
 def _whole(config: Config, lines: list[Line]) -> float | None:
-    """Seconds of the run: all rounds, and the longest evaluation of the last policy; without the cold start."""
-    played, gathered, trained, *later = (line.seconds for line in lines)
+    """Seconds of the run: the cold start as far as they are known, all rounds, the last policy's longest evaluation."""
+    seconds = {line.name: line.seconds for line in lines}
+    played, gathered, trained = (seconds[name] for name in ("rollout", "gather", "train"))
     if played is None or gathered is None or trained is None:
         return None
     rounds = run_seconds(played + gathered, trained, config.pipeline.rounds, config.pipeline.max_lag)
-    return rounds + max((each or 0.0 for each in later), default=0.0)
+    before = sum(each or 0.0 for name, each in seconds.items() if name.startswith("cold start"))
+    return (
+        before
+        + rounds
+        + max((each or 0.0 for name, each in seconds.items() if name.startswith("evaluate")), default=0.0)
+    )
 
 
 def _gpu_hours(lines: list[Line], seconds: float, is_batch: bool) -> float:

@@ -37,8 +37,21 @@ def refusals(config: Config, hardware: Hardware) -> Iterator[str]:
             f"model.parallel: stage {worst.stage} needs {_gb(worst.needed)} GB, and {hardware.name} has {usable} "
             f"({_parts(worst)}); {_mend(config, hardware)}"
         )
-    if config.site.rollout.gpus_per_node and not room(config, hardware).longest:
-        yield _shard_refusal(config, hardware)
+    if refused := shard_refusal(config, hardware):
+        yield refused
+
+
+def shard_refusal(config: Config, hardware: Hardware) -> str:
+    """A line for the shards where they do not fit; else none."""
+    if not config.site.rollout.gpus_per_node or (found := room(config, hardware)).longest:
+        return ""
+    model, shard = config.model, config.model.shard
+    wanted = shard.max_model_len * kv_bytes(model.architecture, model.dtype, shard.tensor_parallel_size)
+    return (
+        f"model.shard: one episode of {shard.max_model_len} tokens needs {_gb(wanted)} GB of KV cache on each GPU, and "
+        f"{hardware.name} has {_gb(max(found.cache, 0))} left (vLLM takes {VLLM_SHARE:.0%} of the GPU; "
+        f"weights {_gb(found.weights)}, overhead {_gb(SHARD_OVERHEAD)}); {_shard_mend(config, hardware, found.tokens)}"
+    )
 
 
 def _fits(config: Config, hardware: Hardware) -> bool:
@@ -94,16 +107,6 @@ def _candidates(config: Config) -> Iterator[tuple[list[str], Config]]:
                 settings,
                 replace(config, model=other, site=site, training=replace(training, micro_batch_tokens=budget)),
             )
-
-
-def _shard_refusal(config: Config, hardware: Hardware) -> str:
-    model, shard, found = config.model, config.model.shard, room(config, hardware)
-    wanted = shard.max_model_len * kv_bytes(model.architecture, model.dtype, shard.tensor_parallel_size)
-    return (
-        f"model.shard: one episode of {shard.max_model_len} tokens needs {_gb(wanted)} GB of KV cache on each GPU, and "
-        f"{hardware.name} has {_gb(max(found.cache, 0))} left (vLLM takes {VLLM_SHARE:.0%} of the GPU; "
-        f"weights {_gb(found.weights)}, overhead {_gb(SHARD_OVERHEAD)}); {_shard_mend(config, hardware, found.tokens)}"
-    )
 
 
 def _shard_mend(config: Config, hardware: Hardware, tokens: int) -> str:
