@@ -26,16 +26,16 @@ install: $(VENV)/.installed ## install everything into .venv
 demo: $(VENV)/.installed ## run the whole loop on this machine and print what was learned
 	@$(BIN)/python jobs/pipeline.py recipe=demo site=local $(ARGS)
 
-test: $(VENV)/.installed test-packages ## unit tests to one real round on Slurm with Apptainer: 15 minutes
+test: $(VENV)/.installed test-packages ## unit tests to one real round on Slurm with Apptainer: 13 minutes
 	@$(PYTEST) -m "not deep and not gpu" --minutes test $(ARGS)
 
 test-fast: $(VENV)/.installed ## only the unit tests: 3 minutes
 	@$(PYTEST) -m unit --minutes fast $(ARGS)
 
-test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 28 minutes
+test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 22 minutes
 	@$(PYTEST) -m deep --minutes rest $(ARGS)
 
-test-all: test test-rest minutes ## every test that this machine can run: 45 minutes
+test-all: test test-rest minutes ## every test that this machine can run: 35 minutes
 
 minutes: ## the minutes of the last test runs by tier, beside those that tests/minutes.toml keeps
 	@$(BIN)/python tests/minutes.py
