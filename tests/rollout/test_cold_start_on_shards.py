@@ -36,7 +36,7 @@ def cold_start(folder: Path, *words: str) -> tuple[RunDir, list[Episode]]:
 
 def plans(run: RunDir) -> dict[str, list[str]]:
     config, _ = open_run(run.root)
-    return {task.id: task.metadata["plan"] for task in make_source(config.tasks, run.tasks).tasks("train")}
+    return {task.task_id: task.metadata["plan"] for task in make_source(config.tasks, run.tasks).tasks("train")}
 
 
 def test_a_teacher_in_a_folder_plays_in_the_tokens_of_the_policy(once: Callable[..., Path], tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_policy_learns_from_its_own_right_episodes(once: Callable[..., Path], 
     expected = plans(run)
     for episode in right:
         said = [turn.text for turn in episode.turns if turn.role == "assistant"]
-        assert said[-1] == expected[episode.task_id][-1]
+        assert expected[episode.task_id][-1] in said[-1]
         assert all(
             (logprob < 0) <= bool(sampled) for logprob, sampled in zip(episode.logprobs, episode.mask, strict=True)
         )

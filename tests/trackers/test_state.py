@@ -63,6 +63,9 @@ def test_failures_are_kept_until_the_next_success(tmp_path: Path) -> None:
     assert line == f"tracker wandb is not up to date: no route to host; try again with: aworld track {run.root}"
     state.note_failure(run, "wandb", "")
     assert state.failures(["tensorboard", "wandb"], run) == []
+    state.path_of(run, "wandb.failed").write_text("{")
+    (line,) = state.failures(["tensorboard", "wandb"], run)
+    assert "cannot be read" in line and line.endswith(f"aworld track {run.root}")
 
 
 def test_a_tracker_that_is_being_written_is_not_begun_anew(tmp_path: Path) -> None:

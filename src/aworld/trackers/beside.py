@@ -47,12 +47,15 @@ def kept_up(config: Config, run: RunDir) -> Iterator[None]:
     if not config.trackers:
         yield
         return
-    process = subprocess.Popen([sys.executable, "-m", "aworld.trackers.beside", str(run.root)], preexec_fn=_apart)
+    process = None
+    with _warned(run):
+        process = subprocess.Popen([sys.executable, "-m", "aworld.trackers.beside", str(run.root)], preexec_fn=_apart)
     try:
         yield
     finally:
-        process.kill()
-        process.wait()
+        if process:
+            process.kill()
+            process.wait()
 
 
 def bring_up_to_date(names: Sequence[str], run: RunDir, seconds: float = WRITE_SECONDS) -> None:

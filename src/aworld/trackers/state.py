@@ -148,8 +148,15 @@ def forget(run: RunDir, name: str) -> None:
 def failures(names: Iterable[str], run: RunDir) -> list[str]:
     """A line for each of these trackers whose last try failed."""
     paths = {name: path_of(run, f"{name}.failed") for name in names}
-    reasons = {name: json.loads(path.read_text())["reason"] for name, path in paths.items() if path.is_file()}
-    return [not_up_to_date(run, name, reason) for name, reason in reasons.items()]
+    return [not_up_to_date(run, name, _reason(path)) for name, path in paths.items() if path.is_file()]
+
+
+def _reason(path: Path) -> str:
+    """The reason that `note_failure` kept. A damaged file stops no status."""
+    try:
+        return str(json.loads(path.read_text())["reason"])
+    except (ValueError, KeyError, TypeError, FileNotFoundError):
+        return f"its reason in {path} cannot be read"
 
 
 def not_up_to_date(run: RunDir, name: str, reason: str) -> str:
