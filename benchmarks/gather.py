@@ -1,12 +1,12 @@
 #!/usr/bin/env python
 """Gather rounds of real sizes: bytes a second against a plain write of the same bytes, and the memory of the writer.
 
-    python benchmarks/gather.py                    # 512 episodes of 40,000 tokens, and an eighth of them
+    python benchmarks/gather.py --keep             # 512 episodes of 40,000 tokens, and an eighth of them; two minutes
     python benchmarks/gather.py --episodes 2048 --tokens 131072 --ranks 8 --folder /scratch/me
 
 The journals of synthetic episodes are written first, by the rollout's own code. Then MPI's ranks gather them, and a
 plain loop writes as many bytes to the same disk, with an fsync at the end as the gather has one. Both are repeated in
-pairs; `of_plain` is the median of the pairs' ratios. Ranks read what the disk's cache may still hold.
+pairs; `of_plain` has the pairs' ratios. Ranks read what the disk's cache may still hold.
 
 Beside other work the gather gets less than its share: it needs more cores than a plain write. So the seconds of CPU are
 given as well. `parts_s_per_GB` has them for each part alone, and the seconds of flushing to the disk. Readers read and
@@ -30,6 +30,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import results
+from results import Figure
 
 from aworld.rundir import RunDir
 from aworld.trajectories import file
@@ -43,6 +45,11 @@ from aworld.trajectories.record import checksum
 
 MESSAGES = 16
 MB, GB = 1e6, 1e9
+SAYS = (
+    "MPI's ranks gather the journals of made-up episodes into one file, and a plain loop writes as many bytes to the "
+    "same disk. Both flush the disk at their end.",
+    "The gather reads the journals, checks them and writes; the plain loop only writes.",
+)
 
 
 def main() -> None:
@@ -53,29 +60,47 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--folder", type=Path, help="on the file system to be measured (default: a temporary one)")
+    parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/results")
     parser.add_argument("--rank-of", metavar="RUN", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rank_of:
         as_rank(arguments.rank_of, arguments.episodes)
         return
+    figures = []
     for episodes in (max(1, arguments.episodes // 8), arguments.episodes):
         folder = Path(tempfile.mkdtemp(prefix="gather-", dir=arguments.folder))
         try:
-            print(json.dumps(measure(folder, episodes, arguments)), flush=True)
+            found = measure(folder, episodes, arguments)
         finally:
             shutil.rmtree(folder)
+        print(json.dumps(found), flush=True)
+        of = f"{episodes} episodes of {arguments.tokens:,} tokens"
+        figures.append(Figure(f"bytes/s, by those of a plain write; {of}", found["of_plain"], at_least=0.8))
+        figures.append(Figure(f"the most memory of the writer; {of}", found["writer_peak_MB"], "MB"))
+    if arguments.keep:
+        results.keep("gather", f"Gather by {arguments.ranks} ranks", SAYS, figures, ["mpich", "mpi4py", "h5py"])
 
 
-def measure(folder: Path, episodes: int, arguments: argparse.Namespace) -> dict[str, object]:
+def measure(folder: Path, episodes: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """The figures of a round of so many episodes."""
     run = RunDir(folder)
     recorded = write_journals(run, episodes, arguments.tokens, arguments.journals)
-    gathers, plains = [], []
-    for _ in range(arguments.repeats):
+    gathers: list[dict[str, float]] = []
+    plains: list[dict[str, float]] = []
+    size = 0
+
+    def gathered() -> float:
+        nonlocal size
         gathers.append(start_ranks(folder, episodes, arguments.ranks))
         size = run.trajectories(1).stat().st_size
         run.trajectories(1).unlink()
+        return gathers[-1]["seconds"]
+
+    def written_plainly() -> float:
         plains.append(write_plainly(folder / "plain", size))
+        return plains[-1]["seconds"]
+
+    seconds = results.alternate(arguments.repeats, gather=gathered, plain=written_plainly)
 
     def typical(measured: list[dict[str, float]], key: str) -> float:
         return median(one[key] for one in measured)
@@ -86,7 +111,6 @@ def measure(folder: Path, episodes: int, arguments: argparse.Namespace) -> dict[
         "writer": parts["receive"] + parts["write"],
         "disk": parts["flush"],
     }
-    pairs = zip(gathers, plains, strict=True)
     return {
         "episodes": episodes,
         "tokens": arguments.tokens,
@@ -96,12 +120,12 @@ def measure(folder: Path, episodes: int, arguments: argparse.Namespace) -> dict[
         "seconds_to_record_an_episode": round(recorded / episodes, 4),
         "gather_MB_per_s": round(size / MB / typical(gathers, "seconds"), 1),
         "plain_MB_per_s": round(size / MB / typical(plains, "seconds"), 1),
-        "of_plain": round(median(plain["seconds"] / own["seconds"] for own, plain in pairs), 2),
+        "of_plain": [round(ratio, 3) for ratio in results.ratios(seconds["plain"], seconds["gather"])],
         "gather_cpu_s_per_GB": round(typical(gathers, "cpu") / size * GB, 2),
         "plain_cpu_s_per_GB": round(typical(plains, "cpu") / size * GB, 2),
         "parts_s_per_GB": {name: round(seconds, 2) for name, seconds in parts.items()},
         "at_least_s_per_GB": {name: round(seconds, 2) for name, seconds in bounds.items()},
-        "writer_peak_MB": round(max(own["peak_bytes"] for own in gathers) / MB, 1),
+        "writer_peak_MB": [round(own["peak_bytes"] / MB, 1) for own in gathers],
         "load": os.getloadavg()[0],
     }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """How long a save keeps training from going on, and how much each rank reads at a load.
 
-    python benchmarks/save.py                          # two replicas, a checkpoint of 516 MB, three minutes on 2 cores
+    python benchmarks/save.py --keep                   # two replicas, a checkpoint of 516 MB, three minutes on 2 cores
     python benchmarks/save.py --hidden 64 --tokens 64  # that it runs
 
 Each rank stands still while a save is begun, while the next optimizer step waits until the state is copied, and while
@@ -23,7 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import results
 from layer_stack import Stack, hf_config, micro_batch
+from results import Figure
 
 RANKS = 2
 BYTES = 12  # of a parameter in a checkpoint: its float32 value and two moments
@@ -31,6 +33,11 @@ BYTES = 12  # of a parameter in a checkpoint: its float32 value and two moments
 # shared file system for all ranks; seconds of a step: NeMo-RL publishes 376 s for 32 GPUs; seconds of rank 0 to plan
 # 37,000 pieces, as the first two saves of a process do, and to collect what was written
 LARGE, WRITERS, COPY, FILE_SYSTEM, STEP, PLAN, COLLECT = 32.76e9, 128, 10e9, 10e9, 376 / 4, 3.2, 1.1
+SAYS = (
+    "Training stands still while a save is begun, until the state is copied, and while the save is marked complete. "
+    "The seconds are those of the slower of two replicas, by the median step without a save.",
+    "Saving in the foreground means to wait for the writing as well.",
+)
 
 
 def main() -> None:
@@ -41,6 +48,7 @@ def main() -> None:
     parser.add_argument("--micro-batches", type=int, default=8, help="of each replica in a step")
     parser.add_argument("--saves", type=int, default=3, help="that are timed, after two that are not")
     parser.add_argument("--folder", type=Path, help="stands for the shared file system (default: a new one in TMPDIR)")
+    parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/results")
     words = parser.parse_args()
     if "RANK" in os.environ:
         rank(words, Path(os.environ["SAVE_FOLDER"]))
@@ -50,7 +58,11 @@ def main() -> None:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(RANKS)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "SAVE_FOLDER": folder}
         subprocess.run([*launcher, __file__, *sys.argv[1:]], env=environment, check=True)
-        report([json.loads((Path(folder) / f"rank-{number}.json").read_text()) for number in range(RANKS)])
+        ranks = [json.loads((Path(folder) / f"rank-{number}.json").read_text()) for number in range(RANKS)]
+    report(ranks)
+    if words.keep:
+        title = f"Save of a checkpoint of {ranks[0]['files'] / 1e6:.0f} MB by {RANKS} replicas"
+        results.keep("save", title, SAYS, figures(ranks), ["torch", "megatron-core"])
 
 
 def stack_of(words: argparse.Namespace) -> Stack:
@@ -112,7 +124,8 @@ def rank(words: argparse.Namespace, folder: Path) -> None:
         waited = sum(waits)
         waits.clear()
         if at >= 2:  # before that Megatron plans anew, and the copy's memory is new
-            rows.append({"begun": begun, "waited": waited, "ended": ended, "step": took})
+            still = begun + waited + ended
+            rows.append({"begun": begun, "waited": waited, "ended": ended, "still": still, "step": took})
     foreground = [save() + timed(checkpoints.finish) for _ in range(words.saves)]
     files = sum(path.stat().st_size for path in (folder / Position(1, number).name).iterdir())
     again, before = make(), bytes_read()
@@ -121,8 +134,7 @@ def rank(words: argparse.Namespace, folder: Path) -> None:
         "parameters": stack.parameters,
         "files": files,
         "alone": statistics.median(alone),
-        "rows": {name: statistics.median(row[name] for row in rows) for name in rows[0]},
-        "foreground": statistics.median(foreground),
+        "saves": {name: [row[name] for row in rows] for name in rows[0]} | {"foreground": foreground},
         "written": checkpoints.seconds,
         "loaded": loaded,
         "read": bytes_read() - before,
@@ -132,12 +144,32 @@ def rank(words: argparse.Namespace, folder: Path) -> None:
     dist.destroy_process_group()
 
 
+def slowest(ranks: list[dict]) -> dict[str, list[float]]:
+    """The seconds of each save, by what was measured; of all ranks the most."""
+    return {
+        name: [max(of_ranks) for of_ranks in zip(*(rank["saves"][name] for rank in ranks), strict=True)]
+        for name in ranks[0]["saves"]
+    }
+
+
+def figures(ranks: list[dict]) -> list[Figure]:
+    seconds, alone = slowest(ranks), max(rank["alone"] for rank in ranks)
+
+    def of_a_step(name: str, measured: str, at_most: float | None = None) -> Figure:
+        return Figure(f"{name}, by those of a step", [value / alone for value in seconds[measured]], at_most=at_most)
+
+    return [
+        of_a_step("seconds that training stands still for a save", "still", 0.05),
+        of_a_step("seconds of a step with a save behind it", "step"),
+        of_a_step("seconds of a save in the foreground", "foreground"),
+    ]
+
+
 def report(ranks: list[dict]) -> None:
     """Print the figures; of the seconds those of the slowest rank."""
     alone = max(rank["alone"] for rank in ranks)
-    rows = {name: max(rank["rows"][name] for rank in ranks) for name in ranks[0]["rows"]}
-    stands = max(sum(rank["rows"][name] for name in ("begun", "waited", "ended")) for rank in ranks)
-    foreground = max(rank["foreground"] for rank in ranks)
+    rows = {name: statistics.median(values) for name, values in slowest(ranks).items()}
+    stands, foreground = rows["still"], rows["foreground"]
     files = ranks[0]["files"]
     print(f"{ranks[0]['parameters'] / 1e6:.1f} M parameters, checkpoint of {files / 1e6:.0f} MB, {RANKS} replicas")
     print(f"a step: {alone:.2f} s alone, {rows['step']:.2f} s with a save behind it")
