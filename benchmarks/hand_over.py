@@ -59,6 +59,7 @@ def main() -> None:
         results.keep("hand_over", title, SAYS, figures(rows))
     delta = rows["delta"]
     share = median(row.bytes for row in delta) / median(row.bytes for row in rows["whole"])
+    print(f"delta / whole: {share:.4f} of the bytes")
     arithmetic(share, size / median(row.publish for row in delta), size / median(row.copy for row in delta))
 
 

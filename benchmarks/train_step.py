@@ -33,11 +33,16 @@ import results
 import rivals
 import torch
 from results import Figure
-from step_batch import ATTEMPTS, TASKS, Episode, episodes, hf_config, sampled_by
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from aworld.training import cpu
+
+cpu.spare_the_compiler()  # as a rank does, before Megatron is imported
+
+from step_batch import ATTEMPTS, TASKS, Episode, episodes, hf_config, sampled_by
+
 from aworld.config import Parallel, Training
-from aworld.training import algorithms, batching, cpu, model
+from aworld.training import algorithms, batching, model
 from aworld.training.packing import Split
 from aworld.training.step import Trainer
 from aworld.trajectories.arrays import Trajectories

@@ -1,4 +1,7 @@
-"""Log-probabilities and entropies of sampled tokens, computed in chunks: no tensor holds the logits of a whole row."""
+"""Log-probabilities and entropies of sampled tokens, computed in chunks: no tensor holds the logits of a whole row.
+
+The backward pass computes the logits again, but for those of the last chunk, with which it begins.
+"""
 
 from typing import Any
 
@@ -42,6 +45,8 @@ class _Output(torch.autograd.Function):
             parts = [exponential.sum(-1), exponential.mul_(shifted).sum(-1), chosen]
             total, weighted, chosen = sum_over(group, torch.stack(parts))
             found[:, at] = torch.stack([chosen - total.log(), total.log() - weighted / total, highest + total.log()])
+        if any(ctx.needs_input_grad):
+            ctx.last = shifted.sub_(total.log()[:, None])
         ctx.save_for_backward(hidden, weight, own, inside, found[1], found[2])
         return found[0].clone(), found[1].clone()
 
@@ -50,17 +55,18 @@ class _Output(torch.autograd.Function):
         hidden, weight, own, inside, entropy, normaliser = ctx.saved_tensors
         of_hidden = torch.empty_like(hidden)
         of_weight: torch.Tensor | None = None
-        for at in _chunks(hidden):
+        for at in reversed(_chunks(hidden)):
             # The gradients of log-probability and entropy with respect to the logits before their division.
             one, other = (None if of is None else of[at, None] / ctx.temperature for of in (of_logprobs, of_entropies))
-            log_p = _logits(hidden[at], weight, ctx.temperature).sub_(normaliser[at, None])
+            log_p = ctx.__dict__.pop("last", None)
+            if log_p is None:
+                log_p = _logits(hidden[at], weight, ctx.temperature).sub_(normaliser[at, None])
             gradient = _of_logits(log_p, entropy[at, None], one, other)
             if one is not None:
                 gradient.scatter_add_(1, own[at, None], one * inside[at, None])
             gradient = gradient.to(weight.dtype)
             of_hidden[at] = gradient @ weight
-            part = gradient.T @ hidden[at]
-            of_weight = part.float() if of_weight is None else of_weight.add_(part)
+            of_weight = _added(of_weight, gradient, hidden[at])
         assert of_weight is not None
         return of_hidden, of_weight.to(weight.dtype), None, None
 
@@ -78,6 +84,15 @@ def _of_logits(
     p = log_p.exp()
     factor = log_p.add_(entropy).mul_(-of_entropies)
     return p.mul_(factor if of_logprobs is None else factor.sub_(of_logprobs))
+
+
+def _added(total: torch.Tensor | None, gradient: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """The sum of a chunk's gradient of the weight and those of earlier chunks, in float32, in the place of `total`."""
+    if total is None:
+        return (gradient.T @ hidden).float()
+    if gradient.dtype is total.dtype:
+        return total.addmm_(gradient.T, hidden)
+    return total.add_(gradient.T @ hidden)
 
 
 def _own(targets: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
