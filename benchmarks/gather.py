@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Gather rounds of real sizes: bytes a second against a plain write of the same bytes, and the memory of the writer.
 
-    python benchmarks/gather.py --keep             # 512 episodes of 40,000 tokens, and an eighth of them; two minutes
-    python benchmarks/gather.py --episodes 2048 --tokens 131072 --ranks 8 --folder /scratch/me
+    python benchmarks/gather.py --keep             # 2,048 episodes of 40,000 tokens, and an eighth of them; 3 minutes
+    python benchmarks/gather.py --episodes 4096 --tokens 131072 --ranks 8 --folder /scratch/me
 
 The journals of synthetic episodes are written first, by the rollout's own code. Then MPI's ranks gather them, and a
 plain loop writes as many bytes to the same disk, with an fsync at the end as the gather has one. Both are repeated in
@@ -54,7 +54,7 @@ SAYS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--episodes", type=int, default=512)
+    parser.add_argument("--episodes", type=int, default=2048)
     parser.add_argument("--tokens", type=int, default=40_000, help="of an episode")
     parser.add_argument("--journals", type=int, default=32)
     parser.add_argument("--ranks", type=int, default=2)
@@ -74,8 +74,9 @@ def main() -> None:
         finally:
             shutil.rmtree(folder)
         print(json.dumps(found), flush=True)
-        of = f"{episodes} episodes of {arguments.tokens:,} tokens"
-        figures.append(Figure(f"bytes/s, by those of a plain write; {of}", found["of_plain"], at_least=0.8))
+        of = f"{episodes:,} episodes of {arguments.tokens:,} tokens"
+        goal = 0.8 if episodes == arguments.episodes else None  # a small round takes a quarter of a second anyway
+        figures.append(Figure(f"bytes/s, by those of a plain write; {of}", found["of_plain"], at_least=goal))
         figures.append(Figure(f"the most memory of the writer; {of}", found["writer_peak_MB"], "MB"))
     if arguments.keep:
         results.keep("gather", f"Gather by {arguments.ranks} ranks", SAYS, figures, ["mpich", "mpi4py", "h5py"])

@@ -50,6 +50,7 @@ from aworld.trajectories.arrays import Trajectories
 TOGETHER = 4  # episodes in a padded batch
 BATCHES = {"short": (48, 384), "long": (512, 2048)}  # the fewest and the most tokens of an episode
 AGREE = 1e-4  # of losses and gradient norms
+RANK = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}  # of this process alone
 OURS = "trainer"
 TRL = ["trl>=1,<2", f"torch=={torch.__version__.partition('+')[0]}"]
 SAYS = (
@@ -164,8 +165,7 @@ def join_alone() -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= RANK | {"MASTER_PORT": str(port)}
     model.initialize(Parallel(), 0, 300)
 
 
@@ -202,7 +202,8 @@ def write_batch(path: Path, batch: list[Episode], training: Training) -> None:
 def stepping(python: str | Path, script: str, path: Path, together: int) -> Iterator[Step]:
     """The step of a script in rivals/, which runs in a process of its own and makes one for each line that it reads."""
     command = [str(python), str(rivals.SCRIPTS / script), str(path), str(together)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    env = {name: value for name, value in os.environ.items() if name not in RANK}
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         asks, answers = process.stdin, process.stdout
 
