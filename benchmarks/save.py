@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """How long a save keeps training from going on, and how much each rank reads at a load.
 
-    python benchmarks/save.py --keep                   # two replicas, a checkpoint of 516 MB, three minutes on 2 cores
+    python benchmarks/save.py --keep                   # two replicas, a checkpoint of 494 MB, four minutes on 2 cores
     python benchmarks/save.py --hidden 64 --tokens 64  # that it runs
 
 Each rank stands still while a save is begun, while the next optimizer step waits until the state is copied, and while

@@ -48,7 +48,7 @@ from aworld.training.step import Trainer
 from aworld.trajectories.arrays import Trajectories
 
 TOGETHER = 4  # episodes in a padded batch
-BATCHES = {"short": (48, 384), "long": (512, 2048)}  # the fewest and the most tokens of an episode
+BATCHES = {"short": (48, 384), "long": (512, 1536)}  # the fewest and the most tokens of an episode
 AGREE = 1e-4  # of losses and gradient norms
 RANK = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}  # of this process alone
 OURS = "trainer"
@@ -76,8 +76,8 @@ Step = Callable[[], Made]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--hidden", type=int, default=384, help="a multiple of 64")
-    parser.add_argument("--vocab", type=int, default=32768)
+    parser.add_argument("--hidden", type=int, default=256, help="a multiple of 64")
+    parser.add_argument("--vocab", type=int, default=8192, help="a quarter of the products, as in Qwen3-0.6B")
     parser.add_argument("--batches", nargs="+", choices=BATCHES, default=list(BATCHES))
     parser.add_argument("--repeats", type=int, default=3, help="that are timed, after one that is not")
     parser.add_argument("--rivals", action="store_true", help="measure TRL beside them")
@@ -124,7 +124,8 @@ def measure(name: str, hf: Qwen3Config, path: Path, repeats: int, python: Path |
         "transformers, one by one": (sys.executable, "transformers_step.py", path, 1),
     }
     if python:
-        others["TRL"] = (str(python), "trl_step.py", path, TOGETHER)
+        others["TRL, padded"] = (str(python), "trl_step.py", path, TOGETHER)
+        others["TRL, one by one"] = (str(python), "trl_step.py", path, 1)
     with ExitStack() as stack:
         steps = {name: stack.enter_context(stepping(*other)) for name, other in others.items()}
         seconds = timed({OURS: ours(trainer, trajectories, longest), **steps}, repeats)
