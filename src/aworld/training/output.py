@@ -45,8 +45,7 @@ class _Output(torch.autograd.Function):
             parts = [exponential.sum(-1), exponential.mul_(shifted).sum(-1), chosen]
             total, weighted, chosen = sum_over(group, torch.stack(parts))
             found[:, at] = torch.stack([chosen - total.log(), total.log() - weighted / total, highest + total.log()])
-        if any(ctx.needs_input_grad):
-            ctx.last = shifted.sub_(total.log()[:, None])
+        ctx.last = shifted.sub_(total.log()[:, None]) if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(hidden, weight, own, inside, found[1], found[2])
         return found[0].clone(), found[1].clone()
 
@@ -58,7 +57,7 @@ class _Output(torch.autograd.Function):
         for at in reversed(_chunks(hidden)):
             # The gradients of log-probability and entropy with respect to the logits before their division.
             one, other = (None if of is None else of[at, None] / ctx.temperature for of in (of_logprobs, of_entropies))
-            log_p = ctx.__dict__.pop("last", None)
+            log_p, ctx.last = ctx.last, None
             if log_p is None:
                 log_p = _logits(hidden[at], weight, ctx.temperature).sub_(normaliser[at, None])
             gradient = _of_logits(log_p, entropy[at, None], one, other)
