@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """How long a save keeps training from going on, and how much each rank reads at a load.
 
-    python benchmarks/save.py --keep                   # two replicas, a checkpoint of 494 MB, four minutes on 2 cores
+    python benchmarks/save.py --keep                   # two replicas, a checkpoint of 494 MB, three minutes on 2 cores
     python benchmarks/save.py --hidden 64 --tokens 64  # that it runs
 
 Each rank stands still while a save is begun, while the next optimizer step waits until the state is copied, and while
@@ -35,7 +35,7 @@ BYTES = 12  # of a parameter in a checkpoint: its float32 value and two moments
 LARGE, WRITERS, COPY, FILE_SYSTEM, STEP, PLAN, COLLECT = 32.76e9, 128, 10e9, 10e9, 376 / 4, 3.2, 1.1
 SAYS = (
     "Training stands still while a save is begun, until the state is copied, and while the save is marked complete. "
-    "The seconds are those of the slower of two replicas, by the median step without a save.",
+    "The seconds are those of the slower of two replicas, by those of the step before it.",
     "Saving in the foreground means to wait for the writing as well.",
 )
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=768, help="a multiple of 64")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=1024, help="of each of a step's micro-batches")
-    parser.add_argument("--micro-batches", type=int, default=8, help="of each replica in a step")
+    parser.add_argument("--micro-batches", type=int, default=4, help="of each replica in a step")
     parser.add_argument("--saves", type=int, default=3, help="that are timed, after two that are not")
     parser.add_argument("--folder", type=Path, help="stands for the shared file system (default: a new one in TMPDIR)")
     parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/results")
@@ -115,9 +115,9 @@ def rank(words: argparse.Namespace, folder: Path) -> None:
         return bool(checkpoint.any_rank(checkpoints.is_writing)[0])
 
     step()
-    alone = [step() for _ in range(2)]
     rows = []
     for at in range(2 + words.saves):
+        alone = step()
         begun = save()
         took = step()
         ended = finish()
@@ -125,7 +125,8 @@ def rank(words: argparse.Namespace, folder: Path) -> None:
         waits.clear()
         if at >= 2:  # before that Megatron plans anew, and the copy's memory is new
             still = begun + waited + ended
-            rows.append({"begun": begun, "waited": waited, "ended": ended, "still": still, "step": took})
+            seconds = {"begun": begun, "waited": waited, "ended": ended, "still": still}
+            rows.append(seconds | {"step": took, "alone": alone})
     foreground = [save() + timed(checkpoints.finish) for _ in range(words.saves)]
     files = sum(path.stat().st_size for path in (folder / Position(1, number).name).iterdir())
     again, before = make(), bytes_read()
@@ -133,7 +134,6 @@ def rank(words: argparse.Namespace, folder: Path) -> None:
     found = {
         "parameters": stack.parameters,
         "files": files,
-        "alone": statistics.median(alone),
         "saves": {name: [row[name] for row in rows] for name in rows[0]} | {"foreground": foreground},
         "written": checkpoints.seconds,
         "loaded": loaded,
@@ -153,10 +153,11 @@ def slowest(ranks: list[dict]) -> dict[str, list[float]]:
 
 
 def figures(ranks: list[dict]) -> list[Figure]:
-    seconds, alone = slowest(ranks), max(rank["alone"] for rank in ranks)
+    seconds = slowest(ranks)
 
     def of_a_step(name: str, measured: str, at_most: float | None = None) -> Figure:
-        return Figure(f"{name}, by those of a step", [value / alone for value in seconds[measured]], at_most=at_most)
+        values = results.ratios(seconds[measured], seconds["alone"])
+        return Figure(f"{name}, by those of a step", values, at_most=at_most)
 
     return [
         of_a_step("seconds that training stands still for a save", "still", 0.05),
@@ -167,9 +168,8 @@ def figures(ranks: list[dict]) -> list[Figure]:
 
 def report(ranks: list[dict]) -> None:
     """Print the figures; of the seconds those of the slowest rank."""
-    alone = max(rank["alone"] for rank in ranks)
     rows = {name: statistics.median(values) for name, values in slowest(ranks).items()}
-    stands, foreground = rows["still"], rows["foreground"]
+    alone, stands, foreground = rows["alone"], rows["still"], rows["foreground"]
     files = ranks[0]["files"]
     print(f"{ranks[0]['parameters'] / 1e6:.1f} M parameters, checkpoint of {files / 1e6:.0f} MB, {RANKS} replicas")
     print(f"a step: {alone:.2f} s alone, {rows['step']:.2f} s with a save behind it")
