@@ -56,8 +56,8 @@ TRL = ["trl>=1,<2", f"torch=={torch.__version__.partition('+')[0]}"]
 SAYS = (
     "All train one Qwen3 in float32 on one core with GRPO's clipped loss, clip the gradient and step AdamW. Their "
     "losses and norms of gradients are equal.",
-    "The plain loop pads four episodes to one length, or takes them one by one. The trainer packs them without "
-    "padding, and never holds the logits of a whole batch.",
+    "The plain loop, with PyTorch's fused AdamW, pads four episodes to one length, or takes them one by one. The "
+    "trainer packs them without padding, and never holds the logits of a whole batch.",
 )
 
 
@@ -92,7 +92,10 @@ def main() -> None:
             figures += measure(name, hf, Path(folder), arguments.repeats, python)
     if arguments.keep:
         packages = ["torch", "transformers", "megatron-core", *(rivals_versions(python) if python else [])]
-        title = "Training step" + (" beside TRL" if python else "")
+        model_is = (
+            f"a Qwen3 of {arguments.layers} layers, hidden size {arguments.hidden}, vocabulary {arguments.vocab:,}"
+        )
+        title = f"Training step of {model_is}" + (", beside TRL" if python else "")
         results.keep("train_step" + ("-rivals" if python else ""), title, SAYS, figures, packages)
     else:
         results.Console().print(results.table("Training step", figures))
