@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Gather rounds of real sizes: bytes a second against a plain write of the same bytes, and the memory of the writer.
 
-    python benchmarks/gather.py --keep             # 2,048 episodes of 40,000 tokens, and an eighth of them; 3 minutes
+    python benchmarks/gather.py --keep             # 2,048 episodes of 40,000 tokens, and an eighth of them; a minute
     python benchmarks/gather.py --episodes 4096 --tokens 131072 --ranks 8 --folder /scratch/me
 
 The journals of synthetic episodes are written first, by the rollout's own code. Then MPI's ranks gather them, and a
