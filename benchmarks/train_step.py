@@ -2,7 +2,7 @@
 """CPU seconds of the trainer's optimizer step, beside other trainers' on the same batch.
 
     python benchmarks/train_step.py --keep               # beside a plain loop of transformers; 3 minutes on one core
-    python benchmarks/train_step.py --keep --rivals      # beside TRL's GRPO as well, which is installed first
+    python benchmarks/train_step.py --keep --rivals      # beside TRL's GRPO as well, which it installs; 9 minutes
     python benchmarks/train_step.py --layers 2 --hidden 64 --vocab 512 --repeats 1      # that it runs
 
 All train one Qwen3 in float32 with GRPO's clipped loss, clip the gradient, and step AdamW. They take turns, and are
