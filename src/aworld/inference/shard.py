@@ -36,12 +36,14 @@ class VllmShard:
     Attributes:
         policy, version: the HF folder of the weights it serves, and their version.
         client: an HTTP client for it, once it is started.
+        socket: the path of the socket, once it is started.
         starts: how often it was started.
         name: the model name it serves under.
     """
 
     name = "policy"
     client: httpx.AsyncClient
+    socket: Path
 
     def __init__(
         self,
@@ -89,9 +91,9 @@ class VllmShard:
         give_up = time.monotonic() + self.model.shard.startup_seconds
         try:
             temporary = self._temporary.enter_context(own_folder(place_of_sockets(), "vllm"))
-            listens = temporary / SOCKET
+            self.socket = temporary / SOCKET
             self.client = httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(uds=str(listens), limits=UNLIMITED),
+                transport=httpx.AsyncHTTPTransport(uds=str(self.socket), limits=UNLIMITED),
                 base_url="http://vllm",
                 timeout=httpx.Timeout(600.0, connect=10.0),
                 trust_env=False,  # no proxy stands between us
@@ -104,7 +106,7 @@ class VllmShard:
             env |= caches.warm(local, archive) if local else {}
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
-                    self._command(listens),
+                    self._command(),
                     env=env,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -213,9 +215,9 @@ class VllmShard:
         config = (self.policy / "config.json").read_text()
         return config, self.model.dtype, str(self.model.shard.tensor_parallel_size)
 
-    def _command(self, listens: Path) -> list[str]:
-        program = command(self.model, self.policy, self.name, listens, on_cpu(self.image), self.is_local)
-        return container_command(self.site, self.image, program, [self.policy, *self.binds, listens.parent])
+    def _command(self) -> list[str]:
+        program = command(self.model, self.policy, self.name, self.socket, on_cpu(self.image), self.is_local)
+        return container_command(self.site, self.image, program, [self.policy, *self.binds, self.socket.parent])
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
