@@ -129,10 +129,12 @@ async def rollout(
         folder = programs.folder if source.reads_files else None
         score = Scoring(source.reward, partial(score_seconds, config.tasks), programs.run, folder)
         begun: list[Workload] = []
+        looks: dict[Path, Claims] = {}  # they remember which claims of others need no look yet
 
         async def share(workload: Workload) -> None:
             nonlocal pool
-            claims = claims_of(workload, owner, config.rollout.lease_seconds)
+            new = claims_of(workload, owner, config.rollout.lease_seconds)
+            claims = looks.setdefault(workload.folder, new)
             if claims.has_free(units(workload)) and workload.conversations:
                 began = time.time()
                 chat = ChatFormat(run.base, config.agent.answer_form, config.agent.enable_thinking)
