@@ -20,7 +20,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -128,7 +128,7 @@ class Bench:
         async with AsyncExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             scorer = await stack.enter_async_context(Scorer(sandbox, config.environment, folder))
-            pool = EnvironmentPool(config.environment, sandbox, self.source.corpus, folder)
+            pool = EnvironmentPool(replace(config.environment, slots=config.slots), sandbox, self.source.corpus, folder)
             await stack.enter_async_context(pool)
             await _warm(pool, config)
             score = Scoring(self.source.reward, partial(score_seconds, config.tasks), scorer.run)
@@ -173,7 +173,7 @@ def _seconds(process: psutil.Process) -> float:
 async def _warm(pool: EnvironmentPool, config: Config) -> None:
     """Start all sandboxes: take them all at once, and give them back."""
     async with AsyncExitStack() as taken:
-        for _ in range(config.environment.slots):
+        for _ in range(config.slots):
             await taken.enter_async_context(pool.episode())
     await asyncio.sleep(1.0)
 
@@ -225,7 +225,7 @@ def main() -> None:
 
 
 def report(bench: Bench, rates: dict[str, list[float]], keep: bool) -> None:
-    shard, slots = bench.config.model.shard, bench.config.environment.slots
+    shard, slots = bench.config.model.shard, bench.config.slots
     generating = sum(episode.seconds["generate"] for episode in bench.episodes) / bench.rollouts[-1].seconds
     figures = [
         Figure("tokens/s in a rollout, by those of a bare client", ratios(**rates_of(rates)), at_least=0.9),

@@ -177,12 +177,12 @@ def requests_of(elements: int) -> tuple[Counter[str], float]:
         text = batch.script(config.site, stage, array, []).replace(batch.command(stage, array.elements), "true")
         try:
             cluster.start()
-            counts, began = _answered(cluster), time.monotonic()
+            counts, began = answered(cluster.slurm("sdiag")), time.monotonic()
             sbatch(text, stage.run.logs)
             while cluster.slurm("squeue", "--noheader"):
                 time.sleep(QUEUE_SECONDS)
             seconds = time.monotonic() - began
-            found = _answered(cluster) - counts
+            found = answered(cluster.slurm("sdiag")) - counts
             ran = len(list(stage.run.starts.glob("*.tries")))
         finally:
             cluster.stop()
@@ -192,10 +192,10 @@ def requests_of(elements: int) -> tuple[Counter[str], float]:
     return found, seconds
 
 
-def _answered(cluster: Cluster) -> Counter[str]:
-    """How many requests of each type slurmctld has answered so far, without those of this program."""
-    text = cluster.slurm("sdiag").partition("by message type")[2].partition("by user")[0]
-    found = Counter({name: int(count) for name, count in re.findall(r"(\w+)\s*\( *\d+\) count:(\d+)", text)})
+def answered(text: str) -> Counter[str]:
+    """How many requests of each type slurmctld has answered, as sdiag tells, without those of this program."""
+    table = text.partition("by message type")[2].partition("by user")[0]
+    found = {name: int(count) for name, count in re.findall(r"(\w+)\s*\( *\d+\) count:(\d+)", table)}
     return Counter({name: count for name, count in found.items() if name not in OWN})
 
 
@@ -236,7 +236,7 @@ def touches(episodes: int, others: int) -> tuple[int, int]:
         program = [sys.executable, "-m", "aworld", "rollout", str(run.root), "--round", "0"]
         calls = ["-e", "trace=%file,fsync,fdatasync", "-e", "signal=none"]
         subprocess.run([*traced, *calls, *program], stdout=subprocess.DEVNULL, check=True)
-        played = [path for path in (workload.folder / "claims").glob("*.done")]
+        played = list((workload.folder / "claims").glob("*.done"))
         assert len(played) == episodes, f"{len(played)} of {episodes} episodes were played"
         with log.open(errors="replace") as lines:
             return sum(str(run.root) in line for line in lines), _files(run) - before

@@ -15,6 +15,8 @@ from aworld.config.site import Site
 from aworld.config.tasks import Tasks
 from aworld.config.training import Training
 
+ENDPOINT_SLOTS = 8  # of a worker that asks a model behind an endpoint, where `environment.slots` says nothing
+
 
 @dataclass
 class Rollout:
@@ -102,6 +104,14 @@ class Config:
     pipeline: Pipeline = setting(Pipeline, changes="any time")
     # where the figures are written as well: tensorboard, wandb, mlflow
     trackers: list[str] = setting(list, changes="any time")
+
+    @property
+    def slots(self) -> int:
+        """Episodes that a worker plays at once."""
+        if self.environment.slots:
+            return self.environment.slots
+        seqs = self.model.shard.max_num_seqs
+        return ENDPOINT_SLOTS if self.evaluation.endpoint.model else seqs + (seqs + 1) // 2
 
     @property
     def trains(self) -> bool:

@@ -48,7 +48,9 @@ class EnvironmentPool:
     def __init__(self, config: schema.Environment, sandbox: Sandbox, corpus: Path | None, scratch_root: Path):
         settings.check(config, corpus)
         corpus = Path(config.corpus) if config.corpus else corpus
+        assert config.slots  # null stands for a number that follows from the shard
         self._config = config
+        self._slots = config.slots
         self._sandbox = sandbox
         self._cache = None
         if (config.web or config.mcp) and config.web_cache:
@@ -62,7 +64,7 @@ class EnvironmentPool:
         self._filled = False
         self._live: set[Slot] = set()
         self._background: set[asyncio.Task[None]] = set()
-        self._in_use = asyncio.Semaphore(config.slots)
+        self._in_use = asyncio.Semaphore(self._slots)
         self._starting = asyncio.Semaphore(os.cpu_count() or 1)  # more at once only makes each slower
 
     async def __aenter__(self) -> "EnvironmentPool":
@@ -146,7 +148,7 @@ class EnvironmentPool:
         """A slot that is warm. The first call starts all of them."""
         if not self._filled:
             self._filled = True
-            for _ in range(self._config.slots):
+            for _ in range(self._slots):
                 self._in_background(self._add())
         slot = await self._warm.get()
         if isinstance(slot, Exception):
