@@ -10,7 +10,7 @@ from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from engine import Turn, send, turns_of
+from engine import OPENAI, Turn, send, turns_of
 
 from aworld.trajectories.episode import Context, Episode
 
@@ -46,7 +46,7 @@ def test_so_many_episodes_are_sent_at_once_and_their_turns_in_order(tmp_path: Pa
         runner = web.AppRunner(app)
         await runner.setup()
         await web.UnixSite(runner, str(tmp_path / "http")).start()
-        await send(episodes, tmp_path / "http", "policy", 3)
+        await send(episodes, tmp_path / "http", OPENAI, 3)
         await runner.cleanup()
 
     episodes = [[Turn([number, turn], turn + 1) for turn in range(3)] for number in range(8)]

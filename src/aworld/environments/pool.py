@@ -138,11 +138,10 @@ class EnvironmentPool:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(watchdog.SECONDS)
-            for slot in list(self._live):
-                if reason := await asyncio.to_thread(slot.excess):
+            live = list(self._live)
+            for slot, reason in zip(live, await asyncio.to_thread(_looks, live), strict=True):
+                if reason:
                     slot.stop(reason)
-                if slot.web:
-                    await asyncio.to_thread(slot.web.watch)
 
     async def _warm_slot(self) -> Slot:
         """A slot that is warm. The first call starts all of them."""
@@ -239,6 +238,15 @@ class EnvironmentPool:
         await slot.close()
         self._live.discard(slot)
         await asyncio.to_thread(remove, slot.folder)
+
+
+def _looks(slots: list[Slot]) -> list[str]:
+    """The limit that each slot exceeds, in words. In one thread: to begin one takes as long as a look."""
+    found = [slot.excess() for slot in slots]
+    for slot in slots:
+        if web := slot.web:
+            web.watch()
+    return found
 
 
 def _distinct(toolsets: list[list[dict[str, Any]]]) -> None:

