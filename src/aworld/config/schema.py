@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from math import ceil
 
 from omegaconf import MISSING
 
@@ -110,8 +111,11 @@ class Config:
         """Episodes that a worker plays at once."""
         if self.environment.slots:
             return self.environment.slots
-        seqs = self.model.shard.max_num_seqs
-        return ENDPOINT_SLOTS if self.evaluation.endpoint.model else seqs + (seqs + 1) // 2
+        if self.evaluation.endpoint.model:
+            return ENDPOINT_SLOTS
+        rollout, seqs = self.rollout, self.model.shard.max_num_seqs
+        share = ceil(rollout.tasks_per_round * rollout.group_size / self.site.rollout.workers)
+        return min(ceil(1.5 * seqs), max(share, rollout.group_size))  # a task's attempts are played by one worker
 
     @property
     def trains(self) -> bool:
