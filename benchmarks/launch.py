@@ -276,7 +276,8 @@ def files(episodes: Sequence[int] = EPISODES, others: Sequence[int] = OTHERS) ->
             Figure(f"inodes per further episode, beside {count:,} workers", [(more_left - left) / (many - few)])
         )
     figures.insert(0, Figure("file operations per episode, many workers by few", [each[-1] / each[0]], at_most=1.05))
-    return figures, ["Each task has one attempt here, so that each episode has a claim and a mark of its own."]
+    says = "Each task has one attempt here, so that each episode has a claim and a mark of its own."
+    return figures, [says, "Before the mend an episode beside 200 workers took 245 file operations, beside 10 some 30."]
 
 
 def main() -> None:
