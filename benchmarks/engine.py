@@ -58,7 +58,7 @@ WORDS = [
     "model.parallel.tensor_model_parallel_size=1",
 ]
 BEFORE = (
-    "Before the mends a rollout reached 0.67 (0.51 to 0.83) of the bare client over OpenAI's API, with these CPU seconds "
+    "Before the mends a rollout reached 0.67 (0.51 to 0.83) of the bare client over OpenAI's API, with CPU seconds "
     "per 1,000 tokens: engine 0.65, HTTP server 0.18, worker 0.22. The demo had 16 slots for 32 sequences; vLLM wrote "
     "text that nobody reads; httpx looked at all connections for each one, at every turn; tools ran at the engine's "
     "priority."
