@@ -277,7 +277,7 @@ def files(episodes: Sequence[int] = EPISODES, others: Sequence[int] = OTHERS) ->
         )
     figures.insert(0, Figure("file operations per episode, many workers by few", [each[-1] / each[0]], at_most=1.05))
     says = "Each task has one attempt here, so that each episode has a claim and a mark of its own."
-    return figures, [says, "Before the mend an episode beside 200 workers took 245 file operations, beside 10 some 30."]
+    return figures, [says, "Before the mend an episode beside 200 workers took 245 file operations."]
 
 
 def main() -> None:
