@@ -144,11 +144,8 @@ def start(repeats: int) -> tuple[list[Figure], list[str]]:
             pipeline=lambda: first_token(ours, pipeline_start(model)),
             bare=lambda: first_token(bare, bare_start(model)),
         )
-    figures = [
-        Figure("pipeline.py to the first token, by a bare vLLM's", ratios(*seconds.values()), at_most=1.1),
-        Figure("pipeline.py to the first token", seconds["pipeline"], "s"),
-        Figure("bare vLLM to the first token", seconds["bare"], "s"),
-    ]
+    figures = [Figure("pipeline.py to the first token, by a bare vLLM's", ratios(*seconds.values()), at_most=1.1)]
+    figures += [Figure(f"{name} to the first token", found, "s") for name, found in seconds.items()]
     steps = list(ours[0])
     ends = [[0.0, *(each[step] for step in steps)] for each in ours]
     parts = [median(each[at + 1] - each[at] for each in ends) for at in range(len(steps))]
