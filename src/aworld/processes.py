@@ -13,6 +13,7 @@ from typing import NoReturn
 
 STARTER = "AWORLD_STARTER"
 ON_CPU = "AWORLD_VLLM_ON_CPU"  # set for a vLLM that has no GPU
+BEHIND = 5  # in Linux's niceness: a third of the share of a process that also wants the core
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 _SOON = (signal.SIGUSR1, signal.SIGUSR2)
@@ -69,6 +70,16 @@ def end_with(run: Callable[[], int | None]) -> NoReturn:
         with suppress(OSError):  # its reader has left
             stream.flush()
     os._exit(code)
+
+
+def put_behind(session: int) -> None:
+    """Let the processes of a session run behind this one where they share its cores, and those that they start.
+
+    Args:
+        session: the process that leads it.
+    """
+    with suppress(ProcessLookupError):  # it has ended
+        os.setpriority(os.PRIO_PGRP, session, os.getpriority(os.PRIO_PROCESS, 0) + BEHIND)
 
 
 class Notice:

@@ -20,6 +20,7 @@ class Settings:
     accounting: bool = True
     user_signal: bool = True  # preempt_send_user_signal: a job with --signal hears it when it is preempted
     grace: int = 10  # seconds from a preemption to the kill
+    max_array_size: int = MAX_ARRAY_SIZE
 
 
 DEFAULT = Settings()
@@ -70,7 +71,7 @@ def slurm_conf(settings: Settings, folder: Path, name: str, ports: list[int], fi
         PreemptType=preempt/partition_prio
         PreemptMode=REQUEUE
         JobRequeue=1
-        MaxArraySize={MAX_ARRAY_SIZE}
+        MaxArraySize={settings.max_array_size}
         # also a busy machine writes a checkpoint meanwhile
         KillWait=30
         InactiveLimit=0

@@ -19,6 +19,16 @@ def test_demo_composes_and_round_trips(tmp_path: Path) -> None:
     assert read(tmp_path / "run.yaml") == config
 
 
+def test_slots_exceed_the_sequences_of_the_shard_unless_they_are_set() -> None:
+    assert load([*DEMO, "model.shard.max_num_seqs=5"]).slots == 8
+    assert load([*DEMO, "model.shard.max_num_seqs=5", "environment.slots=3"]).slots == 3
+    spread = ["site.rollout.elements=64", "model.shard.max_num_seqs=256"]
+    assert load([*DEMO, *spread, "rollout.group_size=4", "rollout.tasks_per_round=320"]).slots == 20  # of 1280
+    assert load([*DEMO, *spread, "rollout.group_size=32"]).slots == 32
+    endpoint = ["evaluation.endpoint.model=m", "evaluation.endpoint.base_url=http://127.0.0.1:1/v1"]
+    assert load([*DEMO, *endpoint, "model.shard.max_num_seqs=256"]).slots == 8
+
+
 def test_a_run_of_an_older_version_keeps_its_seconds_between_two_questions_to_slurm(tmp_path: Path) -> None:
     text = to_yaml(load(["recipe=demo", "site=test-cluster"]))
     assert "poll_seconds: 0.5\n  queue_seconds: 5.0\n" in text

@@ -1,6 +1,7 @@
 """Slots: warm, apart from each other, and replaced when they misbehaved."""
 
 import asyncio
+import os
 import stat
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from aworld import config as schema
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, SubprocessSandbox
 from aworld.errors import InfrastructureError, InputError
+from aworld.processes import BEHIND
 
 pytestmark = pytest.mark.tools
 LEAVE = (
@@ -19,6 +21,7 @@ LEAVE = (
 )
 LIST = "import os\nprint(sorted(os.listdir('.')))"
 DIE = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"
+NICENESS = "import os\nprint(os.nice(0))"
 SERVER_PID = "import os\nprint(os.getppid())"
 
 
@@ -130,6 +133,14 @@ def test_an_episode_that_is_cancelled_frees_its_slot(tmp_path: Path) -> None:
                 await asyncio.wait_for(episode(), 1.5)
             async with pool.episode() as environment:
                 assert (await environment.call("python", {"code": "1"})).text == "1"
+
+    asyncio.run(story())
+
+
+def test_tools_run_behind_the_engine_on_the_same_cores(sandbox: Sandbox, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with make(sandbox, tmp_path) as pool, pool.episode() as environment:
+            assert (await environment.call("python", {"code": NICENESS})).text == str(os.nice(0) + BEHIND)
 
     asyncio.run(story())
 

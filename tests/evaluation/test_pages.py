@@ -122,9 +122,9 @@ def test_links_lead_to_pages_that_are_there(run: RunDir) -> None:
 def test_the_head_says_what_ran_with_which_settings_and_in_which_sandbox(run: RunDir) -> None:
     for page in (page_of(run, NAME), run.root / "report.html"):
         head = page.read_text().split('<div class="big">')[0]
-        for text in ("0123456789ab<", "sandbox: apptainer", "memory is &lt;not&gt; limited", "slots <b>16</b>"):
+        for text in ("0123456789ab<", "sandbox: apptainer", "memory is &lt;not&gt; limited", "result_chars <b>200</b>"):
             assert text in head
-        assert 'title="default: 8"' in head  # of environment.slots
+        assert 'title="default: 2000"' in head  # of environment.result_chars
     found = json.loads(page_of(run, NAME).with_name("report.json").read_text())
     assert found["sandbox"] == {"name": "apptainer", "gaps": ["memory is <not> limited"]}
 

@@ -83,7 +83,7 @@ def test_a_plan_has_every_table_and_needs_no_checkpoint_and_no_engine() -> None:
     assert done.returncode == 0, done.stderr
     for words in (
         "gradients",
-        "episodes of 40,960. It plays 8 at once",
+        "episodes of 40,960. It plays 16 at once",
         "GPU-hours in all",
         "checkpoint",
         "in all:",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -147,15 +148,44 @@ def test_claiming_among_ten_thousand_units_takes_one_scan(tmp_path):
         (tmp_path / f"{unit.key}.done").touch()
     claims = Claims(tmp_path, "worker-0", 60)
     claims.claim(units)
+    claimed = []
+    calls = _calls(lambda: claimed.append(claims.claim(units)))
+    assert claimed == [units[-4]]
+    assert calls["scandir"] == 1
+    assert calls["stat"] + calls["open"] < 20  # not one for each: they would take long on a shared disk
+
+
+def _calls(work: Callable[[], object]) -> Counter[str]:
+    """The calls of functions written in C, by name."""
     calls: Counter[str] = Counter()
     sys.setprofile(lambda frame, event, called: calls.update([called.__name__] if event == "c_call" else []))
     try:
-        claimed = claims.claim(units)
+        work()
     finally:
         sys.setprofile(None)
-    assert claimed == units[-4]
-    assert calls["scandir"] == 1
-    assert calls["stat"] + calls["open"] < 20  # not one for each: they would take long on a shared disk
+    return calls
+
+
+def test_claims_that_others_make_are_not_looked_at_before_their_lease_may_end(tmp_path):
+    units = [Unit(f"task-{n}", (0,)) for n in range(500)]
+    ours, others = Claims(tmp_path, "ours", 1000), Claims(tmp_path, "others", 1000)
+    theirs = [others.claim(units) for _ in range(200)]
+    first = _calls(lambda: ours.claim(units))  # whether they are from an earlier life of ours
+    for _ in range(200):
+        others.claim(units)
+    later = [_calls(lambda: ours.claim(units)) for _ in range(2)]
+    assert first["stat"] >= 200 and all(calls["stat"] + calls["open"] < 10 for calls in later)
+    others.release(theirs[0])
+    assert ours.claim(units) == theirs[0]
+
+
+def test_a_claim_that_was_seen_late_expires_all_the_same(tmp_path):
+    ours, others = Claims(tmp_path, "ours", 0.2), Claims(tmp_path, "others", 0.2)
+    assert ours.claim(UNITS[:1]) == UNITS[0]
+    assert others.claim(UNITS[:2]) == UNITS[1]
+    assert not ours.has_free(UNITS[:2])
+    time.sleep(0.5)
+    assert ours.claim(UNITS[:2]) == UNITS[1]
 
 
 @given(

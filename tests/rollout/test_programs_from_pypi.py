@@ -1,7 +1,6 @@
 """Unchanged agents from PyPI play through the gateway; each stored token is one that vLLM gave, or was given."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -119,11 +118,13 @@ def check_tokens(given: list[Given], episodes: list[Episode]) -> None:
 def test_three_agents_play_and_every_stored_token_is_vllms(venvs, demo, source, tasks, policy, tmp_path):
     given: list[Given] = []
 
-    async def note(response: Any) -> None:
-        await response.aread()
-        (choice,) = response.json()["choices"]
-        prompt = json.loads(response.request.content)["prompt"]
-        given.append((prompt, choice["token_ids"], choice["logprobs"]["token_logprobs"]))
+    class Noting(VllmShard):
+        async def complete(self, request: dict[str, Any]) -> Any:
+            answer = await super().complete(request)
+            (choice,) = answer["choices"]
+            logprobs = [each["logprob"] for each in choice["logprobs"]["content"]]
+            given.append((request["token_ids"], choice["token_ids"], logprobs))
+            return answer
 
     async def play(name: str, shard: VllmShard, gateway: Gateway, pool: EnvironmentPool) -> list[Episode]:
         script = PROGRAMS / f"{name}.py"
@@ -145,10 +146,9 @@ def test_three_agents_play_and_every_stored_token_is_vllms(venvs, demo, source, 
         gateway = Gateway()
         await gateway.start()
         async with (
-            VllmShard(policy, 0, demo.model, tmp_path / "vllm.log") as shard,
+            Noting(policy, 0, demo.model, tmp_path / "vllm.log") as shard,
             EnvironmentPool(demo.environment, choose("auto", ""), source.corpus, tmp_path) as pool,
         ):
-            shard.client.event_hooks["response"].append(note)
             for name in PACKAGES:
                 episodes = await play(name, shard, gateway, pool)
                 assert {episode.status for episode in episodes} <= {"answered", "no_answer", "max_turns"}, name

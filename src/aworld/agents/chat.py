@@ -11,6 +11,7 @@ result, its description or a colleague stays plain text, whatever it says.
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,7 @@ from aworld.agents.answers import ANSWER_FORMS, check_answer_form
 from aworld.agents.protocols import AssistantMessage, ToolCall
 from aworld.agents.turns import CALL, END_OF_CALL, END_OF_THOUGHT, THINK, parts, split_thought
 from aworld.errors import InputError
-from aworld.imports import without_listing_packages
-
-with without_listing_packages():
-    from transformers import PreTrainedTokenizerFast  # AutoTokenizer imports for four seconds
+from aworld.imports import without_collecting, without_listing_packages
 
 END_OF_TURN = "<|im_end|>"
 END_OF_TEXT = "<|endoftext|>"  # ends a turn as well: Qwen3's generation config has both, a base model writes this one
@@ -82,7 +80,7 @@ class ChatFormat:
         self._answer_form, self._thinking = answer_form, enable_thinking
         if not (folder / "tokenizer.json").is_file():
             raise InputError(f"{folder} holds no tokenizer.json; add it from the Hugging Face folder of its model")
-        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        self.tokenizer = tokenizer_class().from_pretrained(folder)
         self._added: dict[str, int] = self.tokenizer.get_added_vocab()
         longest_first = sorted(self._added, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
@@ -246,6 +244,15 @@ class ChatFormat:
     def _plain(self, text: str) -> list[int]:
         """Half a surrogate pair, which no UTF-8 holds, becomes a question mark."""
         return self._plain_tokenizer.encode(text.encode(errors="replace").decode(), add_special_tokens=False).ids
+
+
+@cache
+def tokenizer_class() -> Any:
+    """The class of all tokenizers. Its import takes a second, the first time."""
+    with without_collecting(), without_listing_packages():
+        from transformers import PreTrainedTokenizerFast  # AutoTokenizer imports for four seconds
+
+    return PreTrainedTokenizerFast
 
 
 def _without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:

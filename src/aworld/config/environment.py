@@ -28,7 +28,10 @@ class Environment:
     web_cache: str = ""  # folder on the shared file system where their answers are kept; empty: nowhere
     # a kept answer is not asked for again; else record: ask and keep | replay: ask | strict: an error
     web_mode: str = choice("record", "record", "replay", "strict")
-    slots: int = number(8, at_least=1, changes="any time")  # warm sandboxes per worker = episodes that run at once
+    # warm sandboxes per worker = episodes that run at once; null: half as many again as model.shard.max_num_seqs, so
+    # that vLLM has its fill while some of them wait for a tool, and at most a worker's share of a round; with
+    # evaluation.endpoint 8
+    slots: int | None = number(None, at_least=1, changes="any time")
     # never: a new sandbox per episode | reset: same server, fresh scratch and interpreter
     reuse: str = choice("never", "never", "reset")
     call_seconds: float = number(10.0, above=0)  # limit of one tool call

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from math import ceil
 
 from omegaconf import MISSING
 
@@ -14,6 +15,8 @@ from aworld.config.places import short
 from aworld.config.site import Site
 from aworld.config.tasks import Tasks
 from aworld.config.training import Training
+
+ENDPOINT_SLOTS = 8  # of a worker that asks a model behind an endpoint, where `environment.slots` says nothing
 
 
 @dataclass
@@ -102,6 +105,17 @@ class Config:
     pipeline: Pipeline = setting(Pipeline, changes="any time")
     # where the figures are written as well: tensorboard, wandb, mlflow
     trackers: list[str] = setting(list, changes="any time")
+
+    @property
+    def slots(self) -> int:
+        """Episodes that a worker plays at once."""
+        if self.environment.slots:
+            return self.environment.slots
+        if self.evaluation.endpoint.model:
+            return ENDPOINT_SLOTS
+        rollout, seqs = self.rollout, self.model.shard.max_num_seqs
+        share = ceil(rollout.tasks_per_round * rollout.group_size / self.site.rollout.workers)
+        return min(ceil(1.5 * seqs), max(share, rollout.group_size))  # a task's attempts are played by one worker
 
     @property
     def trains(self) -> bool:

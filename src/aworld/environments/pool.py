@@ -48,7 +48,9 @@ class EnvironmentPool:
     def __init__(self, config: schema.Environment, sandbox: Sandbox, corpus: Path | None, scratch_root: Path):
         settings.check(config, corpus)
         corpus = Path(config.corpus) if config.corpus else corpus
+        assert config.slots  # null stands for a number that follows from the shard
         self._config = config
+        self._slots = config.slots
         self._sandbox = sandbox
         self._cache = None
         if (config.web or config.mcp) and config.web_cache:
@@ -62,7 +64,7 @@ class EnvironmentPool:
         self._filled = False
         self._live: set[Slot] = set()
         self._background: set[asyncio.Task[None]] = set()
-        self._in_use = asyncio.Semaphore(config.slots)
+        self._in_use = asyncio.Semaphore(self._slots)
         self._starting = asyncio.Semaphore(os.cpu_count() or 1)  # more at once only makes each slower
 
     async def __aenter__(self) -> "EnvironmentPool":
@@ -136,17 +138,16 @@ class EnvironmentPool:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(watchdog.SECONDS)
-            for slot in list(self._live):
-                if reason := await asyncio.to_thread(slot.excess):
+            live = list(self._live)
+            for slot, reason in zip(live, await asyncio.to_thread(_looks, live), strict=True):
+                if reason:
                     slot.stop(reason)
-                if slot.web:
-                    await asyncio.to_thread(slot.web.watch)
 
     async def _warm_slot(self) -> Slot:
         """A slot that is warm. The first call starts all of them."""
         if not self._filled:
             self._filled = True
-            for _ in range(self._config.slots):
+            for _ in range(self._slots):
                 self._in_background(self._add())
         slot = await self._warm.get()
         if isinstance(slot, Exception):
@@ -237,6 +238,15 @@ class EnvironmentPool:
         await slot.close()
         self._live.discard(slot)
         await asyncio.to_thread(remove, slot.folder)
+
+
+def _looks(slots: list[Slot]) -> list[str]:
+    """The limit that each slot exceeds, in words. In one thread: to begin one takes as long as a look."""
+    found = [slot.excess() for slot in slots]
+    for slot in slots:
+        if web := slot.web:
+            web.watch()
+    return found
 
 
 def _distinct(toolsets: list[list[dict[str, Any]]]) -> None:

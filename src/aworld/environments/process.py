@@ -19,6 +19,7 @@ from mcp.shared.message import SessionMessage
 from aworld.environments.jsonlines import LINE_BYTES, JsonLines
 from aworld.environments.reaper import descendants, kill
 from aworld.environments.sandbox import Launch
+from aworld.processes import put_behind
 
 FromServer = MemoryObjectReceiveStream[SessionMessage | Exception]
 ToServer = MemoryObjectSendStream[SessionMessage]
@@ -52,6 +53,7 @@ class ServerProcess:
             stderr=pipe,
             start_new_session=True,
         )
+        put_behind(process.pid)
         return cls(process)
 
     @property

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
+import aiohttp
 
 from aworld.agents.protocols import Completion, Sampling
 from aworld.errors import InfrastructureError
@@ -30,9 +30,7 @@ class VllmPolicy:
         Raises:
             InfrastructureError: the shard did not answer, or its answer cannot be trained on.
         """
-        request = {
-            "model": self.shard.name,
-            "prompt": prompt_ids,
+        how = {
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -44,18 +42,16 @@ class VllmPolicy:
             "seed": sampling.seed,
             "stop_token_ids": list(self.ends),
             "logprobs": 0,  # of the sampled token alone
-            "return_token_ids": True,
-            "add_special_tokens": False,
-            "skip_special_tokens": False,
+            "detokenize": False,  # nobody reads its text
         }
+        request = {"model": self.shard.name, "token_ids": prompt_ids, "sampling_params": how}
         version = self.shard.version
         try:
-            response = await self.shard.client.post("/v1/completions", json=request)
-            response.raise_for_status()
-            choice = response.json()["choices"][0]
-            token_ids, logprobs = choice["token_ids"], choice["logprobs"]["token_logprobs"]
+            choice = (await self.shard.complete(request))["choices"][0]
+            token_ids = choice["token_ids"]
+            logprobs = [each["logprob"] for each in choice["logprobs"]["content"]]
             check(token_ids, logprobs, self.vocabulary)
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise InfrastructureError(f"the vLLM shard failed: {error!r}; see {self.shard.log}") from error
         finish = "stop" if token_ids and token_ids[-1] in self.ends else "length"
         return Completion(token_ids, logprobs, finish, version)

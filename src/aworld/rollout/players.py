@@ -1,13 +1,14 @@
 """Who plays an attempt: the policy with our agents, a user's program or player; the expert, a teacher, or an endpoint's
 model."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from aworld import plugins
-from aworld.agents.chat import ChatFormat
+from aworld.agents.chat import ChatFormat, tokenizer_class
 from aworld.agents.endpoint import EndpointModel
 from aworld.agents.gateway import Gateway
 from aworld.agents.protocols import Environment
@@ -167,7 +168,8 @@ async def player(config: Config, workload: Workload, serving: Serving) -> Player
         case Phase.EVALUATION if config.evaluation.endpoint.model:
             return EndpointPlayer(config, workload)
         case _:
-            shard = await serving.shard(workload.policies)
+            # imported while vLLM starts
+            shard, _ = await asyncio.gather(serving.shard(workload.policies), asyncio.to_thread(tokenizer_class))
             if config.agent.player:
                 return OwnPlayer(own_player(config, serving.run.own), config, workload, shard)
             gateway = await serving.gateway() if config.agent.program.command else None

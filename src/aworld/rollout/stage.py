@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,14 +125,17 @@ async def rollout(
         serving = Serving(config, run, worker.name)
         stack.push_async_callback(serving.stop)
         scratch = Path(config.site.scratch or tempfile.gettempdir())
-        programs = await stack.enter_async_context(Scorer(sandbox, config.environment, scratch))
+        environment = replace(config.environment, slots=config.slots)
+        programs = await stack.enter_async_context(Scorer(sandbox, environment, scratch))
         folder = programs.folder if source.reads_files else None
         score = Scoring(source.reward, partial(score_seconds, config.tasks), programs.run, folder)
         begun: list[Workload] = []
+        looks: dict[Path, Claims] = {}  # they remember which claims of others need no look yet
 
         async def share(workload: Workload) -> None:
             nonlocal pool
-            claims = claims_of(workload, owner, config.rollout.lease_seconds)
+            new = claims_of(workload, owner, config.rollout.lease_seconds)
+            claims = looks.setdefault(workload.folder, new)
             if claims.has_free(units(workload)) and workload.conversations:
                 began = time.time()
                 chat = ChatFormat(run.base, config.agent.answer_form, config.agent.enable_thinking)
@@ -140,7 +143,7 @@ async def rollout(
                 note(workload, began, 0.0)
             elif claims.has_free(units(workload)):  # else no vLLM starts
                 if pool is None:
-                    pool = EnvironmentPool(config.environment, sandbox, source.corpus, scratch)
+                    pool = EnvironmentPool(environment, sandbox, source.corpus, scratch)
                     await stack.enter_async_context(pool)
                 publish_json(workload.folder / "sandbox.json", seen)
                 began = time.time()

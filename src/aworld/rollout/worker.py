@@ -68,8 +68,8 @@ class Worker:
         self._journals.mkdir(parents=True, exist_ok=True)
         self._claims = claims_of(workload, owner, config.rollout.lease_seconds)
         self._log: journal.Journal  # open while it runs
-        self._capacity = asyncio.Semaphore(config.environment.slots)
-        self._unscored = asyncio.Semaphore(UNSCORED * config.environment.slots)
+        self._capacity = asyncio.Semaphore(config.slots)
+        self._unscored = asyncio.Semaphore(UNSCORED * config.slots)
         self._unstarted: set[str] = set()  # tasks whose containers did not start since another did
         self._finished = self._recorded()
 
