@@ -6,12 +6,13 @@
 
 All ask one local endpoint, whose replies and latencies follow from the question, in as many slots, with the same Python
 tool, started anew for each item. Each evaluation is played undisturbed, and once more: half of its items are answered
-when every process of it gets SIGKILL, and the same command is given again. Run it on an idle machine: CPU seconds are
-those of the whole machine without the endpoint's.
+when every process of it gets SIGKILL, and the same command is given again.
 """
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,14 +24,16 @@ from functools import partial
 from pathlib import Path
 
 import gaia_items
-import psutil
 import results
 from gaia_items import Item
 from gaia_systems import RIVALS, ROOT, SLOTS, System, ours, rival, version
 from results import Figure
+from usage import Group
 
 from aworld.errors import InfrastructureError
 from aworld.tasks.scoring import gaia_correct
+
+SETTLED = 1.0  # seconds in which a system may write down an answer that it has just got
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,10 @@ class Played:
     """One evaluation, from its command to the end of its last process.
 
     Attributes:
-        cpu: seconds of the whole machine, without the endpoint's.
+        cpu: seconds of all its processes.
         playing: seconds from the first request to the last reply.
         turns: requests that the endpoint got.
-        again: items that were asked anew though their answer had been given.
+        again: items that were asked anew though their answer had been given SETTLED seconds before the kill.
     """
 
     seconds: float
@@ -113,7 +116,8 @@ def report(
         f"{len(played)} items ask for {turns} turns in {SLOTS} slots; a turn's latency is log-normal with a median of "
         f"{gaia_items.TURN_SECONDS * scale:.1f} s. The bound is max(longest item, sum / slots) = {limit:.0f} s. "
         "Seconds are those of the whole command, its start included.",
-        "Some of the endpoint's answers are wrong, always the same: all systems should get the same score.",
+        "Some of the endpoint's answers are wrong, always the same: all systems should get the same score. An item "
+        f"counts as played again if its answer had been given {SETTLED:g} s before the kill.",
     ]
     if len(found) > 1:
         says.append(
@@ -137,7 +141,11 @@ def figures_of(
         Figure(f"{name}: answers other than expected", [differences(run, played) for run in every], at_most=zero),
         Figure(f"{name}: GAIA's score", [score(run, played) for run in every], "%"),
         Figure(f"{name}: seconds with a kill / without", [one.seconds / other.seconds for one, other in pairs]),
-        Figure(f"{name}: answered items played again after a kill", [run.again for run in killed], at_most=zero),
+        Figure(
+            f"{name}: items played again that were answered a second before the kill",
+            [run.again for run in killed],
+            at_most=zero,
+        ),
         Figure(f"{name}: model turns repeated after a kill", [run.turns - turns for run in killed]),
     ]
 
@@ -154,75 +162,65 @@ def evaluate(system: System, folder: Path, scale: float, kill_after: int | None 
     system.prepare(folder)
     log = folder.with_suffix(".log")
     log.touch()
-    with serving(log, scale) as (address, endpoint):
-        command, killed_at = system.command(folder, address), None
-        before, began = cpu_seconds(endpoint), time.monotonic()
+    with serving(log, scale) as address, Group() as group:
+        command, began, killed_at = system.command(folder, address), time.monotonic(), None
         if kill_after is not None:
-            with started(command, folder) as process:
+            with started(command, folder, group) as process:
                 while len(answered(events(log))) < kill_after:
                     if process.poll() is not None:
                         raise InfrastructureError(f"{system.name} ended before its kill: {said(folder)}")
                     time.sleep(0.05)
-                kill_all(process)
-            killed_at = time.time()
-        with started(command, folder) as process:
+                killed_at = time.time()
+        with started(command, folder, group) as process:
             if process.wait():
                 raise InfrastructureError(f"{system.name} failed: {said(folder)}")
-        seconds, cpu = time.monotonic() - began, cpu_seconds(endpoint) - before
+            seconds = time.monotonic() - began
+        cpu = group.cpu()
     seen = events(log)
     times = [event["time"] for event in seen]
     asked = [event for event in seen if event["what"] == "asked"]
     again: set[int] = set()
     if killed_at:
-        had = answered([event for event in seen if event["time"] < killed_at])
+        had = answered([event for event in seen if event["time"] < killed_at - SETTLED])
         again = had & {event["item"] for event in asked if event["time"] > killed_at}
     return Played(seconds, cpu, max(times) - min(times), len(asked), len(again), system.answers(folder))
 
 
 @contextmanager
-def serving(log: Path, scale: float) -> Iterator[tuple[str, psutil.Process]]:
-    """The address and the process of a new endpoint."""
+def serving(log: Path, scale: float) -> Iterator[str]:
+    """The address of a new endpoint."""
     command = [sys.executable, gaia_items.__file__, "--log", log, "--scale", str(scale)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1", psutil.Process(process.pid)
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
         process.stdin.close()
 
 
 @contextmanager
-def started(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The command in a session of its own; what it says is in a file beside the folder."""
+def started(command: list[str], folder: Path, group: Group) -> Iterator[subprocess.Popen[bytes]]:
+    """The command in a session of its own; what it says is in a file beside the folder. Nothing of it is left."""
     with folder.with_suffix(".said").open("ab") as out:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
+        options = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out, "start_new_session": True}
+        process = subprocess.Popen(command, cwd=ROOT, preexec_fn=group.join, **options)
         try:
             yield process
         finally:
-            kill_all(process)
+            kill_all(group)
+            process.wait()
 
 
 def said(folder: Path) -> str:
     return folder.with_suffix(".said").read_text(errors="replace").strip()[-500:]
 
 
-def kill_all(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL for a process and all that it started; all are stopped first, so that none sees another end."""
-    with suppress(psutil.NoSuchProcess):
-        head = psutil.Process(process.pid)
-        every = [head, *head.children(recursive=True)]
-        for send in (psutil.Process.suspend, psutil.Process.kill):
-            for each in every:
-                with suppress(psutil.NoSuchProcess):
-                    send(each)
-        psutil.wait_procs(every, timeout=10)
-    process.wait()
-
-
-def cpu_seconds(endpoint: psutil.Process) -> float:
-    """CPU seconds of the whole machine until now, without those of the endpoint."""
-    now, own = psutil.cpu_times(), endpoint.cpu_times()
-    return float(now.user + now.nice + now.system + now.irq + now.softirq - own.user - own.system)
+def kill_all(group: Group) -> None:
+    """SIGKILL for all that a command has started. All are stopped first, so that none sees another end."""
+    while found := group.processes():
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in found:
+                with suppress(ProcessLookupError):
+                    os.kill(process, number)
+        time.sleep(0.02)
 
 
 def events(log: Path) -> list[dict[str, object]]:

@@ -18,9 +18,9 @@ from aworld.rundir import RunDir
 ROOT = Path(__file__).parents[1]
 NAME = "made-up"  # of the evaluation in the run
 SLOTS = 8
-PREPARED = (
-    "recipe=demo site=local name=run tasks.train=8 tasks.held_out=2 pipeline.rounds=0 training.cold_start.tasks=0"
-)
+PREPARED = """
+    recipe=demo site=local name=run tasks.train=8 tasks.held_out=2 pipeline.rounds=0 training.cold_start.tasks=0
+""".split()
 RIVALS = {
     "inspect_ai": ["inspect-ai>=0.3.285,<0.4", "openai>=2,<3", "mcp>=1.20,<2"],
     "smolagents": ["smolagents[mcp,openai]>=1.24,<2"],

@@ -160,7 +160,7 @@ class Playing(Scene):
     def __init__(self, cluster: Cluster, run: Run):
         super().__init__(cluster, run)
         self.kinds = {
-            "vLLM engine": lambda: self.kill("aworld.inference.serve"),
+            "vLLM engine": self.engine_dies,
             "rollout worker": lambda: self.kill("aworld", "rollout"),
             "worker's node": self.node_dies,
             "Slurm's controller": self.controller_dies,
@@ -174,6 +174,12 @@ class Playing(Scene):
 
     def engine(self) -> psutil.Process | None:
         return self.find("aworld.inference.serve")
+
+    def engine_dies(self) -> None:
+        """The process with the model; the HTTP server above it ends by itself."""
+        server = self.engine()
+        assert server
+        next(each for each in server.children(recursive=True) if "EngineCore" in each.name()).kill()
 
     def controller_dies(self) -> None:
         self.cluster.kill_slurmctld()

@@ -16,7 +16,9 @@ import gaia_items
 import gaia_systems
 from evaluation import Played
 
+from aworld.rundir import RunDir
 from aworld.tasks.scoring import gaia_correct
+from aworld.trajectories import journal
 
 
 @pytest.mark.unit
@@ -72,10 +74,12 @@ def test_the_figures_count_what_is_missing_and_what_is_wrong() -> None:
 
 
 @pytest.mark.tools
-def test_an_evaluation_that_was_killed_goes_on_and_plays_nothing_again(tmp_path: Path) -> None:
-    items = gaia_items.items(6)
+def test_an_evaluation_that_was_killed_goes_on_and_records_nothing_twice(tmp_path: Path) -> None:
+    items, run = gaia_items.items(6), tmp_path / "evaluation"
     system = gaia_systems.ours(tmp_path, items)
-    played = evaluation.evaluate(system, tmp_path / "evaluation", scale=0.05, kill_after=2)
-    assert evaluation.differences(played, items) == 0 and played.again == 0
+    played = evaluation.evaluate(system, run, scale=0.05, kill_after=2)
+    assert evaluation.differences(played, items) == 0
     assert sum(len(item.seconds) for item in items) <= played.turns
     assert 0 < played.playing < played.seconds and played.cpu > 0
+    journals = (RunDir(run).evaluation(gaia_systems.NAME, 0) / "journals").glob("*.journal")
+    assert sorted(episode.task_id for path in journals for episode in journal.read(path)) == sorted(played.answers)
