@@ -22,8 +22,8 @@ PREPARED = """
     recipe=demo site=local name=run tasks.train=8 tasks.held_out=2 pipeline.rounds=0 training.cold_start.tasks=0
 """.split()
 RIVALS = {
-    "inspect_ai": ["inspect-ai>=0.3.285,<0.4", "openai>=2,<3", "mcp>=1.20,<2"],
-    "smolagents": ["smolagents[mcp,openai]>=1.24,<2"],
+    "inspect_ai": ["inspect-ai>=0.3.285,<0.4", "openai>=3.4,<4", "mcp>=1.20,<2"],
+    "smolagents": ["smolagents[mcp,openai]>=1.24,<2", "mcp[ws]>=1.20,<2"],
 }
 DRIVERS = {"inspect_ai": "inspect_items.py", "smolagents": "smolagents_items.py"}
 
