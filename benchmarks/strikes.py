@@ -17,7 +17,12 @@ from aworld.errors import InfrastructureError
 from aworld.publish import read_jsonl
 from aworld.training.position import positions
 
-SMALL = ["training.cold_start.epochs=400", "training.save_seconds=3", "rollout.tasks_per_round=16"]
+SMALL = [
+    "training.cold_start.epochs=100",
+    "training.cold_start.stop_at=1.0",
+    "training.save_seconds=3",
+    "rollout.tasks_per_round=16",
+]
 SMALL += ["rollout.group_size=64", "site.rollout.elements=1", "pipeline.max_restarts=20", "name=run"]
 GIVE_UP = 300.0  # seconds
 
@@ -60,7 +65,8 @@ def on_slurm(kills: int, folder: Path) -> list[Kill]:
             if done.returncode:
                 raise InfrastructureError(f"{stage} of round 0: {done.stderr}")
         found: list[Kill] = []
-        for scene in (Training(cluster, run), Playing(cluster, run)):
+        for begin in (Training, Playing):
+            scene = begin(cluster, run)
             for kind, hit in scene.kinds.items():
                 for _ in range(kills):
                     found.append(scene.strike(kind, hit))

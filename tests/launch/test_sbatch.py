@@ -226,8 +226,9 @@ while true; do
     # Where a task was killed, as for its memory, the step starts again at once: in the queue the job would wait. Near
     # the time limit it does not, as Slurm's notice may be over.
     case $code in 137 | 247) ;; *) break ;; esac
-    [ $((${SLURM_JOB_END_TIME:-0} - $(date +%s))) -gt 600 ] || break
-    scontrol show job "$job" | grep -q JobState=RUNNING || break
+    shown=$(scontrol show job "$job")
+    [[ $shown == *JobState=RUNNING* && $shown =~ EndTime=([^ ]+) ]] || break
+    [ $(($(date -d "${BASH_REMATCH[1]}" +%s) - $(date +%s))) -gt 600 ] || break
 done
 rm -f "$AWORLD_JOB.code"
 # Done, bad input and bad outcomes stay so.
