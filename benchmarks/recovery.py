@@ -24,7 +24,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "cluster"), str(Path(_
 import psutil
 import results
 from results import Figure
-from strikes import Kill, on_slurm
+from strikes import LOST, Kill, on_slurm
 
 from aworld import config as schema
 from aworld.agents.protocols import Environment
@@ -52,9 +52,8 @@ def main() -> None:
 
 
 SAYS = [
-    "A kill of an engine, a worker or a node loses the episodes in hand, at most environment.slots, here 2. A finished "
-    "episode is neither lost nor counted twice. A trainer loses its steps since the last checkpoint, here saved every "
-    "3 s, by default every 600 s.",
+    "A kill of an engine, a worker or a node loses the episodes in hand, at most environment.slots, here 2. A trainer "
+    "loses its steps since the last checkpoint, here saved every 3 s, by default every 600 s.",
     "A requeued job waits in Slurm, at least until its old credentials have expired: 120 s on most sites, here a few "
     "seconds. That wait is not in the ratio to a bare start. The model has 0.1 million parameters, so a start is all "
     "imports and set-up, and reads no weights.",
@@ -73,7 +72,8 @@ def figures_of(kills: Sequence[Kill]) -> list[Figure]:
             figures.append(Figure(f"{kind}: until Slurm starts the job again", [kill.waited for kill in each], "s"))
         if bare := [(kill.seconds - kill.waited) / kill.bare for kill in each if kill.bare]:
             figures.append(Figure(f"{kind}: of a bare start of {each[0].bare:.1f} s", bare, at_most=NEARLY))
-        figures.append(Figure(f"{kind}: {each[0].lost_what}", [kill.lost for kill in each]))
+        none = 0.0 if each[0].lost_what == LOST else None
+        figures.append(Figure(f"{kind}: {each[0].lost_what}", [kill.lost for kill in each], at_most=none))
     return figures
 
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from small_run import NO_IMAGES, Run, hurry, prepare
 from aworld.errors import InfrastructureError
 from aworld.publish import read_jsonl
 from aworld.training.position import positions
+from aworld.trajectories import journal
 
 SMALL = [
     "training.cold_start.epochs=100",
@@ -25,6 +27,7 @@ SMALL = [
 ]
 SMALL += ["rollout.group_size=64", "site.rollout.elements=1", "pipeline.max_restarts=20", "name=run"]
 GIVE_UP = 300.0  # seconds
+LOST = "finished episodes lost or recorded twice"
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ class Playing(Scene):
     def strike(self, kind: str, hit: Callable[[], object]) -> Kill:
         first = self.run.episodes(1)
         self.wait(lambda: self.run.episodes(1) > first + 2, "some episodes")
-        old, starts = self.engine(), len(self.begun())
+        old, starts, finished = self.engine(), len(self.begun()), self.recorded()
         assert old
         at = time.time()
         hit()
@@ -204,7 +207,14 @@ class Playing(Scene):
         self.wait(lambda: self.run.episodes(1) > known, "its next episode")
         seconds, begun = time.time() - at, self.begun()
         waited = begun[starts] - at if len(begun) > starts else 0.0
-        return Kill(kind, "episode", seconds, self.bare.get(kind, 0.0), 0, "finished episodes lost", waited)
+        now = self.recorded()
+        wrong = sum(each not in now for each in finished) + now.total() - len(now)
+        return Kill(kind, "episode", seconds, self.bare.get(kind, 0.0), wrong, LOST, waited)
+
+    def recorded(self) -> Counter[tuple[int, str, int]]:
+        """How often each episode is in the journals."""
+        paths = (self.run.dir.round(1) / "journals").glob("*.journal")
+        return Counter(entry.record.identity for path in paths for entry in journal.list_entries(path).entries)
 
     def end(self) -> None:
         self.cluster.cancel_all()

@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import recovery
-from strikes import Kill
+from strikes import LOST, Kill
 
 from aworld.environments.sandbox import choose
 
@@ -17,9 +17,9 @@ from aworld.environments.sandbox import choose
 @pytest.mark.unit
 def test_slurms_wait_is_not_in_the_ratio_to_a_bare_start() -> None:
     kills = [
-        Kill("worker", "episode", 30.0, 20.0, 0, "finished episodes lost", waited=6.0),
-        Kill("worker", "episode", 36.0, 20.0, 0, "finished episodes lost", waited=6.0),
-        Kill("controller", "episode", 2.0, 0.0, 0, "finished episodes lost"),
+        Kill("worker", "episode", 30.0, 20.0, 0, LOST, waited=6.0),
+        Kill("worker", "episode", 36.0, 20.0, 0, LOST, waited=6.0),
+        Kill("controller", "episode", 2.0, 0.0, 0, LOST),
     ]
     figures = {figure.name: figure for figure in recovery.figures_of(kills)}
     assert figures["worker: to the next episode"].values == [30.0, 36.0]
@@ -28,7 +28,7 @@ def test_slurms_wait_is_not_in_the_ratio_to_a_bare_start() -> None:
     assert ratio.values == [1.2, 1.5] and not ratio.is_met
     assert [name for name in figures if name.startswith("controller")] == [
         "controller: to the next episode",
-        "controller: finished episodes lost",
+        f"controller: {LOST}",
     ]
 
 
