@@ -42,6 +42,7 @@ class Played:
 
     Attributes:
         cpu: seconds of all its processes.
+        starting: seconds from the first command to the first request.
         playing: seconds from the first request to the last reply.
         turns: requests that the endpoint got.
         again: items that were asked anew though their answer had been given SETTLED seconds before the kill.
@@ -49,6 +50,7 @@ class Played:
 
     seconds: float
     cpu: float
+    starting: float
     playing: float
     turns: int
     again: int
@@ -137,15 +139,12 @@ def figures_of(
     return [
         Figure(f"{name}: bound / seconds", [limit / run.seconds for run in whole]),
         Figure(f"{name}: bound / seconds from first request to last reply", [limit / run.playing for run in whole]),
+        Figure(f"{name}: seconds until the first request", [run.starting for run in whole], "s"),
         Figure(f"{name}: CPU seconds per item", [run.cpu / len(played) for run in whole], "s"),
         Figure(f"{name}: answers other than expected", [differences(run, played) for run in every], at_most=zero),
         Figure(f"{name}: GAIA's score", [score(run, played) for run in every], "%"),
         Figure(f"{name}: seconds with a kill / without", [one.seconds / other.seconds for one, other in pairs]),
-        Figure(
-            f"{name}: items played again that were answered a second before the kill",
-            [run.again for run in killed],
-            at_most=zero,
-        ),
+        Figure(f"{name}: answered items played again after a kill", [run.again for run in killed], at_most=zero),
         Figure(f"{name}: model turns repeated after a kill", [run.turns - turns for run in killed]),
     ]
 
@@ -163,7 +162,7 @@ def evaluate(system: System, folder: Path, scale: float, kill_after: int | None 
     log = folder.with_suffix(".log")
     log.touch()
     with serving(log, scale) as address, Group() as group:
-        command, began, killed_at = system.command(folder, address), time.monotonic(), None
+        command, began, killed_at = system.command(folder, address), time.time(), None
         if kill_after is not None:
             with started(command, folder, group) as process:
                 while len(answered(events(log))) < kill_after:
@@ -174,7 +173,7 @@ def evaluate(system: System, folder: Path, scale: float, kill_after: int | None 
         with started(command, folder, group) as process:
             if process.wait():
                 raise InfrastructureError(f"{system.name} failed: {said(folder)}")
-            seconds = time.monotonic() - began
+            seconds = time.time() - began
         cpu = group.cpu()
     seen = events(log)
     times = [event["time"] for event in seen]
@@ -183,7 +182,8 @@ def evaluate(system: System, folder: Path, scale: float, kill_after: int | None 
     if killed_at:
         had = answered([event for event in seen if event["time"] < killed_at - SETTLED])
         again = had & {event["item"] for event in asked if event["time"] > killed_at}
-    return Played(seconds, cpu, max(times) - min(times), len(asked), len(again), system.answers(folder))
+    playing, answers = max(times) - min(times), system.answers(folder)
+    return Played(seconds, cpu, min(times) - began, playing, len(asked), len(again), answers)
 
 
 @contextmanager

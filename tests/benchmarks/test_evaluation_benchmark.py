@@ -66,11 +66,11 @@ def test_the_figures_count_what_is_missing_and_what_is_wrong() -> None:
     items = gaia_items.items(8)
     answers: dict[str, str | None] = {item.task_id: item.answer(item.truth) for item in items}
     right = sum(item.is_right for item in items)
-    whole = Played(10.0, 4.0, 8.0, 30, 0, answers)
+    whole = Played(10.0, 4.0, 1.0, 8.0, 30, 0, answers)
     assert evaluation.differences(whole, items) == 0
     assert evaluation.score(whole, items) == pytest.approx(100 * right / 8)
     lacking = answers | {items[0].task_id: None, items[1].task_id: "other"}
-    assert evaluation.differences(Played(10.0, 4.0, 8.0, 30, 0, lacking), items) == 2
+    assert evaluation.differences(Played(10.0, 4.0, 1.0, 8.0, 30, 0, lacking), items) == 2
 
 
 @pytest.mark.tools
