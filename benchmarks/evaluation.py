@@ -30,7 +30,7 @@ from gaia_systems import RIVALS, ROOT, SLOTS, System, ours, rival, version
 from results import Figure
 from usage import Group
 
-from aworld.errors import InfrastructureError
+from aworld.errors import InfrastructureError, guarded
 from aworld.tasks.scoring import gaia_correct
 
 SETTLED = 1.0  # seconds in which a system may write down an answer that it has just got
@@ -244,4 +244,4 @@ def score(run: Played, played: Sequence[Item]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

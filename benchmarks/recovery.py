@@ -31,6 +31,7 @@ from aworld.agents.protocols import Environment
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
 from aworld.environments.slot import Slot
+from aworld.errors import guarded
 
 CODE = {"code": "print(6 * 7)"}
 NEARLY = 1.2  # of a bare start: nothing waits without need
@@ -113,4 +114,4 @@ async def called(environment: Environment) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))
