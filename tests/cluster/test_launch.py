@@ -15,7 +15,7 @@ from slurm_conf import Settings
 from small_run import ROOT, Run, alive, configured, copy, fill, hurry
 
 from aworld import config as configuration
-from aworld.config import Resources
+from aworld.config import Resources, Site
 from aworld.doctor.visit import _compute, _mpi
 from aworld.errors import InputError
 from aworld.launch import dag, preview
@@ -101,7 +101,7 @@ def test_an_element_that_comes_back_leaves_the_others_alone(cluster: Cluster, tm
     """Also the one that has the number of the whole array, as the last to start does."""
     script = tmp_path / "array.sbatch"
     options = {"partition": "low", "array": "0-1", "requeue": True, "output": "/dev/null"}
-    script.write_text(render(options, ELEMENT.format(folder=tmp_path).strip(), run=str(tmp_path)))
+    script.write_text(render(options, ELEMENT.format(folder=tmp_path).strip(), Site(name="site"), run=str(tmp_path)))
     job = cluster.slurm("sbatch", "--parsable", str(script)).strip()
     give_up, starts = time.monotonic() + 60, tmp_path / "started-1"
     while not starts.exists() or len(starts.read_text().splitlines()) < 2:
@@ -112,6 +112,27 @@ def test_an_element_that_comes_back_leaves_the_others_alone(cluster: Cluster, tm
     assert len((tmp_path / "started-0").read_text().splitlines()) == 1
     restarts = cluster.slurm("squeue", "--noheader", f"--job={job}_0", "--Format=RestartCnt").split()
     assert restarts in ([], ["0"])
+
+
+KILLED = """
+srun sh -c 'rm "$AWORLD_JOB.tries"; echo "$SLURM_STEP_ID ${{SLURM_RESTART_COUNT:-0}}" >>"{folder}/started"
+[ "$(wc -l <"{folder}/started")" = 2 ] || kill -9 $$'
+"""
+
+
+@pytest.mark.parametrize(("signal_seconds", "second"), [(60, "1 0"), (600, "0 1")])
+def test_a_step_whose_task_was_killed_starts_again_in_its_job(
+    cluster: Cluster, tmp_path: Path, signal_seconds: int, second: str
+) -> None:
+    """Near the time limit the job goes back into the queue: the notice before it may be over."""
+    script, started = tmp_path / "job.sbatch", tmp_path / "started"
+    options = {"partition": "low", "requeue": True, "output": "/dev/null", "time": "10"}
+    site = Site(name="site", signal_seconds=signal_seconds)
+    script.write_text(render(options, KILLED.format(folder=tmp_path).strip(), site, run=str(tmp_path)))
+    job = cluster.slurm("sbatch", "--parsable", str(script)).strip()
+    assert wait_until_over(cluster, job) == ["COMPLETED", "0:0"]
+    assert started.read_text().splitlines() == ["0 0", second]
+    assert not list((tmp_path / "starts").iterdir())
 
 
 SUBMIT = """
@@ -301,7 +322,7 @@ sys.path.insert(0, sys.argv[2])
 from aworld import config
 from aworld.launch import dag
 from aworld.rundir import RunDir
-from aworld.config import Resources
+from aworld.config import Resources, Site
 from aworld.stages import Kind, Stage
 run = RunDir(Path(sys.argv[1]))
 dag.submit(config.read(run.config), run, [Stage(Kind("logs"), run, Resources("low", mem_gb=1))])

@@ -41,7 +41,7 @@ def options(text: str) -> dict[str, str]:
 
 def step(text: str, tasks: str = "") -> list[str]:
     """srun's command line with this run's values in place of the variables, without where submitit logs."""
-    line = text.replace("\\\n", " ").rpartition("\nsrun ")[2].partition("\n")[0].strip()
+    line = text.replace("\\\n", " ").rpartition("\n    srun ")[2].partition("\n")[0].strip()
     values = {"RUN": "runs/x", "ROUND": "1", "POLICY": "1"}
     line = line.replace('${TASKS:+--tasks "$TASKS"}', f"--tasks {tasks}" if tasks else "")
     line = re.sub(r'"\$\{?(\w+)(?::\?\})?"', lambda m: values[m[1]], line)
@@ -53,9 +53,9 @@ def step(text: str, tasks: str = "") -> list[str]:
 
 def around(text: str) -> list[str]:
     """The commands of a batch script before and after its step."""
-    before, _, after = text.replace("\\\n", " ").partition("\nsrun ")
+    before, _, after = text.replace("\\\n", " ").partition("\n    srun ")
     lines = [*before.splitlines(), *after.splitlines()[1:]]
-    return [line for line in lines if line and not line.startswith(("#", "RUN="))]
+    return [line for line in lines if line and not line.strip().startswith(("#", "RUN="))]
 
 
 @pytest.mark.parametrize(("kind", "tasks"), [*((kind, "") for kind in KINDS), (EVALUATE, "gaia-validation")])
@@ -201,26 +201,35 @@ job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TAS
 export AWORLD_JOB=${RUN:?}/starts/$job
 mkdir -p "$RUN/starts"
 : >"$AWORLD_JOB.code"
-# Each start adds a line; a task that begins removes the file. So the lines count the starts without any task,
-# as where srun refuses the step. After too many of them the job gives up; a resume counts anew.
-echo "$SLURMD_NODENAME" >>"$AWORLD_JOB.tries"
-if [ "$(wc -l <"$AWORLD_JOB.tries")" -gt 2 ]; then
-    echo "error: job $job began 3 times, its tasks never; mend the cause above: aworld resume $RUN"
-    rm "$AWORLD_JOB.tries"
-    exit 3
-fi
 
 # What the site needs: its modules and variables.
 module load apptainer
 export NCCL_SOCKET_IFNAME=ib0
 export HDF5_USE_FILE_LOCKING=FALSE
 
-# Every task of the step runs the stage.
-srun --unbuffered --output /here/runs/x/logs/%j_%t_log.out --mpi=none --cpus-per-task=12 --kill-on-bad-exit=1 \\
-    python -u -m aworld train runs/x --round 2
-code=$?
-# srun returns the highest code. That may be of a task that was ended because another had failed: the file knows better.
-read -r reason <"$AWORLD_JOB.code" && code=$reason
+while true; do
+    # Each start adds a line; a task that begins removes the file. So the lines count the starts without any task,
+    # as where srun refuses the step. After too many of them the job gives up; a resume counts anew.
+    echo "$SLURMD_NODENAME" >>"$AWORLD_JOB.tries"
+    if [ "$(wc -l <"$AWORLD_JOB.tries")" -gt 2 ]; then
+        echo "error: job $job began 3 times, its tasks never; mend the cause above: aworld resume $RUN"
+        rm "$AWORLD_JOB.tries"
+        exit 3
+    fi
+    # Every task of the step runs the stage.
+    srun --unbuffered --output /here/runs/x/logs/%j_%t_log.out --mpi=none --cpus-per-task=12 --kill-on-bad-exit=1 \\
+        python -u -m aworld train runs/x --round 2
+    code=$?
+    # srun returns the highest code. That may be of a task that was ended because another had failed: the file knows
+    # better.
+    read -r reason <"$AWORLD_JOB.code" && code=$reason
+    # Where a task was killed, as for its memory, the step starts again at once: in the queue the job would wait. Near
+    # the time limit it does not, as Slurm's notice may be over.
+    case $code in 137 | 247) ;; *) break ;; esac
+    shown=$(scontrol show job "$job")
+    [[ $shown == *JobState=RUNNING* && $shown =~ EndTime=([^ ]+) ]] || break
+    [ $(($(date -d "${BASH_REMATCH[1]}" +%s) - $(date +%s))) -gt 600 ] || break
+done
 rm -f "$AWORLD_JOB.code"
 # Done, bad input and bad outcomes stay so.
 case $code in 0 | 2 | 3) exit "$code" ;; esac

@@ -72,6 +72,7 @@ class VllmShard:
         self.image = staged_image(self.site.images.vllm, self.site.scratch)
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
+        self._has_played = False  # since its last start
         self._temporary = AsyncExitStack()
         self._reviving = asyncio.Lock()
 
@@ -134,7 +135,7 @@ class VllmShard:
         except BaseException:
             await self.stop()
             raise
-        self.starts += 1
+        self.starts, self._has_played = self.starts + 1, False
         if local and self.archives:
             await asyncio.to_thread(caches.keep, local, archive)
 
@@ -153,8 +154,14 @@ class VllmShard:
         async with self._reviving:
             return self.starts
 
+    def played(self, starts: int) -> None:
+        """Note that an episode was played which began when `ready` returned this number."""
+        self._has_played = self._has_played or self.starts == starts
+
     async def revive(self, starts: int) -> bool:
-        """Start it again, in place, if it hangs.
+        """Start it again, in place, if it hangs or has ended.
+
+        One that fails before it has played an episode would fail again: that is for another start of the job.
 
         Args:
             starts: what `ready` returned before the request that failed.
@@ -163,17 +170,18 @@ class VllmShard:
             Whether it was started again since then: the request failed for that reason.
 
         Raises:
-            InfrastructureError: it has ended, or hangs again at once.
+            InfrastructureError: it does not start; or it ended before it had played an episode, or hangs again before.
         """
         async with self._reviving:
             if self.starts == starts and not await self._samples():
-                if not self.is_alive:
-                    raise InfrastructureError(f"vLLM ended while it was needed; see {self.log}")
-                print(f"warning: vLLM hangs, and is started again; see {self.log}", file=sys.stderr, flush=True)
+                fault = "hangs" if self.is_alive else "has ended"
+                if not self._has_played and (self.starts > 1 or not self.is_alive):
+                    raise InfrastructureError(f"vLLM {fault}, and has played no episode; see {self.log}")
+                print(f"warning: vLLM {fault}, and is started again; see {self.log}", file=sys.stderr, flush=True)
                 await self.stop()
                 await self.start()
                 if not await self._samples():
-                    raise InfrastructureError(f"vLLM hung, was started again, and hangs; see {self.log}")
+                    raise InfrastructureError(f"vLLM was started again, and hangs; see {self.log}")
             return self.starts != starts
 
     async def _samples(self) -> bool:

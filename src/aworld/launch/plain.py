@@ -9,7 +9,7 @@ from pathlib import Path
 from aworld import config as configuration
 from aworld.config import Config
 from aworld.launch.arrays import arrays
-from aworld.launch.options import sbatch_options, setup_lines, srun_options
+from aworld.launch.options import sbatch_options, srun_options
 from aworld.launch.script import render, worker_option
 from aworld.publish import publish_text
 from aworld.rundir import RunDir
@@ -66,7 +66,7 @@ def plain(kind: Kind, config: Config, python: str = PYTHON) -> str:
     command = f'"${{PYTHON:-{python}}}" -u -m aworld {kind.name} "$RUN" {kind.option} "${{{number}:?}}"'
     step = f"srun {srun_options(config.site, stage)} \\\n    {command}{benchmark}{worker_option(stage, array.elements)}"
     about = ABOUT[kind].splitlines()
-    return render(options, step, setup_lines(config.site), stage.max_restarts, about=about)
+    return render(options, step, config.site, stage.max_restarts, about=about)
 
 
 if __name__ == "__main__":

@@ -32,13 +32,13 @@ def script(site: Site, stage: Stage, array: Array, after: list[str]) -> str:
     output = shlex.quote(f"{logs}/{number}_%t_log.out")
     step = f"srun --unbuffered --output {output} {srun_options(site, stage)} \\\n    {command(stage, array.elements)}"
     run = shlex.quote(str(stage.run.root.absolute()))
-    return render(options, step, setup_lines(site), stage.max_restarts, run=run)
+    return render(options, step, site, stage.max_restarts, run=run)
 
 
 def render(
     options: Options,
     step: str,
-    setup: Sequence[str] = (),
+    site: Site,
     max_restarts: int = 2,
     run: str = "",
     about: Sequence[str] = (),
@@ -48,14 +48,14 @@ def render(
     Args:
         options: of sbatch, by their long names.
         step: the shell command whose exit code is the job's.
-        setup: shell lines before it.
         max_restarts: how often a job may start again without any of its tasks beginning.
         run: the run directory, as a word of the shell; empty: the variable RUN is set by whoever submits.
         about: lines of a comment at its head.
     """
     template = jinja2.Template(TEMPLATE.read_text(), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     lines = [key if value is True else f"{key}={shlex.quote(str(value))}" for key, value in sorted(options.items())]
-    return template.render(about=about, options=lines, step=step, setup=setup, most=max(1, max_restarts), run=run)
+    given = {"setup": setup_lines(site), "notice": 2 * site.signal_seconds, "most": max(1, max_restarts), "run": run}
+    return template.render(about=about, options=lines, step=step, **given)
 
 
 def command(stage: Stage, elements: list[int]) -> str:
