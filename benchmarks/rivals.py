@@ -36,6 +36,13 @@ def environment(name: str, requirements: Sequence[str], root: Path = ROOT) -> Pa
     return folder / "bin" / "python"
 
 
+def version(python: Path, package: str) -> str:
+    """`name==version` of a package in such an environment."""
+    code = f"import importlib.metadata; print(importlib.metadata.version({package!r}))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return f"{package}=={done.stdout.strip()}"
+
+
 def _install(folder: Path, requirements: Sequence[str]) -> None:
     log = folder / "install.log"
     command = [folder / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check", *requirements]

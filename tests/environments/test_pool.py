@@ -4,6 +4,7 @@ import asyncio
 import os
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -84,20 +85,41 @@ def test_reset_keeps_the_server_and_never_does_not(tmp_path: Path) -> None:
     assert len(asyncio.run(servers("never"))) == 2
 
 
-def test_the_next_slot_warms_up_while_an_episode_runs(tmp_path: Path) -> None:
+def test_a_slot_starts_with_its_episode_and_is_taken_with_the_first_call(tmp_path: Path) -> None:
     async def story() -> None:
-        async with make(SubprocessSandbox(), tmp_path, reuse="never") as pool, pool.episode() as environment:
-            mine = (await environment.call("python", {"code": SERVER_PID})).text
-            give_up = time.monotonic() + 60
-            while not (warm := [slot for slot in pool._live if slot is not environment]):
-                assert time.monotonic() < give_up
-                await asyncio.sleep(0.02)
-            (following,) = warm
-            assert (await environment.call("python", {"code": SERVER_PID})).text == mine  # this one is still played
-            async with asyncio.timeout(60):
-                assert await pool._warm.get() is following
+        async with make(SubprocessSandbox(), tmp_path, reuse="never", slots=2) as pool:
+            async with pool.episode() as first:  # nobody knew the tools before
+                assert first.taken is not None
+                async with pool.episode() as second:
+                    assert second.tools == first.tools and second.taken is None
+                    calls = [environment.call("python", {"code": SERVER_PID}) for environment in (second, second)]
+                    one, again = await asyncio.gather(*calls)
+                    assert one.text == again.text != (await first.call("python", {"code": SERVER_PID})).text
+                    assert second.waited > 0 and pool._live == {first.taken, second.taken}
+            async with pool.episode() as third, asyncio.timeout(60):
+                while not (unused := pool._live - {first.taken, second.taken}):
+                    await asyncio.sleep(0.02)
+                assert third.taken is None  # an episode without a call leaves its slot for another
+            async with pool.episode() as fourth:
+                await fourth.call("python", {"code": "1"})
+                assert {fourth.taken} == unused
 
     asyncio.run(story())
+
+
+def test_a_slot_that_is_emptied_is_waited_for_rather_than_another_started(tmp_path: Path) -> None:
+    async def story() -> set[str]:
+        seen = set()
+        async with make(SubprocessSandbox(), tmp_path, slots=2) as pool:
+
+            async def episode() -> None:
+                async with pool.episode() as environment:
+                    seen.add((await environment.call("python", {"code": SERVER_PID})).text)
+
+            await asyncio.gather(*(episode() for _ in range(12)))
+        return seen
+
+    assert len(asyncio.run(story())) == 2
 
 
 def test_a_crash_costs_one_call_and_its_slot(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -179,6 +201,27 @@ def test_a_slot_that_cannot_start_says_why_and_the_pool_goes_on(tmp_path: Path) 
                 async with pool.episode():
                     pass
             bad.write_text('{"title": "t", "text": "mended"}\n')
+            async with pool.episode() as environment:
+                assert (await environment.call("search", {"query": "mended"})).text == "t: mended"
+
+    asyncio.run(story())
+
+
+def test_an_episode_whose_first_call_finds_no_slot_ends_with_the_reason(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"title": "t", "text": "there"}\n')
+
+    async def story() -> None:
+        async with make(SubprocessSandbox(), tmp_path, corpus, reuse="never") as pool:
+            async with pool.episode() as environment:
+                await environment.call("search", {"query": "there"})
+            corpus.write_text("not json\n")
+            with pytest.raises(InfrastructureError, match="JSONDecodeError"):
+                async with pool.episode() as environment:
+                    for _ in range(2):
+                        with suppress(InfrastructureError):  # as an agent team does
+                            await environment.call("search", {"query": "there"})
+            corpus.write_text('{"title": "t", "text": "mended"}\n')
             async with pool.episode() as environment:
                 assert (await environment.call("search", {"query": "mended"})).text == "t: mended"
 

@@ -32,7 +32,7 @@ from aworld.rollout.claims import Claims, Unit
 from aworld.rollout.outcome import look
 from aworld.rollout.players import Player
 from aworld.rollout.scoring import Scoring
-from aworld.rollout.units import reopen_failed, standing, units, units_left
+from aworld.rollout.units import claims_of, reopen_failed, standing, units, units_left
 from aworld.rollout.worker import Worker
 from aworld.rollout.workload import Workload
 from aworld.tasks.judge import Judge
@@ -138,6 +138,27 @@ def test_an_infrastructure_failure_is_tried_again_ever_later_and_recorded_once(t
     assert player.played == {("a", 0): 4}
     pauses = [later - earlier for earlier, later in zip(player.times, player.times[1:], strict=False)]
     assert pauses[0] >= 0.2 and min(pauses[1:]) >= 0.3  # 0.4 and 0.8 are more than the longest
+
+
+def test_no_more_is_claimed_than_there_are_slots(tmp_path: Path) -> None:
+    """A unit that waits for a slot here could be played by another worker."""
+    workload = evaluation(tmp_path / "e", [Task(str(number), "?", "42", 1) for number in range(6)])
+    seen = []
+
+    class Watchful(Script):
+        async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
+            found = await super().play(task, attempt, seed, environment)
+            marks = claims_of(workload).marks()
+            seen.append(len(marks.newest.keys() - marks.done))
+            return found
+
+    play(workload, Watchful(), tmp_path)
+    assert len(seen) == 6 and max(seen) == 2
+
+
+def test_the_wait_for_a_sandbox_within_an_episode_is_lost_time() -> None:
+    played = {"generate": 4.0, "tools": 3.0, "stalled": 1.0, "total": 8.0}
+    assert worker._without_wait(played, 2.0, 0.5) == played | {"tools": 1.0, "stalled": 3.0, "wait": 0.5}
 
 
 def test_a_wrong_answer_is_played_once_and_never_again(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Which tasks a round gets, and in which order they are played."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from aworld.tasks.synthetic import SyntheticTasks
 from aworld.tasks.task import Task
 from aworld.trajectories import arrays, file
 from aworld.trajectories.episode import Context, Episode
+from aworld.trajectories.journal import Journal
 
 pytestmark = pytest.mark.unit
 
@@ -135,8 +137,65 @@ def test_the_longest_expected_comes_first(tmp_path: Path) -> None:
     file.write(path, arrays.from_episodes(1, [an_episode(*row) for row in played]))
     # e: of a level unknown; a: 40; b: its level's (30 + 50 + 1) / 3; d, f: 15; c: 10
     assert order() == "eabdfc"
+    (tmp_path / "seconds.json").unlink()
     path.write_bytes(b"damaged")
     assert order() == "ecdfab"
+
+
+def test_a_task_is_expected_to_take_what_it_took_in_whichever_round_it_was_last(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+
+    def gather(number: int, **seconds: float) -> None:
+        run.round(number).mkdir(parents=True)
+        played = [an_episode(task, 1, 0, length) for task, length in seconds.items()]
+        file.write(run.trajectories(number), arrays.from_episodes(number, played))
+
+    def order(number: int, *earlier: int) -> str:
+        tasks, paths = [Task(name, "", "", 1) for name in "abcd"], tuple(map(run.trajectories, earlier))
+        workload = Workload(Phase.ROUND, "", run.round(number), number, tasks, 2, 1.0, range(1), paths)
+        return "".join(unit.task_id for unit in units(workload))
+
+    gather(1, a=10, b=60)
+    assert order(2, 1) == "bcda"  # c and d: 35, as the others of their level
+    gather(2, c=30, d=5)
+    gather(3, a=100)
+    assert order(5, 4, 3, 2, 1) == "abcd"  # the gathering of round 4 is under way
+    run.trajectories(1).unlink()
+    run.trajectories(2).unlink()
+    gather(4, d=70)
+    assert order(5, 4, 3, 2, 1) == "adbc"  # the table after round 3 knows the rounds before
+    gather(5, x=1)
+    assert order(6, 5, 4, 3, 2, 1) == "adbc"
+    assert [path.parent.name for path in sorted(tmp_path.glob("rounds/*/seconds.json"))] == ["0004", "0005"]
+
+
+def test_of_an_evaluation_an_earlier_one_of_the_same_tasks_tells_the_longest(tmp_path: Path) -> None:
+    """The newest policy before it that was evaluated to the end, else the first after it; the rounds tell the rest."""
+    place = tmp_path / "evals" / "own"
+
+    def played(version: int, is_closed: bool, **seconds: float) -> None:
+        with Journal(place / f"{version:04d}" / "journals" / "worker-0.journal") as log:
+            for task, length in seconds.items():
+                log.append(an_episode(task, 1, 0, length))
+            log.append(replace(an_episode("b", 1, 1, 1000.0), status="infra_error"))
+        if is_closed:
+            (place / f"{version:04d}" / "timing.json").write_text("{}")
+
+    def order(version: int) -> str:
+        folder, tasks = place / f"{version:04d}", [Task(name, "", "", 1) for name in "abcd"]
+        path = tmp_path / "trajectories.h5"
+        own = range(version, version + 1)
+        found = Workload(Phase.EVALUATION, "own", folder, version, tasks, 2, 1.0, own, (path,), benchmark="own")
+        return "".join(unit.task_id for unit in units(found))
+
+    file.write(tmp_path / "trajectories.h5", arrays.from_episodes(1, [an_episode("d", 1, 0, 25.0)]))
+    assert order(3) == "abcd"  # 25 each
+    played(5, True, a=10, b=20, c=30)
+    assert order(3) == order(5 + 1) == "cdba"
+    played(1, True, a=30, b=20, c=10)
+    assert order(3) == "adbc" and order(6) == "cdba"
+    played(2, False, c=100)
+    assert order(3) == "adbc"  # it is still played
 
 
 def test_each_round_has_of_each_part_of_a_mixture_what_its_weight_says(tmp_path: Path) -> None:

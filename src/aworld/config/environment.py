@@ -28,7 +28,7 @@ class Environment:
     web_cache: str = ""  # folder on the shared file system where their answers are kept; empty: nowhere
     # a kept answer is not asked for again; else record: ask and keep | replay: ask | strict: an error
     web_mode: str = choice("record", "record", "replay", "strict")
-    # warm sandboxes per worker = episodes that run at once; null: half as many again as model.shard.max_num_seqs, so
+    # sandboxes per worker = episodes that run at once; null: half as many again as model.shard.max_num_seqs, so
     # that vLLM has its fill while some of them wait for a tool, and at most a worker's share of a round; with
     # evaluation.endpoint 8
     slots: int | None = number(None, at_least=1, changes="any time")

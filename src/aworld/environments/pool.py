@@ -1,31 +1,27 @@
-"""Warm environments: a start costs half a second of CPU, so it happens before an episode needs it."""
+"""Environments that start while nobody waits for them: during the first turn of an episode's model."""
 
 import asyncio
 import os
-import shutil
-import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aworld import config as schema
-from aworld.agents.protocols import Environment
-from aworld.environments import container as containers
 from aworld.environments import settings, watchdog
+from aworld.environments.lent import LentSlot
 from aworld.environments.outside import Server, servers_of
-from aworld.environments.sandbox import SCRATCH, Contents, Launch, Sandbox
+from aworld.environments.sandbox import Sandbox
 from aworld.environments.scratch import empty, megabytes, move, stage
-from aworld.environments.slot import Slot, SlotServer
-from aworld.environments.toolbox import McpToolbox
+from aworld.environments.slot import Slot
+from aworld.environments.starter import Starter
 from aworld.environments.web import WebTools, tools_of
 from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
 from aworld.nodelocal import own_folder, remove
 from aworld.tasks.task import Container
-
-OWN_LIMIT = 0.8  # of a call's time limit: tools end the programs they run by then, before the server would be killed
 
 
 class NotStarted(InfrastructureError):  # noqa: N818
@@ -33,8 +29,9 @@ class NotStarted(InfrastructureError):  # noqa: N818
 
 
 class EnvironmentPool:
-    """`config.slots` warm environments; an async context manager, in and out in the same task.
+    """At most `config.slots` environments; an async context manager, in and out in the same task.
 
+    An episode takes its slot with its first call. A slot starts for each episode that has none yet, unless one is free.
     `reuse: reset` keeps an episode's server for the next one: the scratch is emptied and each call to `python` has an
     interpreter of its own anyway, but code that attacks the server could leave it changed; `never` starts a new
     sandbox per episode. A server that broke is never used again. The container of a task's own image is never warm, and
@@ -61,7 +58,10 @@ class EnvironmentPool:
         self._root = scratch_root
         self._folder = ExitStack()
         self._warm: asyncio.Queue[Slot | Exception] = asyncio.Queue()
-        self._filled = False
+        self._coming = 0  # slots that start
+        self._expecting = 0  # episodes that have taken no slot yet
+        self._tools: list[dict[str, Any]] | None = None  # inside the sandbox; known once a slot has started
+        self._learning_tools = asyncio.Lock()
         self._live: set[Slot] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._in_use = asyncio.Semaphore(self._slots)
@@ -76,6 +76,8 @@ class EnvironmentPool:
         except BaseException:
             self._folder.close()
             raise
+        outside = [tools for _, tools in self._outside]
+        self._starter = Starter(self._config, self._sandbox, self._corpus, self._root, outside)
         self._watching = asyncio.create_task(self._watch())
         return self
 
@@ -89,46 +91,85 @@ class EnvironmentPool:
 
     @asynccontextmanager
     async def episode(
-        self, files: tuple[Path, ...] = (), left: Path | None = None, container: Container | None = None
-    ) -> AsyncIterator[Environment]:
-        """An environment with `files` in its scratch under their own names; waits for a free slot.
+        self,
+        files: tuple[Path, ...] = (),
+        left: Path | None = None,
+        container: Container | None = None,
+        at_once: bool = False,
+    ) -> AsyncIterator[LentSlot]:
+        """An environment with `files` in its scratch under their own names; waits while `slots` others are in use.
 
         Args:
             left: an empty folder on the same disk; at the end the files of the scratch are moved there, or those of the
                 container.
             container: the tools run in it; None: in the sandbox.
+            at_once: wait for the slot now, not at the first call. So it is with a container.
 
         Raises:
-            InfrastructureError: no environment could be started.
+            InfrastructureError: no environment could be started; at the end, where the first call needed it.
             NotStarted: that of the container could not.
             InputError: two files of one name, or a file that is not there.
         """
         names = [file.name for file in files]
         if len(set(names)) < len(names):
             raise InputError(f"a task has two attachments of one name: {', '.join(sorted(names))}")
+        attached = await asyncio.to_thread(megabytes, files)
         async with self._in_use:
             if self._watching.done():
                 self._watching.result()  # nobody is safe without it: its failure is the episode's
-            slot = await (self._contained(container) if container else self._warm_slot())
+            environment = self._lent(files, attached, container)
             try:
-                slot.attachments_mb = await asyncio.to_thread(megabytes, files)
-                await asyncio.to_thread(stage, files, slot.scratch)
-                if self._outside:
-                    slot.web = WebTools(slot.limits, slot.scratch, self._outside, self._cache)
-                    slot.tools = slot.sandbox_tools + slot.web.tools
-                yield slot
-            finally:
-                await slot.end_program()
-                if slot.web:
-                    await slot.web.close()
-                if container:
-                    await slot.close()  # nothing may write there any more
-                if left:
-                    await asyncio.to_thread(move, slot.folder, left)
-                if container or self._config.reuse == "never":
-                    self._in_background(self._discard(slot))
+                if container or at_once:
+                    environment.tools = (await environment.slot()).tools
                 else:
-                    self._in_background(self._recycle(slot))
+                    environment.tools = await self._known_tools(environment)
+                yield environment
+            finally:
+                if slot := environment.taken:
+                    await self._take_back(slot, left, container)
+                elif not container:
+                    self._expecting -= 1
+            if environment.failure:
+                raise environment.failure
+
+    def _lent(self, files: tuple[Path, ...], attached: int, container: Container | None) -> LentSlot:
+        """The environment of an episode; without a container a slot starts for it, unless one is free."""
+
+        async def fit(slot: Slot) -> None:
+            slot.attachments_mb = attached
+            await asyncio.to_thread(stage, files, slot.scratch)
+            if self._outside:
+                slot.web = WebTools(slot.limits, slot.scratch, self._outside, self._cache)
+                slot.tools = slot.sandbox_tools + slot.web.tools
+
+        names = {tool["function"]["name"] for _, tools in self._outside for tool in tools}
+        if container:
+            return LentSlot([], names, partial(self._contained, container), fit)
+        self._expecting += 1
+        self._start_expected()
+        return LentSlot([], names, self._warm_slot, fit)
+
+    async def _known_tools(self, environment: LentSlot) -> list[dict[str, Any]]:
+        """The specs of the tools; the first episodes wait for one of them to have its slot."""
+        async with self._learning_tools:
+            if self._tools is None:
+                self._tools = (await environment.slot()).sandbox_tools
+        return [*self._tools, *(tool for _, tools in self._outside for tool in tools)]
+
+    async def _take_back(self, slot: Slot, left: Path | None, container: Container | None) -> None:
+        """End what an episode has left in its slot."""
+        await slot.end_program()
+        if slot.web:
+            await slot.web.close()
+        if container:
+            await slot.close()  # nothing may write there any more
+        if left:
+            await asyncio.to_thread(move, slot.folder, left)
+        if container or self._config.reuse == "never":
+            self._in_background(self._discard(slot))
+        else:
+            self._coming += 1
+            self._in_background(self._recycle(slot))
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -143,25 +184,25 @@ class EnvironmentPool:
                 if reason:
                     slot.stop(reason)
 
+    def _start_expected(self) -> None:
+        """Start a slot for each episode that expects one and that no warm slot is left for."""
+        for _ in range(self._expecting - self._warm.qsize() - self._coming):
+            self._coming += 1
+            self._in_background(self._add())
+
     async def _warm_slot(self) -> Slot:
-        """A slot that is warm. The first call starts all of them."""
-        if not self._filled:
-            self._filled = True
-            for _ in range(self._slots):
-                self._in_background(self._add())
+        """A slot that has started, for an episode that expects one."""
         slot = await self._warm.get()
         if isinstance(slot, Exception):
-            self._in_background(self._add())
             raise slot
-        if self._config.reuse == "never":
-            self._in_background(self._add())  # ahead of need: it starts while this episode runs
+        self._expecting -= 1
         return slot
 
     async def _contained(self, container: Container) -> Slot:
         """A slot whose servers run in the container of a task."""
         async with self._starting:
             try:
-                slot = await self._start(container)
+                slot = await self._starter.start(container)
             except InfrastructureError as reason:
                 raise NotStarted(f"{container.image}: {reason}") from None
         self._live.add(slot)
@@ -171,68 +212,27 @@ class EnvironmentPool:
         """Start a slot. A failure is raised in the episode that would have used it."""
         async with self._starting:
             try:
-                slot = await self._start()
+                slot = await self._starter.start()
             except Exception as error:
                 self._warm.put_nowait(error)
             else:
                 self._live.add(slot)
                 self._warm.put_nowait(slot)
-
-    async def _start(self, container: Container | None = None) -> Slot:
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="slot-", dir=self._root))
-            scratch = containers.prepare(folder) if container else folder
-        except OSError as reason:
-            raise InfrastructureError(
-                f"no scratch for an environment: {reason}; free the disk, or use another"
-            ) from None
-        servers: list[SlotServer] = []
-        try:
-            for launch, only in self._inside(container, folder) if container else self._launches(scratch):
-                servers.append(SlotServer(launch, only, await McpToolbox.start(launch, self._config, only)))
-            _distinct([*(server.toolbox.tools for server in servers), *(tools for _, tools in self._outside)])
-        except BaseException:
-            await asyncio.gather(*(server.toolbox.close() for server in servers))
-            await asyncio.to_thread(remove, folder)
-            raise
-        return Slot(servers, self._config, folder, scratch, self._sandbox, f"{SCRATCH}/" if container else "")
-
-    def _inside(self, container: Container, folder: Path) -> Iterator[tuple[Launch, list[str] | None]]:
-        """The server inside a task's container."""
-        argv = containers.server_of(self._config)
-        yield containers.launch(container, folder, argv, self._config, self._own_limits()), None
-
-    def _own_limits(self) -> dict[str, str]:
-        """Variables: the code's own limits come first, so that code that runs too long does not cost its server."""
-        limits = {"call": self._config.call_seconds} | self._config.tool_seconds
-        return {f"AWORLD_{tool.upper()}_SECONDS": f"{OWN_LIMIT * seconds:g}" for tool, seconds in limits.items()}
-
-    def _launches(self, scratch: Path) -> Iterator[tuple[Launch, list[str] | None]]:
-        """The servers inside the sandbox: ours as one process, the user's own."""
-        argv = [self._sandbox.python, "-P", "-m", "aworld.tools", *self._config.servers]
-        env = self._own_limits()
-        if self._corpus:
-            env["AWORLD_CORPUS"] = str(self._corpus)
-        seen = [self._corpus] if self._corpus else []
-        if engine := shutil.which(os.environ.get("AWORLD_STOCKFISH", "")):
-            seen.append(Path(engine).resolve())
-            env["AWORLD_STOCKFISH"] = str(seen[-1])
-        yield self._sandbox.launch(argv, Contents(scratch, self._config, seen, env)), None
-        for server in self._config.mcp.values():
-            if server.command and not server.outside:
-                files = [Path(word) for word in server.command if word.startswith("/") and word.endswith(".py")]
-                own = Contents(scratch, self._config, [file for file in files if file.is_file()])
-                yield self._sandbox.launch(server.command, own), server.tools
+            finally:
+                self._coming -= 1
 
     async def _recycle(self, slot: Slot) -> None:
         emptied = False
-        if not slot.had_broken_server and not slot.broken:
-            emptied = await asyncio.to_thread(empty, slot.scratch)
+        try:
+            if not slot.had_broken_server and not slot.broken:
+                emptied = await asyncio.to_thread(empty, slot.scratch)
+        finally:
+            self._coming -= 1
         if emptied:
             self._warm.put_nowait(slot)
         else:
+            self._start_expected()
             await self._discard(slot)
-            await self._add()
 
     async def _discard(self, slot: Slot) -> None:
         await slot.close()
@@ -247,17 +247,3 @@ def _looks(slots: list[Slot]) -> list[str]:
         if web := slot.web:
             web.watch()
     return found
-
-
-def _distinct(toolsets: list[list[dict[str, Any]]]) -> None:
-    """Check that each tool has a name of its own.
-
-    Raises:
-        InputError: two servers have a tool of one name.
-    """
-    names = [tool["function"]["name"] for tools in toolsets for tool in tools]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(
-            f"two servers of this environment have a tool {twice[0]!r}; leave one of them out, or with "
-            "environment.mcp.NAME.tools only that tool"
-        )

@@ -12,8 +12,14 @@ KEPT_CHARS = 1_000_000
 
 
 def megabytes(files: tuple[Path, ...]) -> int:
-    """MB that copies of these attachments take, each rounded up."""
-    return sum(math.ceil(file.stat().st_size / (1 << 20)) for file in files if file.is_file())
+    """MB that copies of these attachments take, each rounded up.
+
+    Raises:
+        InputError: a file is not there.
+    """
+    if gone := [file for file in files if not file.is_file()]:
+        raise InputError(f"the attachment {gone[0]} is not there")
+    return sum(math.ceil(file.stat().st_size / (1 << 20)) for file in files)
 
 
 def stage(files: tuple[Path, ...], scratch: Path) -> None:

@@ -15,6 +15,7 @@ from aworld.agents.session import PROGRAM, Session
 from aworld.agents.team import question_text
 from aworld.agents.tokens import TokenModel
 from aworld.containers import staged_image
+from aworld.environments.lent import LentSlot
 from aworld.environments.program import Ended
 from aworld.environments.sandbox import ApptainerSandbox
 from aworld.environments.slot import Slot
@@ -40,22 +41,26 @@ class ProgramTeam:
 
         The program fails with the status `no_answer` and the reason. One that ends without a turn of the policy is an
         infrastructure failure: the policy cannot be the reason.
+
+        Raises:
+            InfrastructureError: there is no sandbox.
         """
-        assert isinstance(environment, Slot)
+        assert isinstance(environment, LentSlot)
+        slot = await environment.slot()
         record = Record(self.config, seed)
-        session = Session(self.config, self.model, environment, record)
+        session = Session(self.config, self.model, slot, record)
         answer, error = None, ""
         status: Status
         limit = min(self.config.episode_seconds, task.seconds or inf)
         try:
             async with asyncio.timeout(limit):
-                answer, status, error = await self._play(question_text(task), environment, session)
+                answer, status, error = await self._play(question_text(task), slot, session)
         except TimeoutError:
             status, error = "timeout", f"not finished within {limit:g} s"
         except InfrastructureError as failure:
             status, error = "infra_error", str(failure)
         finally:
-            await environment.end_program()
+            await slot.end_program()
             await session.close()
         if not record.opened:
             answer, status, error = None, "infra_error", error or "the program ended without a turn of the policy"

@@ -2,17 +2,16 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import inf
-from pathlib import Path
 
-from aworld.errors import InfrastructureError
 from aworld.rollout.claims import Claims, Unit
+from aworld.rollout.expected import expected_seconds
 from aworld.rollout.workload import Workload
 from aworld.rundir import finished, note_finished
 from aworld.tasks.task import Task
-from aworld.trajectories import file, journal
+from aworld.trajectories import journal
 
 
 @dataclass(frozen=True)
@@ -37,21 +36,24 @@ class Standing:
 
 
 def units(workload: Workload) -> list[Unit]:
-    """The units of a workload, longest expected first: by the task's mean seconds in the last round, or its level's.
+    """The units of a workload, longest expected first: by the seconds of the task, or of its level.
 
-    Tasks of which nothing is known come first, those of a higher level before others, as they take more turns. Reads
-    the episode table of the last round's trajectories, once a process. Units that are played in the place of others
-    come last, in the order of their tasks: it is the same for every worker, and prefers no kind of task.
+    Tasks of which nothing is known come first, those of a higher level before others, as they take more turns. Units
+    that are played in the place of others come last, in the order of their tasks: it is the same for every worker, and
+    prefers no kind of task. Reads as `expected_seconds`.
     """
-    path = next((path for path in workload.earlier if path.exists()), None)
-    tasks, levels = _mean_seconds(path, path.stat().st_mtime_ns) if path else ({}, {})
+    tasks, levels = expected_seconds(workload)
 
     def order(task: Task) -> tuple[float, int, str]:
         return -tasks.get(task.task_id, levels.get(task.level, inf)), -task.level, task.task_id
 
     count = len(workload.tasks) if workload.enough is None else workload.enough
     first, later = workload.tasks[:count], workload.tasks[count:]
-    return [Unit(task.task_id, workload.attempts_at(task)) for task in (*sorted(first, key=order), *later)]
+    return _of(workload, [*sorted(first, key=order), *later])
+
+
+def _of(workload: Workload, tasks: Sequence[Task]) -> list[Unit]:
+    return [Unit(task.task_id, workload.attempts_at(task)) for task in tasks]
 
 
 def claims_of(workload: Workload, owner: str = "", lease_seconds: float = 0.0) -> Claims:
@@ -63,7 +65,7 @@ def standing(workload: Workload) -> Standing:
     """How far a workload is. Lists the folder of claims once."""
     claims = claims_of(workload)
     marks = claims.marks()
-    found = claims.in_play(units(workload), marks)
+    found = claims.in_play(_of(workload, workload.tasks), marks)  # those that are played first, in any order
     done = [unit for unit in found if unit.key in marks.done]
     in_hand = [unit for unit in found if unit.key in marks.newest and unit.key not in marks.done]
     return Standing(found, done, [unit for unit in done if unit.key in marks.of_one_reward], in_hand)
@@ -136,16 +138,3 @@ def _lost(workload: Workload, done: list[Unit]) -> dict[Unit, int]:
         unit: sum((workload.round, unit.task_id, attempt) not in found for attempt in unit.attempts) for unit in done
     }
     return {unit: count for unit, count in counts.items() if count}
-
-
-@lru_cache(maxsize=8)
-def _mean_seconds(path: Path, _: int) -> tuple[dict[str, float], dict[int, float]]:
-    """The mean seconds of the episodes in a trajectories file, without their wait for a slot: by task, and by level."""
-    try:
-        rows, _tokens = file.read_table(path)
-    except InfrastructureError:  # damaged: a reader that needs more than an order of work says so
-        return {}, {}
-    seconds = rows["seconds_generate"].astype(float) + rows["seconds_tools"]
-    tasks, levels = rows["task_id"], rows["level"]
-    by_task = {name.decode(): float(seconds[tasks == name].mean()) for name in set(tasks)}
-    return by_task, {int(level): float(seconds[levels == level].mean()) for level in set(levels)}

@@ -85,8 +85,9 @@ class Worker:
                 playing: set[asyncio.Task[None]] = set()
                 while True:
                     while claimed := await self.claim():
-                        playing.add(group.create_task(self._play_unit(claimed)))
-                        await asyncio.sleep(0)
+                        begun = asyncio.Event()
+                        playing.add(group.create_task(self._play_unit(claimed, begun)))
+                        await begun.wait()  # else more units would be claimed for the slot that this one takes
                     if not playing:
                         break
                     # Another may be free once one of these is done.
@@ -111,13 +112,13 @@ class Worker:
             InfrastructureError: no environment can be started, also for other tasks, or the player is gone.
         """
         seed = episode_seed(self._config.seed, self._workload.round, task.task_id, attempt)
-        retries = self._config.rollout.infra_retries
+        retries, at_once = self._config.rollout.infra_retries, bool(self._config.agent.program.command)
         for left in range(retries, -1, -1):
             if left < retries:
                 await asyncio.sleep(min(PAUSE * 2.0 ** (retries - left - 1), LONGEST_PAUSE))
             began = time.monotonic()
             try:
-                async with self._pool.episode(task.files, files, task.container) as environment:
+                async with self._pool.episode(task.files, files, task.container, at_once) as environment:
                     waited = time.monotonic() - began
                     if task.container:
                         self._unstarted.clear()
@@ -130,7 +131,7 @@ class Worker:
                     raise
             else:
                 if episode.status != "infra_error" or not left:
-                    return replace(episode, seconds=episode.seconds | {"wait": waited})
+                    return replace(episode, seconds=_without_wait(episode.seconds, environment.waited, waited))
         raise AssertionError("the last try returns or raises")
 
     def _lost(self, task: Task, attempt: int, seed: int, failure: NotStarted) -> Episode:
@@ -163,32 +164,36 @@ class Worker:
         if not self._workload.plays_again(episode):
             self._finished[episode.identity] = self._worth(episode)
 
-    async def _play_unit(self, unit: Unit) -> None:
+    async def _play_unit(self, unit: Unit, begun: asyncio.Event) -> None:
+        """Play what is left of a unit; `begun` is set once it has a slot, or needs none."""
         every = self._claims.lease_seconds / RENEWALS
         try:
-            is_ours = await while_held(self._claims, unit, every, self._play_attempts(unit))
+            is_ours = await while_held(self._claims, unit, every, self._play_attempts(unit, begun))
         except BaseException:
             self._claims.release(unit)
             raise
+        finally:
+            begun.set()
         if is_ours and self._claims.renew(unit):  # a write that hung may have outlasted the lease
             rewards = (self._finished.get((self._workload.round, unit.task_id, at)) for at in unit.attempts)
             self._claims.mark_done(unit, has_spread(rewards))
         else:
             print(f"warning: {unit.task_id} was taken over by another worker; its lease ran out", file=sys.stderr)
 
-    async def _play_attempts(self, unit: Unit) -> None:
+    async def _play_attempts(self, unit: Unit, begun: asyncio.Event) -> None:
         if self._claims.was_anothers(unit):  # the other may have finished some of it since we looked
             self._finished |= await asyncio.to_thread(self._recorded)
         async with asyncio.TaskGroup() as group:
             for attempt in unit.attempts:
                 if (self._workload.round, unit.task_id, attempt) not in self._finished:
-                    group.create_task(self._play_attempt(self._tasks[unit.task_id], attempt))
+                    group.create_task(self._play_attempt(self._tasks[unit.task_id], attempt, begun))
 
-    async def _play_attempt(self, task: Task, attempt: int) -> None:
+    async def _play_attempt(self, task: Task, attempt: int, begun: asyncio.Event) -> None:
         async with self._unscored:
             files = self._score.folder() if self._score.folder else None
             try:
                 async with self._capacity:
+                    begun.set()
                     episode = await self.play(task, attempt, files)
                 self.record(await self.score(episode, task, files))
             finally:
@@ -203,6 +208,12 @@ class Worker:
     def _worth(self, outcome: Outcome) -> float | None:
         """The reward of an episode; None: it was lost to the machine."""
         return None if outcome.is_lost(self._config.training.stalled_share) else outcome.reward
+
+
+def _without_wait(seconds: dict[str, float], within: float, before: float) -> dict[str, float]:
+    """The seconds of an episode by phase. Its calls waited `within` it for the sandbox: that time is lost."""
+    lost = {"tools": seconds.get("tools", 0.0) - within, "stalled": seconds.get("stalled", 0.0) + within}
+    return seconds | {name: max(0.0, value) for name, value in lost.items()} | {"wait": before}
 
 
 @contextmanager
