@@ -28,7 +28,7 @@ PREPARE = "recipe=demo site=local tasks.train=8 tasks.held_out=2 pipeline.rounds
 RIVALS = {  # by name: the package that is measured, and all that pip installs for it
     "Original AWorld": ("aworld", "aworld==0.3.2", "pydantic<2.12"),
     "Ray actors": ("ray", "ray>=2.50,<3", "openai>=2,<4"),
-    "Verifiers": ("verifiers", "verifiers>=0.1.5,<0.5"),
+    "Verifiers": ("verifiers", "verifiers>=0.2,<0.4"),
 }
 
 
@@ -153,7 +153,7 @@ class Course:
                 with group.inside():
                     cluster.start()
                 before, began = group.cpu(), time.monotonic()
-                group.run([sys.executable, "jobs/evaluate.py", self.run.root, "--policy", "0", "--name", name], 1.0)
+                group.run([sys.executable, "jobs/evaluate.py", self.run.root, "--policy", "0", "--name", name], LOOK, cwd=ROOT)
                 memory = self._wait(group, self.run.evaluation(name, 0) / "timing.json")
                 used = Used(time.monotonic() - began, group.cpu() - before, memory)
             finally:

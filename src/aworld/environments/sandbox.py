@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from aworld import config as schema
-from aworld.containers import DEAF, no_apptainer
+from aworld.containers import DEAF, no_apptainer, staged_image
 from aworld.environments.libraries import LIBRARIES
 from aworld.errors import InputError
 
@@ -178,6 +178,11 @@ class SubprocessSandbox:
         command = [*REAPED, "setpriv", "--no-new-privs", *as_root, "--", *_limited(contents.limits), *argv]
         variables = OURS | contents.variables(contents.socket or "")
         return Launch(command, _environment(str(contents.scratch), variables), contents.scratch)
+
+
+def sandbox_of(config: schema.Config) -> Sandbox:
+    """The sandbox of a site, with this node's copy of its image. Raises InputError as `choose`."""
+    return choose(config.site.sandbox, staged_image(config.site.images.environment, config.site.scratch))
 
 
 def choose(name: str, image: str) -> Sandbox:

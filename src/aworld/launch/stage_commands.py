@@ -2,11 +2,13 @@
 
 import argparse
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
 from aworld.commands import Commands, console, of_run
 from aworld.config import Config
+from aworld.environments.sandbox import sandbox_of
 from aworld.errors import InfrastructureError, InputError, TaskError
 from aworld.imports import without_collecting
 from aworld.launch.lifetime import begin, in_job, in_own_job, sole_trainer, task_number
@@ -106,18 +108,20 @@ def _submit(arguments: argparse.Namespace) -> None:
 
 
 def _play(config: Config, source: TaskSet, workloads: list, stage: Stage, first: int) -> None:
-    with without_collecting():
-        from aworld.rollout.stage import WorkerInfo, run_rollout
-
     number = first + task_number()
     worker = stage.task_of(number)
     begin(config, worker)
+    with without_collecting(), ThreadPoolExecutor(1) as beside:
+        chosen = beside.submit(sandbox_of, config)  # starts one to try it, which takes as long as these imports
+        from aworld.rollout.stage import WorkerInfo, run_rollout
+
+        sandbox = chosen.result()
     with try_to_hold(worker.lock) as is_alone:
         # A copy of this worker may still be at work where Slurm lost sight of it: then this is one worker more.
         suffix = "" if is_alone else f"-{uuid.uuid4().hex[:8]}"
         gathers = stage.number is None
         who = WorkerInfo(number, worker.name + suffix, f"worker-{number}{suffix}", gathers, is_copy=not is_alone)
-        run_rollout(config, stage.run, workloads, source, who)
+        run_rollout(config, stage.run, workloads, source, who, sandbox)
 
 
 def _gather(arguments: argparse.Namespace) -> None:

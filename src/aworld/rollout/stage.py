@@ -20,9 +20,8 @@ from typing import Any
 
 from aworld.agents.chat import ChatFormat
 from aworld.config import Config
-from aworld.containers import staged_image
 from aworld.environments.pool import EnvironmentPool
-from aworld.environments.sandbox import Sandbox, choose
+from aworld.environments.sandbox import Sandbox, sandbox_of
 from aworld.environments.scorer import Scorer
 from aworld.errors import InfrastructureError, InputError, Interrupted
 from aworld.phase import Phase
@@ -69,7 +68,9 @@ class WorkerInfo:
     is_copy: bool = False
 
 
-def run_rollout(config: Config, run: RunDir, workloads: list[Workload], source: TaskSet, worker: WorkerInfo) -> None:
+def run_rollout(
+    config: Config, run: RunDir, workloads: list[Workload], source: TaskSet, worker: WorkerInfo, sandbox: Sandbox
+) -> None:
     """`rollout` in an event loop of its own. USR1 or USR2: finish what is in hand, and end; TERM: end now.
 
     Raises:
@@ -87,7 +88,7 @@ def run_rollout(config: Config, run: RunDir, workloads: list[Workload], source: 
 
         notice = Notice(heard)
         try:
-            await rollout(config, run, workloads, source, worker, lambda: notice.soon)
+            await rollout(config, run, workloads, source, worker, lambda: notice.soon, sandbox)
         except asyncio.CancelledError:
             if not notice.now:
                 raise
@@ -103,8 +104,12 @@ async def rollout(
     source: TaskSet,
     worker: WorkerInfo,
     ends_soon: Callable[[], bool] = lambda: False,
+    sandbox: Sandbox | None = None,
 ) -> None:
     """Play this worker's share of each workload. Returns once no unit is free.
+
+    Args:
+        sandbox: the site's; None: it is chosen here.
 
     Raises:
         Interrupted: it ends soon, and not everything is played.
@@ -113,7 +118,7 @@ async def rollout(
             run gets on for the site's `wait_seconds`.
     """
     owner = worker.owner
-    sandbox = choose(config.site.sandbox, staged_image(config.site.images.environment, config.site.scratch))
+    sandbox = sandbox or sandbox_of(config)
     check_contained(config, sandbox, workloads)
     for source_ in (config.tasks, *config.tasks.mixture.values()):
         if source_.judge.model:
