@@ -44,10 +44,12 @@ class Measured:
 
     Attributes:
         order: the tasks as they were begun.
+        start: seconds until the model was asked for the first time.
     """
 
     used: Used
     order: list[int]
+    start: float
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,15 @@ class Course:
             try:
                 with group.inside():
                     cluster.start()
-                before, began = group.cpu(), time.monotonic()
-                group.run([sys.executable, "jobs/evaluate.py", self.run.root, "--policy", "0", "--name", name], LOOK, cwd=ROOT)
+                before, began = group.cpu(), time.time()
+                group.run(
+                    [sys.executable, "jobs/evaluate.py", self.run.root, "--policy", "0", "--name", name], LOOK, cwd=ROOT
+                )
                 memory = self._wait(group, self.run.evaluation(name, 0) / "timing.json")
-                used = Used(time.monotonic() - began, group.cpu() - before, memory)
+                used = Used(time.time() - began, group.cpu() - before, memory, began)
             finally:
                 cluster.stop()
-        return Measured(used, order_of(self.setting, "ours, Slurm", slow_endpoint.asked(self.address)))
+        return self._measured(used, "ours, Slurm")
 
     def play_rival(self, name: str) -> Measured:
         """A pass by another system, in an environment of its own."""
@@ -181,7 +185,11 @@ class Course:
         print(f"{who} …", file=sys.stderr, flush=True)
         with Group() as group:
             used = group.run([str(word) for word in command], self.setting.bound / LOOKS, cwd=ROOT)
-        return Measured(used, order_of(self.setting, who, slow_endpoint.asked(self.address)))
+        return self._measured(used, who)
+
+    def _measured(self, used: Used, who: str) -> Measured:
+        turns = slow_endpoint.asked(self.address)
+        return Measured(used, order_of(self.setting, who, turns), min(one.arrived for one in turns) - used.began)
 
     def _wait(self, group: Group, path: Path) -> int:
         """Wait for a file; returns the largest memory that was seen."""

@@ -33,6 +33,9 @@ RIVALS_SAY = (
     "Ours starts a sandbox for each episode and records it durably. No rival contains the tool: each call is a process "
     "of Python, or a server's."
 )
+MEMORY = (
+    "Memory is the PSS of all processes, the worker's too, by the number of slots; on Slurm its daemons count as well."
+)
 SEQUENTIAL = "The sequential rival is the sum of the model's seconds alone: no tool, no start."
 
 
@@ -100,17 +103,22 @@ def against_bounds(course: Course, repeats: int) -> tuple[list[Figure], list[str
         Figure("list scheduling / ours, a new sandbox per episode", listed("never"), at_least=0.97),
         Figure("list scheduling / ours, reused servers", listed("reset"), at_least=0.97),
         Figure(f"list scheduling / ours, a Slurm array of {ELEMENTS}", listed("slurm")),
+        Figure("list scheduling / ours, evaluated before", listed("again")),
         Figure("bound / ours, evaluated before", [bound / one for one in seconds["again"]], at_least=0.95),
         Figure(
             "one after the other / ours, evaluated before", [whole / one for one in seconds["again"]], at_least=14.6
         ),
         Figure("one after the other / ours", [whole / one for one in seconds["never"]]),
     ]
+    figures += [
+        Figure("from the start to the first turn", [each.start for each in found["never"]], "s"),
+        Figure("from sbatch's launcher to the first turn", [each.start for each in found["slurm"]], "s"),
+    ]
     for name, words in (("never", "a new sandbox per episode"), ("reset", "reused servers"), ("slurm", "Slurm array")):
         figures.append(Figure(f"CPU of an episode, {words}", per(name, lambda each: each.used.cpu, setting.tasks), "s"))
         memory = per(name, lambda each: each.used.memory / MB, setting.slots)
         figures.append(Figure(f"memory of a live environment, {words}", memory, "MB"))
-    return figures, [SEQUENTIAL]
+    return figures, [SEQUENTIAL, MEMORY]
 
 
 def against_rivals(course: Course, repeats: int) -> tuple[list[Figure], list[str]]:

@@ -28,11 +28,13 @@ class Used:
         seconds: from its start to its end.
         cpu: seconds of all its processes.
         memory: the largest sum of their proportional set sizes (PSS) that was seen, in bytes.
+        began: when it was started, by `time.time`.
     """
 
     seconds: float
     cpu: float
     memory: int
+    began: float
 
 
 class Group:
@@ -77,7 +79,7 @@ class Group:
         Raises:
             InfrastructureError: it failed.
         """
-        before, began, seen = self.cpu(), time.monotonic(), [0]
+        before, began, seen = self.cpu(), time.time(), [0]
         with (
             subprocess.Popen(
                 command, preexec_fn=self.join, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more
@@ -85,13 +87,13 @@ class Group:
             self._watching(every, seen),
         ):
             said, _ = process.communicate()
-            seconds = time.monotonic() - began
+            seconds = time.time() - began
         if process.returncode:
             last = " | ".join(said.strip().splitlines()[-5:])
             raise InfrastructureError(
                 f"{' '.join(map(str, command))} failed with exit code {process.returncode}: {last}"
             )
-        return Used(seconds, self.cpu() - before, max(seen))
+        return Used(seconds, self.cpu() - before, max(seen), began)
 
     @contextmanager
     def _watching(self, every: float, seen: list[int]) -> Iterator[None]:
