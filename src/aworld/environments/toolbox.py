@@ -117,7 +117,7 @@ class McpToolbox:
             task.cancel()
 
     async def _own(self) -> None:
-        """The one task in which the session's cancel scopes are opened and closed."""
+        """The one task in which the session is opened and closed, as the SDK's cancel scopes demand."""
         try:
             async with self._process.session() as session:
                 await self._list_tools(session)
