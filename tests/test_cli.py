@@ -1,9 +1,12 @@
 """The command line as a whole: what it says without a command, and what a shell completes."""
 
+import argparse
 import subprocess
 
 import pytest
 from unplayed_run import aworld
+
+from aworld.cli import STAGES, parser
 
 pytestmark = pytest.mark.unit
 
@@ -44,3 +47,12 @@ def test_bash_completes_commands_options_and_folders() -> None:
 def test_other_shells_have_a_script_too(shell: str) -> None:
     done = aworld("completion", shell)
     assert done.returncode == 0 and "dry-run" in done.stdout
+
+
+def test_a_stage_has_its_command_without_the_other_rooms() -> None:
+    whole, stages = (
+        next(action.choices for action in parser(is_stage)._actions if isinstance(action, argparse._SubParsersAction))
+        for is_stage in (False, True)
+    )
+    assert STAGES <= stages.keys() < whole.keys()
+    assert "status" not in stages and stages["evaluate"].format_help() == whole["evaluate"].format_help()

@@ -1,4 +1,5 @@
 import gc
+import subprocess
 import sys
 from importlib import metadata
 from importlib.util import find_spec
@@ -61,3 +62,12 @@ def test_a_distribution_is_found_by_the_name_of_its_package_and_else_as_ever():
             assert found.get(package, []) == everything[package]
         assert found.get("no_such_package", []) == []
     assert metadata.packages_distributions is whole
+
+
+def test_a_worker_imports_neither_engine_nor_what_few_workers_need():
+    """Each takes up to seconds. They are imported where a policy, a program or a server at an address needs one."""
+    code = "import sys, aworld.cli, aworld.rollout.stage, aworld.evaluation.benchmark; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert "aworld.environments.toolbox" in modules
+    assert modules & {"torch", "vllm", "megatron", "transformers", "mcp", "mcp_types", "uvicorn", "matplotlib"} == set()
