@@ -154,3 +154,7 @@ def passes(repeats: int, **played: Callable[[], Measured]) -> dict[str, list[Mea
 
     alternate(repeats, **{name: partial(kept, name) for name in played})
     return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
