@@ -167,8 +167,9 @@ class Course:
     def play_rival(self, name: str) -> Measured:
         """A pass by another system, in an environment of its own."""
         script = rivals.SCRIPTS / f"experience_{RIVALS[name][0]}.py"
-        command = [rival(name), script, self.address, self.folder / "tasks.jsonl", self.setting.slots, sys.executable]
-        return self._pass(name, command)
+        # -E: another checkout's PYTHONPATH would hide a rival of our name
+        program = [rival(name), "-E", script, self.address, self.folder / "tasks.jsonl"]
+        return self._pass(name, [*program, self.setting.slots, sys.executable])
 
     def begin(self, reuse: str, *more: str) -> str:
         """Fix the settings of a new evaluation; returns its name."""
