@@ -5,12 +5,15 @@ python experience_verifiers.py ADDRESS TASKS.jsonl SLOTS PYTHON
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
+os.environ["NO_KEY"] = "none"
+
 import verifiers as vf
 from datasets import Dataset
-from openai import AsyncOpenAI
+from verifiers.types import ClientConfig
 
 
 async def python(code: str) -> str:
@@ -33,7 +36,7 @@ async def main(address: str, tasks: str, slots: str, _: str) -> None:
     rows = [json.loads(line) for line in Path(tasks).read_text().splitlines()]
     dataset = Dataset.from_list([{"question": row["question"], "answer": row["answer"]} for row in rows])
     environment = vf.ToolEnv(tools=[python], max_turns=6, dataset=dataset, rubric=vf.Rubric(funcs=[solved]))
-    client = AsyncOpenAI(base_url=address, api_key="none")
+    client = ClientConfig(api_base_url=address, api_key_var="NO_KEY")
     await environment.evaluate(
         client, "slow", num_examples=len(rows), rollouts_per_example=1, max_concurrent=int(slots)
     )
