@@ -184,6 +184,7 @@ class Course:
 
     def _pass(self, who: str, command: Sequence[object]) -> Measured:
         print(f"{who} …", file=sys.stderr, flush=True)
+        slow_endpoint.asked(self.address)  # of a pass that failed
         with Group() as group:
             used = group.run([str(word) for word in command], self.setting.bound / LOOKS, cwd=ROOT)
         return self._measured(used, who)
