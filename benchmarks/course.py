@@ -169,7 +169,7 @@ class Course:
         script = rivals.SCRIPTS / f"experience_{RIVALS[name][0]}.py"
         # -E: another checkout's PYTHONPATH would hide a rival of our name
         program = [rival(name), "-E", script, self.address, self.folder / "tasks.jsonl"]
-        return self._pass(name, [*program, self.setting.slots, sys.executable])
+        return self._pass(name, [*program, self.setting.slots, sys.executable], self.folder)  # some write logs there
 
     def begin(self, reuse: str, *more: str) -> str:
         """Fix the settings of a new evaluation; returns its name."""
@@ -182,11 +182,11 @@ class Course:
         python("jobs/evaluate.py", self.run.root, "--policy", "0", "--name", name, "--begin-only", *words)
         return name
 
-    def _pass(self, who: str, command: Sequence[object]) -> Measured:
+    def _pass(self, who: str, command: Sequence[object], cwd: Path = ROOT) -> Measured:
         print(f"{who} …", file=sys.stderr, flush=True)
         slow_endpoint.asked(self.address)  # of a pass that failed
         with Group() as group:
-            used = group.run([str(word) for word in command], self.setting.bound / LOOKS, cwd=ROOT)
+            used = group.run([str(word) for word in command], self.setting.bound / LOOKS, cwd=cwd)
         return self._measured(used, who)
 
     def _measured(self, used: Used, who: str) -> Measured:
