@@ -1,26 +1,34 @@
 """One contained server process and the MCP messages to and from it.
 
-It cuts long strings, gives up on a process that floods it, and says why in `broken`.
+The SDK's own stdio transport buffers a line without limit and takes seconds to stop a server that hangs. This one cuts
+long strings, gives up on a process that floods it, and says why in `broken`.
 """
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import anyio
+import mcp_types
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+
 from aworld.environments.jsonlines import LINE_BYTES, JsonLines
-from aworld.environments.mcp_session import LineSession, message_of
 from aworld.environments.reaper import descendants, kill
 from aworld.environments.sandbox import Launch
 from aworld.processes import put_behind
+
+FromServer = MemoryObjectReceiveStream[SessionMessage | Exception]
+ToServer = MemoryObjectSendStream[SessionMessage]
 
 BLOCK_BYTES = 1 << 16
 CALL_BYTES = 64 << 20  # all that is read from the last request of ours on
 CALL_LINES = 10_000
 STDERR_BYTES = 16 << 20  # of a process's whole life
 STDERR_TAIL = 2000
-LAST_WORDS_SECONDS = 1.0  # for the end of its stderr, once it has ended
 EXIT_SECONDS = 5.0  # the kernel's time to bury a killed process
 
 
@@ -82,52 +90,54 @@ class ServerProcess:
         self._process._transport.close()  # type: ignore[attr-defined]  # there is no public way to close the pipes
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[LineSession]:
-        """A session with the server, which has been greeted. It ends when the process breaks.
+    async def transport(self) -> AsyncIterator[tuple[FromServer, ToServer]]:
+        """The streams of an `mcp.Client`; they close when the process breaks."""
+        to_session, from_server = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        to_server, from_session = anyio.create_memory_object_stream[SessionMessage](0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._read, to_session)
+            tasks.start_soon(self._write, from_session)
+            tasks.start_soon(self._drain_stderr)
+            try:
+                yield from_server, to_server
+            finally:
+                tasks.cancel_scope.cancel()
+                for stream in (to_session, from_server, to_server, from_session):
+                    stream.close()
 
-        Raises:
-            ServerError: the server did not answer the greeting.
-        """
-        session = LineSession(self._write)
-        draining = asyncio.create_task(self._drain_stderr())
-        tasks = [draining, asyncio.create_task(self._read(session, draining))]
-        try:
-            await session.begin()
-            yield session
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-
-    async def _read(self, session: LineSession, draining: asyncio.Task[None]) -> None:
+    async def _read(self, to_session: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
         stdout = self._process.stdout
         assert stdout
         lines = JsonLines()
-        try:
-            while block := await stdout.read(BLOCK_BYTES):
-                self._bytes += len(block)
-                for line in lines.feed(block):
-                    self._lines += 1
-                    message = message_of(line)
-                    if message is None:  # a library's greeting, a forgotten print
-                        self._said(line[:STDERR_TAIL] + b"\n")
-                    else:
-                        session.receive(message)
-                if self._bytes > CALL_BYTES or self._lines > CALL_LINES:
-                    self.kill("it flooded its stdout")
-                    return
-                await asyncio.sleep(0)  # to others, however fast it writes
-            self.kill("it ended")
-            await asyncio.wait([draining], timeout=LAST_WORDS_SECONDS)
-        except OverflowError:
-            self.kill(f"it wrote a line over {LINE_BYTES} bytes")
-        finally:
-            session.end(self.broken)
+        with to_session:
+            try:
+                while block := await stdout.read(BLOCK_BYTES):
+                    self._bytes += len(block)
+                    for line in lines.feed(block):
+                        self._lines += 1
+                        message = _message(line)
+                        if message is None:  # a library's greeting, a forgotten print
+                            self._said(line[:STDERR_TAIL] + b"\n")
+                        elif not isinstance(message, mcp_types.JSONRPCNotification):  # we act on none of those
+                            await to_session.send(SessionMessage(message))
+                    if self._bytes > CALL_BYTES or self._lines > CALL_LINES:
+                        self.kill("it flooded its stdout")
+                        return
+                self.kill("it ended")
+            except OverflowError:
+                self.kill(f"it wrote a line over {LINE_BYTES} bytes")
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass  # the session closed first
 
-    def _write(self, line: bytes) -> None:
+    async def _write(self, from_session: MemoryObjectReceiveStream[SessionMessage]) -> None:
         stdin = self._process.stdin
         assert stdin
-        stdin.write(line)  # without waiting: a server that does not read is found by the time limit of its call
+        try:
+            async for message in from_session:
+                stdin.write(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+                await stdin.drain()
+        except (OSError, ValueError) as reason:  # ValueError: pydantic's, for what JSON cannot hold
+            self.kill(f"writing to it failed: {reason}")
 
     async def _drain_stderr(self) -> None:
         stderr = self._process.stderr
@@ -142,3 +152,17 @@ class ServerProcess:
 
     def _said(self, words: bytes) -> None:
         self._stderr = (self._stderr + words)[-STDERR_TAIL:]
+
+
+def _message(line: bytes) -> mcp_types.JSONRPCMessage | None:
+    """The message that a line holds; None where it holds none."""
+    parse = mcp_types.jsonrpc_message_adapter.validate_json
+    try:
+        try:
+            return parse(line, by_name=False)
+        except ValueError:
+            # JavaScript writes halves of surrogate pairs where it cuts a text, others what is no UTF-8
+            content = json.dumps(json.loads(line.decode("utf-8", "replace")), ensure_ascii=False)
+            return parse(content.encode("utf-8", "replace"), by_name=False)
+    except (ValueError, RecursionError):
+        return None

@@ -1,11 +1,13 @@
 """An MCP server that already runs somewhere else, with the interface of `ServerProcess`."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-from aworld.environments.mcp_session import Message, ServerError
+import httpx2
+from mcp.client.streamable_http import streamable_http_client
+
+from aworld.environments.process import FromServer, ToServer
 from aworld.openai_client import is_near
 
 
@@ -37,41 +39,12 @@ class RemoteServer:
         self.kill("closed")
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator["RemoteSession"]:
-        import httpx2
-        from mcp import Client  # its import takes a second, and few need it
-        from mcp.client.streamable_http import streamable_http_client
-
+    async def transport(self) -> AsyncIterator[tuple[FromServer, ToServer]]:
         headers = {"Authorization": f"Bearer {self._remote.key}"} if self._remote.key else {}
         timeout = httpx2.Timeout(30.0, read=None)  # calls have their own limits
         by_proxy = not is_near(httpx2.URL(self._remote.url).host)
         async with (
             httpx2.AsyncClient(headers=headers, timeout=timeout, trust_env=by_proxy) as client,
-            Client(streamable_http_client(self._remote.url, http_client=client), mode="legacy", cache=None) as session,
+            streamable_http_client(self._remote.url, http_client=client) as streams,
         ):
-            yield RemoteSession(session)
-
-
-class RemoteSession:
-    """A Session by the protocol's official SDK, an `mcp.Client`."""
-
-    def __init__(self, client: Any):
-        self._client = client
-
-    async def list_tools(self, cursor: str | None) -> Message:
-        found: Message = (await self._client.list_tools(cursor=cursor)).model_dump(mode="json", by_alias=True)
-        return found
-
-    async def call_tool(self, name: str, arguments: Mapping[str, Any]) -> Message:
-        from mcp import MCPError
-        from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult
-        from pydantic import ValidationError
-
-        # not call_tool: that one refuses answers by the tool's own output schema, and stumbles over sloppy ones
-        request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=dict(arguments)))
-        try:
-            result = await self._client.session.send_request(request, CallToolResult)
-        except (MCPError, ValidationError, RuntimeError) as reason:
-            raise ServerError(str(reason)) from None
-        found: Message = result.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return found
+            yield streams

@@ -7,10 +7,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from mcp import Client, MCPError
+from mcp_types import (
+    CallToolRequest,
+    CallToolRequestParams,
+    CallToolResult,
+    ContentBlock,
+    EmbeddedResource,
+    ResourceLink,
+    TextContent,
+    TextResourceContents,
+)
+from pydantic import ValidationError
+
 from aworld import config as schema
 from aworld.agents.protocols import Observation
 from aworld.environments.arguments import Checker, checker
-from aworld.environments.mcp_session import Message, ServerError, Session
 from aworld.environments.process import ServerProcess
 from aworld.environments.remote import Remote, RemoteServer
 from aworld.environments.sandbox import Launch
@@ -18,7 +30,6 @@ from aworld.errors import InfrastructureError, InputError
 from aworld.tools.common.result import valid_utf8
 
 REASON_CHARS = 300
-LINK = "resource_link"  # the type of a block that names a file
 
 
 class McpToolbox:
@@ -33,7 +44,7 @@ class McpToolbox:
         self.tools: list[dict[str, Any]] = []
         self._process = process
         self._config = config
-        self._session: Session | None = None
+        self._client: Client | None = None
         self._checkers: dict[str, Checker] = {}
         self._ready = asyncio.Event()
         self._stop = asyncio.Event()
@@ -119,52 +130,50 @@ class McpToolbox:
     async def _own(self) -> None:
         """The one task in which the session is opened and closed, as the SDK's cancel scopes demand."""
         try:
-            async with self._process.session() as session:
-                await self._list_tools(session)
-                self._session = session
+            async with Client(self._process.transport(), mode="legacy", cache=None) as client:
+                await self._list_tools(client)
+                self._client = client
                 self._ready.set()
                 await self._stop.wait()
         except* Exception as group:  # whatever a server does to its session ends this server, never the worker
             self._process.kill(f"its session failed: {_first(group)}")
 
-    async def _list_tools(self, session: Session) -> None:
+    async def _list_tools(self, client: Client) -> None:
         cursor = None
         while True:
-            page = await session.list_tools(cursor)
-            for tool in page["tools"]:
-                parameters = _without_titles(tool["inputSchema"])
-                function = {
-                    "name": tool["name"],
-                    "description": tool.get("description") or "",
-                    "parameters": parameters,
-                }
+            page = await client.list_tools(cursor=cursor)
+            for tool in page.tools:
+                parameters = _without_titles(tool.input_schema)
+                function = {"name": tool.name, "description": tool.description or "", "parameters": parameters}
                 self.tools.append({"type": "function", "function": function})
-                self._checkers[tool["name"]] = checker(parameters)
-            cursor = page.get("nextCursor")
-            if not cursor:
+                self._checkers[tool.name] = checker(parameters)
+            cursor = page.next_cursor
+            if cursor is None:
                 return
 
     async def _call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
         if reason := self._refusal(name, arguments):
             return _error(reason)
-        if self.broken or self._session is None:
+        if self.broken or self._client is None:
             return _error(f"the tools are gone: {self.broken}")
         self._process.expect()
         limit, stalled = seconds_of(self._config, name), False
         try:
             async with asyncio.timeout(limit):
-                return _observation(await self._session.call_tool(name, arguments))
+                # not call_tool: that one refuses answers by the tool's own output schema, and stumbles over sloppy ones
+                request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=dict(arguments)))
+                result = await self._client.session.send_request(request, CallToolResult)
+            files = tuple(block.name for block in result.content if isinstance(block, ResourceLink))
+            return Observation(_text(result), result.is_error, 0.0, files)
         except TimeoutError:
             self._process.kill(f"no answer within {limit:g} s")
             stalled = True  # the policy's own code is stopped earlier, so the delay is the server's
         except asyncio.CancelledError:
             self._process.kill("a call was given up")
             raise
-        except ServerError as reason:
+        except (MCPError, ValidationError, RuntimeError) as reason:
             if not self.broken:
                 return _error(f"{name} failed: {str(reason)[:REASON_CHARS]}")
-        except (LookupError, TypeError, AttributeError) as reason:  # sloppy servers
-            return _error(f"{name} failed: its result is none of a tool: {reason!r}"[:REASON_CHARS])
         gone = _error(f"{name} failed: the server was stopped: {self.broken[:REASON_CHARS]}")
         return replace(gone, stalled=stalled)
 
@@ -197,29 +206,23 @@ def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
     return leaf
 
 
-def _observation(result: Message) -> Observation:
-    """The result of a call. Raises LookupError, TypeError or AttributeError where it is of another shape."""
-    blocks = result.get("content") or []
-    links = [block for block in blocks if block["type"] == LINK]
-    shown = [_shown(block) for block in blocks if block["type"] != LINK]
-    structured = result.get("structuredContent")
-    if structured is not None and not any(block["type"] == "text" for block in blocks):
-        shown.append(json.dumps(structured, ensure_ascii=False))
+def _text(result: CallToolResult) -> str:
+    shown = [_shown(block) for block in result.content if not isinstance(block, ResourceLink)]
+    if result.structured_content is not None and not any(isinstance(block, TextContent) for block in result.content):
+        shown.append(json.dumps(result.structured_content, ensure_ascii=False))
     if not shown:  # else the text names the files that it comes with
-        shown = [f"[{block['name']}: {block['uri']}]" for block in links]
-    files = tuple(block["name"] for block in links)
-    return Observation(valid_utf8("\n".join(shown)), bool(result.get("isError")), 0.0, files)
+        shown = [f"[{block.name}: {block.uri}]" for block in result.content if isinstance(block, ResourceLink)]
+    return valid_utf8("\n".join(shown))
 
 
-def _shown(block: Message) -> str:
+def _shown(block: ContentBlock) -> str:
     """The block's text; for an image or a sound its kind in brackets."""
-    if block["type"] == "text":
-        text: str = block["text"]
-        return text
-    if block["type"] != "resource":
-        return f"[{block['type']}, {block['mimeType']}]"
-    held = block["resource"]
-    return held["text"] if "text" in held else f"[{held['uri']}, {held.get('mimeType') or 'not text'}]"
+    if isinstance(block, TextContent):
+        return block.text
+    if not isinstance(block, EmbeddedResource):
+        return f"[{block.type}, {block.mime_type}]"
+    held = block.resource
+    return held.text if isinstance(held, TextResourceContents) else f"[{held.uri}, {held.mime_type or 'not text'}]"
 
 
 def _without_titles(node: Any) -> Any:

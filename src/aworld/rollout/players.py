@@ -5,11 +5,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from aworld import plugins
 from aworld.agents.chat import ChatFormat, tokenizer_class
 from aworld.agents.endpoint import EndpointModel
+from aworld.agents.gateway import Gateway
 from aworld.agents.protocols import Environment
 from aworld.agents.scripted import ScriptedPolicy
 from aworld.agents.teacher import TeacherModel
@@ -26,9 +27,6 @@ from aworld.rollout.serving import NO_POLICY, Serving
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode
-
-if TYPE_CHECKING:
-    from aworld.agents.gateway import Gateway
 
 GROUP = "aworld.players"  # of entry points
 
@@ -56,7 +54,7 @@ class PolicyPlayer:
         config: Config,
         workload: Workload,
         shard: VllmShard,
-        gateway: "Gateway | None" = None,
+        gateway: Gateway | None = None,
         learner: ChatFormat | None = None,
     ):
         agent = replace(config.agent, temperature=workload.temperature)
@@ -112,7 +110,7 @@ class TeacherPlayer(EndpointPlayer):
         gateway: as a PolicyPlayer's.
     """
 
-    def __init__(self, config: Config, workload: Workload, chat: ChatFormat, gateway: "Gateway | None" = None):
+    def __init__(self, config: Config, workload: Workload, chat: ChatFormat, gateway: Gateway | None = None):
         agent = replace(config.agent, temperature=workload.temperature)
         teacher = EndpointModel(config.training.cold_start.teacher, agent, is_policy=False)
         self._model, self._round = teacher, workload.round
@@ -123,7 +121,7 @@ class TeacherPlayer(EndpointPlayer):
         return replace(await super().play(task, attempt, seed, environment), policy_version=NO_POLICY)
 
 
-def _team(config: Config, agent: Agent, model: TokenModel, gateway: "Gateway | None") -> Team | ProgramTeam:
+def _team(config: Config, agent: Agent, model: TokenModel, gateway: Gateway | None) -> Team | ProgramTeam:
     return ProgramTeam(agent, model, gateway, config.site.scratch) if gateway else Team(agent, model)
 
 

@@ -4,10 +4,11 @@ import asyncio
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aworld import config as schema
 from aworld.agents.answers import ANSWER_FORMS
+from aworld.agents.gateway import Gateway
 from aworld.agents.protocols import Environment
 from aworld.agents.record import Record
 from aworld.agents.session import PROGRAM, Session
@@ -22,9 +23,6 @@ from aworld.errors import InfrastructureError
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Context, Episode, Status
 
-if TYPE_CHECKING:
-    from aworld.agents.gateway import Gateway
-
 
 class ProgramTeam:
     """The program of `agent.program`, in the place of a Team.
@@ -33,7 +31,7 @@ class ProgramTeam:
         scratch: folder of this node for a copy of its image; "": none is made.
     """
 
-    def __init__(self, config: schema.Agent, model: TokenModel, gateway: "Gateway", scratch: str = ""):
+    def __init__(self, config: schema.Agent, model: TokenModel, gateway: Gateway, scratch: str = ""):
         self.config, self.model, self.gateway = config, model, gateway
         image = staged_image(config.program.image, scratch)
         self._sandbox = ApptainerSandbox(str(Path(image).absolute())) if image else None
