@@ -85,7 +85,10 @@ def test_a_small_pass_of_ours_is_counted_and_the_next_one_begins_with_the_longes
         played = course.play("reset")
         assert played.order == [*range(6)] and played.used.seconds > setting.bound
         assert 0.2 < played.used.cpu < 60 and played.used.memory > 10 * 2**20
-        took = {r.task_id: r.seconds["generate"] + r.seconds["tools"] for r in journal.records(course.run.evaluation("pass-1", 0) / "journals")}
+        took = {
+            r.task_id: r.seconds["generate"] + r.seconds["tools"]
+            for r in journal.records(course.run.evaluation("pass-1", 0) / "journals")
+        }
         longest = sorted(took, key=lambda name: -took[name])
         again = course.play_again("pass-1").order
         assert {f"task-{task:04}" for task in again[:2]} == set(longest[:2])
