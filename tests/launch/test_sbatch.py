@@ -207,6 +207,7 @@ module load apptainer
 export NCCL_SOCKET_IFNAME=ib0
 export HDF5_USE_FILE_LOCKING=FALSE
 
+again=0
 while true; do
     # Each start adds a line; a task that begins removes the file. So the lines count the starts without any task,
     # as where srun refuses the step. After too many of them the job gives up; a resume counts anew.
@@ -223,9 +224,10 @@ while true; do
     # srun returns the highest code. That may be of a task that was ended because another had failed: the file knows
     # better.
     read -r reason <"$AWORLD_JOB.code" && code=$reason
-    # Where a task was killed, as for its memory, the step starts again at once: in the queue the job would wait. Near
-    # the time limit it does not, as Slurm's notice may be over.
+    # Where a task was killed, as for its memory, the step starts again at once, 2 times: in the queue the job
+    # would wait. Near the time limit it does not, as Slurm's notice may be over.
     case $code in 137 | 247) ;; *) break ;; esac
+    [ $((again += 1)) -le 2 ] || break
     shown=$(scontrol show job "$job")
     [[ $shown == *JobState=RUNNING* && $shown =~ EndTime=([^ ]+) ]] || break
     [ $(($(date -d "${BASH_REMATCH[1]}" +%s) - $(date +%s))) -gt 600 ] || break

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from aworld.agents.protocols import Observation
@@ -28,13 +28,13 @@ class LentSlot:
         tools: list[dict[str, Any]],
         independent: Collection[str],
         take: Callable[[], Awaitable[Slot]],
-        fit: Callable[[Slot], Awaitable[None]],
+        fit: Callable[[Slot], Coroutine[Any, Any, None]],
     ):
         self.tools, self.independent, self.waited = tools, independent, 0.0
         self.taken: Slot | None = None
         self.failure: Exception | None = None
         self._take, self._fit, self._taking = take, fit, asyncio.Lock()
-        self._is_fit = False
+        self._fitting: asyncio.Task[None] | None = None
 
     async def slot(self) -> Slot:
         """The slot, once there is one.
@@ -46,20 +46,25 @@ class LentSlot:
         async with self._taking:
             if self.failure:
                 raise self.failure
+            began = time.monotonic()
             try:
                 if self.taken is None:
                     self.taken = await self._take()
-                if not self._is_fit:
-                    await self._fit(self.taken)
-                    self._is_fit = True
+                if self._fitting is None:
+                    self._fitting = asyncio.create_task(self._fit(self.taken))
+                await asyncio.shield(self._fitting)  # a thread copies files: it does not stop where its caller does
             except Exception as failure:
                 self.failure = failure
                 raise
+            finally:
+                self.waited += time.monotonic() - began
             return self.taken
+
+    async def settled(self) -> None:
+        """Wait until nothing is copied into the slot any more."""
+        if self._fitting:
+            await asyncio.gather(self._fitting, return_exceptions=True)
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
         """Call a tool of the slot. Raises as `slot`."""
-        began = time.monotonic()
-        slot = await self.slot()
-        self.waited += time.monotonic() - began
-        return await slot.call(name, arguments)
+        return await (await self.slot()).call(name, arguments)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,12 +123,15 @@ class EnvironmentPool:
                     environment.tools = (await environment.slot()).tools
                 else:
                     environment.tools = await self._known_tools(environment)
+                environment.waited = 0.0  # from here on within the episode
                 yield environment
             finally:
                 if slot := environment.taken:
+                    await environment.settled()
                     await self._take_back(slot, left, container)
                 elif not container:
                     self._expecting -= 1
+                    self._drop_failures()
             if environment.failure:
                 raise environment.failure
 
@@ -177,18 +180,23 @@ class EnvironmentPool:
         task.add_done_callback(self._background.discard)
 
     async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(watchdog.SECONDS)
-            live = list(self._live)
-            for slot, reason in zip(live, await asyncio.to_thread(_looks, live), strict=True):
-                if reason:
-                    slot.stop(reason)
+            await asyncio.to_thread(_look, list(self._live), loop)
 
     def _start_expected(self) -> None:
         """Start a slot for each episode that expects one and that no warm slot is left for."""
         for _ in range(self._expecting - self._warm.qsize() - self._coming):
             self._coming += 1
             self._in_background(self._add())
+
+    def _drop_failures(self) -> None:
+        """Forget failed starts that no episode waits for: one that comes later has a start of its own."""
+        started = [self._warm.get_nowait() for _ in range(self._warm.qsize())]
+        for each in sorted(started, key=lambda each: isinstance(each, Exception)):
+            if isinstance(each, Slot) or self._warm.qsize() + self._coming < self._expecting:
+                self._warm.put_nowait(each)
 
     async def _warm_slot(self) -> Slot:
         """A slot that has started, for an episode that expects one."""
@@ -225,7 +233,8 @@ class EnvironmentPool:
         emptied = False
         try:
             if not slot.had_broken_server and not slot.broken:
-                emptied = await asyncio.to_thread(empty, slot.scratch)
+                with suppress(OSError):  # the episode may have removed it
+                    emptied = await asyncio.to_thread(empty, slot.scratch)
         finally:
             self._coming -= 1
         if emptied:
@@ -240,10 +249,10 @@ class EnvironmentPool:
         await asyncio.to_thread(remove, slot.folder)
 
 
-def _looks(slots: list[Slot]) -> list[str]:
-    """The limit that each slot exceeds, in words. In one thread: to begin one takes as long as a look."""
-    found = [slot.excess() for slot in slots]
+def _look(slots: list[Slot], loop: asyncio.AbstractEventLoop) -> None:
+    """Stop each slot that exceeds a limit. In one thread for all: to begin one takes as long as a look."""
     for slot in slots:
+        if reason := slot.excess():
+            loop.call_soon_threadsafe(slot.stop, reason)
         if web := slot.web:
             web.watch()
-    return found

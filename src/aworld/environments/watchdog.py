@@ -1,8 +1,8 @@
 """Limits on the sum over all processes and files of one sandbox.
 
 The kernel limits such sums for an ordinary user by delegated cgroups alone, which Slurm rarely offers. So the pool asks
-here twice a second, and a sandbox that is over its limits is killed. In between it can overshoot; the job's own cgroup,
-which Slurm makes, is the bound of that.
+here, twice a second where sandboxes are few, and one that is over its limits is killed. In between it can overshoot;
+the job's own cgroup, which Slurm makes, is the bound of that.
 """
 
 import os

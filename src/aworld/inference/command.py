@@ -40,7 +40,7 @@ def command(
         "--uds": str(socket),
         "--dtype": model.dtype,
         "--max-model-len": str(shard.max_model_len),
-        "--max-num-seqs": str(shard.max_num_seqs),
+        "--max-num-seqs": str(shard.max_num_seqs + 1),  # one for the question whether it still samples
         "--tensor-parallel-size": str(shard.tensor_parallel_size),
         # The model's own generation_config must not change the distribution behind our back.
         "--generation-config": "vllm",

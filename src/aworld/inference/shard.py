@@ -25,7 +25,7 @@ from aworld.ports import own_block
 from aworld.processes import die_with_parent
 
 UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-PROBE_SECONDS = 60.0  # for one token: a server that works samples it much sooner, under any load
+PROBE_SECONDS = 60.0  # for one token: a server that works samples it much sooner, as a seat is kept for it
 SOCKET = "http"  # name of the socket that vLLM listens on
 
 
@@ -73,6 +73,7 @@ class VllmShard:
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
         self._has_played = False  # since its last start
+        self._seats = asyncio.Semaphore(model.shard.max_num_seqs)  # vLLM has one more, for `_samples`
         self._temporary = AsyncExitStack()
         self._reviving = asyncio.Lock()
 
@@ -145,7 +146,7 @@ class VllmShard:
         Raises:
             aiohttp.ClientError, TimeoutError, ValueError, RuntimeError: there is none.
         """
-        async with self._session.post("/inference/v1/generate", json=request) as response:
+        async with self._seats, self._session.post("/inference/v1/generate", json=request) as response:
             response.raise_for_status()
             return await response.json()
 
@@ -178,6 +179,7 @@ class VllmShard:
                 if not self._has_played and (self.starts > 1 or not self.is_alive):
                     raise InfrastructureError(f"vLLM {fault}, and has played no episode; see {self.log}")
                 print(f"warning: vLLM {fault}, and is started again; see {self.log}", file=sys.stderr, flush=True)
+                self._has_played = False  # where it does not start, the others that wait here do not try as well
                 await self.stop()
                 await self.start()
                 if not await self._samples():
@@ -189,7 +191,7 @@ class VllmShard:
         request = {"model": self.name, "prompt": [0], "max_tokens": 1}
         try:
             return (await self.client.post("/v1/completions", json=request, timeout=PROBE_SECONDS)).is_success
-        except httpx.HTTPError:
+        except (httpx.HTTPError, RuntimeError):  # its client is closed where it did not start again
             return False
 
     async def load(self, policy: Path, version: int) -> None:

@@ -85,7 +85,10 @@ def _show_room(config: Config, hardware: Hardware, cost: Cost, console: Console)
     )
     if found.longest > found.at_once:
         setting = "environment.slots" if config.slots <= shard.max_num_seqs else "model.shard.max_num_seqs"
-        _say(console, f"the cache has room for more: raise {setting} to {found.longest}")
+        if config.environment.slots or setting != "environment.slots":
+            _say(console, f"the cache has room for more: raise {setting} to {found.longest}")
+        else:  # the slots are a worker's share of a round
+            _say(console, f"the cache has room for more: a round may have {found.longest} episodes for each worker")
 
 
 def _show_seconds(cost: Cost, console: Console) -> None:

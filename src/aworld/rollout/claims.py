@@ -16,6 +16,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from math import inf
@@ -158,7 +159,8 @@ class Claims:
     def release(self, unit: Unit) -> None:
         """Give the unit back undone; it is free at once."""
         if number := self._held.pop(unit.key, 0):  # else another has it by now
-            self._path(unit, number).with_suffix(RELEASED).touch()
+            with suppress(OSError):  # as of a full disk: then it is free after its lease
+                self._path(unit, number).with_suffix(RELEASED).touch()
 
     def mark_done(self, unit: Unit, has_spread: bool = True) -> None:
         """Mark the unit done; its records are durable before this. One that `has_spread` counts as one of `enough`."""

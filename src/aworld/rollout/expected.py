@@ -40,18 +40,26 @@ def expected_seconds(workload: Workload) -> Means:
 def _of_rounds(gathered: tuple[Path, ...], _: int, keeps: bool) -> Means:
     """Of trajectories, the newest first. The newest measure of a task counts, and the newest round's of a level."""
     tables = [path.parent / SECONDS for path in gathered]
-    known = next((at for at, table in enumerate(tables) if table.exists()), len(tables))
-    tasks: dict[str, float] = json.loads(tables[known].read_text()) if known < len(tables) else {}
+    read = ((at, _table(table)) for at, table in enumerate(tables))
+    known, tasks = next(((at, found) for at, found in read if found is not None), (len(tables), {}))
     levels: dict[int, float] = {}
     for path in reversed(gathered[: max(known, 1)]):
         found = _of_round(path)
         tasks, levels = tasks | found[0], found[1] or levels
-    if known and keeps:
+    if known and keeps and not tables[0].exists():
         with suppress(OSError):  # the next one makes it again
             publish_text(tables[0], json.dumps(tasks) + "\n")
             for old in tables[2:]:  # another worker may read the one before this
                 old.unlink(missing_ok=True)
     return tasks, levels
+
+
+def _table(path: Path) -> dict[str, float] | None:
+    """The table of a round; None: there is none, or another worker removes it."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return None
 
 
 def _of_round(path: Path) -> Means:

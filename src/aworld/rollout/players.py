@@ -67,10 +67,10 @@ class PolicyPlayer:
     async def play(self, task: Task, attempt: int, seed: int, environment: Environment) -> Episode:
         starts = await self._shard.ready()
         episode = await self._team.run(task, environment, round=self._round, attempt=attempt, seed=seed)
-        if episode.status not in ("timeout", "infra_error"):
-            self._shard.played(starts)
-        elif await self._shard.revive(starts):
+        if episode.status in ("timeout", "infra_error") and await self._shard.revive(starts):
             return replace(episode, status="infra_error", error="vLLM was started again meanwhile")
+        if episode.status != "infra_error":
+            self._shard.played(starts)
         return episode
 
 

@@ -165,6 +165,8 @@ async def rollout(
 
         async def look_back() -> None:
             begun[:] = [workload for workload in begun if not is_closed(workload)]
+            for gone in looks.keys() - {workload.folder for workload in begun}:
+                del looks[gone]
             for workload in begun:
                 await share(workload)
 

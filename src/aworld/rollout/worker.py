@@ -212,8 +212,9 @@ class Worker:
 
 def _without_wait(seconds: dict[str, float], within: float, before: float) -> dict[str, float]:
     """The seconds of an episode by phase. Its calls waited `within` it for the sandbox: that time is lost."""
-    lost = {"tools": seconds.get("tools", 0.0) - within, "stalled": seconds.get("stalled", 0.0) + within}
-    return seconds | {name: max(0.0, value) for name, value in lost.items()} | {"wait": before}
+    tools = max(0.0, seconds.get("tools", 0.0) - within)
+    stalled = min(seconds.get("stalled", 0.0) + within, seconds["total"])
+    return seconds | {"tools": tools, "stalled": stalled, "wait": before}
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def prepare() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep up to 2 GiB of freed memory for the next tensors.
+    """Let the C library keep freed memory for the next tensors; of the end of its heap up to 2 GiB.
 
     By default it returns that of a large tensor to the kernel at once, which clears each page of the next one. This
     takes longer than an addition of two tensors.
