@@ -49,7 +49,7 @@ test-gpu: $(if $(GPU_PYTHON),,$(VENV)/.installed) ## the tests for one NVIDIA GP
 bench: $(VENV)/.installed test-packages ## measure against bounds and simple rivals, into docs/benchmarks.md: 30 minutes
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
-bench-rivals: $(VENV)/.installed test-packages ## the same beside other systems, each in an environment of its own
+bench-rivals: $(VENV)/.installed test-packages ## episodes, training step and evaluation beside other systems, each in an environment of its own
 	@$(BIN)/python benchmarks/bench.py --rivals $(ARGS)
 
 baseline: $(VENV)/.installed ## seconds of an episode, a tool server and a training step beside this machine kind's baseline: 2 minutes

@@ -22,18 +22,22 @@ HERE = Path(__file__).parent
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=f"of {', '.join(results.ORDER)} (default: all)")
-    parser.add_argument("--rivals", action="store_true", help="measure beside other systems")
+    parser.add_argument(
+        "--rivals", action="store_true", help=f"measure {', '.join(results.WITH_RIVALS)} beside other systems"
+    )
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.benchmarks if name not in results.ORDER]:
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(results.ORDER)}")
+    offered = results.WITH_RIVALS if arguments.rivals else results.ORDER
+    if alone := [name for name in arguments.benchmarks if name not in offered]:
+        parser.error(f"no rivals of {', '.join(alone)}; there are some of {', '.join(offered)}")
     failed = []
-    for name in arguments.benchmarks or results.ORDER:
-        path = HERE / f"{name}.py"
-        if arguments.rivals and "--rivals" not in path.read_text():
-            continue
+    for name in arguments.benchmarks or offered:
         began = time.monotonic()
         print(f"{name} …", flush=True)
-        done = subprocess.run([sys.executable, str(path), "--keep", *(["--rivals"] if arguments.rivals else [])])
+        done = subprocess.run(
+            [sys.executable, str(HERE / f"{name}.py"), "--keep", *(["--rivals"] if arguments.rivals else [])]
+        )
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         failed += [name] if done.returncode else []
     results.PAGE.write_text(results.page())

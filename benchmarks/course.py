@@ -69,6 +69,11 @@ class Setting:
         """Seconds that no order of the tasks can be below."""
         return max(*self.durations, sum(self.durations) / self.slots)
 
+    @property
+    def patience(self) -> float:
+        """Seconds after which a pass hangs."""
+        return 10 * self.bound + 60
+
     def listed(self, order: Sequence[int]) -> float:
         """Seconds of list scheduling in this order, without any cost."""
         return makespan([self.latency.task(task) for task in order], self.slots)
@@ -155,9 +160,8 @@ class Course:
                 with group.inside():
                     cluster.start()
                 before, began = group.cpu(), time.time()
-                group.run(
-                    [sys.executable, "jobs/evaluate.py", self.run.root, "--policy", "0", "--name", name], LOOK, cwd=ROOT
-                )
+                launch = [sys.executable, "jobs/evaluate.py", self.run.root, "--policy", "0", "--name", name]
+                group.run(launch, LOOK, self.setting.patience, cwd=ROOT)
                 memory = self._wait(group, self.run.evaluation(name, 0) / "timing.json")
                 used = Used(time.time() - began, group.cpu() - before, memory, began)
             finally:
@@ -186,7 +190,8 @@ class Course:
         print(f"{who} …", file=sys.stderr, flush=True)
         slow_endpoint.asked(self.address)  # of a pass that failed
         with Group() as group:
-            used = group.run([str(word) for word in command], self.setting.bound / LOOKS, cwd=cwd)
+            words, every = [str(word) for word in command], self.setting.bound / LOOKS
+            used = group.run(words, every, self.setting.patience, cwd=cwd)
         return self._measured(used, who)
 
     def _measured(self, used: Used, who: str) -> Measured:
@@ -195,7 +200,7 @@ class Course:
 
     def _wait(self, group: Group, path: Path) -> int:
         """Wait for a file; returns the largest memory that was seen."""
-        give_up, memory, next_look = time.monotonic() + 10 * self.setting.bound + 60, 0, 0.0
+        give_up, memory, next_look = time.monotonic() + self.setting.patience, 0, 0.0
         while not path.exists():
             if time.monotonic() > give_up:
                 raise InfrastructureError(f"the jobs made no {path} in time; see {self.run.logs}")

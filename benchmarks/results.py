@@ -7,6 +7,7 @@ A benchmark calls `keep`. It prints the figures, and writes them to benchmarks/r
 versions and the command.
 """
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -16,6 +17,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +30,17 @@ from rich.table import Table
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
+LOAD = os.getloadavg()[0]  # of the last minute, before anything is measured
 ORDER = ("experience", "engine", "train_step", "gather", "hand_over", "save", "recovery", "evaluation", "launch")
+WITH_RIVALS = ("experience", "train_step", "evaluation")  # those that take --rivals
 HEAD = """# Benchmarks
 
-Each figure is a ratio, or an amount, of runs that alternate: ours, its rival, its rival, ours. It is the median of the
-repeats, with the least and the greatest. `make bench` measures against bounds and simple rivals. `make bench-rivals`
-installs other systems in environments of their own and measures beside them. Both write this page.
+Each figure is a ratio or an amount: the median of the repeats, with the least and the greatest. Rivals alternate with
+ours where both are repeated: ours, its rival, its rival, ours. A line without a spread was measured once. A goal of
+zero holds for each repeat, any other goal for the median.
+
+`make bench` measures against bounds and simple rivals. `make bench-rivals` installs other systems in environments of
+their own and measures beside them. Both write this page.
 """
 
 
@@ -45,7 +52,7 @@ class Figure:
         name: says what is divided by what, or what is counted.
         values: one for each repeat.
         unit: of the values; none for a ratio.
-        at_least, at_most: the goal.
+        at_least, at_most: the goal of the median; an `at_most` of zero is one of each value.
     """
 
     name: str
@@ -66,8 +73,9 @@ class Figure:
 
     @property
     def is_met(self) -> bool:
+        greatest = max(self.values) if self.at_most == 0 else self.value
         return (self.at_least is None or self.value >= self.at_least) and (
-            self.at_most is None or self.value <= self.at_most
+            self.at_most is None or greatest <= self.at_most
         )
 
     def cells(self) -> tuple[str, str, str, str, str]:
@@ -84,6 +92,12 @@ def ratios(ours: Iterable[float], rival: Iterable[float]) -> list[float]:
     return [own / other for own, other in zip(ours, rival, strict=True)]
 
 
+def losses(compared: Iterable[Figure]) -> list[str]:
+    """A sentence on the ratios `rival / ours` below 1, of amounts that shall be small; none where there are none."""
+    names = [figure.name for figure in compared if figure.value < 1]
+    return [f"Ours loses where a rival needs less, so that the ratio is below 1: {'; '.join(names)}."] if names else []
+
+
 def alternate(repeats: int, **measured: Callable[[], float]) -> dict[str, list[float]]:
     """Each measurement `repeats` times; every other time in the reverse order, so that no one is always first."""
     found: dict[str, list[float]] = {name: [] for name in measured}
@@ -94,7 +108,11 @@ def alternate(repeats: int, **measured: Callable[[], float]) -> dict[str, list[f
 
 
 def keep(
-    benchmark: str, title: str, says: Sequence[str], figures: Sequence[Figure], packages: Sequence[str] = ()
+    benchmark: str,
+    title: str,
+    says: Sequence[str],
+    figures: Sequence[Figure],
+    packages: Sequence[str | tuple[str, ...]] = (),
 ) -> None:
     """Print the figures and write them to results/BENCHMARK.json.
 
@@ -102,6 +120,7 @@ def keep(
         benchmark: one of `ORDER`, with `-rivals` where other packages were measured as well.
         says: sentences on what was measured, and what the figures do not show.
         packages: distributions whose versions count. One that is not in this environment is given as `name==version`.
+            Of a tuple, the first that is installed counts.
     """
     console = Console()
     console.print(table(title, figures))
@@ -111,10 +130,10 @@ def keep(
     kept = {
         "title": title,
         "says": list(says),
-        "command": shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+        "command": shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *map(without_folders, sys.argv[1:])]),
         "measured": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
-        "load_before": round(os.getloadavg()[2], 2),  # of the last 15 minutes
+        "load_before": round(LOAD, 2),
         "versions": [f"python=={platform.python_version()}", f"aworld=={commit()}", *map(version, packages)],
         "figures": [asdict(figure) for figure in figures],
     }
@@ -135,7 +154,8 @@ def page(folder: Path = RESULTS) -> str:
         kept = json.loads(path.read_text())
         rows = [Figure(**figure).cells() for figure in kept["figures"]]
         lines = ["| " + " | ".join(row) + " |" for row in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
-        origin = f"{kept['measured']}, {kept['machine']}; {', '.join(kept['versions'])}"
+        origin = f"{kept['measured']}, {kept['machine']}, load {kept['load_before']:.1f} before"
+        origin += f"; {', '.join(kept['versions'])}"
         parts.append(
             "\n".join([f"## {kept['title']}", "", *lines, "", *kept["says"], "", f"`{kept['command']}`: {origin}.", ""])
         )
@@ -148,9 +168,9 @@ def place(path: Path) -> tuple[int, str]:
 
 
 def shown(value: float) -> str:
-    """With three digits, and no exponent."""
-    if value == 0:
-        return "0"
+    """With three digits, and no exponent; a whole number without digits behind the point."""
+    if float(value).is_integer():
+        return f"{value:,.0f}"
     digits = max(0, 2 - int(f"{abs(value):e}".rsplit("e", 1)[1]))
     return f"{value:,.{digits}f}"
 
@@ -176,13 +196,35 @@ def gpus() -> list[str]:
 
 
 def commit() -> str:
-    """Of the checkout that was measured, with a mark where it has changes."""
+    """Of the checkout that was measured, with a mark where it has changes; the version where it has no history."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return importlib.metadata.version("aworld-slurm")
 
 
-def version(package: str) -> str:
-    return package if "==" in package else f"{package}=={importlib.metadata.version(package)}"
+def version(package: str | tuple[str, ...]) -> str:
+    """`name==version` of a distribution, or of the first of several that is installed here."""
+    names = (package,) if isinstance(package, str) else package
+    for name in names:
+        if "==" in name:
+            return name
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return f"{name}=={importlib.metadata.version(name)}"
+    return f"no {' or '.join(names)}"
+
+
+def without_folders(word: str) -> str:
+    """An argument of a command, whose absolute path is only its last part."""
+    return re.sub(r"(^|=)/.*/(?=.)", r"\1", word)
+
+
+def positive(word: str) -> int:
+    """A whole number from 1 on: the `type` of an argument."""
+    if (number := int(word)) < 1:
+        raise argparse.ArgumentTypeError(f"{word} is below 1")
+    return number
 
 
 if __name__ == "__main__":

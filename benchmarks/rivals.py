@@ -1,10 +1,11 @@
-"""Environments of other systems: each rival has one of its own, made once and kept."""
+"""Environments of other systems: each rival has one of its own, made once and kept. One that fails is left out."""
 
 import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from aworld.errors import InfrastructureError
@@ -34,6 +35,16 @@ def environment(name: str, requirements: Sequence[str], root: Path = ROOT) -> Pa
             _install(folder, requirements)
             made.write_text(wanted)
     return folder / "bin" / "python"
+
+
+@contextmanager
+def left_out(name: str, faults: dict[str, str]) -> Iterator[None]:
+    """What a rival does: its failure is printed and noted in `faults`, and the others go on."""
+    try:
+        yield
+    except InfrastructureError as reason:
+        faults[name] = str(reason)
+        print(f"{name} is left out: {reason}", file=sys.stderr, flush=True)
 
 
 def version(python: Path, package: str) -> str:

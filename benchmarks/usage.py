@@ -5,7 +5,9 @@ Unlike a parent, the group also counts the processes that end unseen with the na
 
 import os
 import re
+import signal
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
@@ -38,7 +40,7 @@ class Used:
 
 
 class Group:
-    """A control group: `with Group() as group`."""
+    """A control group: `with Group() as group`. Its end is that of all its processes."""
 
     def __enter__(self) -> "Group":
         self._folder = _own_folder() / f"aworld-benchmark-{uuid.uuid4().hex[:8]}"
@@ -54,9 +56,7 @@ class Group:
         return self
 
     def __exit__(self, *_: object) -> None:
-        give_up = time.monotonic() + 10
-        while self.processes() and time.monotonic() < give_up:  # they are ending
-            time.sleep(0.05)
+        self.kill()
         with suppress(OSError):
             self._folder.rmdir()
 
@@ -73,26 +73,38 @@ class Group:
     def join(self) -> None:
         (self._folder / PROCESSES).write_text(str(os.getpid()))
 
-    def run(self, command: Sequence[str | Path], every: float, **more: Any) -> Used:
+    def kill(self) -> None:
+        """SIGKILL for all its processes. All are stopped first, so that none sees another end."""
+        while found := self.processes():
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for process in found:
+                    with suppress(ProcessLookupError):
+                        os.kill(process, number)
+            time.sleep(0.02)
+
+    def run(self, command: Sequence[str | Path], every: float, limit: float, **more: Any) -> Used:
         """Run a command to its end. Its memory is looked at each `every` seconds.
 
         Raises:
-            InfrastructureError: it failed.
+            InfrastructureError: it failed, or did not end within `limit` seconds; then the whole group is killed.
         """
+        words = " ".join(map(str, command))
         before, began, seen = self.cpu(), time.time(), [0]
         with (
-            subprocess.Popen(
-                command, preexec_fn=self.join, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more
-            ) as process,
+            tempfile.TemporaryFile("w+", errors="replace") as out,
+            subprocess.Popen(command, preexec_fn=self.join, stdout=out, stderr=subprocess.STDOUT, **more) as process,
             self._watching(every, seen),
         ):
-            said, _ = process.communicate()
+            try:
+                process.wait(limit)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise InfrastructureError(f"{words} did not end within {limit:.3g} s") from None
             seconds = time.time() - began
+            out.seek(0)
+            last = " | ".join(out.read().strip().splitlines()[-5:])
         if process.returncode:
-            last = " | ".join(said.strip().splitlines()[-5:])
-            raise InfrastructureError(
-                f"{' '.join(map(str, command))} failed with exit code {process.returncode}: {last}"
-            )
+            raise InfrastructureError(f"{words} failed with exit code {process.returncode}: {last}")
         return Used(seconds, self.cpu() - before, max(seen), began)
 
     @contextmanager

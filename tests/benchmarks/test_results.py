@@ -1,5 +1,7 @@
 """What is kept of a benchmark, and the page that is made of it."""
 
+import argparse
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import bench
 import results
 from results import Figure
 
@@ -21,6 +24,8 @@ pytestmark = pytest.mark.unit
         (Figure("start", [1.2, 1.3], at_most=1.1), ("1.25", "1.20 to 1.30", "≤ 1.1", "no")),
         (Figure("memory", [14_612.4], "MB"), ("14,612 MB", "", "", "")),
         (Figure("lost", [0.0], at_most=0.0), ("0", "", "≤ 0", "yes")),
+        (Figure("lost in one repeat", [0, 0, 2], at_most=0.0), ("0", "0 to 2", "≤ 0", "no")),
+        (Figure("steps", [2, 5, 1_234]), ("5", "2 to 1,234", "", "")),
     ],
 )
 def test_a_figure_is_a_median_with_its_spread_and_its_goal(figure: Figure, cells: tuple[str, ...]) -> None:
@@ -43,12 +48,48 @@ def test_the_page_has_every_result_in_order_with_machine_and_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", [str(results.ROOT / "benchmarks/x.py"), "--model=/home/me/small", "/tmp/a/b", "a/b"]
+    )
+    packages = ["h5py", ("not-there", "numpy"), "not-there", "trl==1.0"]
     for name in ("launch", "engine-rivals", "engine"):
-        results.keep(name, f"About {name}", ["It says this."], [Figure("ratio", [1.0, 3.0, 2.0])], ["h5py", "trl==1.0"])
+        results.keep(name, f"About {name}", ["It says this."], [Figure("ratio", [1.5, 3.5, 2.5])], packages)
     kept = json.loads((tmp_path / "engine.json").read_text())
-    assert kept["figures"][0]["values"] == [1.0, 3.0, 2.0] and kept["versions"][-1] == "trl==1.0"
+    assert kept["figures"][0]["values"] == [1.5, 3.5, 2.5] and kept["versions"][-2:] == ["no not-there", "trl==1.0"]
+    assert kept["versions"][-3].startswith("numpy==")
+    assert kept["command"] == "python benchmarks/x.py --model=small b a/b"
     page = results.page(tmp_path)
     places = [page.index(f"## About {name}\n") for name in ("engine", "engine-rivals", "launch")]
     assert places == sorted(places)
-    assert "| ratio | 2.00 | 1.00 to 3.00 |" in page and "cores of" in page and "h5py==3" in page
+    assert "| ratio | 2.50 | 1.50 to 3.50 |" in page and "cores of" in page and "h5py==3" in page
+    assert f"load {results.LOAD:.1f} before" in page
     assert "About engine" in capsys.readouterr().out
+
+
+def test_a_loss_is_said() -> None:
+    assert results.losses([Figure("a / ours", [0.9, 1.2, 0.8]), Figure("b / ours", [1.1])])[0].endswith(": a / ours.")
+    assert results.losses([Figure("b / ours", [1.1])]) == []
+
+
+def test_a_copy_without_history_has_our_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert results.commit() != importlib.metadata.version("aworld-slurm")
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    assert results.commit() == importlib.metadata.version("aworld-slurm")
+
+
+def test_those_with_rivals_take_the_option_and_no_other_is_asked_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = results.ROOT / "benchmarks"
+    assert [n for n in results.ORDER if "--rivals" in (folder / f"{n}.py").read_text()] == [*results.WITH_RIVALS]
+    for words, says in ((["--rivals", "gather"], "no rivals of gather"), (["nothing"], "no such benchmark: nothing")):
+        monkeypatch.setattr(sys, "argv", ["bench.py", *words])
+        with pytest.raises(SystemExit):
+            bench.main()
+        assert says in capsys.readouterr().err
+
+
+def test_a_number_of_repeats_is_positive() -> None:
+    assert results.positive("3") == 3
+    with pytest.raises(argparse.ArgumentTypeError, match="0 is below 1"):
+        results.positive("0")
