@@ -11,14 +11,12 @@ when every process of it gets SIGKILL, and the same command is given again.
 
 import argparse
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,13 +24,15 @@ from pathlib import Path
 import gaia_items
 import results
 from gaia_items import Item
-from gaia_systems import RIVALS, ROOT, SLOTS, System, ours, rival, version
-from results import Figure
+from gaia_systems import RIVALS, ROOT, SLOTS, System, environment, ours, rival
+from results import Figure, positive
+from rivals import left_out, version
 from usage import Group
 
 from aworld.errors import InfrastructureError, guarded
 from aworld.tasks.scoring import gaia_correct
 
+GIVE_UP = 900.0  # seconds after which an evaluation hangs
 SETTLED = 1.0  # seconds in which a system may write down an answer that it has just got
 
 
@@ -60,20 +60,23 @@ class Played:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rivals", action="store_true", help="measure beside inspect_ai and smolagents")
-    parser.add_argument("--items", type=int, default=gaia_items.COUNT)
+    parser.add_argument("--items", type=positive, default=gaia_items.COUNT)
     parser.add_argument("--scale", type=float, default=0.6, help="of the endpoint's latencies (default: 0.6)")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=positive, default=2)
     parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/results")
     arguments = parser.parse_args()
+    faults: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        systems = [ours(Path(folder), gaia_items.items(arguments.items))]
-        if arguments.rivals:
-            systems += [rival(name, Path(folder)) for name in RIVALS]
         played = gaia_items.items(arguments.items)
-        found = measure(systems, played, arguments.scale, arguments.repeats, Path(folder))
+        systems = [ours(Path(folder), played)]
+        for name in RIVALS if arguments.rivals else ():
+            with left_out(name, faults):
+                systems.append(rival(name, Path(folder)))
+        found = measure(systems, played, arguments.scale, arguments.repeats, Path(folder), faults)
     says, figures = report(found, played, arguments.scale)
-    packages = [version(name) for name in RIVALS] if arguments.rivals else []
-    title = "Evaluation: 165 made-up items" + (", beside other runners" if arguments.rivals else "")
+    says += [f"{name} failed here and is left out." for name in faults]
+    packages = [version(environment(name), name) for name in found if name != "ours"]
+    title = f"Evaluation: {len(played)} made-up items" + (", beside other runners" if arguments.rivals else "")
     if arguments.keep:
         results.keep(f"evaluation{'-rivals' * arguments.rivals}", title, says, figures, packages)
     else:
@@ -81,22 +84,39 @@ def main() -> None:
 
 
 def measure(
-    systems: Sequence[System], played: Sequence[Item], scale: float, repeats: int, folder: Path
+    systems: Sequence[System],
+    played: Sequence[Item],
+    scale: float,
+    repeats: int,
+    folder: Path,
+    faults: dict[str, str],
 ) -> dict[str, dict[str, list[Played]]]:
-    """By system: the evaluations that were undisturbed, and those that were killed."""
+    """By system: the evaluations that were undisturbed, and those that were killed.
+
+    A rival that fails is left out, and the reason noted in `faults`.
+
+    Raises:
+        InfrastructureError: ours failed.
+    """
     found: dict[str, dict[str, list[Played]]] = {each.name: {"undisturbed": [], "killed": []} for each in systems}
 
     def one(system: System, kind: str) -> float:
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            kill_after = len(played) // 2 if kind == "killed" else None
-            found[system.name][kind].append(evaluate(system, Path(place) / "evaluation", scale, kill_after))
-        result = found[system.name][kind][-1]
-        print(f"{system.name}, {kind}: {result.seconds:.1f} s, {result.cpu:.1f} CPU s", file=sys.stderr, flush=True)
-        return result.seconds
+        name, kill_after = system.name, len(played) // 2 if kind == "killed" else None
+        if name in faults:
+            return 0.0
+        with (
+            nullcontext() if name == "ours" else left_out(name, faults),
+            tempfile.TemporaryDirectory(dir=folder) as place,
+        ):
+            result = evaluate(system, Path(place) / "evaluation", played, scale, kill_after)
+            found[name][kind].append(result)
+            print(f"{name}, {kind}: {result.seconds:.1f} s, {result.cpu:.1f} CPU s", file=sys.stderr, flush=True)
+            return result.seconds
+        return 0.0  # it has failed
 
     kinds = {f"{each.name} {kind}": partial(one, each, kind) for each in systems for kind in found[each.name]}
     results.alternate(repeats, **kinds)
-    return found
+    return {name: runs for name, runs in found.items() if name not in faults}
 
 
 def report(
@@ -104,29 +124,25 @@ def report(
 ) -> tuple[list[str], list[Figure]]:
     """The sentences and the figures."""
     figures, limit = [], gaia_items.bound(played, SLOTS, scale)
-    turns = sum(len(item.seconds) for item in played)
+    compared: list[Figure] = []
     for name, runs in found.items():
         figures += figures_of(name, runs["undisturbed"], runs["killed"], played, limit)
-    for name in found.keys() - {"ours"}:
-        rival_runs, own_runs = (found[each]["undisturbed"] for each in (name, "ours"))
-        pairs = list(zip(rival_runs, own_runs, strict=True))
-        figures += [
-            Figure(f"{name} / ours: seconds", [one.seconds / own.seconds for one, own in pairs]),
-            Figure(f"{name} / ours: CPU seconds", [one.cpu / own.cpu for one, own in pairs]),
-        ]
+        if name != "ours":
+            compared += figures_beside(name, runs, found["ours"])
     says = [
-        f"{len(played)} items ask for {turns} turns in {SLOTS} slots; a turn's latency is log-normal with a median of "
-        f"{gaia_items.TURN_SECONDS * scale:.1f} s. The bound is max(longest item, sum / slots) = {limit:.0f} s. "
-        "Seconds are those of the whole command, its start included.",
+        f"{len(played)} items ask for {turns_of(played)} turns in {SLOTS} slots; a turn's latency is log-normal with a "
+        f"median of {gaia_items.TURN_SECONDS * scale:.1f} s. The bound is max(longest item, sum / slots) = {limit:.0f} "
+        "s. Seconds are those of the whole command, its start included.",
         "Some of the endpoint's answers are wrong, always the same: all systems should get the same score. An item "
         f"counts as played again if its answer had been given {SETTLED:g} s before the kill.",
     ]
-    if len(found) > 1:
+    if compared:
         says.append(
             "All have a new tool server for each item; ours runs in a sandbox, the others' as a plain process. "
-            "inspect_ai plays by eval_set and react, smolagents as its own example runs GAIA."
+            "inspect_ai plays by eval_set and react. smolagents plays by a ToolCallingAgent; only its threads and its "
+            "JSON lines are as in its own example of GAIA."
         )
-    return says, figures
+    return [*says, *results.losses(compared)], [*figures, *compared]
 
 
 def figures_of(
@@ -134,7 +150,7 @@ def figures_of(
 ) -> list[Figure]:
     """The figures of one system; ours have goals."""
     zero = 0.0 if name == "ours" else None
-    every, turns = [*whole, *killed], sum(len(item.seconds) for item in played)
+    every, turns = [*whole, *killed], turns_of(played)
     pairs = zip(killed, whole, strict=True)
     return [
         Figure(f"{name}: bound / seconds", [limit / run.seconds for run in whole]),
@@ -149,14 +165,32 @@ def figures_of(
     ]
 
 
-def evaluate(system: System, folder: Path, scale: float, kill_after: int | None = None) -> Played:
+def figures_beside(name: str, runs: dict[str, list[Played]], own: dict[str, list[Played]]) -> list[Figure]:
+    """A rival's amounts by ours."""
+    pairs = list(zip(runs["undisturbed"], own["undisturbed"], strict=True))
+    killed = list(zip(runs["killed"], own["killed"], strict=True))
+    return [
+        Figure(f"{name} / ours: seconds", [one.seconds / other.seconds for one, other in pairs]),
+        Figure(f"{name} / ours: seconds with a kill", [one.seconds / other.seconds for one, other in killed]),
+        Figure(f"{name} / ours: CPU seconds", [one.cpu / other.cpu for one, other in pairs]),
+    ]
+
+
+def turns_of(played: Sequence[Item]) -> int:
+    """How many requests the items need."""
+    return sum(len(item.seconds) for item in played)
+
+
+def evaluate(
+    system: System, folder: Path, played: Sequence[Item], scale: float, kill_after: int | None = None
+) -> Played:
     """Evaluate in a new folder.
 
     Args:
         kill_after: kill it once so many items have their answer, and give the command again; None: leave it alone.
 
     Raises:
-        InfrastructureError: the command failed.
+        InfrastructureError: the command failed or hung, or asked for other turns than the items need.
     """
     system.prepare(folder)
     log = folder.with_suffix(".log")
@@ -166,18 +200,24 @@ def evaluate(system: System, folder: Path, scale: float, kill_after: int | None 
         if kill_after is not None:
             with started(command, folder, group) as process:
                 while len(answered(events(log))) < kill_after:
-                    if process.poll() is not None:
-                        raise InfrastructureError(f"{system.name} ended before its kill: {said(folder)}")
+                    if process.poll() is not None or time.time() > began + GIVE_UP:
+                        raise InfrastructureError(f"{system.name} ended or hung before its kill: {said(folder)}")
                     time.sleep(0.05)
                 killed_at = time.time()
         with started(command, folder, group) as process:
-            if process.wait():
+            try:
+                code = process.wait(GIVE_UP)
+            except subprocess.TimeoutExpired:
+                raise InfrastructureError(f"{system.name} hung for {GIVE_UP:g} s: {said(folder)}") from None
+            if code:
                 raise InfrastructureError(f"{system.name} failed: {said(folder)}")
             seconds = time.time() - began
         cpu = group.cpu()
     seen = events(log)
     times = [event["time"] for event in seen]
-    asked = [event for event in seen if event["what"] == "asked"]
+    asked, wanted = [event for event in seen if event["what"] == "asked"], turns_of(played)
+    if len(asked) < wanted or (kill_after is None and len(asked) > wanted):
+        raise InfrastructureError(f"{system.name} asked for {len(asked)} turns instead of {wanted}: {said(folder)}")
     again: set[int] = set()
     if killed_at:
         had = answered([event for event in seen if event["time"] < killed_at - SETTLED])
@@ -205,22 +245,12 @@ def started(command: list[str], folder: Path, group: Group) -> Iterator[subproce
         try:
             yield process
         finally:
-            kill_all(group)
+            group.kill()
             process.wait()
 
 
 def said(folder: Path) -> str:
     return folder.with_suffix(".said").read_text(errors="replace").strip()[-500:]
-
-
-def kill_all(group: Group) -> None:
-    """SIGKILL for all that a command has started. All are stopped first, so that none sees another end."""
-    while found := group.processes():
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for process in found:
-                with suppress(ProcessLookupError):
-                    os.kill(process, number)
-        time.sleep(0.02)
 
 
 def events(log: Path) -> list[dict[str, object]]:

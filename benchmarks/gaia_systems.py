@@ -70,7 +70,7 @@ def ours(folder: Path, played: Sequence[Item]) -> System:
 
 def rival(name: str, folder: Path) -> System:
     """Another system, in an environment of its own, with our tool server as a plain process."""
-    python, rows = rivals.environment(name, RIVALS[name]), folder / "GAIA" / "2023" / "validation" / "metadata.jsonl"
+    python, rows = environment(name), folder / "GAIA" / "2023" / "validation" / "metadata.jsonl"
     variables = [f"{key}={value}" for key, value in OURS.items()]
     server = ["env", *variables, sys.executable, "-P", "-m", "aworld.tools", "python"]
 
@@ -90,11 +90,6 @@ def write_rows(path: Path, played: Sequence[Item]) -> None:
     path.write_text("".join(json.dumps(item.row) + "\n" for item in played))
 
 
-def version(name: str) -> str:
-    """NAME==VERSION of a rival, in its environment."""
-    package = name.replace("_", "-")
-    asks = f"import importlib.metadata as m; print(m.version({package!r}))"
-    done = subprocess.run(
-        [rivals.environment(name, RIVALS[name]), "-c", asks], check=True, capture_output=True, text=True
-    )
-    return f"{package}=={done.stdout.strip()}"
+def environment(name: str) -> Path:
+    """The Python of a rival's environment."""
+    return rivals.environment(name, RIVALS[name])

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 from cluster import Cluster
 from rich.console import Console
 from slurm_conf import Settings
-from small_run import NO_IMAGES, Run, hurry, prepare
+from small_run import NO_IMAGES, Run, copy, hurry, prepare
 
 from aworld.errors import InfrastructureError
 from aworld.publish import read_jsonl
@@ -89,6 +90,14 @@ class Scene:
     def __init__(self, cluster: Cluster, run: Run):
         self.cluster, self.run = cluster, run
 
+    def start(self, number: int, is_at_work: Callable[[Run], bool], what: str) -> None:
+        """Launch the stage twice, first in a copy of the run: a first start reads its programs from the disk."""
+        stage = self.stage.split("-")[0]
+        for run in (copy(self.run, self.run.dir.root.with_name(f"first-{stage}")), self.run):
+            self.cluster.cancel_all()
+            run.launch(stage, number)
+            self.wait(partial(is_at_work, run), what)
+
     def find(self, *words: str) -> psutil.Process | None:
         """The oldest Python process of the jobs with these words in its command line."""
         found = []
@@ -138,27 +147,30 @@ class Training(Scene):
     def __init__(self, cluster: Cluster, run: Run):
         super().__init__(cluster, run)
         self.kinds = {"trainer rank": lambda: self.kill("aworld.training.rank"), "trainer's node": self.node_dies}
-        run.launch("train", 0)
-        self.wait(lambda: self.steps() > 0, "the first step")
+        self.start(0, lambda run: steps(run) > 0, "the first step")
         self.bare = time.time() - self.begun()[0]
 
-    def steps(self) -> int:
-        return len(read_jsonl(self.run.dir.round(0) / "steps.jsonl"))
-
     def strike(self, kind: str, hit: Callable[[], object]) -> Kill:
-        first, before = self.steps(), len(self.begun())
-        self.wait(lambda: self.steps() > first and bool(positions(self.run.dir.checkpoints)), "a step and a checkpoint")
+        first, before = steps(self.run), len(self.begun())
+        self.wait(
+            lambda: steps(self.run) > first and bool(positions(self.run.dir.checkpoints)), "a step and a checkpoint"
+        )
         hit()
-        at, made = time.time(), self.steps()
+        at, made = time.time(), steps(self.run)
         saved = positions(self.run.dir.checkpoints)[-1]
         self.wait(lambda: len(self.begun()) > before, "its next start")
         waited = self.begun()[before] - at
-        self.wait(lambda: self.steps() > made, "its next step")
+        self.wait(lambda: steps(self.run) > made, "its next step")
         seconds = time.time() - at
         return Kill(kind, "step", seconds, self.bare, made - (saved.step or made), "steps made again", waited)
 
     def end(self) -> None:
         self.run.wait_for_jobs(GIVE_UP)
+
+
+def steps(run: Run) -> int:
+    """How many steps the cold start has made."""
+    return len(read_jsonl(run.dir.round(0) / "steps.jsonl"))
 
 
 class Playing(Scene):
@@ -174,8 +186,7 @@ class Playing(Scene):
             "worker's node": self.node_dies,
             "Slurm's controller": self.controller_dies,
         }
-        run.launch("rollout", 1)
-        self.wait(lambda: run.episodes(1) > 0, "the first episode")
+        self.start(1, lambda run: run.episodes(1) > 0, "the first episode")
         now, engine = time.time(), self.engine()
         assert engine
         self.bare = {"vLLM engine": now - engine.create_time()}

@@ -1,4 +1,4 @@
-"""The tasks of the experience benchmark by verifiers: a ToolEnv whose tool runs Python in a process.
+"""The tasks of the experience benchmark by verifiers: a ToolEnv, of the older API, whose tool runs Python in a process.
 
 python experience_verifiers.py ADDRESS TASKS.jsonl SLOTS PYTHON
 """

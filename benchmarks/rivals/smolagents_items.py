@@ -1,4 +1,4 @@
-"""smolagents on made-up items, run as its own example runs GAIA: threads, and a line of JSON for each answer.
+"""smolagents on made-up items, by a ToolCallingAgent; threads and a line of JSON per answer are as in its own example.
 
 python smolagents_items.py FOLDER ADDRESS SLOTS ITEMS TOOL-SERVER …
 

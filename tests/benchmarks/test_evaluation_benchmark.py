@@ -15,7 +15,9 @@ import evaluation
 import gaia_items
 import gaia_systems
 from evaluation import Played
+from gaia_systems import System
 
+from aworld.errors import InfrastructureError
 from aworld.rundir import RunDir
 from aworld.tasks.scoring import gaia_correct
 from aworld.trajectories import journal
@@ -77,9 +79,39 @@ def test_the_figures_count_what_is_missing_and_what_is_wrong() -> None:
 def test_an_evaluation_that_was_killed_goes_on_and_records_nothing_twice(tmp_path: Path) -> None:
     items, run = gaia_items.items(6), tmp_path / "evaluation"
     system = gaia_systems.ours(tmp_path, items)
-    played = evaluation.evaluate(system, run, scale=0.05, kill_after=2)
+    played = evaluation.evaluate(system, run, items, scale=0.05, kill_after=2)
     assert evaluation.differences(played, items) == 0
     assert sum(len(item.seconds) for item in items) <= played.turns
     assert 0 < played.playing < played.seconds and played.cpu > 0
     journals = (RunDir(run).evaluation(gaia_systems.NAME, 0) / "journals").glob("*.journal")
     assert sorted(episode.task_id for path in journals for episode in journal.read(path)) == sorted(played.answers)
+
+
+def failing(name: str, program: str) -> System:
+    return System(name, Path.mkdir, lambda place, address: ["sh", "-c", program], lambda place: {})
+
+
+@pytest.mark.tools
+def test_a_rival_that_fails_is_left_out_and_ours_is_not(tmp_path: Path) -> None:
+    items, faults = gaia_items.items(2), dict[str, str]()
+    rivals = [failing("first", "echo no such model; exit 3"), failing("second", "exit 0")]
+    assert evaluation.measure(rivals, items, 0.05, 2, tmp_path, faults) == {}
+    assert faults["first"].endswith("no such model") and faults["second"].startswith("second asked for 0 turns instead")
+    with pytest.raises(InfrastructureError, match="ours failed: no such model"):
+        evaluation.measure([failing("ours", "echo no such model; exit 3")], items, 0.05, 1, tmp_path, faults)
+
+
+@pytest.mark.unit
+def test_rivals_come_in_their_order_and_what_ours_loses_is_said() -> None:
+    items = gaia_items.items(8)
+    ours, other = Played(10.0, 4.0, 1.0, 8.0, 30, 0, {}), Played(9.0, 5.0, 1.0, 8.0, 30, 0, {})
+    found = {
+        name: {"undisturbed": [run], "killed": [run]} for name, run in (("ours", ours), ("b", other), ("a", other))
+    }
+    says, figures = evaluation.report(found, items, 1.0)
+    assert [f.name for f in figures if f.name.endswith("CPU seconds")] == [
+        "b / ours: CPU seconds",
+        "a / ours: CPU seconds",
+    ]
+    assert "b / ours: seconds; b / ours: seconds with a kill; a / ours: seconds" in says[-1]
+    assert "CPU" not in says[-1]

@@ -24,7 +24,7 @@ def test_slurms_wait_is_not_in_the_ratio_to_a_bare_start() -> None:
     figures = {figure.name: figure for figure in recovery.figures_of(kills)}
     assert figures["worker: to the next episode"].values == [30.0, 36.0]
     assert figures["worker: until Slurm starts the job again"].value == 6.0
-    ratio = figures["worker: of a bare start of 20.0 s"]
+    ratio = figures["worker: recovery / bare start (20 s)"]
     assert ratio.values == [1.2, 1.5] and not ratio.is_met
     assert [name for name in figures if name.startswith("controller")] == [
         "controller: to the next episode",
