@@ -12,9 +12,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import experience
 import slow_endpoint
-from course import Course, Setting, endpoint, makespan, order_of
+from course import RIVALS, Course, Measured, Setting, endpoint, makespan, order_of
 from slow_endpoint import Asked, Latency
+from usage import Used
 
 from aworld.errors import InfrastructureError
 from aworld.trajectories import journal
@@ -75,6 +77,30 @@ def test_a_pass_twice_is_refused() -> None:
     twice = [Asked(0, turn, 0.0, 1.0, True) for turn in (0, 1, 0, 1)]
     with pytest.raises(InfrastructureError, match="2 of 1 tasks were solved, in 4 turns"):
         order_of(Setting(Latency(0, 1.0), 1, 1), "somebody", twice)
+
+
+class Recorded(Course):
+    """Passes that were measured elsewhere; Ray fails."""
+
+    def play(self, reuse: str) -> Measured:
+        return Measured(Used(10.0, 4.0, 100, 0.0), [0], 1.0)
+
+    def play_rival(self, name: str) -> Measured:
+        self.passes += 1
+        if name == "Ray actors":
+            raise InfrastructureError("no such actor in /home/me")
+        return Measured(Used(20.0, 3.0, 100, 0.0), [0], 1.0)
+
+
+def test_a_rival_that_fails_is_left_out_and_asked_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    course = Recorded(Setting(Latency(15, 0.2), 2, 2), "", tmp_path)
+    figures, says, faults = experience.against_rivals(course, 3)
+    assert faults == {"Ray actors": "no such actor in /home/me"} and "no such actor" in capsys.readouterr().err
+    assert course.passes == 3 * (len(RIVALS) - 1) + 1
+    found = {figure.name: figure.values for figure in figures}
+    assert found["Original AWorld / ours, seconds"] == [2.0] * 3 and not any("Ray" in name for name in found)
+    assert "Ray actors failed here and is left out." in says and not any("/home" in sentence for sentence in says)
+    assert any(sentence.endswith("Original AWorld / ours, CPU; Verifiers / ours, CPU.") for sentence in says)
 
 
 def test_a_small_pass_of_ours_is_counted_and_the_next_one_begins_with_the_longest(tmp_path: Path) -> None:
