@@ -49,8 +49,8 @@ MB, GB = 1e6, 1e9
 SAYS = (
     "MPI's ranks gather the journals of made-up episodes into one file, and a plain loop writes as many bytes to the "
     "same disk. Both flush the disk at their end.",
-    "The gather reads the journals, checks them and writes; the plain loop only writes. Ranks read what the disk's cache "
-    "may still hold; starting MPI is not counted.",
+    "The gather reads the journals, checks them and writes; the plain loop only writes. Ranks read what the disk's "
+    "cache may still hold; starting MPI is not counted.",
 )
 
 
@@ -68,6 +68,8 @@ def main() -> None:
     if arguments.rank_of:
         as_rank(arguments.rank_of, arguments.episodes)
         return
+    if arguments.folder and not arguments.folder.is_dir():
+        parser.error(f"--folder {arguments.folder} is no folder")
     figures = []
     for episodes in (max(1, arguments.episodes // 8), arguments.episodes):
         folder = Path(tempfile.mkdtemp(prefix="gather-", dir=arguments.folder))

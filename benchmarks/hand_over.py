@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="stands for the shared file system (default: a new one in TMPDIR)")
     parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/results")
     arguments = parser.parse_args()
+    if arguments.folder and not arguments.folder.is_dir():
+        parser.error(f"--folder {arguments.folder} is no folder")
     size = int(arguments.gb * 1e9)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         rows = measure(Path(folder), size, arguments.changed, arguments.repeats)

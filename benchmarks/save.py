@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="stands for the shared file system (default: a new one in TMPDIR)")
     parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/results")
     words = parser.parse_args()
+    if words.folder and not words.folder.is_dir():
+        parser.error(f"--folder {words.folder} is no folder")
     if words.hidden % 64:
         parser.error(f"--hidden {words.hidden} is no multiple of 64")
     if "RANK" in os.environ:
