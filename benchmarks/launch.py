@@ -25,8 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "cluster"), str(Path(__file__).parents[1] / "tests")]
@@ -190,7 +189,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of the starts")
     parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/results")
     arguments = parser.parse_args()
-    parts = dict(zip(PARTS, (partial(start, arguments.repeats), array, files), strict=True))
+    parts: dict[str, Callable[[], tuple[list[Figure], list[str]]]] = {
+        "start": lambda: start(arguments.repeats),
+        "array": array,
+        "files": files,
+    }
     figures: list[Figure] = []
     says: list[str] = []
     chosen = arguments.parts or PARTS
