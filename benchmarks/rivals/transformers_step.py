@@ -1,4 +1,4 @@
-"""The loop that a user writes with transformers and torch: padded batches, all logits, torch.optim.AdamW.
+"""The loop that a user writes with transformers and torch: padded batches, all their logits, torch.optim.AdamW.
 
     python transformers_step.py FOLDER TOGETHER     # the folder has a Qwen3 and batch.pt; so many episodes in a batch
 
@@ -31,7 +31,9 @@ def step() -> tuple[float, float]:
             attended[number, :end] = 1
             mask[number, row["prompt"] : end] = 1
             old[number, row["prompt"] : end] = row["logprobs"]
-        logits = policy(ids, attention_mask=attended).logits[:, :-1]
+        keep = ids.shape[1] - min(row["prompt"] for row in rows) + 1  # what comes before has no loss
+        logits = policy(ids, attention_mask=attended, logits_to_keep=keep).logits[:, :-1]
+        ids, mask, old = ids[:, -keep:], mask[:, -keep:], old[:, -keep:]
         new = logits.log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
         mask, ratio = mask[:, 1:], (new - old[:, 1:]).exp()
         advantages = torch.tensor([[row["advantage"]] for row in rows])

@@ -10,8 +10,9 @@ from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from engine import OPENAI, Turn, send, turns_of
+from engine import OPENAI, Measured, Turn, prepared, send, turns_of
 
+from aworld.errors import InputError
 from aworld.trajectories.episode import Context, Episode
 
 pytestmark = pytest.mark.unit
@@ -55,3 +56,15 @@ def test_so_many_episodes_are_sent_at_once_and_their_turns_in_order(tmp_path: Pa
     for number in range(8):
         assert [turn for episode, turn in asked if episode == number] == [0, 1, 2]
     assert under_way["most"] == 3
+
+
+def test_cpu_seconds_are_divided_by_the_tokens_of_the_same_measurement() -> None:
+    few, many = (Measured(tokens, 10.0, Counter(engine=4.0)) for tokens in (1000, 4000))
+    assert (few.rate, many.rate) == (100, 400)
+    assert (few.cpu_per_1000("engine"), many.cpu_per_1000("engine")) == (4, 1)
+
+
+def test_a_wrong_setting_is_refused_before_the_cold_start(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"environment\.slot"), prepared(tmp_path, ["environment.slot=4"]):
+        pass
+    assert not list(tmp_path.iterdir())

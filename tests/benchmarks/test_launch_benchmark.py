@@ -8,6 +8,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
+import first_token
+import launch
 import strace
 from launch import answered, touches
 
@@ -29,6 +31,28 @@ Pending RPC statistics
 @pytest.mark.unit
 def test_the_requests_of_all_types_but_those_of_the_benchmark_count() -> None:
     assert answered(SDIAG) == {"REQUEST_SUBMIT_BATCH_JOB": 2, "REQUEST_COMPLETE_BATCH_SCRIPT": 100}
+
+
+@pytest.mark.unit
+def test_a_start_is_compared_with_a_bare_vllm_and_with_a_tuned_one() -> None:
+    ours = {"worker": 3.0, "vLLM": 11.0, "first token": 12.0}
+    found = {"pipeline.py": [ours], "a bare vLLM": [{"vLLM": 9.0, "first token": 10.0}]}
+    found["a tuned vLLM"] = [{"vLLM": 5.0, "first token": 6.0}]
+    values = {figure.name: (figure.value, figure.is_met) for figure in first_token.figures_of(found)}
+    assert values["seconds to the first token, pipeline.py / a bare vLLM"] == (1.2, False)
+    assert values["seconds to the first token, pipeline.py / a tuned vLLM"] == (2.0, True)
+    steps, _ = first_token.says_of(found)
+    assert "worker 3.0 s, vLLM 8.0 s, first token 1.0 s" in steps and "after 9.0 s, the tuned one after 5.0 s" in steps
+
+
+@pytest.mark.unit
+def test_a_part_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["launch.py", "foo"])
+    with pytest.raises(SystemExit):
+        launch.main()
+    assert "invalid choice: 'foo' (choose from 'start', 'array', 'files')" in capsys.readouterr().err
 
 
 @pytest.mark.tools
