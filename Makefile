@@ -32,7 +32,7 @@ test: $(VENV)/.installed test-packages ## unit tests to one real round on Slurm 
 test-fast: $(VENV)/.installed ## only the unit tests: 3 minutes
 	@$(PYTEST) -m unit --minutes fast $(ARGS)
 
-test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 22 minutes
+test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 23 minutes
 	@$(PYTEST) -m deep --minutes rest $(ARGS)
 
 test-all: test test-rest minutes ## every test that this machine can run: 35 minutes

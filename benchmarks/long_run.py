@@ -40,7 +40,7 @@ from aworld.rollout.outcome import unfinished
 from aworld.rollout.stage import WorkerInfo, close, rollout
 from aworld.rollout.units import units
 from aworld.rollout.workload import Workload, round_workload, schedule
-from aworld.rundir import RunDir, StallTimer, open_run
+from aworld.rundir import HELD_OUT, RunDir, StallTimer, numbered, open_run
 from aworld.stages import ROLLOUT, TRAIN, Stage, stage_name
 from aworld.tasks import make_source
 from aworld.training.position import positions
@@ -233,7 +233,8 @@ def _train(run: RunDir) -> None:
 
 
 def _evaluate(run: RunDir) -> None:
-    assert cli.main(["evaluate", str(run.root), "--policy", "5"]) == 0
+    newest = max(int(folder.name) for folder in numbered(run.root / "evals" / HELD_OUT))
+    assert cli.main(["evaluate", str(run.root), "--policy", str(newest)]) == 0
 
 
 def _close(run: RunDir) -> None:

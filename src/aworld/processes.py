@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
@@ -72,14 +72,9 @@ def end_with(run: Callable[[], int | None]) -> NoReturn:
     os._exit(code)
 
 
-def put_behind(session: int) -> None:
-    """Let the processes of a session run behind this one where they share its cores, and those that they start.
-
-    Args:
-        session: the process that leads it.
-    """
-    with suppress(ProcessLookupError):  # it has ended
-        os.setpriority(os.PRIO_PGRP, session, os.getpriority(os.PRIO_PROCESS, 0) + BEHIND)
+def behind(command: Sequence[str]) -> list[str]:
+    """The command, with all that it starts behind this process where they share its cores."""
+    return ["nice", "-n", str(BEHIND), *command]
 
 
 class Notice:

@@ -106,6 +106,7 @@ def test_a_restarted_slurmctld_keeps_the_queue(cluster, script):
     waits = submit(cluster, "--output=/dev/null", "--begin=now+1hour", script)
     cluster.wait(lambda: state(cluster, runs) == "RUNNING")
     saved, now = cluster.folder / "state" / "job_state", time.time()
+    cluster.slurm("scontrol", "update", f"jobid={waits}", "comment=x")  # a change that it saves
     cluster.wait(lambda: saved.stat().st_mtime > now)
     cluster.kill_slurmctld()
     assert not cluster.running()

@@ -19,7 +19,7 @@ from mcp.shared.message import SessionMessage
 from aworld.environments.jsonlines import LINE_BYTES, JsonLines
 from aworld.environments.reaper import descendants, kill
 from aworld.environments.sandbox import Launch
-from aworld.processes import put_behind
+from aworld.processes import behind
 
 FromServer = MemoryObjectReceiveStream[SessionMessage | Exception]
 ToServer = MemoryObjectSendStream[SessionMessage]
@@ -45,7 +45,7 @@ class ServerProcess:
     async def start(cls, launch: Launch) -> "ServerProcess":
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *launch.argv,
+            *behind(launch.argv),
             env=launch.env,
             cwd=launch.cwd,
             stdin=pipe,
@@ -53,7 +53,6 @@ class ServerProcess:
             stderr=pipe,
             start_new_session=True,
         )
-        put_behind(process.pid)
         return cls(process)
 
     @property

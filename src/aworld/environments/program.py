@@ -12,7 +12,7 @@ from aworld import config as schema
 from aworld.environments.reaper import descendants, kill
 from aworld.environments.sandbox import Contents, Launch, Sandbox
 from aworld.errors import InfrastructureError
-from aworld.processes import put_behind
+from aworld.processes import behind
 
 FORWARDER = Path(__file__).with_name("forwarder.py")
 OUTPUT_BYTES = 16 << 20  # of its stdout, and of its stderr
@@ -53,7 +53,7 @@ class Program:
         """
         try:
             process = await asyncio.create_subprocess_exec(
-                *launch.argv,
+                *behind(launch.argv),
                 env=launch.env,
                 cwd=launch.cwd,
                 stdin=PIPE,
@@ -63,7 +63,6 @@ class Program:
             )
         except OSError as reason:
             raise InfrastructureError(f"{launch.argv[0]} did not start: {reason}") from None
-        put_behind(process.pid)
         return cls(process, question)
 
     @property
