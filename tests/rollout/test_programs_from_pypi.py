@@ -120,10 +120,11 @@ def test_three_agents_play_and_every_stored_token_is_vllms(venvs, demo, source, 
 
     class Noting(VllmShard):
         async def complete(self, request: dict[str, Any]) -> Any:
+            asked = [*request["token_ids"]]  # the list grows by the turn
             answer = await super().complete(request)
             (choice,) = answer["choices"]
             logprobs = [each["logprob"] for each in choice["logprobs"]["content"]]
-            given.append((request["token_ids"], choice["token_ids"], logprobs))
+            given.append((asked, choice["token_ids"], logprobs))
             return answer
 
     async def play(name: str, shard: VllmShard, gateway: Gateway, pool: EnvironmentPool) -> list[Episode]:
