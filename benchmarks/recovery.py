@@ -32,7 +32,6 @@ from aworld import config as schema
 from aworld.agents.protocols import Environment
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox, choose
-from aworld.environments.slot import Slot
 from aworld.errors import guarded
 
 CODE = {"code": "print(6 * 7)"}
@@ -93,10 +92,9 @@ async def on_tools(kills: int, folder: Path, sandbox: Sandbox) -> list[Kill]:
         for _ in range(kills):
             began = time.monotonic()
             async with EnvironmentPool(config, sandbox, None, folder) as pool, pool.episode() as environment:
-                assert isinstance(environment, Slot)
                 await called(environment)
                 bare = time.monotonic() - began
-                leader = psutil.Process(environment.servers[0].toolbox.pid)
+                leader = psutil.Process((await environment.slot()).servers[0].toolbox.pid)
                 hit = next(p for p in [leader, *leader.children(recursive=True)] if is_hit(p))
                 hit.kill()
                 began = time.monotonic()
