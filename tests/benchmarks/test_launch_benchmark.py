@@ -52,7 +52,7 @@ def test_a_part_that_is_not_there_is_refused(
     monkeypatch.setattr(sys, "argv", ["launch.py", "foo"])
     with pytest.raises(SystemExit):
         launch.main()
-    assert "invalid choice: 'foo' (choose from 'start', 'array', 'files')" in capsys.readouterr().err
+    assert "no such part: foo; there are start, array, files" in capsys.readouterr().err
 
 
 @pytest.mark.tools
