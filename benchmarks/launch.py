@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """From the command that starts a run to its first sampled token, and what a large array asks of Slurm and the disk.
 
-    python benchmarks/launch.py --keep           # six minutes on 2 CPU cores; make cluster-packages first
+    python benchmarks/launch.py --keep           # over seven minutes on 2 CPU cores; make cluster-packages first
     python benchmarks/launch.py start            # one part alone: start, array, files
 
 start: `jobs/pipeline.py` with the demo's model, one worker and no cold start, until its first token is in a journal;
