@@ -29,7 +29,7 @@ demo: $(VENV)/.installed ## run the whole loop on this machine and print what wa
 test: $(VENV)/.installed test-packages ## unit tests to one real round on Slurm with Apptainer: 13 minutes
 	@$(PYTEST) -m "not deep and not gpu" --minutes test $(ARGS)
 
-test-fast: $(VENV)/.installed ## only the unit tests: 3 minutes
+test-fast: $(VENV)/.installed ## only the unit tests: 4 minutes
 	@$(PYTEST) -m unit --minutes fast $(ARGS)
 
 test-rest: $(VENV)/.installed test-packages ## what make test leaves out: 23 minutes
