@@ -114,7 +114,7 @@ def order_of(setting: Setting, who: str, turns: Sequence[Asked]) -> list[int]:
 
 @dataclass
 class Course:
-    """The endpoint, and the run directory in which each pass of ours is an evaluation of it."""
+    """The endpoint and a run directory. Each pass of ours is an evaluation in that directory."""
 
     setting: Setting
     address: str
@@ -126,7 +126,7 @@ class Course:
         return RunDir(self.folder / "run")
 
     def prepare(self) -> None:
-        """The tasks as a file, and a run directory with a policy 0 that nobody asks."""
+        """Write the tasks to a file, and make a run directory. Its policy 0 is never asked."""
         rows = [
             {"id": f"task-{task:04}", "question": slow_endpoint.question(task), "answer": slow_endpoint.result(task)}
             for task in range(self.setting.tasks)

@@ -124,7 +124,7 @@ class Group:
             watcher.join()
 
     def cpu(self) -> float:
-        """CPU seconds of its processes so far, also of those that have ended."""
+        """CPU seconds of its processes so far, ended ones too."""
         found = re.search(r"^usage_usec (\d+)$", (self._folder / "cpu.stat").read_text(), re.MULTILINE)
         assert found
         return int(found[1]) / 1e6
