@@ -1,6 +1,7 @@
 """The libraries that the agent's code finds: the same in every sandbox."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -33,9 +34,16 @@ def test_the_modules_are_those_of_the_images_packages() -> None:
 
 
 def run(code: str, libraries: str) -> str:
-    command = [sys.executable, "-I", "-S", str(RUN_CODE), sysconfig.get_path("purelib"), libraries]
-    done = subprocess.run(command, input=code, capture_output=True, text=True, check=False)
-    return (done.stdout + done.stderr).strip()
+    ours, its = socket.socketpair()
+    command = [sys.executable, "-I", "-S", str(RUN_CODE), sysconfig.get_path("purelib"), libraries, "session"]
+    with its:
+        process = subprocess.Popen(
+            [*command, str(its.fileno())], pass_fds=[its.fileno()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+    with ours:
+        ours.sendall(len(code).to_bytes(8, "big") + code.encode())
+        ours.shutdown(socket.SHUT_WR)
+        return process.communicate()[0].decode().strip()
 
 
 @pytest.mark.unit

@@ -21,9 +21,10 @@ LEAVE = (
     "import os\nos.makedirs('d/e'); open('d/e/f', 'w').write('x'); os.chmod('d', 0); open('note', 'w').write('mine')"
 )
 LIST = "import os\nprint(sorted(os.listdir('.')))"
-DIE = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"
+SERVER = "int(open(f'/proc/{os.getppid()}/stat').read().split()[3])"  # started the interpreter that a call is a copy of
+DIE = f"import os, signal\nos.kill({SERVER}, signal.SIGKILL)"
 NICENESS = "import os\nprint(os.nice(0))"
-SERVER_PID = "import os\nprint(os.getppid())"
+SERVER_PID = f"import os\nprint({SERVER})"
 
 
 def make(sandbox: Sandbox, root: Path, corpus: Path | None = None, **values: object) -> EnvironmentPool:

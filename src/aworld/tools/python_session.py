@@ -76,7 +76,7 @@ async def start() -> Interpreter:
     ours, its = socket.socketpair()
     with its:
         process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", "--", *interpreter(), str(its.fileno())),
+            *interpreter("session", its.fileno()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

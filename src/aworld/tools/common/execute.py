@@ -6,9 +6,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from aworld.tools.common.paths import existing
 from aworld.tools.common.result import Result, error, text
@@ -18,6 +19,22 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 one_at_a_time = asyncio.Lock()
 kept: set[int] = set()  # processes that are not over when a call is
+
+
+class Process(Protocol):
+    """A process that leads a session of its own."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status or, below zero, the signal that ended it; None: it runs."""
+
+    async def wait(self) -> int: ...
+
+
+Start = Callable[[int, int, int], Awaitable[Process]]  # of the file descriptors of stdin, stdout and stderr
 
 
 def adopt_orphans() -> None:
@@ -52,13 +69,23 @@ async def run(command: Sequence[str | Path], told: str, limit: float, joined: bo
     Args:
         joined: whether stderr is part of the output; else its last line is the reason of a failure.
     """
+
+    async def start(stdin: int, stdout: int, stderr: int) -> Process:
+        argv = ("setpriv", "--pdeathsig", "KILL", "--", *command)
+        aside = stdout if joined else stderr
+        return await asyncio.create_subprocess_exec(
+            *argv, stdin=stdin, stdout=stdout, stderr=aside, start_new_session=True
+        )
+
+    return await run_process(start, told, limit)
+
+
+async def run_process(start: Start, told: str, limit: float) -> Result:
+    """As `run`, with a process that `start` begins."""
     async with one_at_a_time:  # leftover processes are found as our children, so calls run one at a time
         with memory_file() as stdin, memory_file() as stdout, memory_file() as stderr:
             os.pwrite(stdin, told.encode("utf-8", "replace"), 0)
-            argv = ("setpriv", "--pdeathsig", "KILL", "--", *command)
-            process = await asyncio.create_subprocess_exec(
-                *argv, stdin=stdin, stdout=stdout, stderr=stdout if joined else stderr, start_new_session=True
-            )
+            process = await start(stdin, stdout, stderr)
             try:
                 status: int | None = await asyncio.wait_for(process.wait(), limit)
             except TimeoutError:
@@ -95,7 +122,7 @@ def read(fd: int) -> str:
     return content + "\n[output cut]" if os.fstat(fd).st_size > MAX_BYTES else content
 
 
-async def bury(process: asyncio.subprocess.Process) -> None:
+async def bury(process: Process) -> None:
     """Kill the code and all it started: as a subreaper we become the parent of whatever it leaves behind."""
     if process.returncode is None:
         with suppress(ProcessLookupError):  # it has ended, and nobody has told us yet

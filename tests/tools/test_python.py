@@ -1,0 +1,76 @@
+"""The copies of an interpreter that run the code of `python`."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from aworld import config as schema
+from aworld.agents.protocols import Observation
+from aworld.environments.pool import EnvironmentPool
+from aworld.environments.sandbox import Sandbox, SubprocessSandbox
+
+pytestmark = pytest.mark.tools
+KILLED_IT = "import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(60)"
+
+
+def play(sandbox: Sandbox, root: Path, *codes: str) -> list[Observation]:
+    config = schema.Environment(servers=["python"], slots=1, call_seconds=20.0)
+
+    async def story() -> list[Observation]:
+        async with EnvironmentPool(config, sandbox, None, root) as pool, pool.episode() as environment:
+            return [await environment.call("python", {"code": code}) for code in codes]
+
+    return asyncio.run(story())
+
+
+def test_a_call_finds_nothing_of_an_earlier_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    changes = "import builtins, os, sys\nbuiltins.left = sys.left = 1\nos.environ['LEFT'] = 'x'\nsys.path.clear()"
+    looks = "import os, sys\nhasattr(sys, 'left'), 'left' in globals(), os.environ.get('LEFT'), len(sys.path) > 2"
+    seen = play(sandbox, tmp_path, changes, looks, "left", "__name__", "import json, pandas\njson.__name__")
+    wanted = ["(no output)", "(False, False, None, True)", "NameError: name 'left' is not defined", "'__main__'"]
+    assert [one.text for one in seen] == [*wanted, "'json'"]
+
+
+def test_code_that_kills_the_interpreter_costs_its_own_call_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    seen = play(sandbox, tmp_path, "1", KILLED_IT, "2", KILLED_IT, KILLED_IT, "3")
+    assert [one.text for one in seen] == ["1", "killed by SIGKILL", "2", *["killed by SIGKILL"] * 2, "3"]
+
+
+def test_no_code_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
+    look = tmp_path / "look"
+    code = f"import os, pathlib, time\npathlib.Path({str(look)!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
+    config = schema.Environment(servers=["python"], slots=1, call_seconds=50.0)
+
+    async def story() -> Observation:
+        async with EnvironmentPool(config, SubprocessSandbox(), None, tmp_path) as pool, pool.episode() as environment:
+            call = asyncio.create_task(environment.call("python", {"code": code}))
+            while not (look.exists() and look.read_text()):
+                await asyncio.sleep(0.05)
+            _, template, server, *_ = line_of(int(look.read_text()))
+            server.kill()
+            seen = await call
+            assert psutil.wait_procs([template], timeout=10)[1] == []
+            return seen
+
+    assert asyncio.run(story()).is_error
+    give_up = time.monotonic() + 10
+    while psutil.pid_exists(int(look.read_text())) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(int(look.read_text()))
+
+
+def line_of(pid: int) -> list[psutil.Process]:
+    """The process, its parent, and so on."""
+
+    def above() -> Iterator[psutil.Process]:
+        one: psutil.Process | None = psutil.Process(pid)
+        while one is not None and one.pid != os.getpid():
+            yield one
+            one = one.parent()
+
+    return list(above())
