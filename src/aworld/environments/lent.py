@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aworld.agents.protocols import Observation
-from aworld.environments.slot import Slot
+
+if TYPE_CHECKING:
+    from aworld.environments.slot import Slot
 
 
 class LentSlot:
@@ -27,8 +29,8 @@ class LentSlot:
         self,
         tools: list[dict[str, Any]],
         independent: Collection[str],
-        take: Callable[[], Awaitable[Slot]],
-        fit: Callable[[Slot], Coroutine[Any, Any, None]],
+        take: "Callable[[], Awaitable[Slot]]",
+        fit: "Callable[[Slot], Coroutine[Any, Any, None]]",
     ):
         self.tools, self.independent, self.waited = tools, independent, 0.0
         self.taken: Slot | None = None
@@ -36,7 +38,7 @@ class LentSlot:
         self._take, self._fit, self._taking = take, fit, asyncio.Lock()
         self._fitting: asyncio.Task[None] | None = None
 
-    async def slot(self) -> Slot:
+    async def slot(self) -> "Slot":
         """The slot, once there is one.
 
         Raises:

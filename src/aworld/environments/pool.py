@@ -6,22 +6,24 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aworld import config as schema
 from aworld.environments import settings, watchdog
 from aworld.environments.lent import LentSlot
-from aworld.environments.outside import Server, servers_of
+from aworld.environments.memo import ToolsMemo
 from aworld.environments.sandbox import Sandbox
 from aworld.environments.scratch import empty, megabytes, move, stage
-from aworld.environments.slot import Slot
-from aworld.environments.starter import Starter
-from aworld.environments.web import WebTools, tools_of
 from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
 from aworld.nodelocal import own_folder, remove
 from aworld.tasks.task import Container
+
+if TYPE_CHECKING:  # the client of tool servers takes half a second to import; see `_start`
+    from aworld.environments.outside import Server
+    from aworld.environments.slot import Slot
 
 
 class NotStarted(InfrastructureError):  # noqa: N818
@@ -40,9 +42,17 @@ class EnvironmentPool:
     Args:
         corpus: JSONL file that the search server answers from.
         scratch_root: existing folder on a node-local disk; the pool works in a folder of its own in there.
+        memo: folder where pools note the tools that they have seen; None: nowhere.
     """
 
-    def __init__(self, config: schema.Environment, sandbox: Sandbox, corpus: Path | None, scratch_root: Path):
+    def __init__(
+        self,
+        config: schema.Environment,
+        sandbox: Sandbox,
+        corpus: Path | None,
+        scratch_root: Path,
+        memo: Path | None = None,
+    ):
         settings.check(config, corpus)
         corpus = Path(config.corpus) if config.corpus else corpus
         assert config.slots  # null stands for a number that follows from the shard
@@ -57,10 +67,12 @@ class EnvironmentPool:
         self._corpus = corpus.resolve() if corpus else None
         self._root = scratch_root
         self._folder = ExitStack()
+        self._memo = ToolsMemo(memo, config) if memo else None
         self._warm: asyncio.Queue[Slot | Exception] = asyncio.Queue()
         self._coming = 0  # slots that start
         self._expecting = 0  # episodes that have taken no slot yet
-        self._tools: list[dict[str, Any]] | None = None  # inside the sandbox; known once a slot has started
+        self._tools: list[dict[str, Any]] | None = None  # inside the sandbox, as a slot or an earlier pool had them
+        self._has_seen_tools = False  # in a slot of its own
         self._learning_tools = asyncio.Lock()
         self._live: set[Slot] = set()
         self._background: set[asyncio.Task[None]] = set()
@@ -70,14 +82,13 @@ class EnvironmentPool:
     async def __aenter__(self) -> "EnvironmentPool":
         self._root = await asyncio.to_thread(self._folder.enter_context, own_folder(self._root, "environments"))
         try:
-            for server in servers_of(self._config):
-                tools = await tools_of(server, self._config, self._root, self._cache)
-                self._outside.append((server, tools))
+            if self._memo:
+                self._tools = await asyncio.to_thread(self._memo.read)
+            if self._config.web or self._config.mcp:
+                await self._ask_outside()
         except BaseException:
             self._folder.close()
             raise
-        outside = [tools for _, tools in self._outside]
-        self._starter = Starter(self._config, self._sandbox, self._corpus, self._root, outside)
         self._watching = asyncio.create_task(self._watch())
         return self
 
@@ -88,6 +99,15 @@ class EnvironmentPool:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(slot.close() for slot in self._live))
         await asyncio.to_thread(self._folder.close)
+
+    async def _ask_outside(self) -> None:
+        """Learn the tools outside the sandbox."""
+        from aworld.environments.outside import servers_of
+        from aworld.environments.web import tools_of
+
+        for server in servers_of(self._config):
+            tools = await tools_of(server, self._config, self._root, self._cache)
+            self._outside.append((server, tools))
 
     @asynccontextmanager
     async def episode(
@@ -106,7 +126,8 @@ class EnvironmentPool:
             at_once: wait for the slot now, not at the first call. So it is with a container.
 
         Raises:
-            InfrastructureError: no environment could be started; at the end, where the first call needed it.
+            InfrastructureError: no environment could be started; at the end, where the first call needed it. Or its
+                tools are not those that an earlier pool noted.
             NotStarted: that of the container could not.
             InputError: two files of one name, or a file that is not there.
         """
@@ -123,8 +144,11 @@ class EnvironmentPool:
                     environment.tools = (await environment.slot()).tools
                 else:
                     environment.tools = await self._known_tools(environment)
+                known = self._tools
                 environment.waited = 0.0  # from here on within the episode
                 yield environment
+                if not self._has_seen_tools and not container:
+                    await environment.slot()
             finally:
                 if slot := environment.taken:
                     await environment.settled()
@@ -134,14 +158,18 @@ class EnvironmentPool:
                     self._drop_failures()
             if environment.failure:
                 raise environment.failure
+            if known is not self._tools and not container:
+                raise InfrastructureError("the sandbox has other tools than an earlier worker of the run has seen")
 
     def _lent(self, files: tuple[Path, ...], attached: int, container: Container | None) -> LentSlot:
         """The environment of an episode; without a container a slot starts for it, unless one is free."""
 
-        async def fit(slot: Slot) -> None:
+        async def fit(slot: "Slot") -> None:
             slot.attachments_mb = attached
             await asyncio.to_thread(stage, files, slot.scratch)
             if self._outside:
+                from aworld.environments.web import WebTools
+
                 slot.web = WebTools(slot.limits, slot.scratch, self._outside, self._cache)
                 slot.tools = slot.sandbox_tools + slot.web.tools
 
@@ -156,10 +184,11 @@ class EnvironmentPool:
         """The specs of the tools; the first episodes wait for one of them to have its slot."""
         async with self._learning_tools:
             if self._tools is None:
-                self._tools = (await environment.slot()).sandbox_tools
+                await environment.slot()
+        assert self._tools is not None
         return [*self._tools, *(tool for _, tools in self._outside for tool in tools)]
 
-    async def _take_back(self, slot: Slot, left: Path | None, container: Container | None) -> None:
+    async def _take_back(self, slot: "Slot", left: Path | None, container: Container | None) -> None:
         """End what an episode has left in its slot."""
         await slot.end_program()
         if slot.web:
@@ -195,10 +224,10 @@ class EnvironmentPool:
         """Forget failed starts that no episode waits for: one that comes later has a start of its own."""
         started = [self._warm.get_nowait() for _ in range(self._warm.qsize())]
         for each in sorted(started, key=lambda each: isinstance(each, Exception)):
-            if isinstance(each, Slot) or self._warm.qsize() + self._coming < self._expecting:
+            if not isinstance(each, Exception) or self._warm.qsize() + self._coming < self._expecting:
                 self._warm.put_nowait(each)
 
-    async def _warm_slot(self) -> Slot:
+    async def _warm_slot(self) -> "Slot":
         """A slot that has started, for an episode that expects one."""
         slot = await self._warm.get()
         if isinstance(slot, Exception):
@@ -206,11 +235,11 @@ class EnvironmentPool:
         self._expecting -= 1
         return slot
 
-    async def _contained(self, container: Container) -> Slot:
+    async def _contained(self, container: Container) -> "Slot":
         """A slot whose servers run in the container of a task."""
         async with self._starting:
             try:
-                slot = await self._starter.start(container)
+                slot = await self._start(container)
             except InfrastructureError as reason:
                 raise NotStarted(f"{container.image}: {reason}") from None
         self._live.add(slot)
@@ -220,7 +249,8 @@ class EnvironmentPool:
         """Start a slot. A failure is raised in the episode that would have used it."""
         async with self._starting:
             try:
-                slot = await self._starter.start()
+                slot = await self._start()
+                await self._learn(slot.sandbox_tools)
             except Exception as error:
                 self._warm.put_nowait(error)
             else:
@@ -229,7 +259,23 @@ class EnvironmentPool:
             finally:
                 self._coming -= 1
 
-    async def _recycle(self, slot: Slot) -> None:
+    async def _start(self, container: Container | None = None) -> "Slot":
+        """Start a slot. What this imports is not imported before: the model's first turn need not wait for it."""
+        module = await asyncio.to_thread(import_module, "aworld.environments.starter")
+        outside = [tools for _, tools in self._outside]
+        starter = module.Starter(self._config, self._sandbox, self._corpus, self._root, outside)
+        slot: Slot = await starter.start(container)
+        return slot
+
+    async def _learn(self, tools: list[dict[str, Any]]) -> None:
+        """Note the tools of a slot that has started."""
+        self._has_seen_tools = True
+        if tools != self._tools:
+            self._tools = tools
+            if self._memo:
+                await asyncio.to_thread(self._memo.write, tools)
+
+    async def _recycle(self, slot: "Slot") -> None:
         emptied = False
         try:
             if not slot.had_broken_server and not slot.broken:
@@ -243,13 +289,13 @@ class EnvironmentPool:
             self._start_expected()
             await self._discard(slot)
 
-    async def _discard(self, slot: Slot) -> None:
+    async def _discard(self, slot: "Slot") -> None:
         await slot.close()
         self._live.discard(slot)
         await asyncio.to_thread(remove, slot.folder)
 
 
-def _look(slots: list[Slot], loop: asyncio.AbstractEventLoop) -> None:
+def _look(slots: "list[Slot]", loop: asyncio.AbstractEventLoop) -> None:
     """Stop each slot that exceeds a limit. In one thread for all: to begin one takes as long as a look."""
     for slot in slots:
         if reason := slot.excess():

@@ -5,12 +5,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aworld import plugins
 from aworld.agents.chat import ChatFormat, tokenizer_class
 from aworld.agents.endpoint import EndpointModel
-from aworld.agents.gateway import Gateway
 from aworld.agents.protocols import Environment
 from aworld.agents.scripted import ScriptedPolicy
 from aworld.agents.teacher import TeacherModel
@@ -22,11 +21,14 @@ from aworld.inference.client import VllmPolicy
 from aworld.inference.shard import VllmShard
 from aworld.phase import Phase
 from aworld.rollout.own_player import OwnPlayer
-from aworld.rollout.program import ProgramTeam
 from aworld.rollout.serving import NO_POLICY, Serving
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode
+
+if TYPE_CHECKING:  # they take half a second to import, and few runs need them
+    from aworld.agents.gateway import Gateway
+    from aworld.rollout.program import ProgramTeam
 
 GROUP = "aworld.players"  # of entry points
 
@@ -54,7 +56,7 @@ class PolicyPlayer:
         config: Config,
         workload: Workload,
         shard: VllmShard,
-        gateway: Gateway | None = None,
+        gateway: "Gateway | None" = None,
         learner: ChatFormat | None = None,
     ):
         agent = replace(config.agent, temperature=workload.temperature)
@@ -110,7 +112,7 @@ class TeacherPlayer(EndpointPlayer):
         gateway: as a PolicyPlayer's.
     """
 
-    def __init__(self, config: Config, workload: Workload, chat: ChatFormat, gateway: Gateway | None = None):
+    def __init__(self, config: Config, workload: Workload, chat: ChatFormat, gateway: "Gateway | None" = None):
         agent = replace(config.agent, temperature=workload.temperature)
         teacher = EndpointModel(config.training.cold_start.teacher, agent, is_policy=False)
         self._model, self._round = teacher, workload.round
@@ -121,8 +123,12 @@ class TeacherPlayer(EndpointPlayer):
         return replace(await super().play(task, attempt, seed, environment), policy_version=NO_POLICY)
 
 
-def _team(config: Config, agent: Agent, model: TokenModel, gateway: Gateway | None) -> Team | ProgramTeam:
-    return ProgramTeam(agent, model, gateway, config.site.scratch) if gateway else Team(agent, model)
+def _team(config: Config, agent: Agent, model: TokenModel, gateway: "Gateway | None") -> "Team | ProgramTeam":
+    if gateway is None:
+        return Team(agent, model)
+    from aworld.rollout.program import ProgramTeam
+
+    return ProgramTeam(agent, model, gateway, config.site.scratch)
 
 
 def own_player(config: Config, copies: Path) -> Callable[[Config, Workload, VllmShard], Player]:

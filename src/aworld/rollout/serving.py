@@ -3,14 +3,17 @@
 import asyncio
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from aworld.agents.gateway import Gateway
 from aworld.config import Config
 from aworld.containers import container_binds, linked_folders
 from aworld.inference.shard import VllmShard
 from aworld.policies.node import on_this_node
 from aworld.publish import is_complete
 from aworld.rundir import RunDir
+
+if TYPE_CHECKING:
+    from aworld.agents.gateway import Gateway
 
 NO_POLICY = -1  # version of weights that are none of the run's policies
 
@@ -85,12 +88,14 @@ class Serving:
         log = self.run.logs / f"vllm-{name}.log"
         return VllmShard(folder, version, self.config.model, log, self.config.site, binds, is_local, self.run.caches)
 
-    async def gateway(self) -> Gateway:
+    async def gateway(self) -> "Gateway":
         """The gateway for agent programs.
 
         Raises:
             InfrastructureError: it cannot listen.
         """
+        from aworld.agents.gateway import Gateway
+
         if self._gateway is None:
             self._gateway = Gateway()
             await self._gateway.start()

@@ -148,7 +148,7 @@ async def rollout(
                 note(workload, began, 0.0)
             elif claims.has_free(units(workload)):  # else no vLLM starts
                 if pool is None:
-                    pool = EnvironmentPool(environment, sandbox, source.corpus, scratch)
+                    pool = EnvironmentPool(environment, sandbox, source.corpus, scratch, run.root / "sandbox-tools")
                     await stack.enter_async_context(pool)
                 publish_json(workload.folder / "sandbox.json", seen)
                 began = time.time()

@@ -4,10 +4,10 @@ The code may import Python's own modules, those of the working folder, and of th
 where none are named. The value of a last expression is printed when nothing else was. Imports little: a sandbox that
 runs one piece of code starts this file for it. SOCKET is the number of an open socket.
 
-A template runs each piece of code in a copy of itself, which costs less than half of an interpreter's start. A request is
-one byte with three file descriptors: stdin, which holds the code, stdout and stderr. The first reply is the process id
-of the copy, the second its exit status or, below zero, the signal that ended it; both have 4 bytes. An error ends the
-copy with status 1 and, as the last line of stderr, the last line of its traceback.
+A template runs each piece of code in a copy of itself: that costs less than half of an interpreter's start. A request
+is one byte with three file descriptors: stdin, which holds the code, stdout and stderr. The first reply is the process
+id of the copy, the second its exit status or, below zero, the signal that ended it; both have 4 bytes. An error ends
+the copy with status 1 and, as the last line of stderr, the last line of its traceback.
 
 The variables of a session stay. A request is a length of 8 bytes, then the code; the reply is one byte, `0`, or `1`
 where the code failed.
