@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -359,6 +360,20 @@ with Journal(Path(sys.argv[2])) as a, Journal(Path(sys.argv[2])) as b:
 
 
 @no_locks.needed
+def test_closing_waits_for_a_record_that_another_thread_writes(tmp_path, episode):
+    path = tmp_path / "worker-0.journal"
+    log = Journal(path)
+    with ThreadPoolExecutor(4) as threads:
+        large = [episode(attempt=attempt, answer="x" * (4 << 20)) for attempt in range(12)]
+        writing = [threads.submit(log.append, one) for one in large]
+        writing[0].result()
+        log.close()
+    refused = [one for one in writing if one.exception()]
+    assert 0 < len(refused) < 12 and all("is closed" in str(one.exception()) for one in refused)
+    found = journal.list_entries(path)
+    assert len(found.entries) == 12 - len(refused) and found.damaged == 0 and found.end == path.stat().st_size
+
+
 def test_without_locks_every_writer_has_a_file_of_its_own(tmp_path, episode):
     with Journal(tmp_path / "source") as log:
         log.append(episode())

@@ -1,7 +1,7 @@
 """Score episodes with a time limit, outside the worker's event loop."""
 
+import _thread
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -81,7 +81,7 @@ def answered(task: Task, answer: str) -> Episode:
 
 
 def _in_thread(reward: Reward, episode: Episode, task: Task, files: Path | None) -> "asyncio.Future[Given]":
-    """Run `reward` in a daemon thread. The threads of asyncio stay free for watching sandboxes."""
+    """Run `reward` in a thread that nothing waits for. The threads of asyncio stay free for watching sandboxes."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Given] = loop.create_future()
 
@@ -103,5 +103,5 @@ def _in_thread(reward: Reward, episode: Episode, task: Task, files: Path | None)
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(tell, given, failure)
 
-    threading.Thread(target=work, name="score", daemon=True).start()
+    _thread.start_new_thread(work, ())  # threading.Thread would hold the loop up until the thread runs
     return outcome

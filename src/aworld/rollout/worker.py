@@ -68,6 +68,7 @@ class Worker:
         self._journals.mkdir(parents=True, exist_ok=True)
         self._claims = claims_of(workload, owner, config.rollout.lease_seconds)
         self._log: journal.Journal  # open while it runs
+        self._writing = asyncio.Lock()  # held while a record is written
         self._capacity = asyncio.Semaphore(config.slots)
         self._unscored = asyncio.Semaphore(UNSCORED * config.slots)
         self._unstarted: set[str] = set()  # tasks whose containers did not start since another did
@@ -158,9 +159,10 @@ class Worker:
         except Undecided as reason:
             return replace(episode, status="infra_error", error=f"{NOT_SCORED}{reason}")
 
-    def record(self, episode: Episode) -> None:
-        """Make an episode durable."""
-        episode = self._log.append(episode)
+    async def record(self, episode: Episode) -> None:
+        """Make an episode durable. A slow disk holds up this episode alone, and those that end meanwhile."""
+        async with self._writing:
+            episode = await asyncio.to_thread(self._log.append, episode)
         if not self._workload.plays_again(episode):
             self._finished[episode.identity] = self._worth(episode)
 
@@ -195,7 +197,7 @@ class Worker:
                 async with self._capacity:
                     begun.set()
                     episode = await self.play(task, attempt, files)
-                self.record(await self.score(episode, task, files))
+                await self.record(await self.score(episode, task, files))
             finally:
                 if files:
                     await asyncio.to_thread(remove, files)

@@ -12,6 +12,7 @@ it, and the episode is played again.
 import fcntl
 import os
 import sys
+import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ class Contents:
 
 
 class Journal:
-    """A journal open for appending by one process. If the file system has no locks, it is a new file beside `path`.
+    """A journal open for appending by one process, also from several of its threads. If the file system has no locks,
+    it is a new file beside `path`.
 
     Raises:
         InfrastructureError: another process has it open, or the file is no journal.
@@ -55,13 +57,15 @@ class Journal:
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self._fd = _open_alone(path)
+        self._in_use = threading.Lock()  # it is closed once a thread has ended its record
+        self.path, fd = _open_alone(path)
+        self._fd: int | None = fd  # None: it is closed
         try:
             end = _sound_end(self.path)
-            os.ftruncate(self._fd, end)
+            os.ftruncate(fd, end)
             if not end:
-                os.write(self._fd, HEADER)
-            os.fsync(self._fd)
+                os.write(fd, HEADER)
+            os.fsync(fd)
             fsync_dir(path.parent)
         except BaseException:
             self.close()
@@ -78,18 +82,24 @@ class Journal:
         """
         episode = storable(episode)
         left = memoryview(frames.encode(episode))
-        before = os.fstat(self._fd).st_size
-        try:
-            while left:  # a disk that is nearly full takes a part, and fails at the rest
-                left = left[os.write(self._fd, left) :]
-            os.fdatasync(self._fd)
-        except OSError as error:
-            os.ftruncate(self._fd, before)
-            raise InfrastructureError(f"{self.path} cannot be written ({error}); make room on its disk") from error
+        with self._in_use:
+            if self._fd is None:
+                raise InfrastructureError(f"{self.path} is closed")
+            before = os.fstat(self._fd).st_size
+            try:
+                while left:  # a disk that is nearly full takes a part, and fails at the rest
+                    left = left[os.write(self._fd, left) :]
+                os.fdatasync(self._fd)
+            except OSError as error:
+                os.ftruncate(self._fd, before)
+                raise InfrastructureError(f"{self.path} cannot be written ({error}); make room on its disk") from error
         return episode
 
     def close(self) -> None:
-        os.close(self._fd)
+        with self._in_use:
+            if self._fd is not None:
+                os.close(self._fd)
+            self._fd = None
 
     def __enter__(self) -> "Journal":
         return self
