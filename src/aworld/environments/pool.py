@@ -34,8 +34,8 @@ class EnvironmentPool:
     """At most `config.slots` environments; an async context manager, in and out in the same task.
 
     An episode takes its slot with its first call. A slot starts for each episode that has none yet, unless one is free.
-    `reuse: reset` keeps an episode's server for the next one: the scratch is emptied and each call to `python` has an
-    interpreter of its own anyway, but code that attacks the server could leave it changed; `never` starts a new
+    `reuse: reset` keeps an episode's server for the next one: the scratch is emptied and each call to `python` has a
+    process of its own anyway, but code that attacks the server could leave it changed; `never` starts a new
     sandbox per episode. A server that broke is never used again. The container of a task's own image is never warm, and
     never used again.
 
