@@ -11,7 +11,6 @@ Run it on an idle machine.
 import argparse
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import results
@@ -33,13 +32,12 @@ def main() -> None:
         parser.error(f"no rivals of {', '.join(alone)}; there are some of {', '.join(offered)}")
     failed = []
     for name in arguments.benchmarks or offered:
-        began = time.monotonic()
-        print(f"{name} …", flush=True)
-        done = subprocess.run(
-            [sys.executable, str(HERE / f"{name}.py"), "--keep", *(["--rivals"] if arguments.rivals else [])]
-        )
-        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-        failed += [name] if done.returncode else []
+        command = [sys.executable, str(HERE / f"{name}.py"), "--keep", *["--rivals"] * arguments.rivals]
+        with results.progress(name):
+            done = subprocess.run(command)
+        if done.returncode:
+            failed.append(name)
+            print(f"{name} failed with exit code {done.returncode}; the others go on", file=sys.stderr, flush=True)
     results.PAGE.write_text(results.page())
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

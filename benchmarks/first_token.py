@@ -8,11 +8,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import httpx
-from results import Figure, alternate, ratios
+from results import Figure, alternate, progress, ratios
 
 from aworld import config as configuration
 from aworld.errors import InfrastructureError
@@ -40,18 +41,20 @@ def start(repeats: int) -> tuple[list[Figure], list[str]]:
     """The seconds of pipeline.py, beside a vLLM with its defaults and one that is started as our workers start it."""
     found: dict[str, list[dict[str, float]]] = {"pipeline.py": [], "a bare vLLM": [], "a tuned vLLM": []}
 
-    def first_token(name: str, measured: dict[str, float]) -> float:
-        found[name].append(measured)
-        return measured["first token"]
+    def first_token(name: str, measure: Callable[[], dict[str, float]]) -> float:
+        with progress(f"a start of {name}"):
+            found[name].append(measure())
+        return found[name][-1]["first token"]
 
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
-        _make_model(model)
+        with progress("a model"):
+            _make_model(model)
         alternate(
             repeats,
-            pipeline=lambda: first_token("pipeline.py", pipeline_start(model)),
-            bare=lambda: first_token("a bare vLLM", vllm_start(model, is_tuned=False)),
-            tuned=lambda: first_token("a tuned vLLM", vllm_start(model, is_tuned=True)),
+            pipeline=lambda: first_token("pipeline.py", partial(pipeline_start, model)),
+            bare=lambda: first_token("a bare vLLM", partial(vllm_start, model, is_tuned=False)),
+            tuned=lambda: first_token("a tuned vLLM", partial(vllm_start, model, is_tuned=True)),
         )
     return figures_of(found), says_of(found)
 

@@ -19,6 +19,7 @@ round. strace counts its system calls on the run directory.
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "cluster"), str(Path(_
 import results
 from cluster import Cluster, missing
 from first_token import start
-from results import Figure
+from results import Figure, progress
 from slurm_conf import Settings
 
 from aworld import config as configuration
@@ -87,7 +88,7 @@ def requests_of(elements: int, are_workers: bool = False) -> tuple[Counter[str],
         (array,) = arrays(config.site, stage)
         text = batch.script(config.site, stage, array, [])
         if not are_workers:
-            text = text.replace(batch.command(stage, array.elements), "true")
+            text = without_worker(text)
         try:
             cluster.start()
             if are_workers:
@@ -108,6 +109,14 @@ def requests_of(elements: int, are_workers: bool = False) -> tuple[Counter[str],
     return found, seconds
 
 
+def without_worker(script: str) -> str:
+    """A batch script whose step runs `true`, with the worker's arguments."""
+    program = shlex.join([sys.executable, "-u", "-m", "aworld"])
+    if program not in script:
+        raise TaskError(f"the batch script has no `{program}`, so `true` cannot take its place")
+    return script.replace(program, "true")
+
+
 def answered(text: str) -> Counter[str]:
     """How many requests of each type slurmctld has answered, as sdiag tells, without those of this program."""
     table = text.partition("by message type")[2].partition("by user")[0]
@@ -118,12 +127,14 @@ def answered(text: str) -> Counter[str]:
 def array(sizes: Sequence[int] = (FEW, MANY)) -> tuple[list[Figure], list[str]]:
     figures, says, each = [], [], []
     for elements in sizes:
-        found, seconds = requests_of(elements)
+        with progress(f"an array of {elements:,} elements"):
+            found, seconds = requests_of(elements)
         each.append(found.total() / elements)
         figures.append(Figure(f"requests to slurmctld / element, array of {elements:,}", [each[-1]]))
         most = ", ".join(f"{name} {count / elements:.2f}" for name, count in found.most_common(6))
         says.append(f"The array of {elements:,} elements ends after {seconds:.0f} s. Requests per element: {most}.")
-    found, _ = requests_of(WORKERS, are_workers=True)
+    with progress(f"an array of {WORKERS} workers"):
+        found, _ = requests_of(WORKERS, are_workers=True)
     own = (found.total() - 1) / WORKERS  # without that of the whole array
     figures.append(Figure("requests to slurmctld / element that is a worker", [own]))
     many, few = sizes[-1], sizes[0]
@@ -172,7 +183,8 @@ def files(episodes: Sequence[int] = EPISODES, others: Sequence[int] = OTHERS) ->
     few, many = episodes
     figures, each = [], []
     for count in others:
-        (calls, left), (more_calls, more_left) = touches(few, count), touches(many, count)
+        with progress(f"{few} and {many} episodes beside {count:,} other workers"):
+            (calls, left), (more_calls, more_left) = touches(few, count), touches(many, count)
         each.append((more_calls - calls) / (many - few))
         figures.append(Figure(f"file operations / further episode, beside {count:,} workers", [each[-1]]))
         figures.append(
@@ -186,7 +198,7 @@ def files(episodes: Sequence[int] = EPISODES, others: Sequence[int] = OTHERS) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
-    parser.add_argument("--repeats", type=int, default=3, help="of the starts")
+    parser.add_argument("--repeats", type=results.positive, default=2, help="of the starts")
     parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/results")
     arguments = parser.parse_args()
     if unknown := [part for part in arguments.parts if part not in PARTS]:

@@ -16,8 +16,9 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,6 +106,17 @@ def alternate(repeats: int, **measured: Callable[[], float]) -> dict[str, list[f
         for name in list(measured)[:: -1 if at % 2 else 1]:
             found[name].append(measured[name]())
     return found
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Says on stderr that a part of a benchmark begins, and how many seconds it took, also where it fails."""
+    print(f"{what} …", file=sys.stderr, flush=True)
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        print(f"{what}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def keep(

@@ -13,6 +13,13 @@ import launch
 import strace
 from launch import answered, touches
 
+from aworld import config as configuration
+from aworld.errors import TaskError
+from aworld.launch import script
+from aworld.launch.arrays import arrays
+from aworld.rundir import RunDir
+from aworld.stages import ROLLOUT, Stage
+
 SDIAG = """
 Main schedule statistics (microseconds):
 	Last cycle:   71
@@ -31,6 +38,20 @@ Pending RPC statistics
 @pytest.mark.unit
 def test_the_requests_of_all_types_but_those_of_the_benchmark_count() -> None:
     assert answered(SDIAG) == {"REQUEST_SUBMIT_BATCH_JOB": 2, "REQUEST_COMPLETE_BATCH_SCRIPT": 100}
+
+
+@pytest.mark.unit
+def test_an_element_runs_true_in_the_place_of_its_worker(tmp_path: Path) -> None:
+    config = configuration.load(["recipe=demo", "site=test-cluster", f"runs={tmp_path}", "name=run"])
+    stage = Stage.of(ROLLOUT, config, RunDir(tmp_path / "run"), 0)
+    (array,) = arrays(config.site, stage)
+    text = script.script(config.site, stage, array, [])
+    ours = f"{sys.executable} -u -m aworld rollout"
+    assert ours in text
+    shortened = launch.without_worker(text)
+    assert shortened == text.replace(ours, "true rollout")
+    with pytest.raises(TaskError, match="cannot take its place"):
+        launch.without_worker(shortened)
 
 
 @pytest.mark.unit

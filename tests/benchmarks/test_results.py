@@ -3,6 +3,7 @@
 import argparse
 import importlib.metadata
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -93,3 +94,18 @@ def test_a_number_of_repeats_is_positive() -> None:
     assert results.positive("3") == 3
     with pytest.raises(argparse.ArgumentTypeError, match="0 is below 1"):
         results.positive("0")
+
+
+def test_after_a_benchmark_that_failed_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "experience.py").write_text("raise SystemExit(3)")
+    (tmp_path / "engine.py").write_text("import sys; print(*sys.argv[1:])")
+    monkeypatch.setattr(bench, "HERE", tmp_path)
+    monkeypatch.setattr(results, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(sys, "argv", ["bench.py", "experience", "engine"])
+    with pytest.raises(SystemExit, match="failed: experience"):
+        bench.main()
+    said = capfd.readouterr()
+    assert said.out == "--keep\n" and results.PAGE.read_text() == results.page()
+    assert "experience failed with exit code 3" in said.err and re.search(r"^engine: \d+ s$", said.err, re.MULTILINE)
