@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """From the command that starts a run to its first sampled token, and what a large array asks of Slurm and the disk.
 
-    python benchmarks/launch.py --keep           # over seven minutes on 2 CPU cores; make cluster-packages first
+    python benchmarks/launch.py --keep           # four minutes on 2 CPU cores; make cluster-packages first
     python benchmarks/launch.py start            # one part alone: start, array, files
 
 start: `jobs/pipeline.py` with the demo's model, one worker and no cold start, until its first token is in a journal;
@@ -10,7 +10,8 @@ once it is started as our workers start theirs.
 
 array: a rollout of 100 and of 1,000 elements on a private Slurm of four virtual nodes, by the project's own batch
 script. `sdiag` counts the requests to slurmctld. The elements run `true` in the place of a worker: a thousand workers
-would take two cores an hour. In an array of four they are the project's workers.
+would take two cores an hour. In an array of four they are the project's workers. Of the minutes one is the thousand's,
+two go to the starts.
 
 files: a worker plays 20 and 60 episodes of the scripted expert, while 10 and 1,000 other workers hold tasks of the same
 round. strace counts its system calls on the run directory.

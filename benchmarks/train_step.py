@@ -77,7 +77,7 @@ def main() -> None:
     join_alone()
     figures: list[Figure] = []
     for name in arguments.batches:
-        with tempfile.TemporaryDirectory() as folder:
+        with results.progress(f"the {name} batch"), tempfile.TemporaryDirectory() as folder:
             found, left_out = measure(name, hf, Path(folder), arguments.repeats, python)
         figures += found
         says += left_out

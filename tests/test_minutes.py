@@ -1,11 +1,16 @@
 """What is said of the time that tests take: in the table, and in the texts that a newcomer reads."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 import minutes
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import results
 
 pytestmark = pytest.mark.unit
 
@@ -34,3 +39,17 @@ def test_the_texts_say_the_minutes_that_are_kept() -> None:
         assert target == "test-rest" or re.search(rf"^make {target} .*: {said} minutes", guide, re.MULTILINE), target
         if target == "test":
             assert re.search(rf"^make test .*: {said} minutes", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+
+def test_the_texts_say_as_many_minutes_of_the_benchmarks_as_their_own_texts_together() -> None:
+    """Each says its minutes, as a number or a word, in the line of its command."""
+    words = {"a": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+    together = 0
+    for name in results.ORDER:
+        head = (ROOT / "benchmarks" / f"{name}.py").read_text().split('"""')[1]
+        lines = [line for line in head.splitlines() if re.match(rf" +python benchmarks/{name}.py", line)]
+        (said,) = re.findall(r"\b(\w+) minutes?\b", next(line for line in lines if "minute" in line))
+        together += int(said) if said.isdigit() else words[said]
+    (said,) = re.findall(r"^bench:.*##.*: (\d+) minutes$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert together <= int(said) <= together + 5
+    assert re.search(rf"^make bench .*: {said} minutes$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
