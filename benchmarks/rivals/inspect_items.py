@@ -38,6 +38,7 @@ done, logs = eval_set(
 answers = {}
 for log in logs:
     for sample in read_eval_log(log.location).samples or []:
-        answers[str(sample.id)] = sample.output.completion
+        # a sample of before a kill has lost its output, but not its score
+        answers[str(sample.id)] = sample.scores["match"].answer if sample.scores else None
 (Path(folder) / "answers.json").write_text(json.dumps(answers))
 sys.exit(not done)
