@@ -41,6 +41,17 @@ def test_the_requests_of_all_types_but_those_of_the_benchmark_count() -> None:
 
 
 @pytest.mark.unit
+def test_a_call_that_another_interrupts_counts_once() -> None:
+    lines = [
+        '7 openat(AT_FDCWD</>, "/runs/run/claims/a", O_RDONLY <unfinished ...>',
+        '8 newfstatat(AT_FDCWD</>, "/runs/run", {st_mode=S_IFDIR|0755, ...}, 0) = 0',
+        '8 newfstatat(AT_FDCWD</>, "/usr/lib", {st_mode=S_IFDIR|0755, ...}, 0) = 0',
+        "7 <... openat resumed>) = 5</runs/run/claims/a>",
+    ]
+    assert launch.calls_on(Path("/runs/run"), lines) == 2
+
+
+@pytest.mark.unit
 def test_an_element_runs_true_in_the_place_of_its_worker(tmp_path: Path) -> None:
     config = configuration.load(["recipe=demo", "site=test-cluster", f"runs={tmp_path}", "name=run"])
     stage = Stage.of(ROLLOUT, config, RunDir(tmp_path / "run"), 0)
