@@ -2,7 +2,7 @@
 
 import tempfile
 from dataclasses import dataclass
-from math import log
+from math import ceil, log
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,13 +99,14 @@ class Stack:
 
         A layer's backward: gradients of the MLP's tensors (6f) and of the residual stream (4h), the gradient of the
         largest matrix in bf16, and of a layer that is computed again all that it keeps. The output's: the logits of a
-        chunk, and its matrix's gradient in float32, and in bf16.
+        chunk and of those kept before it, and its matrix's gradient in float32, and in bf16.
         """
-        from aworld.training.output import CHUNK
+        from aworld.training.output import CHUNK, KEPT
 
         again = tokens * (self.layer_bytes(fused) - self.layer_bytes(fused, recompute))
         layer = 2 * tokens * (6 * self.ffn + 4 * self.hidden) + 2 * 2 * self.ffn * self.hidden + again
-        output = HEAD_BYTES * min(tokens, CHUNK) * self.vocab + (4 + 2) * self.vocab * self.hidden
+        kept = 4 * CHUNK * self.vocab * max(0, min(KEPT // (4 * CHUNK * self.vocab), ceil(tokens / CHUNK)) - 1)
+        output = kept + HEAD_BYTES * min(tokens, CHUNK) * self.vocab + (4 + 2) * self.vocab * self.hidden
         return max(layer, output + 2 * tokens * 2 * self.hidden)
 
 

@@ -21,6 +21,7 @@ from aworld.training.step import Trainer
 from aworld.trajectories import arrays, file
 
 STEPS, SAVED_AFTER = 4, 2
+VOCABULARY = 24  # of the output that is compared with plain torch
 # With Adam's usual epsilon an update is ±lr even where the gradient is nothing but rounding.
 TRAINING = Training(
     options={"reference_kl": 0.05, "entropy_bonus": 0.01},
@@ -38,6 +39,7 @@ def main() -> None:
     global TRAINING
     TRAINING = replace(TRAINING, micro_batch_tokens=words["tokens"])
     output.CHUNK = words["chunk"]
+    output.KEPT = 2 * 4 * output.CHUNK * VOCABULARY  # of three chunks of the small output, two
     exporting.SHARE_BYTES = 1 << 18  # so that every rank writes
     model.initialize(Parallel(words["tensor"], words["pipeline"], words["context"]), 0, 300)
     trajectories = file.read(Path(words["trajectories"]))
@@ -169,8 +171,8 @@ def output_against_autograd() -> dict[str, float]:
     group = parallel_state.get_tensor_model_parallel_group()
     size, rank = group.size(), group.rank()
     random = torch.Generator().manual_seed(1)
-    hidden, weight = (torch.randn(*shape, generator=random) for shape in ((41, 12), (24, 12)))
-    targets, factors = torch.randint(24, (41,), generator=random), torch.randn(2, 41, generator=random)
+    hidden, weight = (torch.randn(*shape, generator=random) for shape in ((41, 12), (VOCABULARY, 12)))
+    targets, factors = torch.randint(VOCABULARY, (41,), generator=random), torch.randn(2, 41, generator=random)
     hidden.requires_grad_()
     weight.requires_grad_()
     expected_p = (hidden @ weight.T / 0.7).log_softmax(-1)

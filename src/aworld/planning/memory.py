@@ -7,12 +7,14 @@ of an activation.
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 from aworld.config import Config
 from aworld.planning.shapes import BYTES, key_width, layer_matrices, layer_norms, query_width
 
 OVERHEAD = 3e9  # CUDA's context, NCCL's buffers, cuBLAS's workspaces
 CHUNK = 1024  # sampled tokens whose logits are computed at once
+KEPT = 1 << 28  # bytes of float32 log-probabilities of the vocabulary that the forward pass leaves for backward
 LOGIT_BYTES = 2 + 3 * 4  # of an entry of a chunk: bf16, and in float32 what the entropy's gradient needs at most
 GRADIENT_BYTES = 4  # of a parameter: float32
 # of a parameter: in float32 Adam's two moments, and where the weights are bf16 their copy
@@ -29,7 +31,7 @@ class Memory:
         offloaded: whether the optimizer's part is on the GPU only while activations are not.
         activations: what the layers keep for the backward pass, of all micro-batches under way.
         layer: what the backward pass of one layer holds.
-        logits: of a chunk, with the hidden states of all sampled tokens; on the last stage only.
+        logits: of a chunk and of the chunks kept before it, with the hidden states of all sampled tokens; on the last stage only.
         communication: gathered sequences, and messages between stages.
     """
 
@@ -170,14 +172,16 @@ def _gathered_keys(config: Config) -> float:
 
 
 def _logits(config: Config, tokens: float) -> float:
-    """Bytes of a chunk's logits, of the output layer's float32 gradient, and of the hidden states with their gradient.
+    """Bytes of logits, of the output layer's float32 gradient, and of the hidden states with their gradient.
 
-    All tokens may be sampled ones; the hidden states of all tensor ranks are gathered.
+    The logits are those of a chunk, and of the chunks before it that are kept for the backward pass. All tokens may be sampled ones; the hidden states of all tensor ranks are gathered.
     """
     a, b = config.model.architecture, BYTES[config.model.dtype]
     vocabulary = a.vocab_size / _tensor(config)
     chunk = min(CHUNK, tokens) * vocabulary * LOGIT_BYTES
-    return chunk + 4 * vocabulary * a.hidden_size + 2 * b * tokens * a.hidden_size
+    kept = min(KEPT // (4 * CHUNK * vocabulary), ceil(tokens / CHUNK))
+    before = max(0, kept - 1) * 4 * CHUNK * vocabulary
+    return chunk + before + 4 * vocabulary * a.hidden_size + 2 * b * tokens * a.hidden_size
 
 
 def _tensor(config: Config) -> int:

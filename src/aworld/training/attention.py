@@ -75,10 +75,10 @@ class CausalAttention(MegatronModule):
         """
         starts, ranks = packed_seq_params.starts, packed_seq_params.ranks
         if ranks == 1:
-            parts = [
-                self._attend(query[begin:end], key[begin:end], value[begin:end]) for begin, end in pairwise(starts)
-            ]
-            return _joined(parts)
+            # Split, not sliced: the gradient of a slice is as large as the row.
+            lengths = [end - begin for begin, end in pairwise(starts)]
+            contexts = zip(query.split(lengths), key.split(lengths), value.split(lengths), strict=True)
+            return _joined([self._attend(*context) for context in contexts])
         group = parallel_state.get_context_parallel_group()
         rank, order = group.rank(), packed_seq_params.order
         key, value = (gather_from_sequence_parallel_region(x, group=group).index_select(0, order) for x in (key, value))

@@ -1,6 +1,7 @@
 """Log-probabilities and entropies of sampled tokens, computed in chunks: no tensor holds the logits of a whole row.
 
-The backward pass computes the logits again, but for those of the last chunk, with which it begins.
+The backward pass computes the logits again, but for those of the last chunks, with which it begins. Of these it has as
+many as fit into `KEPT` bytes, and at least one.
 """
 
 from typing import Any
@@ -10,7 +11,8 @@ from megatron.core import parallel_state
 
 from aworld.training.collectives import max_over, sum_over
 
-CHUNK = 1024  # tokens whose logits are in memory at once
+CHUNK = 1024  # tokens whose logits are computed at once
+KEPT = 1 << 28  # bytes of float32 log-probabilities of the vocabulary that the forward pass leaves for backward
 
 
 def logprobs_and_entropies(
@@ -36,7 +38,10 @@ class _Output(torch.autograd.Function):
         ctx.temperature = temperature
         own, inside = _own(targets, weight)
         found = hidden.new_empty(3, len(hidden), dtype=torch.float32)  # log-probability, entropy, log-sum-exp
-        for at in _chunks(hidden):
+        chunks = _chunks(hidden)
+        first_kept = len(chunks) - _kept(weight) if any(ctx.needs_input_grad) else len(chunks)
+        ctx.kept = []
+        for number, at in enumerate(chunks):
             logits = _logits(hidden[at], weight, temperature)
             highest = max_over(group, logits.amax(-1))
             shifted = logits.sub_(highest[:, None])
@@ -45,7 +50,8 @@ class _Output(torch.autograd.Function):
             parts = [exponential.sum(-1), exponential.mul_(shifted).sum(-1), chosen]
             total, weighted, chosen = sum_over(group, torch.stack(parts))
             found[:, at] = torch.stack([chosen - total.log(), total.log() - weighted / total, highest + total.log()])
-        ctx.last = shifted.sub_(total.log()[:, None]) if any(ctx.needs_input_grad) else None
+            if number >= first_kept:
+                ctx.kept.append(shifted.sub_(total.log()[:, None]))
         ctx.save_for_backward(hidden, weight, own, inside, found[1], found[2])
         return found[0].clone(), found[1].clone()
 
@@ -57,8 +63,9 @@ class _Output(torch.autograd.Function):
         for at in reversed(_chunks(hidden)):
             # The gradients of log-probability and entropy with respect to the logits before their division.
             one, other = (None if of is None else of[at, None] / ctx.temperature for of in (of_logprobs, of_entropies))
-            log_p, ctx.last = ctx.last, None
-            if log_p is None:
+            if ctx.kept:
+                log_p = ctx.kept.pop()
+            else:
                 log_p = _logits(hidden[at], weight, ctx.temperature).sub_(normaliser[at, None])
             gradient = _of_logits(log_p, entropy[at, None], one, other)
             if one is not None:
@@ -103,6 +110,11 @@ def _own(targets: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, tor
 
 def _chunks(hidden: torch.Tensor) -> list[slice]:
     return [slice(at, min(at + CHUNK, len(hidden))) for at in range(0, len(hidden), CHUNK)]
+
+
+def _kept(weight: torch.Tensor) -> int:
+    """The number of chunks whose log-probabilities are kept."""
+    return max(1, KEPT // (4 * CHUNK * len(weight)))
 
 
 def _logits(hidden: torch.Tensor, weight: torch.Tensor, temperature: float) -> torch.Tensor:
