@@ -8,7 +8,8 @@ Megatron names the CUDA device in many places. `prepare` gives the modules of Me
 - the random number tracker, which would fork CUDA generators, is Megatron's own one for inference, which forks
   nothing; that is right as long as there is no dropout;
 - recomputation, which would save and restore CUDA's random state, does so with the CPU's alone;
-- the backward pass of SwiGLU, written for the compiler, calls PyTorch's kernels.
+- the backward pass of SwiGLU, written for the compiler, calls PyTorch's kernels;
+- the rotation by position makes half as many passes over queries and keys.
 
 The process keeps the memory that tensors free.
 
@@ -76,11 +77,13 @@ def prepare() -> None:
     torch.Tensor.type = _type(torch.Tensor.type)
     from megatron.core.fusions import fused_bias_swiglu
     from megatron.core.tensor_parallel import random
+    from megatron.core.transformer import attention
 
     random.initialize_rng_tracker(inference_rng_tracker=True, force_reset=True)
     random._get_cuda_rng_state = lambda *_, **__: None
     random._set_cuda_rng_state = lambda *_, **__: None
     fused_bias_swiglu.swiglu_back = _swiglu_back
+    attention.apply_rotary_pos_emb = _rotated
 
 
 def keep_freed_memory() -> None:
@@ -102,6 +105,35 @@ def _swiglu_back(gradient: torch.Tensor, gate_and_up: torch.Tensor) -> torch.Ten
     torch.mul(gradient, F.silu(gate), out=of_up)
     torch.ops.aten.silu_backward.grad_input(gradient * up, gate, grad_input=of_gate)
     return found
+
+
+def _rotated(x: torch.Tensor, angles: torch.Tensor, *_: Any, mscale: float = 1.0, **__: Any) -> torch.Tensor:
+    """Each pair (x[i], x[i + d/2]) turned by angles[i], and times `mscale`.
+
+    Args:
+        x: [T, 1, heads, d].
+        angles: float32 [T, 1, 1, d], whose halves are equal.
+    """
+    cosine, sine = angles.cos().mul_(mscale), angles.sin().mul_(mscale)
+    sine[..., : x.shape[-1] // 2].neg_()
+    return _Rotation.apply(x, cosine.to(x.dtype), sine.to(x.dtype))
+
+
+class _Rotation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(cosine, sine)
+        return _turned(x, cosine, sine)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        cosine, sine = ctx.saved_tensors
+        return _turned(gradient, cosine, -sine), None, None
+
+
+def _turned(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    first, second = x.chunk(2, -1)
+    return torch.cat((second, first), -1).mul_(sine).addcmul_(x, cosine)
 
 
 class _Nothing:
