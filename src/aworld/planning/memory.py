@@ -31,7 +31,8 @@ class Memory:
         offloaded: whether the optimizer's part is on the GPU only while activations are not.
         activations: what the layers keep for the backward pass, of all micro-batches under way.
         layer: what the backward pass of one layer holds.
-        logits: of a chunk and of the chunks kept before it, with the hidden states of all sampled tokens; on the last stage only.
+        logits: of a chunk and of those kept before it, with the hidden states of all sampled tokens; on the last stage
+            only.
         communication: gathered sequences, and messages between stages.
     """
 
@@ -174,7 +175,8 @@ def _gathered_keys(config: Config) -> float:
 def _logits(config: Config, tokens: float) -> float:
     """Bytes of logits, of the output layer's float32 gradient, and of the hidden states with their gradient.
 
-    The logits are those of a chunk, and of the chunks before it that are kept for the backward pass. All tokens may be sampled ones; the hidden states of all tensor ranks are gathered.
+    The logits are those of a chunk, and of the chunks before it that are kept for the backward pass. All tokens may be
+    sampled ones; the hidden states of all tensor ranks are gathered.
     """
     a, b = config.model.architecture, BYTES[config.model.dtype]
     vocabulary = a.vocab_size / _tensor(config)

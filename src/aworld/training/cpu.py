@@ -100,11 +100,8 @@ def keep_freed_memory() -> None:
 def _swiglu_back(gradient: torch.Tensor, gate_and_up: torch.Tensor) -> torch.Tensor:
     """The gradient of silu(gate) · up with respect to both, [rows, 2f]."""
     gate, up = gate_and_up.chunk(2, -1)
-    found = torch.empty_like(gate_and_up)
-    of_gate, of_up = found.chunk(2, -1)
-    torch.mul(gradient, F.silu(gate), out=of_up)
-    torch.ops.aten.silu_backward.grad_input(gradient * up, gate, grad_input=of_gate)
-    return found
+    of_gate = torch.ops.aten.silu_backward(gradient * up, gate)
+    return torch.cat((of_gate, gradient * F.silu(gate)), -1)
 
 
 def _rotated(x: torch.Tensor, angles: torch.Tensor, *_: Any, mscale: float = 1.0, **__: Any) -> torch.Tensor:
