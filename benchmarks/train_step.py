@@ -53,8 +53,8 @@ SAYS = (
     "All train one Qwen3 in float32 on one core with GRPO's clipped loss, clip the gradient and step AdamW. Their "
     f"losses and norms of gradients are equal to {AGREE:g}.",
     "The plain loop, with PyTorch's fused AdamW, pads four episodes to one length, or takes them one by one. It takes "
-    "no logits before the end of the shortest prompt. The trainer packs episodes without padding, and never holds the "
-    "logits of a whole batch.",
+    "no logits before the end of the shortest prompt. The trainer packs episodes without padding, and keeps at most "
+    "256 MiB of logits.",
     "The trainer lets the C library keep freed memory; the others run with its defaults.",
 )
 
