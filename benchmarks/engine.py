@@ -196,8 +196,7 @@ async def _warm(pool: EnvironmentPool, config: Config) -> None:
     """Start all sandboxes: take them all at once, and give them back."""
     async with AsyncExitStack() as taken:
         for _ in range(config.slots):
-            await taken.enter_async_context(pool.episode())
-    await asyncio.sleep(1.0)
+            await taken.enter_async_context(pool.episode(at_once=True))
 
 
 @contextmanager

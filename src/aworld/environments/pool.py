@@ -6,7 +6,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from aworld.environments.sandbox import Sandbox
 from aworld.environments.scratch import empty, megabytes, move, stage
 from aworld.environments.webcache import WebCache
 from aworld.errors import InfrastructureError, InputError
+from aworld.imports import beside_a_loop
 from aworld.nodelocal import own_folder, remove
 from aworld.tasks.task import Container
 
@@ -74,6 +74,7 @@ class EnvironmentPool:
         self._tools: list[dict[str, Any]] | None = None  # inside the sandbox, as a slot or an earlier pool had them
         self._has_seen_tools = False  # in a slot of its own
         self._learning_tools = asyncio.Lock()
+        self._importing = asyncio.Lock()
         self._live: set[Slot] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._in_use = asyncio.Semaphore(self._slots)
@@ -261,7 +262,8 @@ class EnvironmentPool:
 
     async def _start(self, container: Container | None = None) -> "Slot":
         """Start a slot. What this imports is not imported before: the model's first turn need not wait for it."""
-        module = await asyncio.to_thread(import_module, "aworld.environments.starter")
+        async with self._importing:
+            module = await asyncio.to_thread(beside_a_loop, "aworld.environments.starter")
         outside = [tools for _, tools in self._outside]
         starter = module.Starter(self._config, self._sandbox, self._corpus, self._root, outside)
         slot: Slot = await starter.start(container)
