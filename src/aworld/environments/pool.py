@@ -24,6 +24,7 @@ from aworld.tasks.task import Container
 if TYPE_CHECKING:  # the client of tool servers takes half a second to import; see `_start`
     from aworld.environments.outside import Server
     from aworld.environments.slot import Slot
+    from aworld.environments.starter import Starter
 
 
 class NotStarted(InfrastructureError):  # noqa: N818
@@ -75,6 +76,7 @@ class EnvironmentPool:
         self._has_seen_tools = False  # in a slot of its own
         self._learning_tools = asyncio.Lock()
         self._importing = asyncio.Lock()
+        self._starter: Starter | None = None
         self._live: set[Slot] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._in_use = asyncio.Semaphore(self._slots)
@@ -135,7 +137,7 @@ class EnvironmentPool:
         names = [file.name for file in files]
         if len(set(names)) < len(names):
             raise InputError(f"a task has two attachments of one name: {', '.join(sorted(names))}")
-        attached = await asyncio.to_thread(megabytes, files)
+        attached = await asyncio.to_thread(megabytes, files) if files else 0
         async with self._in_use:
             if self._watching.done():
                 self._watching.result()  # nobody is safe without it: its failure is the episode's
@@ -167,7 +169,8 @@ class EnvironmentPool:
 
         async def fit(slot: "Slot") -> None:
             slot.attachments_mb = attached
-            await asyncio.to_thread(stage, files, slot.scratch)
+            if files:
+                await asyncio.to_thread(stage, files, slot.scratch)
             if self._outside:
                 from aworld.environments.web import WebTools
 
@@ -240,11 +243,9 @@ class EnvironmentPool:
         """A slot whose servers run in the container of a task."""
         async with self._starting:
             try:
-                slot = await self._start(container)
+                return await self._start(container)
             except InfrastructureError as reason:
                 raise NotStarted(f"{container.image}: {reason}") from None
-        self._live.add(slot)
-        return slot
 
     async def _add(self) -> None:
         """Start a slot. A failure is raised in the episode that would have used it."""
@@ -255,7 +256,6 @@ class EnvironmentPool:
             except Exception as error:
                 self._warm.put_nowait(error)
             else:
-                self._live.add(slot)
                 self._warm.put_nowait(slot)
             finally:
                 self._coming -= 1
@@ -263,10 +263,12 @@ class EnvironmentPool:
     async def _start(self, container: Container | None = None) -> "Slot":
         """Start a slot. What this imports is not imported before: the model's first turn need not wait for it."""
         async with self._importing:
-            module = await asyncio.to_thread(beside_a_loop, "aworld.environments.starter")
-        outside = [tools for _, tools in self._outside]
-        starter = module.Starter(self._config, self._sandbox, self._corpus, self._root, outside)
-        slot: Slot = await starter.start(container)
+            if self._starter is None:
+                module = await asyncio.to_thread(beside_a_loop, "aworld.environments.starter")
+                outside = [tools for _, tools in self._outside]
+                self._starter = module.Starter(self._config, self._sandbox, self._corpus, self._root, outside)
+        slot = await self._starter.start(container)
+        self._live.add(slot)
         return slot
 
     async def _learn(self, tools: list[dict[str, Any]]) -> None:

@@ -17,17 +17,15 @@ from aworld.agents.team import Team
 from aworld.agents.tokens import PolicyModel, TokenModel
 from aworld.config import Agent, Config
 from aworld.errors import InfrastructureError, InputError
-from aworld.inference.client import VllmPolicy
-from aworld.inference.shard import VllmShard
 from aworld.phase import Phase
-from aworld.rollout.own_player import OwnPlayer
 from aworld.rollout.serving import NO_POLICY, Serving
 from aworld.rollout.workload import Workload
 from aworld.tasks.task import Task
 from aworld.trajectories.episode import Episode
 
-if TYPE_CHECKING:  # they take half a second to import, and few runs need them
+if TYPE_CHECKING:  # what takes long to import is imported where it is needed
     from aworld.agents.gateway import Gateway
+    from aworld.inference.shard import VllmShard
     from aworld.rollout.program import ProgramTeam
 
 GROUP = "aworld.players"  # of entry points
@@ -55,10 +53,12 @@ class PolicyPlayer:
         self,
         config: Config,
         workload: Workload,
-        shard: VllmShard,
+        shard: "VllmShard",
         gateway: "Gateway | None" = None,
         learner: ChatFormat | None = None,
     ):
+        from aworld.inference.client import VllmPolicy
+
         agent = replace(config.agent, temperature=workload.temperature)
         chat = ChatFormat(shard.policy, agent.answer_form, agent.enable_thinking or learner is not None)
         self._shard, self._round = shard, workload.round
@@ -131,7 +131,7 @@ def _team(config: Config, agent: Agent, model: TokenModel, gateway: "Gateway | N
     return ProgramTeam(agent, model, gateway, config.site.scratch)
 
 
-def own_player(config: Config, copies: Path) -> Callable[[Config, Workload, VllmShard], Player]:
+def own_player(config: Config, copies: Path) -> "Callable[[Config, Workload, VllmShard], Player]":
     """The player that `agent.player` names, by what makes it.
 
     Args:
@@ -179,6 +179,8 @@ async def player(config: Config, workload: Workload, serving: Serving) -> Player
             # imported while vLLM starts
             shard, _ = await asyncio.gather(serving.shard(workload.policies), asyncio.to_thread(tokenizer_class))
             if config.agent.player:
+                from aworld.rollout.own_player import OwnPlayer
+
                 return OwnPlayer(own_player(config, serving.run.own), config, workload, shard)
             gateway = await serving.gateway() if config.agent.program.command else None
             return PolicyPlayer(config, workload, shard, gateway)

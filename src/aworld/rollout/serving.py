@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from aworld.config import Config
 from aworld.containers import container_binds, linked_folders
-from aworld.inference.shard import VllmShard
 from aworld.policies.node import on_this_node
 from aworld.publish import is_complete
 from aworld.rundir import RunDir
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what takes long to import is imported where it is needed
     from aworld.agents.gateway import Gateway
+    from aworld.inference.shard import VllmShard
 
 NO_POLICY = -1  # version of weights that are none of the run's policies
 
@@ -32,7 +32,7 @@ class Serving:
         self._gateway: Gateway | None = None
         self._copy = ExitStack()  # this node's copy of the policy, kept while the shard serves it: it may start again
 
-    async def shard(self, versions: range) -> VllmShard:
+    async def shard(self, versions: range) -> "VllmShard":
         """The shard, with the newest policy of these versions; without any, with what the run begins with.
 
         Raises:
@@ -57,7 +57,7 @@ class Serving:
             self._copy = stack.pop_all()
         return self._shard
 
-    async def teacher(self, folder: Path) -> VllmShard:
+    async def teacher(self, folder: Path) -> "VllmShard":
         """A shard that serves the teacher in an HF folder, beside that of the policy.
 
         Raises:
@@ -74,15 +74,17 @@ class Serving:
             await self._teacher.stop()
         self._teacher = None
 
-    async def _base(self) -> VllmShard:
+    async def _base(self) -> "VllmShard":
         """The shard with the model that the run begins with, before its first policy."""
         if self._shard is None:
             self._shard = self._made(self.run.base, NO_POLICY, self.name)
             await self._shard.start()
         return self._shard
 
-    def _made(self, folder: Path, version: int, name: str) -> VllmShard:
+    def _made(self, folder: Path, version: int, name: str) -> "VllmShard":
         """A shard that is not started yet."""
+        from aworld.inference.shard import VllmShard
+
         is_local = not folder.is_relative_to(self.run.root) and version != NO_POLICY
         binds = [*container_binds(self.run), folder.parent, folder.resolve().parent, *linked_folders(folder)]
         log = self.run.logs / f"vllm-{name}.log"
