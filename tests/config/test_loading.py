@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aworld.config import CONFIGS, changed, load, read, to_yaml
+from aworld.config import CONFIGS, changed, load, read, read_trackers, to_yaml
 from aworld.errors import InputError
 
 pytestmark = pytest.mark.unit
@@ -17,6 +17,9 @@ def test_demo_composes_and_round_trips(tmp_path: Path) -> None:
     assert config.training.lr == 1e-3 and config.name == "x" and config.environment.servers == ["python", "files"]
     (tmp_path / "run.yaml").write_text(to_yaml(config))
     assert read(tmp_path / "run.yaml") == config
+    assert read_trackers(tmp_path / "run.yaml") == []
+    (tmp_path / "run.yaml").write_text(to_yaml(load([*DEMO, "trackers=[tensorboard]"])))
+    assert read_trackers(tmp_path / "run.yaml") == ["tensorboard"]
 
 
 def test_slots_exceed_the_sequences_of_the_shard_unless_they_are_set() -> None:

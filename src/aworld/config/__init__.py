@@ -7,7 +7,7 @@ from aworld.config.agent import Agent, AgentProgram, Member
 from aworld.config.changes import Change, decisive_sections, differences
 from aworld.config.endpoint import Endpoint
 from aworld.config.environment import Environment, McpServer
-from aworld.config.loading import changed, fill, load, read, read_provenance, to_yaml
+from aworld.config.loading import changed, fill, load, read, read_provenance, read_trackers, to_yaml
 from aworld.config.model import Architecture, Model, Parallel, Shard, Yarn
 from aworld.config.places import CONFIGS
 from aworld.config.schema import Config, Evaluation, Keep, Pipeline, Rollout
@@ -50,5 +50,6 @@ __all__ = [
     "load",
     "read",
     "read_provenance",
+    "read_trackers",
     "to_yaml",
 ]

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
+from aworld import config as configuration
 from aworld.commands import Commands, console, of_run
 from aworld.config import Config
 from aworld.environments.sandbox import sandbox_of
@@ -78,7 +79,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     workloads = [evaluation_workload(config, run, source, version, name)]
     _play(config, source, workloads, Stage.of(EVALUATE, config, run, version, arguments.tasks or ""), arguments.worker)
     if is_closed(workloads[0]):
-        bring_up_to_date(open_run(run.root)[0].trackers, run, LAST_SECONDS)
+        bring_up_to_date(configuration.read_trackers(run.config), run, LAST_SECONDS)
 
 
 def _await(arguments: argparse.Namespace) -> None:
