@@ -120,7 +120,7 @@ def read_provenance(path: Path) -> dict[str, str]:
 
 
 def read_trackers(path: Path) -> list[str]:
-    """The trackers in a `run.yaml`, which may change while a stage runs. To read all of it takes a tenth of a second."""
+    """The trackers in a `run.yaml`, which may change while a stage runs. To read all of it takes 0.1 s."""
     found: list[str] = OmegaConf.to_container(OmegaConf.load(path)).get("trackers", [])  # type: ignore[union-attr]
     return found
 
