@@ -46,7 +46,7 @@ test-packages:
 test-gpu: $(if $(GPU_PYTHON),,$(VENV)/.installed) ## the tests for one NVIDIA GPU, by a Python with CUDA: GPU_PYTHON=/path/to/python
 	@$(or $(GPU_PYTHON),$(BIN)/python) -m pytest -m gpu -rs $(ARGS)
 
-bench: $(VENV)/.installed test-packages ## measure against bounds and simple rivals, into docs/benchmarks.md: 35 minutes
+bench: $(VENV)/.installed test-packages ## measure against bounds and simple rivals, into docs/benchmarks.md: 30 minutes
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 bench-rivals: $(VENV)/.installed test-packages ## episodes, training step and evaluation beside other systems, each in an environment of its own: 35 minutes once they are installed

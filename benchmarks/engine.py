@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Tokens a second in a rollout, against the same turns sent straight to the same vLLM.
 
-    python benchmarks/engine.py --keep                        # four minutes on 2 CPU cores
+    python benchmarks/engine.py --keep                        # three minutes on 2 CPU cores
     python benchmarks/engine.py --run FOLDER                  # keeps the run there, whose cold start is made once
     python benchmarks/engine.py environment.slots=16          # other settings
 

@@ -2,7 +2,7 @@
 """Seconds from a SIGKILL of each kind to the next step or episode, beside a bare start of the same part.
 
     make cluster-packages                     # once
-    python benchmarks/recovery.py             # five minutes on 2 cores
+    python benchmarks/recovery.py             # three minutes on 2 cores
     python benchmarks/recovery.py --kills 3   # so many of each kind
 
 On a private Slurm a training is hit while it makes its steps, and a rollout while it plays. What counts is the next

@@ -31,66 +31,76 @@ def interpreter(kind: str, request: int) -> tuple[str | Path, ...]:
     return "setpriv", "--pdeathsig", "KILL", "--", *python
 
 
-@dataclass
-class Copy:
-    """A copy of the template, which runs one piece of code. See `execute.Process`."""
-
-    pid: int
-    template: socket.socket
-    returncode: int | None = None
-
-    async def wait(self) -> int:
-        if self.returncode is None:
-            said = await asyncio.get_running_loop().sock_recv(self.template, 4)
-            died_with_it = -signal.SIGKILL
-            self.returncode = int.from_bytes(said, "little", signed=True) if said else died_with_it
-        return self.returncode
-
-
 class Template:
-    """An interpreter that runs nothing itself. It starts when it is needed first, and again after it was killed."""
+    """An interpreter that runs nothing itself: each piece of code runs in a copy of it. It starts again where it was
+    killed.
+
+    Attributes:
+        is_free: whether it has told the end of each copy.
+    """
 
     def __init__(self) -> None:
-        self._socket: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._start()
 
-    async def copy(self, stdin: int, stdout: int, stderr: int) -> Copy:
+    async def copy(self, stdin: int, stdout: int, stderr: int) -> "Copy":
         """A process that runs the code on `stdin`.
 
         Raises:
             OSError: no process can be started.
         """
-        if self._socket is not None:
+        if self.is_free:
             with suppress(OSError):  # the code of an earlier call has killed it
-                return await self._asked(self._socket, stdin, stdout, stderr)
-        return await self._asked(self._start(), stdin, stdout, stderr)
+                return await self._asked(stdin, stdout, stderr)
+        # Where a call was given up before the end of its copy was told, the next reply would be that copy's.
+        self._end()
+        self._start()
+        return await self._asked(stdin, stdout, stderr)
 
-    async def _asked(self, template: socket.socket, *streams: int) -> Copy:
-        socket.send_fds(template, [b"c"], streams)
-        if not (pid := await asyncio.get_running_loop().sock_recv(template, 4)):
+    async def _asked(self, *streams: int) -> "Copy":
+        self.is_free = False
+        socket.send_fds(self.requests, [b"c"], streams)
+        if not (pid := await asyncio.get_running_loop().sock_recv(self.requests, 4)):
             raise OSError("the interpreter was killed")
-        return Copy(int.from_bytes(pid, "little"), template)
+        return Copy(int.from_bytes(pid, "little"), self)
 
-    def _start(self) -> socket.socket:
-        if self._socket and self._process:
-            self._socket.close()
-            self._process.kill()
-            execute.kept.discard(self._process.pid)
-            self._process.wait()
-        self._socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.setblocking(False)
+    def _start(self) -> None:
+        self.requests, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.requests.setblocking(False)
         with its:
             nothing, command = subprocess.DEVNULL, interpreter("template", its.fileno())
             self._process = subprocess.Popen(
                 command, stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=(its.fileno(),), start_new_session=True
             )
         execute.kept.add(self._process.pid)
-        return self._socket
+        self.is_free = True
+
+    def _end(self) -> None:
+        self.requests.close()
+        self._process.kill()
+        self._process.wait()
+        execute.kept.discard(self._process.pid)
+
+
+@dataclass
+class Copy:
+    """A copy of the template, which runs one piece of code. See `execute.Process`."""
+
+    pid: int
+    template: Template
+    returncode: int | None = None
+
+    async def wait(self) -> int:
+        if self.returncode is None:
+            said = await asyncio.get_running_loop().sock_recv(self.template.requests, 4)
+            died_with_it = -signal.SIGKILL
+            self.returncode = int.from_bytes(said, "little", signed=True) if said else died_with_it
+            self.template.is_free = True
+        return self.returncode
 
 
 def add_to(server: ToolServer) -> None:
     execute.adopt_orphans()
-    template = Template()
+    template = Template()  # it starts while the server does
 
     async def python(code: str) -> Result:
         return await execute.run_process(template.copy, code, execute.seconds_of("python"))
