@@ -208,10 +208,18 @@ def gpus() -> list[str]:
 
 
 def commit() -> str:
-    """Of the checkout that was measured, with a mark where it has changes; the version where it has no history."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    """Of the checkout that was measured, with a mark where it has changes; the version where it has no history.
+
+    The figures of the benchmarks before this one are no change.
+    """
+    git = ["git", "-C", str(ROOT)]
+    changes = ["status", "--porcelain", "--", ".", ":!benchmarks/results", ":!docs/benchmarks.md"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        head, changed = (
+            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in (["rev-parse", "--short", "HEAD"], changes)
+        )
+        return f"{head}-dirty" if changed else head
     except (OSError, subprocess.CalledProcessError):
         return importlib.metadata.version("aworld-slurm")
 
