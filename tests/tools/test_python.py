@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -18,6 +19,20 @@ from aworld.environments.sandbox import Sandbox, SubprocessSandbox
 
 pytestmark = pytest.mark.tools
 KILLED_IT = "import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(60)"
+# what could outlive a call: code that no signal of its killed parent reaches, and a sister of the code's own process
+LEFT = "import ctypes, os, time\nopen('pid', 'w').write(str(os.getpid()))\nctypes.CDLL(None).prctl(1, 0)\n"
+LEFT += "os.kill(os.getppid(), 9)\ntime.sleep(60)"
+SISTER = """
+import ctypes, os, time
+CLONE_PARENT, SIGCHLD = 0x8000, 17
+if ctypes.CDLL(None).syscall(56, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0) == 0:
+    os.setsid()
+    open("pid", "w").write(str(os.getpid()))
+    time.sleep(60)
+while not os.path.exists("pid"):
+    time.sleep(0.01)
+"""
+IS_THERE = "import os\nos.path.exists(f\"/proc/{open('pid').read()}\")"
 
 
 def play(sandbox: Sandbox, root: Path, *codes: str) -> list[Observation]:
@@ -41,6 +56,12 @@ def test_a_call_finds_nothing_of_an_earlier_one(sandbox: Sandbox, tmp_path: Path
 def test_code_that_kills_the_interpreter_costs_its_own_call_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     seen = play(sandbox, tmp_path, "1", KILLED_IT, "2", KILLED_IT, KILLED_IT, "3")
     assert [one.text for one in seen] == ["1", "killed by SIGKILL", "2", *["killed by SIGKILL"] * 2, "3"]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the number of the system call is that of x86-64")
+@pytest.mark.parametrize("code", [LEFT, SISTER])
+def test_no_process_of_a_call_is_left_for_the_next(sandbox: Sandbox, code: str, tmp_path: Path) -> None:
+    assert play(sandbox, tmp_path, code, IS_THERE)[1].text == "False"
 
 
 def test_no_code_outlives_a_server_that_is_killed(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class Environment:
     # that vLLM has its fill while some of them wait for a tool, and at most a worker's share of a round; with
     # evaluation.endpoint 8
     slots: int | None = number(None, at_least=1, changes="any time")
-    # never: a new sandbox per episode | reset: same server, fresh scratch and interpreter
+    # never: a new sandbox per episode | reset: same server, an empty scratch
     reuse: str = choice("never", "never", "reset")
     call_seconds: float = number(10.0, above=0)  # limit of one tool call
     tool_seconds: dict[str, float] = number(dict, above=0)  # the same for single tools, by name

@@ -70,6 +70,10 @@ async def try_all(sandbox: Sandbox, limits: schema.Environment, runs: Path) -> l
             ]
 
 
+# the tool server: the parent of the interpreter that the code runs in a copy of
+SERVER = "int(open(f'/proc/{os.getppid()}/stat').read().split()[3])"
+
+
 async def _run(pool: EnvironmentPool, code: str, files: tuple[Path, ...] = ()) -> Observation:
     async with pool.episode(files) as environment:
         return await _call(environment, code)
@@ -178,7 +182,7 @@ time.sleep(0.3)
 """
     async with pool.episode() as environment:
         await environment.call("python", {"code": code})
-        await environment.call("python", {"code": code + "os.kill(os.getppid(), signal.SIGKILL); time.sleep(1)"})
+        await environment.call("python", {"code": code + f"os.kill({SERVER}, signal.SIGKILL); time.sleep(1)"})
     for _ in range(100):
         await asyncio.sleep(0.2)
         alive = [p.pid for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or [])]
@@ -212,13 +216,15 @@ async def _flood(pool: EnvironmentPool, config: schema.Environment) -> Attempt:
 import sys
 for _ in range(1024): sys.stdout.buffer.write(bytes(1 << 20))
 """
-    down_the_pipe = """
-import glob, os
-for path in sorted(glob.glob(f"/proc/{os.getppid()}/fd/*"), reverse=True):
+    down_the_pipe = (
+        f"import glob, os\nserver = {SERVER}"
+        + """
+for path in sorted(glob.glob(f"/proc/{server}/fd/*"), reverse=True):
     if os.readlink(path).startswith("pipe:"):
         with open(path, "wb", 0) as out:
             for _ in range(1024): out.write(bytes(1 << 20))
 """
+    )
     answers = [await _run(pool, code) for code in (print_it, down_the_pipe)]
     grown = psutil.Process().memory_info().rss - before
     blocked = grown < 256 << 20 and all(a.is_error and len(a.text) < config.result_chars + 200 for a in answers)

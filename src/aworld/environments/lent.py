@@ -22,6 +22,7 @@ class LentSlot:
     Attributes:
         taken: the slot; None: not yet.
         failure: the reason why there is none.
+        known: the tools of all sandboxes, as the episode's prompt has them; None: it has none yet.
         waited: seconds that calls waited for it.
     """
 
@@ -35,6 +36,7 @@ class LentSlot:
         self.tools, self.independent, self.waited = tools, independent, 0.0
         self.taken: Slot | None = None
         self.failure: Exception | None = None
+        self.known: list[dict[str, Any]] | None = None
         self._take, self._fit, self._taking = take, fit, asyncio.Lock()
         self._fitting: asyncio.Task[None] | None = None
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from aworld import config as schema
-from aworld.publish import publish_json
+from aworld.publish import publish_text
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class ToolsMemo:
         return self.folder / f"{hashlib.sha256(json.dumps(servers).encode()).hexdigest()[:16]}.json"
 
     def read(self) -> list[dict[str, Any]] | None:
-        """The specs, as a worker has seen them last; None: none has."""
+        """The specs, as a worker has seen them last; None: none has, or they cannot be read."""
         try:
             return list(json.loads(self.path.read_text()))
-        except FileNotFoundError:
+        except (OSError, ValueError):
             return None
 
     def write(self, tools: list[dict[str, Any]]) -> None:
-        self.folder.mkdir(exist_ok=True)
-        publish_json(self.path, tools)
+        """Note the specs, in their order, which the prompt shows. Nothing is lost where the disk does not take them."""
+        with suppress(OSError):
+            self.folder.mkdir(exist_ok=True)
+            publish_text(self.path, json.dumps(tools))

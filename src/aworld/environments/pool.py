@@ -1,6 +1,7 @@
 """Environments that start while nobody waits for them: during the first turn of an episode's model."""
 
 import asyncio
+import json
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -25,6 +26,9 @@ if TYPE_CHECKING:  # the client of tool servers takes half a second to import; s
     from aworld.environments.outside import Server
     from aworld.environments.slot import Slot
     from aworld.environments.starter import Starter
+
+
+OTHER_TOOLS = "the sandbox has other tools than an earlier worker of the run has seen"
 
 
 class NotStarted(InfrastructureError):  # noqa: N818
@@ -129,8 +133,8 @@ class EnvironmentPool:
             at_once: wait for the slot now, not at the first call. So it is with a container.
 
         Raises:
-            InfrastructureError: no environment could be started; at the end, where the first call needed it. Or its
-                tools are not those that an earlier pool noted.
+            InfrastructureError: no environment could be started, or its tools are not those that an earlier pool noted.
+                It is raised at the end, and by the first call.
             NotStarted: that of the container could not.
             InputError: two files of one name, or a file that is not there.
         """
@@ -147,11 +151,13 @@ class EnvironmentPool:
                     environment.tools = (await environment.slot()).tools
                 else:
                     environment.tools = await self._known_tools(environment)
-                known = self._tools
+                environment.known = self._tools
                 environment.waited = 0.0  # from here on within the episode
                 yield environment
                 if not self._has_seen_tools and not container:
+                    waited = environment.waited
                     await environment.slot()
+                    environment.waited = waited  # the episode did not wait for this one
             finally:
                 if slot := environment.taken:
                     await environment.settled()
@@ -161,13 +167,15 @@ class EnvironmentPool:
                     self._drop_failures()
             if environment.failure:
                 raise environment.failure
-            if known is not self._tools and not container:
-                raise InfrastructureError("the sandbox has other tools than an earlier worker of the run has seen")
+            if environment.known is not self._tools and not container:
+                raise InfrastructureError(OTHER_TOOLS)
 
     def _lent(self, files: tuple[Path, ...], attached: int, container: Container | None) -> LentSlot:
         """The environment of an episode; without a container a slot starts for it, unless one is free."""
 
         async def fit(slot: "Slot") -> None:
+            if environment.known is not None and environment.known is not self._tools:
+                raise InfrastructureError(OTHER_TOOLS)
             slot.attachments_mb = attached
             if files:
                 await asyncio.to_thread(stage, files, slot.scratch)
@@ -179,10 +187,12 @@ class EnvironmentPool:
 
         names = {tool["function"]["name"] for _, tools in self._outside for tool in tools}
         if container:
-            return LentSlot([], names, partial(self._contained, container), fit)
-        self._expecting += 1
-        self._start_expected()
-        return LentSlot([], names, self._warm_slot, fit)
+            environment = LentSlot([], names, partial(self._contained, container), fit)
+        else:
+            self._expecting += 1
+            self._start_expected()
+            environment = LentSlot([], names, self._warm_slot, fit)
+        return environment
 
     async def _known_tools(self, environment: LentSlot) -> list[dict[str, Any]]:
         """The specs of the tools; the first episodes wait for one of them to have its slot."""
@@ -252,10 +262,10 @@ class EnvironmentPool:
         async with self._starting:
             try:
                 slot = await self._start()
-                await self._learn(slot.sandbox_tools)
             except Exception as error:
                 self._warm.put_nowait(error)
             else:
+                self._learn(slot.sandbox_tools)
                 self._warm.put_nowait(slot)
             finally:
                 self._coming -= 1
@@ -271,13 +281,13 @@ class EnvironmentPool:
         self._live.add(slot)
         return slot
 
-    async def _learn(self, tools: list[dict[str, Any]]) -> None:
-        """Note the tools of a slot that has started."""
-        self._has_seen_tools = True
-        if tools != self._tools:
+    def _learn(self, tools: list[dict[str, Any]]) -> None:
+        """Take the tools of the first slot for those of all, and note them. Their order counts: the prompt shows it."""
+        if not self._has_seen_tools and json.dumps(tools) != json.dumps(self._tools):
             self._tools = tools
             if self._memo:
-                await asyncio.to_thread(self._memo.write, tools)
+                self._in_background(asyncio.to_thread(self._memo.write, tools))
+        self._has_seen_tools = True
 
     async def _recycle(self, slot: "Slot") -> None:
         emptied = False

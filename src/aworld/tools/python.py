@@ -52,15 +52,19 @@ class Template:
             with suppress(OSError):  # the code of an earlier call has killed it
                 return await self._asked(stdin, stdout, stderr)
         # Where a call was given up before the end of its copy was told, the next reply would be that copy's.
-        self._end()
+        self.end()
         self._start()
         return await self._asked(stdin, stdout, stderr)
 
     async def _asked(self, *streams: int) -> "Copy":
         self.is_free = False
-        socket.send_fds(self.requests, [b"c"], streams)
-        if not (pid := await asyncio.get_running_loop().sock_recv(self.requests, 4)):
-            raise OSError("the interpreter was killed")
+        try:
+            socket.send_fds(self.requests, [b"c"], streams)
+            if not (pid := await asyncio.get_running_loop().sock_recv(self.requests, 4)):
+                raise OSError("no process could be started for the code")
+        except BaseException:
+            self.end()  # and with it a copy that may have begun
+            raise
         return Copy(int.from_bytes(pid, "little"), self)
 
     def _start(self) -> None:
@@ -74,7 +78,8 @@ class Template:
         execute.kept.add(self._process.pid)
         self.is_free = True
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Kill it. A copy that lives on has this process for a parent then."""
         self.requests.close()
         self._process.kill()
         self._process.wait()
@@ -92,9 +97,12 @@ class Copy:
     async def wait(self) -> int:
         if self.returncode is None:
             said = await asyncio.get_running_loop().sock_recv(self.template.requests, 4)
-            died_with_it = -signal.SIGKILL
-            self.returncode = int.from_bytes(said, "little", signed=True) if said else died_with_it
-            self.template.is_free = True
+            if said:
+                self.returncode = int.from_bytes(said, "little", signed=True)
+                self.template.is_free = True
+            else:
+                self.template.end()
+                self.returncode = -signal.SIGKILL
         return self.returncode
 
 

@@ -85,8 +85,9 @@ async def run_process(start: Start, told: str, limit: float) -> Result:
     async with one_at_a_time:  # leftover processes are found as our children, so calls run one at a time
         with memory_file() as stdin, memory_file() as stdout, memory_file() as stderr:
             os.pwrite(stdin, told.encode("utf-8", "replace"), 0)
-            process = await start(stdin, stdout, stderr)
+            process: Process | None = None
             try:
+                process = await start(stdin, stdout, stderr)
                 status: int | None = await asyncio.wait_for(process.wait(), limit)
             except TimeoutError:
                 status = None
@@ -122,11 +123,14 @@ def read(fd: int) -> str:
     return content + "\n[output cut]" if os.fstat(fd).st_size > MAX_BYTES else content
 
 
-async def bury(process: Process) -> None:
+async def bury(process: Process | None) -> None:
     """Kill the code and all it started: as a subreaper we become the parent of whatever it leaves behind."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):  # it has ended, and nobody has told us yet
+    if process and process.returncode is None:
+        try:
             os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            with suppress(ProcessLookupError):  # it has ended, and nobody has told us yet
+                os.kill(process.pid, signal.SIGKILL)  # it leads no session yet
         await process.wait()
     while children := _children():
         for pid in children:

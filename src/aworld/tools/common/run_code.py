@@ -72,6 +72,13 @@ def failure(error: BaseException) -> str:
     return "".join(format_exception_only(error))
 
 
+def _children() -> list[int]:
+    import os
+
+    with open(f"/proc/self/task/{os.getpid()}/children") as pids:
+        return [int(pid) for pid in pids.read().split()]
+
+
 def copied(socket: int) -> None:
     """Make a copy of this process for each request. Returns in the copies alone."""
     import os
@@ -97,6 +104,10 @@ def copied(socket: int) -> None:
             os.close(stream)
         requests.send(pid.to_bytes(4, "little"))
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        while children := _children():  # which the code made by CLONE_PARENT
+            for child in children:
+                os.kill(child, SIGKILL)
+                os.waitpid(child, 0)
         requests.send(status.to_bytes(4, "little", signed=True))
     sys.exit()
 
