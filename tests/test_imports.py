@@ -69,5 +69,5 @@ def test_a_worker_imports_neither_engine_nor_what_few_workers_need():
     code = "import sys, aworld.cli, aworld.rollout.stage, aworld.evaluation.benchmark; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = set(done.stdout.split())
-    assert "aworld.environments.toolbox" in modules
-    assert modules & {"torch", "vllm", "megatron", "transformers", "matplotlib"} == set()
+    assert "aworld.environments.pool" in modules
+    assert modules & {"torch", "vllm", "megatron", "transformers", "matplotlib", "mcp", "aiohttp"} == set()

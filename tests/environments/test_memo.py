@@ -23,7 +23,7 @@ def config(*servers: str, **values: Any) -> schema.Environment:
 async def tools_at_the_start(root: Path, memo: Path, call: bool = False, **values: Any) -> tuple[list[dict], bool]:
     """The tools of an episode, and whether it had a sandbox when they were known."""
     async with (
-        EnvironmentPool(config("python", "files", **values), SubprocessSandbox(), None, root, memo) as pool,
+        EnvironmentPool(config("python", "folder", **values), SubprocessSandbox(), None, root, memo) as pool,
         pool.episode() as environment,
     ):
         known = environment.tools, environment.taken is not None
@@ -52,7 +52,7 @@ def test_an_episode_whose_tools_have_changed_since_is_played_again(call: bool, t
     path.write_text(json.dumps(stale))
 
     async def story() -> None:
-        async with EnvironmentPool(config("python", "files"), SubprocessSandbox(), None, tmp_path, memo) as pool:
+        async with EnvironmentPool(config("python", "folder"), SubprocessSandbox(), None, tmp_path, memo) as pool:
             with pytest.raises(InfrastructureError, match="other tools than an earlier worker"):
                 async with pool.episode() as environment:
                     assert environment.tools == stale

@@ -381,7 +381,7 @@ def test_closing_waits_for_a_record_that_another_thread_writes(tmp_path, episode
         closing.result()
     with pytest.raises(InfrastructureError, match="is closed"):
         log.append(episode(attempt=2))
-    assert [each.attempt for each in journal.list_entries(path).entries] == [1]
+    assert [each.attempt for each in journal.collect(tmp_path)] == [1]
 
 
 @no_locks.needed

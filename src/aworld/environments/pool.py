@@ -286,7 +286,7 @@ class EnvironmentPool:
         if not self._has_seen_tools and json.dumps(tools) != json.dumps(self._tools):
             self._tools = tools
             if self._memo:
-                self._in_background(asyncio.to_thread(self._memo.write, tools))
+                asyncio.get_running_loop().run_in_executor(None, self._memo.write, tools)  # nobody waits for it
         self._has_seen_tools = True
 
     async def _recycle(self, slot: "Slot") -> None:
