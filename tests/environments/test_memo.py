@@ -1,4 +1,4 @@
-"""Tools that an earlier pool has noted: an episode begins with them, and ends with those that the sandbox has."""
+"""Tools that an earlier pool has noted: an episode begins with them, and fails where the sandbox has others."""
 
 import asyncio
 import json

@@ -239,9 +239,8 @@ class ChatFormat:
         return [self._marked(inner) for inner in value] if isinstance(value, list) else value
 
     def _format(self, text: str) -> list[int]:
-        return self.tokenizer.backend_tokenizer.encode(
-            text, add_special_tokens=False
-        ).ids  # transformers' own takes thrice as long
+        # transformers' own encode takes thrice as long
+        return self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
 
     def _plain(self, text: str) -> list[int]:
         """Half a surrogate pair, which no UTF-8 holds, becomes a question mark."""

@@ -160,7 +160,7 @@ class Worker:
             return replace(episode, status="infra_error", error=f"{NOT_SCORED}{reason}")
 
     async def record(self, episode: Episode) -> None:
-        """Make an episode durable. A slow disk holds up this episode alone, and those that end meanwhile."""
+        """Make an episode durable. Other episodes go on while a slow disk writes it."""
         async with self._writing:
             episode = await asyncio.to_thread(self._log.append, episode)
         if not self._workload.plays_again(episode):

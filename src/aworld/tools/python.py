@@ -1,4 +1,4 @@
-"""`python`: code in an interpreter that has run nothing before, and of which nothing runs on when the call is over."""
+"""`python`: each call runs its code in a copy of an interpreter that has run nothing. No process outlives a call."""
 
 import asyncio
 import os
@@ -32,8 +32,7 @@ def interpreter(kind: str, request: int) -> tuple[str | Path, ...]:
 
 
 class Template:
-    """An interpreter that runs nothing itself: each piece of code runs in a copy of it. It starts again where it was
-    killed.
+    """An interpreter that runs no code itself: each piece runs in a copy of it. After it was killed, a new one starts.
 
     Attributes:
         is_free: whether it has told the end of each copy.
