@@ -6,16 +6,16 @@ from aworld.tools.common.result import Result, made, text
 from aworld.tools.common.server import ToolServer
 
 
-async def add(left: int, right: float = 0.5, twice: bool = False) -> Result:
+def add(left: int, right: float = 0.5, twice: bool = False) -> Result:
     print("a library's greeting")
     return text(str((left + right) * (2 if twice else 1)))
 
 
-async def total(numbers: tuple[float, ...] = ()) -> Result:
+def total(numbers: tuple[float, ...] = ()) -> Result:
     return made(str(sum(numbers)), "sum.txt")
 
 
-async def fail(reason: str = "for\nno reason") -> Result:
+def fail(reason: str = "for\nno reason") -> Result:
     raise RuntimeError(reason)
 
 
@@ -24,11 +24,11 @@ async def wait(seconds: float) -> Result:
     return text("waited")
 
 
-async def lie() -> Result:
+def lie() -> Result:
     return "not a result"  # type: ignore[return-value]
 
 
-async def echo(text: str) -> Result:
+def echo(text: str) -> Result:
     return Result(text)
 
 

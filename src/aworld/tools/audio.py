@@ -12,9 +12,9 @@ from aworld.tools.common.server import ToolServer
 PART = 0.7  # of the time of a call, for hearing; the rest is for starting, and for the last stretch
 
 
-async def transcribe(path: str, start: float = 0) -> Result:
+def transcribe(path: str, start: float = 0) -> Result:
     seconds = PART * execute.seconds_of("transcribe")
-    return await execute.work("audio", "transcribe", path=path, start=max(start, 0), seconds=seconds)
+    return execute.work("audio", "transcribe", path=path, start=max(start, 0), seconds=seconds)
 
 
 def add_to(server: ToolServer) -> None:

@@ -11,13 +11,13 @@ from aworld.tools.common.server import ToolServer
 PART = 0.5  # of the time of a call, for thinking
 
 
-async def chess_position(fen: str, moves: str = "") -> Result:
-    return await execute.work("chess", "chess_position", fen=fen, moves=moves)
+def chess_position(fen: str, moves: str = "") -> Result:
+    return execute.work("chess", "chess_position", fen=fen, moves=moves)
 
 
-async def chess_engine(fen: str, moves: str = "", seconds: float = 1) -> Result:
+def chess_engine(fen: str, moves: str = "", seconds: float = 1) -> Result:
     limit = PART * execute.seconds_of("chess_engine")
-    return await execute.work("chess", "chess_engine", fen=fen, moves=moves, seconds=min(max(seconds, 0.1), limit))
+    return execute.work("chess", "chess_engine", fen=fen, moves=moves, seconds=min(max(seconds, 0.1), limit))
 
 
 def add_to(server: ToolServer) -> None:

@@ -32,7 +32,7 @@ READERS: dict[str, Callable[[Path], Iterator[str]]] = {
 }
 
 
-async def read_document(path: str, part: int = 1) -> Result:
+def read_document(path: str, part: int = 1) -> Result:
     try:
         file = existing(path)
     except ValueError as reason:

@@ -9,7 +9,7 @@ MAX_BYTES = 100_000  # of a file; longer ones are for python to work through
 MAX_NAMES = 20
 
 
-async def read_file(path: str) -> Result:
+def read_file(path: str) -> Result:
     root = Path.cwd().resolve()
     try:
         file = (root / path).resolve()

@@ -15,7 +15,7 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 PACKED = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
-async def list_files(path: str = ".") -> Result:
+def list_files(path: str = ".") -> Result:
     try:
         folder = inside(path)
         if not folder.is_dir():
@@ -28,7 +28,7 @@ async def list_files(path: str = ".") -> Result:
     return text("\n".join(["bytes\tname", *lines, *more]) if found else "(no files)")
 
 
-async def write_file(path: str, content: str) -> Result:
+def write_file(path: str, content: str) -> Result:
     try:
         file = inside(path)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ async def write_file(path: str, content: str) -> Result:
     return text(f"wrote {file.stat().st_size} bytes to {path}")
 
 
-async def unpack(path: str, into: str = ".") -> Result:
+def unpack(path: str, into: str = ".") -> Result:
     try:
         file, folder = inside(path), inside(into)
         if not file.is_file():
@@ -59,7 +59,7 @@ async def unpack(path: str, into: str = ".") -> Result:
     return text(f"{len(names)} entries: {shown}")
 
 
-async def pack(path: str, archive: str) -> Result:
+def pack(path: str, archive: str) -> Result:
     try:
         source, target = inside(path), inside(archive)
         if target.suffix.lower() == ".gz" and not target.name.lower().endswith(".tar.gz"):

@@ -9,8 +9,8 @@ from aworld.tools.common.result import Result
 from aworld.tools.common.server import ToolServer
 
 
-async def read_image(path: str) -> Result:
-    return await execute.work("image", "read_image", path=path)
+def read_image(path: str) -> Result:
+    return execute.work("image", "read_image", path=path)
 
 
 def add_to(server: ToolServer) -> None:

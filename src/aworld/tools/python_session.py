@@ -4,13 +4,12 @@ Code that runs too long is interrupted, and the variables stay; where it will no
 the interpreter, the next call finds a new one, and the result says so.
 """
 
-import asyncio
 import fcntl
 import os
-import signal
 import socket
+import subprocess
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aworld.tools.common import execute
 from aworld.tools.common.result import Result, error
@@ -20,16 +19,29 @@ from aworld.tools.python import interpreter
 GRACE = 0.15  # of the limit: for an interrupt to get through
 
 
-@dataclass
-class Interpreter:
+class Interpreter(NamedTuple):
     """A running interpreter and its streams."""
 
-    process: asyncio.subprocess.Process
+    process: execute.Command
     stdout: int
     stderr: int
-    replies: asyncio.StreamReader
-    requests: asyncio.StreamWriter
+    requests: socket.socket
     files: ExitStack
+
+    def ask(self, code: bytes) -> None:
+        self.requests.settimeout(None)
+        with suppress(OSError):  # it has ended, which its reply tells
+            self.requests.sendall(len(code).to_bytes(8, "big") + code)
+
+    def reply(self, limit: float) -> bytes | None:
+        """One byte; none: it has ended; None: it has not replied after `limit` seconds."""
+        self.requests.settimeout(limit)
+        try:
+            return self.requests.recv(1)
+        except TimeoutError:
+            return None
+        except OSError:
+            return b""
 
 
 class Session:
@@ -38,36 +50,25 @@ class Session:
     def __init__(self) -> None:
         self._interpreter: Interpreter | None = None
 
-    async def run(self, code: str, limit: float) -> Result:
-        async with execute.one_at_a_time:
-            one = self._interpreter = self._interpreter or await start()
-            for stream in (one.stdout, one.stderr):
-                os.ftruncate(stream, 0)
-            request = code.encode("utf-8", "replace")
-            one.requests.write(len(request).to_bytes(8, "big") + request)
-            reply = asyncio.ensure_future(one.replies.read(1))
-            try:
-                await asyncio.wait({reply}, timeout=limit)
-                late = not reply.done()
-                if late:
-                    with suppress(ProcessLookupError):
-                        one.process.send_signal(signal.SIGINT)
-                    await asyncio.wait({reply}, timeout=limit * GRACE)
-                byte = reply.result() if reply.done() and not reply.exception() else b""
-                status = int(byte != b"0") if byte else await end(one)
-                told = execute.result(
-                    None if late else status, limit, execute.read(one.stdout), execute.read(one.stderr)
-                )
-                if byte:
-                    return told
-                self._interpreter = None
-                one.files.close()
-                return error(f"{told.text}\n[its variables are gone]")
-            finally:
-                reply.cancel()
+    def run(self, code: str, limit: float) -> Result:
+        one = self._interpreter = self._interpreter or start()
+        for stream in (one.stdout, one.stderr):
+            os.ftruncate(stream, 0)
+        one.ask(code.encode("utf-8", "replace"))
+        reply = one.reply(limit)
+        if late := reply is None:
+            one.process.interrupt()
+            reply = one.reply(limit * GRACE)
+        status = int(reply != b"0") if reply else end(one)
+        told = execute.result(None if late else status, limit, execute.read(one.stdout), execute.read(one.stderr))
+        if reply:
+            return told
+        self._interpreter = None
+        one.files.close()
+        return error(f"{told.text}\n[its variables are gone]")
 
 
-async def start() -> Interpreter:
+def start() -> Interpreter:
     """A new interpreter that has run nothing."""
     files = ExitStack()
     stdout, stderr = (files.enter_context(execute.memory_file()) for _ in range(2))
@@ -75,24 +76,16 @@ async def start() -> Interpreter:
         fcntl.fcntl(stream, fcntl.F_SETFL, os.O_APPEND)
     ours, its = socket.socketpair()
     with its:
-        process = await asyncio.create_subprocess_exec(
-            *interpreter("session", its.fileno()),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=(its.fileno(),),
-            start_new_session=True,
-        )
+        number = its.fileno()
+        process = execute.Command(interpreter("session", number), subprocess.DEVNULL, stdout, stderr, number)
     execute.kept.add(process.pid)
-    replies, requests = await asyncio.open_connection(sock=ours)
-    files.callback(requests.close)
-    return Interpreter(process, stdout, stderr, replies, requests, files)
+    return Interpreter(process, stdout, stderr, files.enter_context(ours), files)
 
 
-async def end(one: Interpreter) -> int | None:
+def end(one: Interpreter) -> int | None:
     """Kill the interpreter, unless it has ended, and all it started; returns its exit status."""
     execute.kept.discard(one.process.pid)
-    await execute.bury(one.process)
+    execute.bury(one.process)
     return one.process.returncode
 
 
@@ -100,8 +93,8 @@ def add_to(server: ToolServer) -> None:
     execute.adopt_orphans()
     session = Session()
 
-    async def python(code: str) -> Result:
-        return await session.run(code, execute.seconds_of("python"))
+    def python(code: str) -> Result:
+        return session.run(code, execute.seconds_of("python"))
 
     server.add_tool(python, description="Run Python code. Variables stay.")
 

@@ -64,13 +64,13 @@ def add_to(server: ToolServer) -> None:
         raise SystemExit("the search server needs a corpus: set AWORLD_CORPUS to a JSONL file of title and text")
     corpus = Corpus(Path(path))
 
-    async def search(query: str) -> Result:
+    def search(query: str) -> Result:
         hits = corpus.search(query)
         if not hits:
             return error("nothing found")
         return text("\n".join(f"{title}: {' '.join(body.split())[:HIT_CHARS]}" for title, body in hits))
 
-    async def open_page(title: str, part: int = 1) -> Result:
+    def open_page(title: str, part: int = 1) -> Result:
         content = corpus.page(title)
         return error(f"no page {title[:100]!r}; search for it") if content is None else in_parts(content, part, title)
 

@@ -5,9 +5,9 @@ from aworld.tools.common.result import Result
 from aworld.tools.common.server import ToolServer
 
 
-async def terminal(command: str) -> Result:
+def terminal(command: str) -> Result:
     # the command comes as an option's value: what it starts shall not read it as its input
-    return await execute.run(
+    return execute.run(
         ("bash", "--noprofile", "--norc", "-c", command), "", execute.seconds_of("terminal"), joined=True
     )
 

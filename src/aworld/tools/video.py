@@ -8,12 +8,12 @@ from aworld.tools.common.result import Result, made
 from aworld.tools.common.server import ToolServer
 
 
-async def video_info(path: str) -> Result:
-    return await execute.work("video", "video_info", path=path)
+def video_info(path: str) -> Result:
+    return execute.work("video", "video_info", path=path)
 
 
-async def video_frames(path: str, at: tuple[float, ...] = (), every: float = 0) -> Result:
-    done = await execute.work("video", "video_frames", path=path, at=at, every=every)
+def video_frames(path: str, at: tuple[float, ...] = (), every: float = 0) -> Result:
+    done = execute.work("video", "video_frames", path=path, at=at, every=every)
     if done.is_error:
         return done
     return made(done.text, *(line.partition("\t")[0] for line in done.text.splitlines()))

@@ -1,12 +1,13 @@
 """What tools share that start a process: nothing of it runs on, and no output is lost, when the call is over."""
 
-import asyncio
 import ctypes
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,6 @@ from aworld.tools.common.result import Result, error, text
 MAX_BYTES = 50_000  # of output
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
-one_at_a_time = asyncio.Lock()
 kept: set[int] = set()  # processes that are not over when a call is
 
 
@@ -29,12 +29,46 @@ class Process(Protocol):
 
     @property
     def returncode(self) -> int | None:
-        """Its exit status or, below zero, the signal that ended it; None: it runs."""
+        """Its exit status or, below zero, the signal that ended it; None: nobody has waited for its end."""
 
-    async def wait(self) -> int: ...
+    def wait(self, limit: float | None = None) -> int | None:
+        """Wait for its end, at most so many seconds; returns `returncode`."""
 
 
-Start = Callable[[int, int, int], Awaitable[Process]]  # of the file descriptors of stdin, stdout and stderr
+Start = Callable[[int, int, int], Process]  # of the file descriptors of stdin, stdout and stderr
+
+
+class Command:
+    """A program in a session of its own, which dies with this process; see `Process`."""
+
+    def __init__(self, argv: Sequence[str | Path], stdin: int, stdout: int, stderr: int, *files: int):
+        self._process = subprocess.Popen(
+            ("setpriv", "--pdeathsig", "KILL", "--", *argv),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=files,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+    def wait(self, limit: float | None = None) -> int | None:
+        # with a limit, subprocess would look again and again
+        waiter = threading.Thread(target=self._process.wait, daemon=True)
+        waiter.start()
+        waiter.join(limit)
+        return self._process.returncode
+
+    def interrupt(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 def adopt_orphans() -> None:
@@ -47,7 +81,7 @@ def seconds_of(tool: str) -> float:
     return float(os.environ.get(f"AWORLD_{tool.upper()}_SECONDS") or os.environ.get("AWORLD_CALL_SECONDS", "10"))
 
 
-async def work(name: str, tool: str, **arguments: object) -> Result:
+def work(name: str, tool: str, **arguments: object) -> Result:
     """Let the function `tool` of the module `work.NAME` do it, in a process of its own.
 
     What it imports and holds is gone with it, and what its libraries do to a damaged file does not harm the server. An
@@ -60,40 +94,32 @@ async def work(name: str, tool: str, **arguments: object) -> Result:
             return error(str(reason))
     # -P: a file of the agent's is not taken for a library of the same name
     child = (sys.executable, "-P", "-m", "aworld.tools.work", name, tool)
-    return await run(child, json.dumps(arguments), seconds_of(tool))
+    return run(child, json.dumps(arguments), seconds_of(tool))
 
 
-async def run(command: Sequence[str | Path], told: str, limit: float, joined: bool = False) -> Result:
+def run(command: Sequence[str | Path], told: str, limit: float, joined: bool = False) -> Result:
     """Run a command for at most `limit` seconds, with `told` on its stdin; its output, or why there is none.
 
     Args:
         joined: whether stderr is part of the output; else its last line is the reason of a failure.
     """
 
-    async def start(stdin: int, stdout: int, stderr: int) -> Process:
-        argv = ("setpriv", "--pdeathsig", "KILL", "--", *command)
-        aside = stdout if joined else stderr
-        return await asyncio.create_subprocess_exec(
-            *argv, stdin=stdin, stdout=stdout, stderr=aside, start_new_session=True
-        )
+    def start(stdin: int, stdout: int, stderr: int) -> Process:
+        return Command(command, stdin, stdout, stdout if joined else stderr)
 
-    return await run_process(start, told, limit)
+    return run_process(start, told, limit)
 
 
-async def run_process(start: Start, told: str, limit: float) -> Result:
+def run_process(start: Start, told: str, limit: float) -> Result:
     """As `run`, with a process that `start` begins."""
-    async with one_at_a_time:  # leftover processes are found as our children, so calls run one at a time
-        with memory_file() as stdin, memory_file() as stdout, memory_file() as stderr:
-            os.pwrite(stdin, told.encode("utf-8", "replace"), 0)
-            process: Process | None = None
-            try:
-                process = await start(stdin, stdout, stderr)
-                status: int | None = await asyncio.wait_for(process.wait(), limit)
-            except TimeoutError:
-                status = None
-            finally:
-                await bury(process)
-            return result(status, limit, read(stdout), read(stderr))
+    with memory_file() as stdin, memory_file() as stdout, memory_file() as stderr:
+        os.pwrite(stdin, told.encode("utf-8", "replace"), 0)
+        process = start(stdin, stdout, stderr)
+        try:
+            status = process.wait(limit)
+        finally:
+            bury(process)
+        return result(status, limit, read(stdout), read(stderr))
 
 
 def result(status: int | None, limit: float, out: str, err: str) -> Result:
@@ -123,15 +149,15 @@ def read(fd: int) -> str:
     return content + "\n[output cut]" if os.fstat(fd).st_size > MAX_BYTES else content
 
 
-async def bury(process: Process | None) -> None:
+def bury(process: Process) -> None:
     """Kill the code and all it started: as a subreaper we become the parent of whatever it leaves behind."""
-    if process and process.returncode is None:
+    if process.returncode is None:
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             with suppress(ProcessLookupError):  # it has ended, and nobody has told us yet
                 os.kill(process.pid, signal.SIGKILL)  # it leads no session yet
-        await process.wait()
+        process.wait()
     while children := _children():
         for pid in children:
             os.kill(pid, signal.SIGKILL)
