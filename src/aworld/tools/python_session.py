@@ -6,23 +6,23 @@ the interpreter, the next call finds a new one, and the result says so.
 
 import fcntl
 import os
+import signal
 import socket
-import subprocess
+import sys
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
-from aworld.tools.common import execute
+from aworld.tools.common import execute, run_code
 from aworld.tools.common.result import Result, error
 from aworld.tools.common.server import ToolServer
-from aworld.tools.python import interpreter
 
 GRACE = 0.15  # of the limit: for an interrupt to get through
 
 
 class Interpreter(NamedTuple):
-    """A running interpreter and its streams."""
+    """A running interpreter and its streams. A request is a length of 8 bytes, then the code."""
 
-    process: execute.Command
+    process: execute.Child
     stdout: int
     stderr: int
     requests: socket.socket
@@ -34,7 +34,7 @@ class Interpreter(NamedTuple):
             self.requests.sendall(len(code).to_bytes(8, "big") + code)
 
     def reply(self, limit: float) -> bytes | None:
-        """One byte; none: it has ended; None: it has not replied after `limit` seconds."""
+        """The exit status of the code as one byte; none: it has ended; None: no reply after `limit` seconds."""
         self.requests.settimeout(limit)
         try:
             return self.requests.recv(1)
@@ -57,9 +57,9 @@ class Session:
         one.ask(code.encode("utf-8", "replace"))
         reply = one.reply(limit)
         if late := reply is None:
-            one.process.interrupt()
+            os.kill(one.process.pid, signal.SIGINT)
             reply = one.reply(limit * GRACE)
-        status = int(reply != b"0") if reply else end(one)
+        status = reply[0] if reply else end(one)
         told = execute.result(None if late else status, limit, execute.read(one.stdout), execute.read(one.stderr))
         if reply:
             return told
@@ -75,11 +75,32 @@ def start() -> Interpreter:
     for stream in (stdout, stderr):  # so that writing goes on at the beginning once they are emptied
         fcntl.fcntl(stream, fcntl.F_SETFL, os.O_APPEND)
     ours, its = socket.socketpair()
-    with its:
-        number = its.fileno()
-        process = execute.Command(interpreter("session", number), subprocess.DEVNULL, stdout, stderr, number)
+    with its, open(os.devnull, "rb") as nothing:
+        streams = (nothing.fileno(), stdout, stderr)
+        process = run_code.copy(lambda output: answer(its, output), streams, (its.fileno(),))
     execute.kept.add(process.pid)
     return Interpreter(process, stdout, stderr, files.enter_context(ours), files)
+
+
+def answer(requests: socket.socket, output: run_code.Output) -> int:
+    """Run one piece of code after the other; their variables stay."""
+    variables = run_code.module()
+    with requests.makefile("rb") as pieces:
+        while size := pieces.read(8):
+            code, status = pieces.read(int.from_bytes(size, "big")).decode(), 1
+            try:
+                try:
+                    signal.signal(signal.SIGINT, signal.default_int_handler)  # how it is told that its time is up
+                    status = run_code.run(code, variables, output)
+                finally:
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
+                    output.flush()
+            except BaseException as error:
+                status = 1
+                sys.stderr.write(run_code.failure(error))
+            sys.stderr.flush()
+            requests.send(bytes([status]))
+    return 0
 
 
 def end(one: Interpreter) -> int | None:

@@ -4,76 +4,51 @@ import ctypes
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 from aworld.tools.common.paths import existing
 from aworld.tools.common.result import Result, error, text
 
 MAX_BYTES = 50_000  # of output
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
+prctl = ctypes.CDLL(None).prctl
 kept: set[int] = set()  # processes that are not over when a call is
 
 
-class Process(Protocol):
-    """A process that leads a session of its own."""
+class Child:
+    """A child of this process that leads a session of its own.
 
-    @property
-    def pid(self) -> int: ...
+    Attributes:
+        returncode: its exit status or, below zero, the signal that ended it; None: nobody has waited for its end.
+    """
 
-    @property
-    def returncode(self) -> int | None:
-        """Its exit status or, below zero, the signal that ended it; None: nobody has waited for its end."""
+    def __init__(self, pid: int):
+        self.pid = pid
+        self.returncode: int | None = None
+        self._waiter = threading.Thread(target=self._wait, daemon=True)
 
     def wait(self, limit: float | None = None) -> int | None:
         """Wait for its end, at most so many seconds; returns `returncode`."""
+        if self._waiter.ident is None:
+            self._waiter.start()
+        self._waiter.join(limit)
+        return self.returncode
+
+    def _wait(self) -> None:
+        self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-Start = Callable[[int, int, int], Process]  # of the file descriptors of stdin, stdout and stderr
-
-
-class Command:
-    """A program in a session of its own, which dies with this process; see `Process`."""
-
-    def __init__(self, argv: Sequence[str | Path], stdin: int, stdout: int, stderr: int, *files: int):
-        self._process = subprocess.Popen(
-            ("setpriv", "--pdeathsig", "KILL", "--", *argv),
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=files,
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        return self._process.returncode
-
-    def wait(self, limit: float | None = None) -> int | None:
-        # with a limit, subprocess would look again and again
-        waiter = threading.Thread(target=self._process.wait, daemon=True)
-        waiter.start()
-        waiter.join(limit)
-        return self._process.returncode
-
-    def interrupt(self) -> None:
-        self._process.send_signal(signal.SIGINT)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+Start = Callable[[int, int, int], Child]  # of the file descriptors of stdin, stdout and stderr
 
 
 def adopt_orphans() -> None:
     """Become the parent of whatever a command leaves behind; call it once, before the first `run`."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def seconds_of(tool: str) -> float:
@@ -104,8 +79,12 @@ def run(command: Sequence[str | Path], told: str, limit: float, joined: bool = F
         joined: whether stderr is part of the output; else its last line is the reason of a failure.
     """
 
-    def start(stdin: int, stdout: int, stderr: int) -> Process:
-        return Command(command, stdin, stdout, stdout if joined else stderr)
+    def start(stdin: int, stdout: int, stderr: int) -> Child:
+        argv = ("setpriv", "--pdeathsig", "KILL", "--", *command)
+        streams = enumerate((stdin, stdout, stdout if joined else stderr))
+        actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in streams]
+        usual = (signal.SIGPIPE, signal.SIGXFSZ)  # Python itself ignores them
+        return Child(os.posix_spawnp("setpriv", argv, os.environ, file_actions=actions, setsid=True, setsigdef=usual))
 
     return run_process(start, told, limit)
 
@@ -149,7 +128,7 @@ def read(fd: int) -> str:
     return content + "\n[output cut]" if os.fstat(fd).st_size > MAX_BYTES else content
 
 
-def bury(process: Process) -> None:
+def bury(process: Child) -> None:
     """Kill the code and all it started: as a subreaper we become the parent of whatever it leaves behind."""
     if process.returncode is None:
         try:

@@ -1,29 +1,34 @@
-"""Run code the way a REPL would: `python -I -S run_code.py SITE_PACKAGES LIBRARIES template|session SOCKET`.
+"""Run code the way a REPL would, in a copy of this process that keeps nothing of it but Python.
 
-The code may import Python's own modules, those of the working folder, and of the site packages these libraries, or all
-where none are named. The value of a last expression is printed when nothing else was. Imports little: a sandbox that
-runs one piece of code starts this file for it. SOCKET is the number of an open socket.
-
-A template runs each piece of code in a copy of itself: that costs less than half of an interpreter's start. A request
-is one byte with three file descriptors: stdin, which holds the code, stdout and stderr. The first reply is the process
-id of the copy, the second its exit status or, below zero, the signal that ended it; both have 4 bytes. An error ends
-the copy with status 1 and, as the last line of stderr, the last line of its traceback.
-
-The variables of a session stay. A request is a length of 8 bytes, then the code; the reply is one byte, `0`, or `1`
-where the code failed.
+The code may import Python's own modules, those of the working folder, and of the installed packages the libraries that
+AWORLD_LIBRARIES names, or all where it is unset. The value of a last expression is printed when nothing else was.
 """
 
+import atexit
+import gc
 import io
+import os
+import signal
+import site
 import sys
+import threading
 from _ast import Expr, Expression, Module, PyCF_ONLY_AST  # what `ast` wraps, without its 4 ms
+from _frozen_importlib import BuiltinImporter, FrozenImporter  # type: ignore[import-not-found]
 from _frozen_importlib_external import PathFinder  # type: ignore[import-not-found]
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from aworld.tools.common.execute import PR_SET_PDEATHSIG, Child, prctl
+
+PYTHON = str(Path(os.__file__).parent)
 
 
 class Libraries:
     """Finds these modules, and none else, in folders that are not on the path."""
 
-    def __init__(self, packages: list[str], names: list[str]):
-        self.packages, self.names = packages, frozenset(names)
+    def __init__(self, packages: list[str], names: frozenset[str]):
+        self.packages, self.names = packages, names
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
         # mypyc puts what it compiles into a module of its own, with a number for a name
@@ -46,14 +51,94 @@ class Output(io.TextIOWrapper):
         return super().write(text)
 
 
+def copy(then: Callable[[Output], int], streams: tuple[int, int, int], kept: tuple[int, ...] = ()) -> Child:
+    """A copy of this process, which ends with the exit status that `then` returns. It dies with its parent.
+
+    Args:
+        then: is given stdout.
+        streams: file descriptors of its stdin, stdout and stderr.
+        kept: further ones that stay open.
+
+    Raises:
+        OSError: no process can be started.
+    """
+    gc.freeze()  # a copy need not look at what it shares
+    parent = os.getpid()
+    if pid := os.fork():
+        return Child(pid)
+    status = 1
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent:
+            os.setsid()
+            output = _opened(streams, kept)
+            _forget()
+            status = then(output)
+            threading._shutdown()  # type: ignore[attr-defined]  # as Python ends: threads first
+            atexit._run_exitfuncs()
+            output.flush()
+    except BaseException as error:
+        with suppress(BaseException):
+            sys.stderr.write(failure(error))
+    finally:
+        os._exit(status)
+
+
+def _opened(streams: tuple[int, int, int], kept: tuple[int, ...]) -> Output:
+    """Let these be stdin, stdout and stderr, and close what else is open: the server's own pipes, for one."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if number > 2 and number not in kept:
+            with suppress(OSError):  # that of the list itself
+                os.close(number)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = output = Output(os.fdopen(1, "wb", closefd=False), encoding="utf-8", errors="backslashreplace")
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    return output
+
+
+def _forget() -> None:
+    """Leave of the server's modules and paths what the code may import."""
+    packages = site.getsitepackages()
+    libraries = frozenset(filter(None, os.environ.get("AWORLD_LIBRARIES", "").split(":")))
+    for name in list(sys.modules):
+        top = name.partition(".")[0]
+        if top == "aworld" or (libraries and top not in sys.stdlib_module_names and top not in libraries):
+            del sys.modules[name]
+    own = [folder for folder in sys.path if folder in (PYTHON, f"{PYTHON}/lib-dynload")]
+    sys.path[:] = own if libraries else [*own, *packages]
+    sys.path.append("")  # modules that the agent wrote, or was given
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter, PathFinder]
+    if libraries:
+        sys.meta_path.insert(2, Libraries(packages, libraries))  # type: ignore[arg-type]
+    sys.argv[:] = [""]
+
+
 def module() -> dict[str, object]:
     """The variables of a new `__main__`."""
     sys.modules["__main__"] = main = type(sys)("__main__")
     return main.__dict__
 
 
-def run(code: str, variables: dict[str, object], output: Output) -> None:
+def run(code: str, variables: dict[str, object], output: Output) -> int:
+    """Run code; returns its exit status. Its error is the last line of stderr."""
     output.written = False
+    try:
+        _run(code, variables, output)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return (end.code or 0) & 0xFF
+        sys.stderr.write(str(end.code))
+        return 1
+    except BaseException as error:
+        output.flush()
+        sys.stderr.write(failure(error))
+        return 1
+    return 0
+
+
+def _run(code: str, variables: dict[str, object], output: Output) -> None:
     tree = compile(code, "<code>", "exec", PyCF_ONLY_AST)
     assert isinstance(tree, Module)
     last = tree.body[-1] if tree.body else None
@@ -67,93 +152,7 @@ def run(code: str, variables: dict[str, object], output: Output) -> None:
 
 
 def failure(error: BaseException) -> str:
+    """The last line of a traceback."""
     from traceback import format_exception_only
 
     return "".join(format_exception_only(error))
-
-
-def _children() -> list[int]:
-    import os
-
-    with open(f"/proc/self/task/{os.getpid()}/children") as pids:
-        return [int(pid) for pid in pids.read().split()]
-
-
-def copied(socket: int) -> None:
-    """Make a copy of this process for each request. Returns in the copies alone."""
-    import os
-    from _socket import CMSG_SPACE
-    from _socket import socket as Socket
-    from ctypes import CDLL
-    from gc import freeze
-
-    prctl, PR_SET_PDEATHSIG, SIGKILL = CDLL(None).prctl, 1, 9  # noqa: N806
-    freeze()  # a copy that ends need not look at what it shares
-    requests = Socket(fileno=socket)
-    while (message := requests.recvmsg(1, CMSG_SPACE(12)))[0]:
-        streams = memoryview(message[1][0][2]).cast("i").tolist()
-        if (pid := os.fork()) == 0:
-            requests.close()
-            prctl(PR_SET_PDEATHSIG, SIGKILL)
-            os.setsid()
-            for number, stream in enumerate(streams):
-                os.dup2(stream, number)
-                os.close(stream)
-            return
-        for stream in streams:
-            os.close(stream)
-        requests.send(pid.to_bytes(4, "little"))
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        while children := _children():  # which the code made by CLONE_PARENT
-            for child in children:
-                os.kill(child, SIGKILL)
-                os.waitpid(child, 0)
-        requests.send(status.to_bytes(4, "little", signed=True))
-    sys.exit()
-
-
-def serve(socket: int, output: Output) -> None:
-    import os
-    from signal import SIG_IGN, SIGINT, default_int_handler, signal
-
-    variables = module()
-    with open(socket, "rb") as pieces:
-        while size := pieces.read(8):
-            code, failed = pieces.read(int.from_bytes(size, "big")).decode(), b"0"
-            try:
-                try:
-                    signal(SIGINT, default_int_handler)  # how it is told that its time is up
-                    run(code, variables, output)
-                finally:
-                    signal(SIGINT, SIG_IGN)
-                    output.flush()
-            except SystemExit as end:
-                if end.code not in (None, 0):
-                    failed = b"1"
-                    sys.stderr.write(f"exit status {end.code}" if isinstance(end.code, int) else str(end.code))
-            except BaseException as error:
-                failed = b"1"
-                sys.stderr.write(failure(error))
-            sys.stderr.flush()
-            os.write(socket, failed)
-
-
-if __name__ == "__main__":
-    sys.stdout = output = Output(sys.stdout.buffer, encoding="utf-8", errors="backslashreplace")
-    packages, libraries, kind, socket = sys.argv[1:]
-    del sys.argv[1:]
-    if libraries:
-        sys.meta_path.insert(-1, Libraries(packages.split(":"), libraries.split(":")))  # type: ignore[arg-type]
-    else:
-        sys.path += packages.split(":")
-    sys.path.append("")  # modules that the agent wrote, or was given
-    if kind == "session":
-        serve(int(socket), output)
-    else:
-        copied(int(socket))
-        try:
-            run(sys.stdin.buffer.read().decode(), module(), output)
-        except Exception as error:
-            output.flush()
-            sys.stderr.write(failure(error))
-            sys.exit(1)
