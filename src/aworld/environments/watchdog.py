@@ -6,7 +6,7 @@ the job's own cgroup, which Slurm makes, is the bound of that.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from aworld.environments.reaper import descendants
 
 SECONDS = 0.5  # from one look to the next
 MAX_FILES = 20_000  # beyond, a look would take too long
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def excess(pids: Iterable[int], scratch: Path, limits: schema.Environment) -> str:
@@ -39,8 +40,9 @@ def excess(pids: Iterable[int], scratch: Path, limits: schema.Environment) -> st
 
 def _resident(pid: int) -> int:
     try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
+        with open(f"/proc/{pid}/statm") as pages:  # psutil takes five times as long
+            return int(pages.read().split()[1]) * PAGE
+    except OSError:
         return 0  # it has just ended
 
 
@@ -70,18 +72,22 @@ def _in_memory(pid: int) -> int:
     """Bytes of files on the tmpfs that only this process's mount namespace has: Apptainer's /dev, for one."""
     used = {}
     try:
-        ours = {line.split()[2] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
-        for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
-            device, _, where = line.split()[2:5]
-            root = Path(f"/proc/{pid}/root{where}")
-            if (
-                " - tmpfs " not in line
-                or device in ours
-                or root.stat().st_dev != os.makedev(*map(int, device.split(":")))
-            ):
+        ours = {device for device, _ in _memory_files("self")}
+        for device, where in _memory_files(pid):
+            root = f"/proc/{pid}/root{where}"
+            if device in ours or Path(root).stat().st_dev != os.makedev(*map(int, device.split(":"))):
                 continue  # the last: another one lies on top of it
             files = os.statvfs(root)
             used[device] = (files.f_blocks - files.f_bfree) * files.f_frsize
     except OSError:
         pass  # it has just ended, or may not be looked at
     return sum(used.values())
+
+
+def _memory_files(pid: int | str) -> Iterator[tuple[str, str]]:
+    """The device and place of each tmpfs that a process sees."""
+    with open(f"/proc/{pid}/mountinfo") as mounts:
+        for line in mounts:
+            if " - tmpfs " in line:
+                words = line.split(maxsplit=5)
+                yield words[2], words[4]
