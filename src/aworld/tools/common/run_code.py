@@ -1,4 +1,4 @@
-"""Run code the way a REPL would, in a copy of this process that keeps nothing of it but Python.
+"""Run code the way a REPL would, in a copy of this process that keeps nothing of it but Python itself.
 
 The code may import Python's own modules, those of the working folder, and of the installed packages the libraries that
 AWORLD_LIBRARIES names, or all where it is unset. The value of a last expression is printed when nothing else was.
