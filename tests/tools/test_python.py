@@ -53,6 +53,19 @@ def test_a_call_finds_nothing_of_an_earlier_one(sandbox: Sandbox, tmp_path: Path
     assert [one.text for one in seen] == [*wanted, "'json'"]
 
 
+def test_a_call_has_nothing_of_its_server(sandbox: Sandbox, tmp_path: Path) -> None:
+    files = "import os\nsorted(os.listdir('/proc/self/fd'))"  # the last is that of the list
+    modules = "import sys\n[name for name in sys.modules if 'aworld' in name], sys.argv"
+    seen = play(sandbox, tmp_path, files, modules, "import sys\nsys.exit('so be it')", "import sys\nsys.exit(3)")
+    assert [one.text for one in seen] == ["['0', '1', '2', '3']", "([], [''])", "so be it", "exit status 3"]
+
+
+def test_what_code_leaves_for_its_end_is_done(sandbox: Sandbox, tmp_path: Path) -> None:
+    late = "import atexit, threading, time\natexit.register(print, 'third')\nprint('first')\n"
+    late += "threading.Thread(target=lambda: (time.sleep(0.2), print('second'))).start()"
+    assert play(sandbox, tmp_path, late)[0].text == "first\nsecond\nthird"
+
+
 def test_code_that_kills_the_server_costs_its_own_call_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     seen = play(sandbox, tmp_path, "1", KILLED_IT, "2", KILLED_IT, KILLED_IT, "3")
     assert [one.text for one in seen if not one.is_error] == ["1", "2", "3"]
