@@ -1,10 +1,9 @@
 """The libraries that the agent's code finds: the same in every sandbox."""
 
 import asyncio
-import socket
+import os
 import subprocess
 import sys
-import sysconfig
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from aworld import config as schema
 from aworld.environments.libraries import LIBRARIES
 from aworld.environments.pool import EnvironmentPool
 from aworld.environments.sandbox import Sandbox
-from aworld.tools.python import RUN_CODE
 
 PACKAGES = Path(__file__).parents[2] / "containers" / "environment.txt"
 USUAL = "pandas scipy.stats sympy matplotlib.pyplot networkx lxml.etree openpyxl PIL.Image requests yaml".split()
@@ -33,17 +31,18 @@ def test_the_modules_are_those_of_the_images_packages() -> None:
     assert set().union(*(modules(package) for package in packages if package != "pip")) == set(LIBRARIES)
 
 
+CALL = """
+import sys
+from aworld.tools.common import execute
+from aworld.tools.python import start
+print(execute.run_process(start, sys.argv[1], 60.0).text)
+"""
+
+
 def run(code: str, libraries: str) -> str:
-    ours, its = socket.socketpair()
-    command = [sys.executable, "-I", "-S", str(RUN_CODE), sysconfig.get_path("purelib"), libraries, "session"]
-    with its:
-        process = subprocess.Popen(
-            [*command, str(its.fileno())], pass_fds=[its.fileno()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-    with ours:
-        ours.sendall(len(code).to_bytes(8, "big") + code.encode())
-        ours.shutdown(socket.SHUT_WR)
-        return process.communicate()[0].decode().strip()
+    """What a call of `python` shows, where the server's environment names these libraries."""
+    command, env = [sys.executable, "-c", CALL, code], os.environ | {"AWORLD_LIBRARIES": libraries}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.unit

@@ -8,7 +8,8 @@ Megatron names the CUDA device in many places. `prepare` gives the modules of Me
 - the random number tracker, which would fork CUDA generators, is Megatron's own one for inference, which forks
   nothing; that is right as long as there is no dropout;
 - recomputation, which would save and restore CUDA's random state, does so with the CPU's alone;
-- the backward pass of SwiGLU, written for the compiler, calls PyTorch's kernels;
+- groups of the same ranks are one group, as each group of gloo has threads that wake all the time;
+- SwiGLU, written for the compiler, calls PyTorch's kernels;
 - the rotation by position makes half as many passes over queries and keys.
 
 The process keeps the memory that tensors free.
@@ -25,6 +26,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -75,6 +77,7 @@ def prepare() -> None:
     keep_freed_memory()
     torch.Tensor.cuda = lambda self, *_, **__: self
     torch.Tensor.type = _type(torch.Tensor.type)
+    from megatron.core import parallel_state
     from megatron.core.fusions import fused_bias_swiglu
     from megatron.core.tensor_parallel import random
     from megatron.core.transformer import attention
@@ -82,7 +85,8 @@ def prepare() -> None:
     random.initialize_rng_tracker(inference_rng_tracker=True, force_reset=True)
     random._get_cuda_rng_state = lambda *_, **__: None
     random._set_cuda_rng_state = lambda *_, **__: None
-    fused_bias_swiglu.swiglu_back = _swiglu_back
+    parallel_state.create_group = _once_for_the_same_ranks(parallel_state.create_group)
+    fused_bias_swiglu.swiglu, fused_bias_swiglu.swiglu_back = _swiglu, _swiglu_back
     attention.apply_rotary_pos_emb = _rotated
 
 
@@ -97,11 +101,32 @@ def keep_freed_memory() -> None:
         library.mallopt(option, value)
 
 
+def _once_for_the_same_ranks(create: Callable) -> Callable:
+    made: dict[tuple[Any, ...], Any] = {}
+
+    def create_group(ranks: list[int], **how: Any) -> Any:
+        key = (torch.distributed.group.WORLD, *ranks)
+        if key not in made:
+            made[key] = create(ranks, **how)
+        return made[key]
+
+    return create_group
+
+
+def _swiglu(gate_and_up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) · up, [rows, f], for a forward pass that records no gradient."""
+    gate, up = gate_and_up.chunk(2, -1)
+    return F.silu(gate).mul_(up)
+
+
 def _swiglu_back(gradient: torch.Tensor, gate_and_up: torch.Tensor) -> torch.Tensor:
     """The gradient of silu(gate) · up with respect to both, [rows, 2f]."""
     gate, up = gate_and_up.chunk(2, -1)
-    of_gate = torch.ops.aten.silu_backward(gradient * up, gate)
-    return torch.cat((of_gate, gradient * F.silu(gate)), -1)
+    found = torch.empty_like(gate_and_up)
+    of_gate, of_up = found.chunk(2, -1)
+    torch.mul(gradient, F.silu(gate), out=of_up)
+    torch.ops.aten.silu_backward.grad_input(gradient * up, gate, grad_input=of_gate)
+    return found
 
 
 def _rotated(x: torch.Tensor, angles: torch.Tensor, *_: Any, mscale: float = 1.0, **__: Any) -> torch.Tensor:
@@ -111,9 +136,15 @@ def _rotated(x: torch.Tensor, angles: torch.Tensor, *_: Any, mscale: float = 1.0
         x: [T, 1, heads, d].
         angles: float32 [T, 1, 1, d], whose halves are equal.
     """
+    return _Rotation.apply(x, *_cosine_and_sine(angles, mscale, x.dtype))
+
+
+@lru_cache(maxsize=1)
+def _cosine_and_sine(angles: torch.Tensor, mscale: float, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines of the very same tensor, that all layers are given, are computed once."""
     cosine, sine = angles.cos().mul_(mscale), angles.sin().mul_(mscale)
-    sine[..., : x.shape[-1] // 2].neg_()
-    return _Rotation.apply(x, cosine.to(x.dtype), sine.to(x.dtype))
+    sine[..., : angles.shape[-1] // 2].neg_()
+    return cosine.to(dtype), sine.to(dtype)
 
 
 class _Rotation(torch.autograd.Function):
