@@ -15,8 +15,8 @@ from typing import Any
 from aworld import config as schema
 from aworld.agents.protocols import Observation
 from aworld.environments import watchdog
-from aworld.environments.remote import Remote
 from aworld.environments.sandbox import Contents, Launch, SubprocessSandbox
+from aworld.environments.session import Remote
 from aworld.environments.toolbox import McpToolbox, seconds_of
 from aworld.errors import InputError
 from aworld.nodelocal import remove

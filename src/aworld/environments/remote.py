@@ -1,26 +1,27 @@
-"""An MCP server that already runs somewhere else, with the interface of `ServerProcess`."""
+"""A session with an MCP server that runs somewhere else, by the protocol's SDK."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from typing import Any
 
 import httpx2
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.message import SessionMessage
+from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult, ListToolsResult
+from pydantic import ValidationError
 
-from aworld.environments.process import FromServer, ToServer
+from aworld.environments.session import Remote, SessionError
 from aworld.openai_client import is_near
 
-
-@dataclass(frozen=True)
-class Remote:
-    """The address of the server and its key, if it needs one; the key is never shown."""
-
-    url: str
-    key: str = field(default="", repr=False)
+Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
+END_SECONDS = 5.0
 
 
 class RemoteServer:
-    """A session over streamable HTTP; `broken` is empty until something went wrong with it."""
+    """A session over streamable HTTP. See `Session`."""
 
     pid = 0  # no process of ours
 
@@ -28,18 +29,56 @@ class RemoteServer:
         self.broken = ""
         self.stderr = remote.url  # where its own words would be found
         self._remote = remote
+        self._client: Client | None = None
+        self._is_open, self._stop = asyncio.Event(), asyncio.Event()
+        self._owner = asyncio.create_task(self._own())
 
-    def expect(self) -> None: ...
+    async def open(self) -> None:
+        opened = asyncio.create_task(self._is_open.wait())
+        try:
+            await asyncio.wait({opened, self._owner}, return_when="FIRST_COMPLETED")
+        finally:
+            opened.cancel()
+        if self._client is None:
+            raise SessionError(self.broken)
+
+    async def ask(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._client
+        result: ListToolsResult | CallToolResult
+        try:
+            if method == "tools/list":
+                result = await self._client.list_tools(**parameters)
+            else:
+                # not call_tool: that one refuses answers by the tool's own output schema
+                request = CallToolRequest(params=CallToolRequestParams(**parameters))
+                result = await self._client.session.send_request(request, CallToolResult)
+        except (MCPError, ValidationError, RuntimeError) as reason:
+            raise SessionError(str(reason)) from None
+        return result.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def kill(self, reason: str) -> None:
-        """No call is made to this session any more; the first reason stays."""
+        """No request is made in this session any more."""
         self.broken = self.broken or reason
 
     async def close(self) -> None:
         self.kill("closed")
+        self._stop.set()
+        _, late = await asyncio.wait({self._owner}, timeout=END_SECONDS)
+        for task in late:
+            task.cancel()
+
+    async def _own(self) -> None:
+        """The one task in which the session is opened and closed, as the SDK's cancel scopes demand."""
+        try:
+            async with Client(self._transport(), mode="legacy", cache=None) as client:
+                self._client = client
+                self._is_open.set()
+                await self._stop.wait()
+        except* Exception as group:  # whatever a server does to its session ends this server, never the worker
+            self.kill(f"its session failed: {_first(group)}")
 
     @asynccontextmanager
-    async def transport(self) -> AsyncIterator[tuple[FromServer, ToServer]]:
+    async def _transport(self) -> AsyncIterator[Streams]:
         headers = {"Authorization": f"Bearer {self._remote.key}"} if self._remote.key else {}
         timeout = httpx2.Timeout(30.0, read=None)  # calls have their own limits
         by_proxy = not is_near(httpx2.URL(self._remote.url).host)
@@ -48,3 +87,10 @@ class RemoteServer:
             streamable_http_client(self._remote.url, http_client=client) as streams,
         ):
             yield streams
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf

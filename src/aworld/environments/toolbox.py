@@ -7,25 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mcp import Client, MCPError
-from mcp_types import (
-    CallToolRequest,
-    CallToolRequestParams,
-    CallToolResult,
-    ContentBlock,
-    EmbeddedResource,
-    ResourceLink,
-    TextContent,
-    TextResourceContents,
-)
-from pydantic import ValidationError
-
 from aworld import config as schema
 from aworld.agents.protocols import Observation
 from aworld.environments.arguments import Checker, checker
 from aworld.environments.process import ServerProcess
-from aworld.environments.remote import Remote, RemoteServer
 from aworld.environments.sandbox import Launch
+from aworld.environments.session import Remote, Session, SessionError
 from aworld.errors import InfrastructureError, InputError
 from aworld.tools.common.result import valid_utf8
 
@@ -40,15 +27,11 @@ class McpToolbox:
         tools: OpenAI-style specs, `{"type": "function", "function": {name, description, parameters}}`.
     """
 
-    def __init__(self, process: ServerProcess | RemoteServer, config: schema.Environment):
+    def __init__(self, session: Session, config: schema.Environment):
         self.tools: list[dict[str, Any]] = []
-        self._process = process
+        self._session = session
         self._config = config
-        self._client: Client | None = None
         self._checkers: dict[str, Checker] = {}
-        self._ready = asyncio.Event()
-        self._stop = asyncio.Event()
-        self._owner = asyncio.create_task(self._own())
 
     @classmethod
     async def start(
@@ -63,28 +46,12 @@ class McpToolbox:
             InfrastructureError: it did not come up within `start_seconds`; carries the end of its stderr.
             InputError: it has no tool of such a name.
         """
-        if isinstance(where, Remote):
-            toolbox = cls(RemoteServer(where), config)
-        else:
-            try:
-                toolbox = cls(await ServerProcess.start(where), config)
-            except OSError as reason:
-                raise InfrastructureError(
-                    f"the environment's command {where.argv[0]} did not start: {reason}"
-                ) from None
-        ready = asyncio.create_task(toolbox._ready.wait())
+        toolbox = cls(await _session(where), config)
         try:
-            await asyncio.wait({ready, toolbox._owner}, timeout=config.start_seconds, return_when="FIRST_COMPLETED")
-            if not toolbox._ready.is_set():
-                toolbox._process.kill(f"no answer within {config.start_seconds:g} s")
-                await toolbox.close()
-                said = " | ".join(toolbox._process.stderr.splitlines()[-5:]) or "nothing on its stderr"
-                raise InfrastructureError(f"an environment did not start: {toolbox.broken}: {said}")
+            await toolbox._open()
         except asyncio.CancelledError:
             await toolbox.close()
             raise
-        finally:
-            ready.cancel()
         if only is not None:
             names = [tool["function"]["name"] for tool in toolbox.tools]
             if lacking := [name for name in only if name not in names]:
@@ -102,12 +69,12 @@ class McpToolbox:
     @property
     def broken(self) -> str:
         """Why the server cannot be used any more; empty while it can."""
-        return self._process.broken
+        return self._session.broken
 
     @property
     def pid(self) -> int:
         """Id of the process started here, which leads the server's session; 0 for a remote server."""
-        return self._process.pid
+        return self._session.pid
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
         """Call a tool; returns within its time limit. Whatever goes wrong is an Observation with is_error."""
@@ -117,61 +84,60 @@ class McpToolbox:
 
     def stop(self, reason: str) -> None:
         """Kill the server at once; the call under way, and each later one, says why."""
-        self._process.kill(reason)
+        self._session.kill(reason)
 
     async def close(self) -> None:
         """End the server and everything it started."""
-        await self._process.close()
-        self._stop.set()
-        _, late = await asyncio.wait({self._owner}, timeout=5.0)
-        for task in late:
-            task.cancel()
+        await self._session.close()
 
-    async def _own(self) -> None:
-        """The one task in which the session is opened and closed, as the SDK's cancel scopes demand."""
+    async def _open(self) -> None:
+        """Open the session and learn the tools. Raises InfrastructureError."""
         try:
-            async with Client(self._process.transport(), mode="legacy", cache=None) as client:
-                await self._list_tools(client)
-                self._client = client
-                self._ready.set()
-                await self._stop.wait()
-        except* Exception as group:  # whatever a server does to its session ends this server, never the worker
-            self._process.kill(f"its session failed: {_first(group)}")
+            async with asyncio.timeout(self._config.start_seconds):
+                await self._session.open()
+                await self._list_tools()
+        except TimeoutError:
+            self._session.kill(f"no answer within {self._config.start_seconds:g} s")
+        except SessionError as reason:
+            self._session.kill(f"its session failed: {reason}")
+        if self.broken:
+            await self._session.close()
+            said = " | ".join(self._session.stderr.splitlines()[-5:]) or "nothing on its stderr"
+            raise InfrastructureError(f"an environment did not start: {self.broken}: {said}")
 
-    async def _list_tools(self, client: Client) -> None:
-        cursor = None
+    async def _list_tools(self) -> None:
+        cursor: dict[str, Any] = {}
         while True:
-            page = await client.list_tools(cursor=cursor)
-            for tool in page.tools:
-                parameters = _without_titles(tool.input_schema)
-                function = {"name": tool.name, "description": tool.description or "", "parameters": parameters}
+            page = json.loads(valid_utf8(json.dumps(await self._session.ask("tools/list", cursor), ensure_ascii=False)))
+            for tool in _list_of_dicts(page, "tools"):
+                name, parameters = tool.get("name"), tool.get("inputSchema")
+                if not isinstance(name, str) or not isinstance(parameters, dict):
+                    raise SessionError("it has a tool without a name or a schema")
+                parameters, says = _without_titles(parameters), tool.get("description")
+                function = {"name": name, "description": str(says or ""), "parameters": parameters}
                 self.tools.append({"type": "function", "function": function})
-                self._checkers[tool.name] = checker(parameters)
-            cursor = page.next_cursor
-            if cursor is None:
+                self._checkers[name] = checker(parameters)
+            if not page.get("nextCursor"):
                 return
+            cursor = {"cursor": page["nextCursor"]}
 
     async def _call(self, name: str, arguments: Mapping[str, Any]) -> Observation:
         if reason := self._refusal(name, arguments):
             return _error(reason)
-        if self.broken or self._client is None:
+        if self.broken:
             return _error(f"the tools are gone: {self.broken}")
-        self._process.expect()
         limit, stalled = seconds_of(self._config, name), False
         try:
             async with asyncio.timeout(limit):
-                # not call_tool: that one refuses answers by the tool's own output schema, and stumbles over sloppy ones
-                request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=dict(arguments)))
-                result = await self._client.session.send_request(request, CallToolResult)
-            files = tuple(block.name for block in result.content if isinstance(block, ResourceLink))
-            return Observation(_text(result), result.is_error, 0.0, files)
+                called = {"name": name, "arguments": dict(arguments)}
+                return _observation(await self._session.ask("tools/call", called))
         except TimeoutError:
-            self._process.kill(f"no answer within {limit:g} s")
+            self._session.kill(f"no answer within {limit:g} s")
             stalled = True  # the policy's own code is stopped earlier, so the delay is the server's
         except asyncio.CancelledError:
-            self._process.kill("a call was given up")
+            self._session.kill("a call was given up")
             raise
-        except (MCPError, ValidationError, RuntimeError) as reason:
+        except SessionError as reason:
             if not self.broken:
                 return _error(f"{name} failed: {str(reason)[:REASON_CHARS]}")
         gone = _error(f"{name} failed: the server was stopped: {self.broken[:REASON_CHARS]}")
@@ -199,30 +165,50 @@ def _error(text: str) -> Observation:
     return Observation(text, True, 0.0)
 
 
-def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
-    leaf: BaseException = group
-    while isinstance(leaf, BaseExceptionGroup):
-        leaf = leaf.exceptions[0]
-    return leaf
+async def _session(where: Launch | Remote) -> Session:
+    """A session that is not open yet. Raises InfrastructureError."""
+    if isinstance(where, Remote):
+        from aworld.environments.remote import RemoteServer
+
+        return RemoteServer(where)
+    try:
+        return await ServerProcess.start(where)
+    except OSError as reason:
+        raise InfrastructureError(f"the environment's command {where.argv[0]} did not start: {reason}") from None
 
 
-def _text(result: CallToolResult) -> str:
-    shown = [_shown(block) for block in result.content if not isinstance(block, ResourceLink)]
-    if result.structured_content is not None and not any(isinstance(block, TextContent) for block in result.content):
-        shown.append(json.dumps(result.structured_content, ensure_ascii=False))
+def _observation(result: dict[str, Any]) -> Observation:
+    """What a call's result shows. Raises SessionError where it is not one."""
+    blocks = _list_of_dicts(result, "content")
+    links = [block for block in blocks if block.get("type") == "resource_link"]
+    shown = [_shown(block) for block in blocks if block not in links]
+    structured = result.get("structuredContent")
+    if structured is not None and not any(block.get("type") == "text" for block in blocks):
+        shown.append(json.dumps(structured, ensure_ascii=False))
     if not shown:  # else the text names the files that it comes with
-        shown = [f"[{block.name}: {block.uri}]" for block in result.content if isinstance(block, ResourceLink)]
-    return valid_utf8("\n".join(shown))
+        shown = [f"[{link.get('name')}: {link.get('uri')}]" for link in links]
+    files = tuple(valid_utf8(str(link.get("name"))) for link in links)
+    return Observation(valid_utf8("\n".join(shown)), result.get("isError") is True, 0.0, files)
 
 
-def _shown(block: ContentBlock) -> str:
+def _list_of_dicts(result: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """Raises SessionError where there is none of this key."""
+    found = result.get(key, [] if key == "content" else None)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise SessionError(f"its result has no list of {key}")
+    return found
+
+
+def _shown(block: dict[str, Any]) -> str:
     """The block's text; for an image or a sound its kind in brackets."""
-    if isinstance(block, TextContent):
-        return block.text
-    if not isinstance(block, EmbeddedResource):
-        return f"[{block.type}, {block.mime_type}]"
-    held = block.resource
-    return held.text if isinstance(held, TextResourceContents) else f"[{held.uri}, {held.mime_type or 'not text'}]"
+    match block:
+        case {"type": "text", "text": str(content)}:
+            return content
+        case {"type": "resource", "resource": {"text": str(content)}}:
+            return content
+        case {"type": "resource", "resource": {"uri": uri, **more}}:
+            return f"[{uri}, {more.get('mimeType') or 'not text'}]"
+    return f"[{block.get('type')}, {block.get('mimeType')}]"
 
 
 def _without_titles(node: Any) -> Any:
