@@ -95,6 +95,7 @@ def test_an_error_answer_costs_only_its_call(sandbox: Sandbox, how: str, told: s
 
 
 ODD = {
+    "asks": "{} -32601",
     "greets": "hello",
     "noise": "after the noise",
     "half_a_pair": "cut in the middle of ?",
@@ -156,12 +157,23 @@ def test_bad_calls_never_reach_the_server(sandbox: Sandbox, tmp_path: Path) -> N
     asyncio.run(story())
 
 
+def test_tools_may_come_on_several_pages(sandbox: Sandbox, tmp_path: Path) -> None:
+    async def story() -> list[str]:
+        toolbox = await start(sandbox, "pages", tmp_path)
+        await toolbox.close()
+        return [tool["function"]["name"] for tool in toolbox.tools]
+
+    assert asyncio.run(story()) == ["other", "work"]
+
+
 def test_a_server_that_does_not_start_says_why(sandbox: Sandbox, tmp_path: Path) -> None:
     async def story() -> None:
         with pytest.raises(InfrastructureError, match="the reason is written here"):
             await start(sandbox, "dies_at_start", tmp_path)
         with pytest.raises(InfrastructureError, match="no licence"):
             await start(sandbox, "greets_and_dies", tmp_path)
+        with pytest.raises(InfrastructureError, match="it speaks version '1999-01-01'"):
+            await start(sandbox, "other_version", tmp_path)
         begin = time.perf_counter()
         with pytest.raises(InfrastructureError, match="no answer within 1 s"):
             await start(sandbox, "mute", tmp_path, start_seconds=1.0)

@@ -47,6 +47,12 @@ def misbehave(how: str, request: int) -> None:
             answer(request, {"type": "image", "mimeType": "image/png", "data": "AAAA"})
         case "link":
             answer(request, {"type": "resource_link", "name": "report", "uri": "file:///report.pdf"})
+        case "asks":
+            send({"id": "alive?", "method": "ping"})
+            send({"id": request, "method": "roots/list"})  # its numbers are its own
+            replies = {reply["id"]: reply for reply in (json.loads(sys.stdin.readline()) for _ in range(2))}
+            seen = f"{replies['alive?']['result']} {replies[request]['error']['code']}"
+            answer(request, {"type": "text", "text": seen})
         case "hang":
             time.sleep(1000)
         case "die":
@@ -100,10 +106,13 @@ def main(how: str) -> None:
         match message["method"]:
             case "initialize":
                 info = {"capabilities": {"tools": {}}, "serverInfo": {"name": "bad", "version": "1"}}
-                version = message["params"]["protocolVersion"]
+                version = "1999-01-01" if how == "other_version" else message["params"]["protocolVersion"]
                 send({"id": message["id"], "result": {"protocolVersion": version, **info}})
             case "tools/list":
-                send({"id": message["id"], "result": {"tools": TOOLS}})
+                if how == "pages" and "cursor" not in message["params"]:
+                    send({"id": message["id"], "result": {"tools": [{**TOOLS[0], "name": "other"}], "nextCursor": "2"}})
+                else:
+                    send({"id": message["id"], "result": {"tools": TOOLS}})
             case "tools/call":
                 misbehave(how, message["id"])
 
