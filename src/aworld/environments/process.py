@@ -17,6 +17,7 @@ from aworld.environments.reaper import descendants, kill
 from aworld.environments.sandbox import Launch
 from aworld.environments.session import SessionError
 from aworld.processes import behind
+from aworld.tools.common.result import valid_utf8
 from aworld.tools.common.server import NO_METHOD, VERSIONS
 
 BLOCK_BYTES = 1 << 16
@@ -71,13 +72,13 @@ class ServerProcess:
         await self._send({"method": "notifications/initialized"})
 
     async def ask(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        if self.broken:
+            raise SessionError(self.broken)
         self._bytes = self._lines = 0  # the limit is per request
         number = next(self._numbers)
         self._replies[number] = reply = asyncio.get_running_loop().create_future()
         try:
             await self._send({"id": number, "method": method, "params": parameters})
-            if self.broken:
-                raise SessionError(self.broken)
             return await reply
         finally:
             del self._replies[number]
@@ -186,5 +187,5 @@ def _refusal(reply: dict[str, Any]) -> str:
     """What a reply without a result says."""
     match reply:
         case {"error": {"message": str(said)}}:
-            return said
+            return valid_utf8(said)
     return "its reply has neither a result nor the message of an error"

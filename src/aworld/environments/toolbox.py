@@ -98,7 +98,7 @@ class McpToolbox:
                 await self._list_tools()
         except TimeoutError:
             self._session.kill(f"no answer within {self._config.start_seconds:g} s")
-        except SessionError as reason:
+        except (SessionError, RecursionError) as reason:
             self._session.kill(f"its session failed: {reason}")
         if self.broken:
             await self._session.close()
@@ -137,7 +137,7 @@ class McpToolbox:
         except asyncio.CancelledError:
             self._session.kill("a call was given up")
             raise
-        except SessionError as reason:
+        except (SessionError, RecursionError) as reason:
             if not self.broken:
                 return _error(f"{name} failed: {str(reason)[:REASON_CHARS]}")
         gone = _error(f"{name} failed: the server was stopped: {self.broken[:REASON_CHARS]}")

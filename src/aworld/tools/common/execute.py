@@ -80,11 +80,11 @@ def run(command: Sequence[str | Path], told: str, limit: float, joined: bool = F
     """
 
     def start(stdin: int, stdout: int, stderr: int) -> Child:
-        argv = ("setpriv", "--pdeathsig", "KILL", "--", *command)
+        argv = ("setsid", "setpriv", "--pdeathsig", "KILL", "--", *command)
         streams = enumerate((stdin, stdout, stdout if joined else stderr))
         actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in streams]
         usual = (signal.SIGPIPE, signal.SIGXFSZ)  # Python itself ignores them
-        return Child(os.posix_spawnp("setpriv", argv, os.environ, file_actions=actions, setsid=True, setsigdef=usual))
+        return Child(os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions, setsigdef=usual))
 
     return run_process(start, told, limit)
 

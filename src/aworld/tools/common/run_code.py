@@ -5,7 +5,6 @@ AWORLD_LIBRARIES names, or all where it is unset. The value of a last expression
 """
 
 import atexit
-import gc
 import io
 import os
 import signal
@@ -62,7 +61,6 @@ def copy(then: Callable[[Output], int], streams: tuple[int, int, int], kept: tup
     Raises:
         OSError: no process can be started.
     """
-    gc.freeze()  # a copy need not look at what it shares
     parent = os.getpid()
     if pid := os.fork():
         return Child(pid)
