@@ -40,7 +40,8 @@ LIST = (
     "which ours began them."
 )
 KNOWN = (
-    "What ours has evaluated before it plays longest first; of unknown tasks no order does better than list scheduling."
+    "Tasks that were evaluated before are played longest first, and the goal of 1.5 is for those. Of others ours knows "
+    "no better order than the given one."
 )
 OURS = "Ours is the worker's whole command; its settings were fixed before."
 SLURM = "On Slurm, ours is the launcher and its jobs; the cluster is up before."

@@ -85,6 +85,9 @@ class Recorded(Course):
     def play(self, reuse: str) -> Measured:
         return Measured(Used(10.0, 4.0, 100, 0.0), [0], 1.0)
 
+    def play_again(self, name: str) -> Measured:
+        return Measured(Used(8.0, 4.0, 100, 0.0), [0], 1.0)
+
     def play_rival(self, name: str) -> Measured:
         self.passes += 1
         if name == "Ray actors":
@@ -99,6 +102,7 @@ def test_a_rival_that_fails_is_left_out_and_asked_no_more(tmp_path: Path, capsys
     assert course.passes == 3 * (len(RIVALS) - 1) + 1
     found = {figure.name: figure.values for figure in figures}
     assert found["Original AWorld / ours, seconds"] == [2.0] * 3 and not any("Ray" in name for name in found)
+    assert found["Original AWorld / ours, evaluated before, seconds"] == [2.5] * 3
     assert "Ray actors failed here and is left out." in says and not any("/home" in sentence for sentence in says)
     assert any(sentence.endswith("Original AWorld / ours, CPU; Verifiers / ours, CPU.") for sentence in says)
 

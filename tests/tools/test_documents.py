@@ -1,6 +1,5 @@
 """Real files, written by other programs than those that read them where there are two."""
 
-import asyncio
 import csv
 import json
 import re
@@ -94,7 +93,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(path: str, part: int = 1) -> tuple[str, bool]:
-    result = asyncio.run(documents.read_document(path, part))
+    result = documents.read_document(path, part)
     return result.text, bool(result.is_error)
 
 

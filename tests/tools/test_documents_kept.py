@@ -1,6 +1,5 @@
 """What other programs write than those that the readers' own libraries come from: nothing of it may be lost."""
 
-import asyncio
 import re
 import zipfile
 from pathlib import Path
@@ -24,7 +23,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(path: str) -> str:
-    result = asyncio.run(documents.read_document(path))
+    result = documents.read_document(path)
     assert not result.is_error, result.content
     return result.text
 
@@ -173,5 +172,5 @@ def test_text_in_other_encodings(name: str, content: bytes, shown: str, scratch:
 )
 def test_what_is_no_text_is_still_refused(name: str, content: bytes, scratch: Path) -> None:
     (scratch / name).write_bytes(content)
-    result = asyncio.run(documents.read_document(name))
+    result = documents.read_document(name)
     assert result.is_error and f"{name} is not text" in result.text

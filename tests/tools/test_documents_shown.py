@@ -1,6 +1,5 @@
 """What a document holds besides its text: it is shown, or named in brackets, and nothing is moved or changed."""
 
-import asyncio
 import datetime
 import io
 import zipfile
@@ -37,7 +36,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(path: str) -> list[str]:
-    result = asyncio.run(documents.read_document(path))
+    result = documents.read_document(path)
     assert not result.is_error, result.content
     return result.text.split("\n")
 

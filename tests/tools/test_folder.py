@@ -1,6 +1,5 @@
 """The working folder, against zipfile and tarfile used by hand; archives that want out of it."""
 
-import asyncio
 import io
 import os
 import resource
@@ -25,7 +24,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def call(tool: Any, *words: str) -> tuple[str, bool]:
-    result = asyncio.run(tool(*words))
+    result = tool(*words)
     return result.text, bool(result.is_error)
 
 

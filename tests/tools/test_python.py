@@ -66,6 +66,17 @@ def test_what_code_leaves_for_its_end_is_done(sandbox: Sandbox, tmp_path: Path) 
     assert play(sandbox, tmp_path, late)[0].text == "first\nsecond\nthird"
 
 
+def test_nothing_is_lost_that_code_leaves_open(sandbox: Sandbox, tmp_path: Path) -> None:
+    codes = [
+        "file = open('kept', 'w')\nfile.write('written')\n1 / 0",
+        "open('kept').read()",
+        "import sys\nsys.stdout = sys.__stdout__\nprint('back')",
+        "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer)\nprint('wrapped')",
+    ]
+    seen = [one.text for one in play(sandbox, tmp_path, *codes)]
+    assert seen == ["ZeroDivisionError: division by zero", "'written'", "back", "wrapped"]
+
+
 def test_code_that_kills_the_server_costs_its_own_call_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     seen = play(sandbox, tmp_path, "1", KILLED_IT, "2", KILLED_IT, KILLED_IT, "3")
     assert [one.text for one in seen if not one.is_error] == ["1", "2", "3"]

@@ -22,7 +22,7 @@ from aworld.imports import beside_a_loop
 from aworld.nodelocal import own_folder, remove
 from aworld.tasks.task import Container
 
-if TYPE_CHECKING:  # the client of tool servers takes half a second to import; see `_start`
+if TYPE_CHECKING:  # the client of tool servers takes a tenth of a second to import; see `_start`
     from aworld.environments.outside import Server
     from aworld.environments.slot import Slot
     from aworld.environments.starter import Starter

@@ -23,6 +23,8 @@ from aworld.tools.common.server import NO_METHOD, VERSIONS
 BLOCK_BYTES = 1 << 16
 CALL_BYTES = 64 << 20  # all that is read from the last request of ours on
 CALL_LINES = 10_000
+UNREAD_BYTES = 1 << 20  # of replies to the server's own requests
+ID_CHARS = 18
 STDERR_BYTES = 16 << 20  # of a process's whole life
 STDERR_TAIL = 2000
 EXIT_SECONDS = 5.0  # the kernel's time to bury a killed process
@@ -74,7 +76,8 @@ class ServerProcess:
     async def ask(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         if self.broken:
             raise SessionError(self.broken)
-        self._bytes = self._lines = 0  # the limit is per request
+        if method == "tools/call":
+            self._bytes = self._lines = 0  # the limit is per call
         number = next(self._numbers)
         self._replies[number] = reply = asyncio.get_running_loop().create_future()
         try:
@@ -146,6 +149,8 @@ class ServerProcess:
                 refusal = {"error": {"code": NO_METHOD, "message": "this client has tools called, and no more"}}
                 self._answer({"id": number, **({"result": {}} if message["method"] == "ping" else refusal)})
             return
+        if isinstance(number, str) and number.isdecimal() and len(number) < ID_CHARS:
+            number = int(number)  # some servers make strings of all ids
         reply = self._replies.get(number) if isinstance(number, int) else None
         if reply is None or reply.done():
             return
@@ -158,6 +163,8 @@ class ServerProcess:
         stdin = self._process.stdin
         assert stdin
         stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        if stdin.transport.get_write_buffer_size() > UNREAD_BYTES:
+            self.kill("it asks, and does not read the replies")
 
     async def _drain_stderr(self) -> None:
         stderr = self._process.stderr

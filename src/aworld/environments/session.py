@@ -1,6 +1,6 @@
 """A session with an MCP server, as far as a client of tools needs one: `process` over stdio, `remote` over HTTP.
 
-The protocol's official SDK takes 0.7 s of CPU to import, and 5 ms of an episode, so it speaks over HTTP alone.
+The protocol's official SDK takes 0.8 s of CPU to import, and 5 ms of an episode, so only `remote` uses it.
 https://modelcontextprotocol.io/specification/2025-11-25
 """
 
@@ -46,7 +46,7 @@ class Session(Protocol):
         ...
 
     def kill(self, reason: str) -> None:
-        """End it now, with all it started; the first reason stays. Requests under way fail."""
+        """Make no more requests; the first reason stays. A process ends now, and its requests under way fail."""
 
     async def close(self) -> None:
         """End it and wait until it is gone."""

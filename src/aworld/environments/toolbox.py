@@ -98,7 +98,7 @@ class McpToolbox:
                 await self._list_tools()
         except TimeoutError:
             self._session.kill(f"no answer within {self._config.start_seconds:g} s")
-        except (SessionError, RecursionError) as reason:
+        except Exception as reason:  # whatever a server makes of its tools ends this server, never the worker
             self._session.kill(f"its session failed: {reason}")
         if self.broken:
             await self._session.close()
@@ -181,7 +181,7 @@ def _observation(result: dict[str, Any]) -> Observation:
     """What a call's result shows. Raises SessionError where it is not one."""
     blocks = _list_of_dicts(result, "content")
     links = [block for block in blocks if block.get("type") == "resource_link"]
-    shown = [_shown(block) for block in blocks if block not in links]
+    shown = [_shown(block) for block in blocks if block.get("type") != "resource_link"]
     structured = result.get("structuredContent")
     if structured is not None and not any(block.get("type") == "text" for block in blocks):
         shown.append(json.dumps(structured, ensure_ascii=False))

@@ -44,7 +44,7 @@ def check_playing(config: Config, copies: Path | None = None) -> None:
 
         programs.check(config)
     if config.environment.mcp:
-        from aworld.environments import outside  # importing mcp takes half a second
+        from aworld.environments import outside  # importing jsonschema takes a tenth of a second
 
         for name, server in config.environment.mcp.items():
             outside.check(name, server)

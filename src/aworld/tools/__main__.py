@@ -16,7 +16,7 @@ def serve(names: list[str]) -> None:
         if name not in SERVERS:
             raise SystemExit(f"no tool server '{name}'; valid: {', '.join(SERVERS)}")
         import_module(f"aworld.tools.{name}").add_to(server)
-    gc.freeze()  # nor ever look at what is imported, in copies of this process neither
+    gc.freeze()  # nor later look at what was imported
     gc.enable()
     server.run()
 

@@ -28,9 +28,9 @@ class Interpreter(NamedTuple):
     requests: socket.socket
     files: ExitStack
 
-    def ask(self, code: bytes) -> None:
-        self.requests.settimeout(None)
-        with suppress(OSError):  # it has ended, which its reply tells
+    def ask(self, code: bytes, limit: float) -> None:
+        self.requests.settimeout(limit)
+        with suppress(OSError):  # it has ended or does not read, which its reply tells
             self.requests.sendall(len(code).to_bytes(8, "big") + code)
 
     def reply(self, limit: float) -> bytes | None:
@@ -54,7 +54,7 @@ class Session:
         one = self._interpreter = self._interpreter or start()
         for stream in (one.stdout, one.stderr):
             os.ftruncate(stream, 0)
-        one.ask(code.encode("utf-8", "replace"))
+        one.ask(code.encode("utf-8", "replace"), limit)
         reply = one.reply(limit)
         if late := reply is None:
             os.kill(one.process.pid, signal.SIGINT)
@@ -70,16 +70,16 @@ class Session:
 
 def start() -> Interpreter:
     """A new interpreter that has run nothing."""
-    files = ExitStack()
-    stdout, stderr = (files.enter_context(execute.memory_file()) for _ in range(2))
-    for stream in (stdout, stderr):  # so that writing goes on at the beginning once they are emptied
-        fcntl.fcntl(stream, fcntl.F_SETFL, os.O_APPEND)
-    ours, its = socket.socketpair()
-    with its, open(os.devnull, "rb") as nothing:
-        streams = (nothing.fileno(), stdout, stderr)
-        process = run_code.copy(lambda output: answer(its, output), streams, (its.fileno(),))
-    execute.kept.add(process.pid)
-    return Interpreter(process, stdout, stderr, files.enter_context(ours), files)
+    with ExitStack() as files:
+        stdout, stderr = (files.enter_context(execute.memory_file()) for _ in range(2))
+        for stream in (stdout, stderr):  # so that writing goes on at the beginning once they are emptied
+            fcntl.fcntl(stream, fcntl.F_SETFL, os.O_APPEND)
+        ours, its = map(files.enter_context, socket.socketpair())
+        with its, open(os.devnull, "rb") as nothing:
+            streams = (nothing.fileno(), stdout, stderr)
+            process = run_code.copy(lambda output: answer(its, output), streams, (its.fileno(),))
+        execute.kept.add(process.pid)
+        return Interpreter(process, stdout, stderr, ours, files.pop_all())
 
 
 def answer(requests: socket.socket, output: run_code.Output) -> int:

@@ -26,7 +26,6 @@ import sys
 import types
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -136,15 +135,9 @@ def _rotated(x: torch.Tensor, angles: torch.Tensor, *_: Any, mscale: float = 1.0
         x: [T, 1, heads, d].
         angles: float32 [T, 1, 1, d], whose halves are equal.
     """
-    return _Rotation.apply(x, *_cosine_and_sine(angles, mscale, x.dtype))
-
-
-@lru_cache(maxsize=1)
-def _cosine_and_sine(angles: torch.Tensor, mscale: float, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines of the very same tensor, that all layers are given, are computed once."""
     cosine, sine = angles.cos().mul_(mscale), angles.sin().mul_(mscale)
-    sine[..., : angles.shape[-1] // 2].neg_()
-    return cosine.to(dtype), sine.to(dtype)
+    sine[..., : x.shape[-1] // 2].neg_()
+    return _Rotation.apply(x, cosine.to(x.dtype), sine.to(x.dtype))
 
 
 class _Rotation(torch.autograd.Function):

@@ -15,7 +15,7 @@ def send(message: dict) -> None:
     sys.stdout.flush()
 
 
-def answer(request: int, *content: dict, **more: object) -> None:
+def answer(request: int | str, *content: dict, **more: object) -> None:
     send({"id": request, "result": {"content": list(content), **more}})
 
 
@@ -53,6 +53,16 @@ def misbehave(how: str, request: int) -> None:
             replies = {reply["id"]: reply for reply in (json.loads(sys.stdin.readline()) for _ in range(2))}
             seen = f"{replies['alive?']['result']} {replies[request]['error']['code']}"
             answer(request, {"type": "text", "text": seen})
+        case "deaf":
+            while True:
+                send({"id": "\ud83d" * 50_000, "method": "ping"})
+        case "deep":
+            send({"id": request, "result": {"structuredContent": eval("[" * 150 + "]" * 150)}})
+        case "links":
+            link = {"type": "resource_link", "name": "n", "uri": "u"}
+            answer(request, *[link, {"type": "text", "text": ""}] * 100_000)
+        case "other_type_of_id":
+            answer(str(request), {"type": "text", "text": "by a string"})
         case "hang":
             time.sleep(1000)
         case "die":

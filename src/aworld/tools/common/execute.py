@@ -35,6 +35,9 @@ class Child:
     def wait(self, limit: float | None = None) -> int | None:
         """Wait for its end, at most so many seconds; returns `returncode`."""
         if self._waiter.ident is None:
+            if limit is None:
+                self._wait()  # also where no thread can start
+                return self.returncode
             self._waiter.start()
         self._waiter.join(limit)
         return self.returncode

@@ -5,6 +5,7 @@ AWORLD_LIBRARIES names, or all where it is unset. The value of a last expression
 """
 
 import atexit
+import gc
 import io
 import os
 import signal
@@ -72,8 +73,7 @@ def copy(then: Callable[[Output], int], streams: tuple[int, int, int], kept: tup
             output = _opened(streams, kept)
             _forget()
             status = then(output)
-            threading._shutdown()  # type: ignore[attr-defined]  # as Python ends: threads first
-            atexit._run_exitfuncs()
+            _end()
             output.flush()
     except BaseException as error:
         with suppress(BaseException):
@@ -90,10 +90,24 @@ def _opened(streams: tuple[int, int, int], kept: tuple[int, ...]) -> Output:
         if number > 2 and number not in kept:
             with suppress(OSError):  # that of the list itself
                 os.close(number)
-    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
-    sys.stdout = output = Output(os.fdopen(1, "wb", closefd=False), encoding="utf-8", errors="backslashreplace")
-    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    sys.stdin = sys.__stdin__ = os.fdopen(0, encoding="utf-8", closefd=False)  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = output = Output(  # type: ignore[misc]
+        os.fdopen(1, "wb", closefd=False), encoding="utf-8", errors="backslashreplace"
+    )
+    sys.stderr = sys.__stderr__ = os.fdopen(  # type: ignore[misc]
+        2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
+    )
     return output
+
+
+def _end() -> None:
+    """Do as Python itself at its end: join threads, call what waits for the end, close files that were left open."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.modules["__main__"].__dict__.clear()
+    gc.collect()
+    for stream in (sys.stdout, sys.stderr):  # the code may have replaced them
+        stream.flush()
 
 
 def _forget() -> None:

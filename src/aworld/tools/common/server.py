@@ -1,6 +1,6 @@
 """A tool server: the Model Context Protocol over stdio, as far as a server of tools needs it.
 
-Every episode may start one, and the protocol's official SDK takes 0.8 s of CPU to import. This takes 0.02 s, as it
+Every episode may start one, and the protocol's official SDK takes 0.8 s of CPU to import. This starts in 0.04 s, as it
 leaves asyncio, inspect and dataclasses to tools that need them.
 https://modelcontextprotocol.io/specification/2025-11-25
 """
