@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Tokens a second in a rollout, against the same turns sent straight to the same vLLM.
 
-    python benchmarks/engine.py --keep                        # three minutes on 2 CPU cores
+    python benchmarks/engine.py --keep                        # five minutes on 2 CPU cores
     python benchmarks/engine.py --run FOLDER                  # keeps the run there, whose cold start is made once
     python benchmarks/engine.py environment.slots=16          # other settings
 
@@ -240,7 +240,7 @@ def measure(config: Config, run: RunDir, tasks: int, repeats: int) -> tuple[Benc
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=16, help="of a rollout, with 16 attempts each (default: 16)")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--run", type=Path, help="folder of the run (default: a new one)")
     parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/results")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of the rollout")
