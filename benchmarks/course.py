@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -171,8 +172,10 @@ class Course:
     def play_rival(self, name: str) -> Measured:
         """A pass by another system, in an environment of its own."""
         script = rivals.SCRIPTS / f"experience_{RIVALS[name][0]}.py"
+        # Some keep what they did in the user's home, and the original AWorld reads all of it again in its next run.
+        home = Path(tempfile.mkdtemp(prefix="home-", dir=self.folder))
         # -E: another checkout's PYTHONPATH would hide a rival of our name
-        program = [rival(name), "-E", script, self.address, self.folder / "tasks.jsonl"]
+        program = ["env", f"HOME={home}", rival(name), "-E", script, self.address, self.folder / "tasks.jsonl"]
         return self._pass(name, [*program, self.setting.slots, sys.executable], self.folder)  # some write logs there
 
     def begin(self, reuse: str, *more: str) -> str:
