@@ -21,10 +21,10 @@ from aworld.tools.common.result import valid_utf8
 from aworld.tools.common.server import NO_METHOD, VERSIONS
 
 BLOCK_BYTES = 1 << 16
-CALL_BYTES = 64 << 20  # all that is read from the last request of ours on
+CALL_BYTES = 64 << 20  # all that is read from the last call on; before the first, since the start
 CALL_LINES = 10_000
 UNREAD_BYTES = 1 << 20  # of replies to the server's own requests
-ID_CHARS = 18
+ID_CHARS = 18  # of a number in a string; longer ones are none of ours
 STDERR_BYTES = 16 << 20  # of a process's whole life
 STDERR_TAIL = 2000
 EXIT_SECONDS = 5.0  # the kernel's time to bury a killed process

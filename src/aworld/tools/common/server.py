@@ -45,7 +45,7 @@ class Parameter(NamedTuple):
 
 
 class Offered(NamedTuple):
-    """A tool, what clients are told of it, and its parameters."""
+    """A tool, its parameters, and its spec, which clients are told."""
 
     call: Tool
     spec: dict[str, Any]
